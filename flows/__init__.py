@@ -1,0 +1,1 @@
+"""The dataflows, their wiring and the command line."""

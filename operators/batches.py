@@ -1,0 +1,110 @@
+"""What travels between operators: batches of one shard, so that a step costs per batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from operators.logic.policies.base import Deltas
+from schemas.results import Outcome
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+NEVER = -(2**62)
+"""The watermark before the first event."""
+
+ALWAYS = 2**62
+"""The watermark after the last event of a bounded input."""
+
+
+def micros(time: datetime) -> int:
+    """Give a time as whole microseconds since 1970, exactly.
+
+    >>> micros(datetime(2026, 1, 1, tzinfo=UTC))
+    1767225600000000
+    """
+    return (time - EPOCH) // _MICROSECOND
+
+
+def moment(at: int) -> datetime:
+    """Give microseconds since 1970 as a time, the inverse of :func:`micros`."""
+    return EPOCH + timedelta(microseconds=at)
+
+
+class Origin(NamedTuple):
+    """Where a record lies: what a dead letter says of it."""
+
+    topic: str
+    partition: int
+    offset: int
+    time: int
+    """The broker's timestamp in microseconds since 1970."""
+
+
+class Event(Struct, gc=False):
+    """A decoded record of one visitor.
+
+    ``at`` is its event time in microseconds, ``body`` the record, ``subject`` the visitor's
+    pseudonym, ``key`` the 64-bit join key of its decision (0 where it has none).
+    """
+
+    at: int
+    body: Any
+    subject: str
+    key: int
+    origin: Origin
+    payload: bytes = b""
+
+
+class Rejected(NamedTuple):
+    """An event that a later step could not use: counted by reason and dead-lettered."""
+
+    reason: str
+    origin: Origin
+    payload: bytes = b""
+    field: str | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events of one shard in event-time order, and the shard's watermark after them.
+
+    ``rejected`` are the records that could not become events; ``at_end`` says that the source had
+    nothing more to read, so that what a step holds back to fill a batch may go on.
+    """
+
+    shard: int
+    watermark: int
+    events: Sequence[Event] = field(default_factory=list)
+    rejected: Sequence[Rejected] = field(default_factory=list)
+    at_end: bool = True
+
+
+@dataclass(slots=True)
+class Lesson:
+    """What one shard has to teach one slot's learner.
+
+    ``deltas`` change the policy's statistics; ``settled`` are final outcomes, for models that learn
+    in a canonical order, complete up to ``watermark``; ``rewards`` counts the rewards among the
+    deltas and ``newest`` is the event time of the newest one (``NEVER`` without any).
+    """
+
+    shard: int
+    watermark: int
+    deltas: Deltas | None = None
+    settled: Sequence[Outcome] = field(default_factory=list)
+    rewards: int = 0
+    newest: int = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An encoded record on its way to a topic; ``id`` is its 64-bit fence key (0: not fenced)."""
+
+    id: int
+    key: bytes | None
+    value: bytes

@@ -1,0 +1,1 @@
+"""Adapters to the outside: Kafka, Redis, the durable store, metrics."""

@@ -1,0 +1,1 @@
+"""Pure logic: no Bytewax, no I/O, no clock, no environment, no global randomness."""

@@ -1,0 +1,138 @@
+"""The configuration stream: slots, actions (content variants) and experiments.
+
+A record replaces the earlier one with the same id from its ``time`` on; ``deleted`` removes it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from schemas.events import Id, LearningMode, Probability, Time
+
+Seconds = Annotated[float, Meta(gt=0.0)]
+
+
+class CatalogRecord(Struct, kw_only=True, tag_field="type"):
+    """The fields of every catalog record."""
+
+    id: Id
+    time: Time
+    source: str = ""
+    subject: str | None = None
+    deleted: bool = False
+
+
+class PolicySettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which policy learns and decides in a slot, and how often it publishes what it learned.
+
+    ``params`` are the policy's own (see ``docs/reference/policies.md``). A snapshot is published
+    after ``publish_rewards`` rewards or ``publish_interval`` seconds of event time.
+    """
+
+    kind: str = "beta"
+    params: dict[str, Any] = field(default_factory=dict)
+    publish_rewards: Annotated[int, Meta(ge=1)] = 50
+    publish_interval: Seconds = 0.25
+
+
+class Holdout(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The share of traffic that is decided uniformly at random, as the yardstick of the policy.
+
+    ``unit`` says what is held out: single decisions (the logged propensity is the mixture's) or
+    whole subjects (it is the probability given the subject's group).
+    """
+
+    share: Probability = 0.0
+    unit: Literal["decision", "subject"] = "decision"
+
+
+class Interaction(Struct, frozen=True, forbid_unknown_fields=True):
+    """A product of two declared features, hashed into its own buckets."""
+
+    left: str
+    right: str
+
+
+class FeatureSpec(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How the context and the profile of a request become a vector.
+
+    ``numeric`` fields pass as numbers (scaled online to zero mean and unit variance when
+    ``scale``), ``vectors`` are fields that hold lists of that many numbers, ``categories`` are
+    one-hot over the listed values (an unlisted one is "other"), ``hashed`` are one-hot over that
+    many hash buckets. ``profile`` names numeric profile features. An empty spec means that the
+    slot has no context.
+    """
+
+    numeric: list[str] = field(default_factory=list)
+    vectors: dict[str, Annotated[int, Meta(ge=1, le=4096)]] = field(default_factory=dict)
+    categories: dict[str, list[str]] = field(default_factory=dict)
+    hashed: dict[str, Annotated[int, Meta(ge=2, le=65536)]] = field(default_factory=dict)
+    profile: list[str] = field(default_factory=list)
+    profile_embedding: Annotated[int, Meta(ge=0, le=4096)] = 0
+    interactions: list[Interaction] = field(default_factory=list)
+    interaction_buckets: Annotated[int, Meta(ge=2, le=65536)] = 64
+    time_of_day: bool = False
+    scale: bool = False
+
+
+class Slot(CatalogRecord, kw_only=True, tag="slot"):
+    """A place on a page, with how it decides, attributes and learns.
+
+    ``reward_window`` is in seconds from the decision. ``needs_impression``: a decision counts only
+    once it was shown (``viewable_only``: and reported viewable). ``reward_range`` is the declared
+    range of reward values, rescaled to [0, 1] for learning, ``default_reward`` included.
+    ``slate_size`` is the number of actions shown without repetition.
+    """
+
+    slot_id: Id
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    features: FeatureSpec = field(default_factory=FeatureSpec)
+    item_features: list[str] = field(default_factory=list)
+    reward_window: Seconds = 600.0
+    learning_mode: LearningMode = "immediate"
+    reward_aggregation: Literal["first", "sum", "max"] = "first"
+    default_reward: float = 0.0
+    click_reward: float = 1.0
+    reward_range: tuple[float, float] = (0.0, 1.0)
+    needs_impression: bool = True
+    viewable_only: bool = False
+    click_without_impression: Literal["count", "quarantine"] = "count"
+    floor: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
+    holdout: Holdout = field(default_factory=Holdout)
+    baseline_action_id: str | None = None
+    slate_size: Annotated[int, Meta(ge=1, le=50)] = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a reward range that is empty or does not hold the default reward."""
+        low, high = self.reward_range
+        if not low < high:
+            raise ValueError("reward_range must rise: its first value is not below its second")
+        if not low <= self.default_reward <= high:
+            raise ValueError("default_reward lies outside reward_range")
+
+
+class Action(CatalogRecord, kw_only=True, tag="action"):
+    """A content variant that the listed slots may show.
+
+    ``features`` describe it to the policies (numbers, lists of numbers or categories);
+    ``embedding`` is its content vector.
+    """
+
+    action_id: Id
+    slots: list[Id]
+    features: dict[str, Any] = field(default_factory=dict)
+    embedding: list[float] | None = None
+    content: Any = None
+    enabled: bool = True
+
+
+class Experiment(CatalogRecord, kw_only=True, tag="experiment"):
+    """A comparison that runs in a slot: its variations and their shares of traffic."""
+
+    experiment_id: Id
+    slot_id: Id
+    variations: dict[str, Probability] = field(default_factory=dict)
+    enabled: bool = True
+
+
+CatalogEntry = Slot | Action | Experiment

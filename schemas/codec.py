@@ -1,0 +1,111 @@
+"""Bytes to records and back; a bad record becomes a :class:`Flaw`, never an exception.
+
+Typed msgspec decoders serve every topic (2 to 3 times as fast as orjson and a check by hand, see
+``docs/performance.md``); orjson encodes what holds NumPy values, for people and scripts.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+import orjson
+from msgspec import Struct
+from msgspec.json import Decoder, Encoder
+
+from schemas.catalog import CatalogEntry
+from schemas.events import (
+    Click,
+    Consent,
+    DecisionBack,
+    DecisionRequest,
+    Erasure,
+    Impression,
+    Reward,
+)
+from schemas.results import DeadLetter, Outcome, PolicySnapshot, Profile
+from schemas.topics import Topic
+
+MAX_RECORD_BYTES = 1_000_000
+"""A record above this size is not parsed."""
+
+
+class Flaw(Struct, frozen=True):
+    """Why a record could not be decoded: a bounded ``reason``, the field, a sentence."""
+
+    reason: str
+    field: str | None = None
+    detail: str = ""
+
+
+_DECODERS: dict[Topic, Decoder[Any]] = {
+    Topic.DECISION_REQUESTS: Decoder(DecisionRequest),
+    Topic.DECISIONS: Decoder(DecisionBack),
+    Topic.IMPRESSIONS: Decoder(Impression),
+    Topic.CLICKS: Decoder(Click),
+    Topic.REWARDS: Decoder(Reward),
+    Topic.CONSENTS: Decoder(Consent | Erasure),
+    Topic.CATALOG: Decoder(CatalogEntry),
+    Topic.OUTCOMES: Decoder(Outcome),
+    Topic.PROFILES: Decoder(Profile),
+    Topic.POLICIES: Decoder(PolicySnapshot),
+    Topic.DEAD_LETTERS: Decoder(DeadLetter),
+}
+
+_ENCODER = Encoder()
+_PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_QUOTED = re.compile(r"'[^']*'")
+"""A value of the record, quoted in an error: it may hold a raw id."""
+_MISSING = re.compile(r"missing required field `([^`]*)`")
+
+
+def decode(topic: Topic, payload: bytes | None, limit: int = MAX_RECORD_BYTES) -> Any:
+    """Read one record of ``topic``; what cannot be read comes back as a :class:`Flaw`.
+
+    >>> decode(Topic.CLICKS, b'{"id": "e1", "time": 5}')
+    Flaw(reason='wrong_type', field='time', detail='Expected `datetime`, got `int`')
+    >>> decode(Topic.CLICKS, b"{")
+    Flaw(reason='not_json', field=None, detail='Input data was truncated')
+    """
+    if not payload:
+        return Flaw("empty")
+    if len(payload) > limit:
+        return Flaw("too_large", detail=f"{len(payload)} bytes, the limit is {limit}")
+    try:
+        return _DECODERS[topic].decode(payload)
+    except msgspec.ValidationError as error:
+        return _validation_flaw(str(error))
+    except UnicodeDecodeError:
+        return Flaw("invalid_utf8")
+    except RecursionError:
+        return Flaw("too_deep", detail="nested deeper than the parser goes")
+    except msgspec.DecodeError as error:
+        message = str(error)
+        return Flaw("invalid_utf8" if "utf-8" in message.lower() else "not_json", detail=message)
+
+
+def encode(record: Struct) -> bytes:
+    """Write one record as UTF-8 JSON."""
+    return _ENCODER.encode(record)
+
+
+def encode_for_people(value: Any) -> str:
+    """Write any value, NumPy arrays included, as indented JSON."""
+    return orjson.dumps(
+        msgspec.to_builtins(value, enc_hook=lambda item: item, builtin_types=()),
+        option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
+    ).decode()
+
+
+def _validation_flaw(message: str) -> Flaw:
+    path = _PATH.search(message)
+    text = _QUOTED.sub("…", message[: path.start()] if path else message)
+    field = (path.group(1) or None) if path else None
+    missing = _MISSING.search(text)
+    if missing:
+        inner = missing.group(1)
+        return Flaw("missing_field", f"{field}.{inner}" if field else inner, text)
+    if "timezone" in text:
+        return Flaw("time_without_zone", field, text)
+    if text.startswith("Expected") and ", got" in text:
+        return Flaw("wrong_type", field, text)
+    return Flaw("invalid_value", field, text)

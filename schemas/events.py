@@ -1,0 +1,159 @@
+"""Records that visitors cause: requests, decisions, impressions, clicks, rewards, consents.
+
+Every record carries the CloudEvents fields ``id, source, type, time, subject``, flattened. On the
+topics that applications write, ``subject`` is the visitor's raw id; on ours it is a pseudonym.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Id = Annotated[str, Meta(min_length=1, max_length=256)]
+"""An identifier: 1 to 256 characters."""
+
+Time = Annotated[datetime, Meta(tz=True)]
+"""An ISO 8601 time with a zone."""
+
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+LearningMode = Literal["immediate", "wait", "exposure"]
+"""When an unanswered decision starts to count as a failure (design section 4)."""
+
+
+class Envelope(Struct, kw_only=True, gc=False):
+    """The fields that every incoming record has; ``id`` deduplicates the record."""
+
+    id: Id
+    time: Time
+    subject: Id
+    source: str = ""
+
+
+class DecisionRequest(Envelope, kw_only=True):
+    """Asks which action to show to a visitor in a slot.
+
+    ``actions`` narrows the slot's catalog to these candidates; ``excluded`` removes some. With
+    ``deferred`` the decision counts only once its impression has arrived, whatever the slot says.
+    """
+
+    slot_id: Id
+    decision_id: Id | None = None
+    context: dict[str, Any] = {}
+    actions: list[Id] | None = None
+    excluded: list[Id] = []
+    deferred: bool = False
+    type: str = "decision-request"
+
+
+class Impression(Envelope, kw_only=True, gc=False):
+    """The decided action was on the visitor's screen."""
+
+    decision_id: Id
+    slot_id: Id
+    action_id: Id | None = None
+    position: int | None = None
+    viewable: bool | None = None
+    type: str = "impression"
+
+
+class Click(Envelope, kw_only=True, gc=False):
+    """The visitor clicked what a decision had shown."""
+
+    decision_id: Id
+    slot_id: Id
+    position: int | None = None
+    target_url: str | None = None
+    type: str = "click"
+
+
+class Reward(Envelope, kw_only=True, gc=False):
+    """A value earned by a decision: a conversion, dwell time; in the slot's reward range."""
+
+    decision_id: Id
+    slot_id: Id
+    value: float
+    type: str = "reward"
+
+
+class Consent(Envelope, kw_only=True, tag_field="type", tag="consent"):
+    """The visitor's consent as it stands from ``time`` on: IAB TCF purposes by number.
+
+    Purposes 5 and 6 allow a profile and decisions by it; an empty list withdraws everything.
+    """
+
+    purposes: list[int]
+    basis: str = "consent"
+    version: str = ""
+
+
+class Erasure(Envelope, kw_only=True, tag_field="type", tag="erasure"):
+    """The visitor asks that everything kept about them be removed."""
+
+
+class Ranked(Struct, gc=False):
+    """An eligible action and the probability with which it could have been chosen."""
+
+    action_id: str
+    probability: float
+
+
+class Decision(Struct, kw_only=True, omit_defaults=True):
+    """What was chosen, with the exact probability of choosing it (the propensity).
+
+    ``time`` is the request's time, so that a replay gives the same times. ``key`` is a 64-bit keyed
+    hash of (subject, decision_id), in hexadecimal: the join key of attribution and of the resume
+    fence. ``features`` is the context vector (base64 of little-endian float32), ``eta`` the chosen
+    action's mean linear predictor, ``draw`` the uniform number that picked the action.
+    ``policy_time`` is the time of the newest outcome that the policy had learned from.
+    """
+
+    id: str
+    time: datetime
+    subject: str | None
+    decision_id: str
+    key: str
+    slot_id: str
+    action_id: str
+    ranking: list[Ranked]
+    propensity: float
+    policy: str
+    policy_version: int
+    expires_at: datetime
+    source: str = "banditflow/personalize"
+    type: str = "decision"
+    baseline_action_id: str | None = None
+    experiment_id: str | None = None
+    variation_id: str | None = None
+    learning_mode: LearningMode = "immediate"
+    deferred: bool = False
+    features: str | None = None
+    eta: float = 0.0
+    draw: float = 0.0
+    policy_time: datetime | None = None
+    decided_at: datetime | None = None
+    request_hash: str = ""
+    content: Any = None
+
+
+class DecisionBack(Struct, kw_only=True, gc=False):
+    """The part of a :class:`Decision` that attribution, Redis and the store read back."""
+
+    id: Id
+    time: Time
+    subject: str | None
+    decision_id: Id
+    key: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+    slot_id: Id
+    action_id: Id
+    propensity: Annotated[float, Meta(gt=0.0, le=1.0 + 1e-9)]
+    policy: str
+    policy_version: int
+    expires_at: Time
+    experiment_id: str | None = None
+    variation_id: str | None = None
+    learning_mode: LearningMode = "immediate"
+    deferred: bool = False
+    features: str | None = None
+    eta: float = 0.0
+    request_hash: str = ""

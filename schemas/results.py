@@ -1,0 +1,105 @@
+"""Records that Banditflow makes: outcomes, profiles, policy snapshots, dead letters."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+OutcomeStatus = Literal["pending", "settled", "void"]
+
+
+class Outcome(Struct, kw_only=True, omit_defaults=True, gc=False):
+    """What became of a decision: its reward in [0, 1] so far (pending) or for good (settled).
+
+    ``time`` is the decision's time; ``delay`` the seconds from it to the first reward. A void
+    outcome counts for nothing, whatever was reported before. ``revision`` rises with each report
+    on the same decision, so (key, status, revision) names an outcome record.
+    """
+
+    time: datetime
+    subject: str | None
+    decision_id: str
+    key: str
+    slot_id: str
+    action_id: str
+    propensity: float
+    reward: float
+    status: OutcomeStatus
+    revision: int
+    activated: bool
+    policy_version: int
+    policy: str = ""
+    reason: str = ""
+    delay: float | None = None
+    experiment_id: str | None = None
+    variation_id: str | None = None
+    features: str | None = None
+    eta: float = 0.0
+    settled_at: datetime | None = None
+
+
+class Profile(Struct, kw_only=True, omit_defaults=True):
+    """What is remembered of a consenting subject; ``version`` rises with every change."""
+
+    subject: str
+    version: int
+    time: datetime
+    features: dict[str, float] = field(default_factory=dict)
+    embedding: list[float] | None = None
+    purposes: list[int] = field(default_factory=list)
+    deleted: bool = False
+
+
+class ActionSummary(Struct, kw_only=True, gc=False):
+    """An action's posterior in numbers that people read: mean reward and its spread."""
+
+    action_id: str
+    count: float
+    reward: float
+    mean: float
+    deviation: float
+
+
+class PolicySnapshot(Struct, kw_only=True, omit_defaults=True):
+    """A slot's learned policy as it was published.
+
+    ``version`` rises with each publication; ``time`` is the newest outcome learned from;
+    ``posterior`` is the policy's own compact form (base64), which scoring loads.
+    """
+
+    slot_id: str
+    policy: str
+    version: int
+    time: datetime
+    decisions: float
+    rewards: float
+    actions: list[ActionSummary]
+    posterior: str
+    published_at: datetime | None = None
+    models: dict[str, float] = field(default_factory=dict)
+
+
+class DeadLetter(Struct, kw_only=True, omit_defaults=True, gc=False):
+    """A record that could not be used: why, where it lies, but never what it says.
+
+    ``hash`` is the SHA-256 of the payload, ``size`` its bytes, ``time`` the broker's timestamp.
+    """
+
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    size: int
+    hash: str
+    time: datetime | None = None
+    field: str | None = None
+    detail: str = ""
+
+
+class TestReport(Struct, kw_only=True, omit_defaults=True):
+    """The state of an experiment at a moment."""
+
+    experiment_id: str
+    slot_id: str
+    time: datetime
+    summary: dict[str, Any] = field(default_factory=dict)

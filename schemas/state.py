@@ -1,0 +1,40 @@
+"""Versioned, compact snapshots of operator state: a header that says what follows, then msgpack."""
+
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+T = TypeVar("T", bound=Struct)
+
+
+class StateError(ValueError):
+    """A snapshot is not what the operator expects; the message says what to do."""
+
+
+def pack(kind: str, version: int, state: Struct) -> bytes:
+    """Write a snapshot as ``kind/version`` and its msgpack body."""
+    return f"{kind}/{version}\n".encode() + msgspec.msgpack.encode(state)
+
+
+def unpack(kind: str, version: int, type_: type[T], snapshot: bytes) -> T:
+    """Read a snapshot of this kind and version; refuse any other with a clear message.
+
+    >>> class Count(Struct):
+    ...     n: int
+    >>> unpack("count", 1, Count, pack("count", 1, Count(3)))
+    Count(n=3)
+    >>> unpack("counts", 1, Count, pack("count", 1, Count(3)))
+    Traceback (most recent call last):
+    schemas.state.StateError: state of 'count' was given to 'counts': a step was renamed
+    """
+    header, _, body = snapshot.partition(b"\n")
+    written_kind, _, written = header.decode(errors="replace").partition("/")
+    if written_kind != kind:
+        raise StateError(f"state of {written_kind!r} was given to {kind!r}: a step was renamed")
+    if written != str(version):
+        raise StateError(
+            f"state {kind!r} was written as version {written}, this release reads version "
+            f"{version}: run the release that wrote it, or start with an empty recovery store"
+        )
+    return msgspec.msgpack.decode(body, type=type_)
