@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from operators.logic.catalog import Catalog
 from operators.logic.policies.base import Deltas
 from schemas.results import Outcome
 
@@ -32,6 +33,9 @@ def micros(time: datetime) -> int:
 def moment(at: int) -> datetime:
     """Give microseconds since 1970 as a time, the inverse of :func:`micros`."""
     return EPOCH + timedelta(microseconds=at)
+
+
+NO_CATALOG = Catalog()
 
 
 class Origin(NamedTuple):
@@ -74,7 +78,8 @@ class Batch:
     """Events of one shard in event-time order, and the shard's watermark after them.
 
     ``rejected`` are the records that could not become events; ``at_end`` says that the source had
-    nothing more to read, so that what a step holds back to fill a batch may go on.
+    nothing more to read, so that what a step holds back to fill a batch may go on. ``catalog`` is
+    the catalog that holds for all of its events.
     """
 
     shard: int
@@ -82,6 +87,7 @@ class Batch:
     events: Sequence[Event] = field(default_factory=list)
     rejected: Sequence[Rejected] = field(default_factory=list)
     at_end: bool = True
+    catalog: Catalog = NO_CATALOG
 
 
 @dataclass(slots=True)

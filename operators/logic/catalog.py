@@ -1,0 +1,107 @@
+"""The catalog as it stood at a moment of event time."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from schemas.catalog import Action, CatalogEntry, Experiment, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The slots and the enabled actions of each, ordered by id; ``revision`` tells two apart."""
+
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    actions: Mapping[str, tuple[Action, ...]] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    revision: int = 0
+
+
+class CatalogState(Struct):
+    """What a snapshot keeps: every version of every entry, by time."""
+
+    entries: list[CatalogEntry] = []
+
+
+class CatalogHistory:
+    """Every version of every catalog entry, and the catalog that holds at a given time.
+
+    An entry holds from its time on; before the time of its first version the first one holds, so
+    that a log older than its catalog can be replayed.
+
+    >>> from datetime import UTC, datetime
+    >>> history = CatalogHistory()
+    >>> history.add(Slot(id="1", time=datetime(2026, 1, 1, tzinfo=UTC), slot_id="home"))
+    >>> sorted(history.as_of(0).slots)
+    ['home']
+    """
+
+    def __init__(self, state: CatalogState | None = None) -> None:
+        self._versions: dict[tuple[str, str], list[tuple[int, CatalogEntry]]] = {}
+        self._times: list[int] = []
+        self._revision = 0
+        self._current: Catalog | None = None
+        self._until = 0
+        self._from = 0
+        for entry in state.entries if state else []:
+            self.add(entry)
+
+    def add(self, entry: CatalogEntry) -> None:
+        """Take in a version of an entry; the same record again changes nothing."""
+        at = round(entry.time.timestamp() * 1e6)
+        versions = self._versions.setdefault(_identity(entry), [])
+        if any(kept.id == entry.id and time == at for time, kept in versions):
+            return
+        versions.append((at, entry))
+        versions.sort(key=lambda version: (version[0], version[1].id))
+        self._times = sorted({time for kept in self._versions.values() for time, _ in kept[1:]})
+        self._current = None
+
+    def as_of(self, at: int) -> Catalog:
+        """Give the catalog that holds at ``at`` (microseconds since 1970)."""
+        if self._current is None or not self._from <= at < self._until:
+            place = bisect_right(self._times, at)
+            self._from = self._times[place - 1] if place else -(2**63)
+            self._until = self._times[place] if place < len(self._times) else 2**63
+            self._revision += 1
+            self._current = self._build(at)
+        return self._current
+
+    def next_change(self, after: int) -> int | None:
+        """Give the first time later than ``after`` at which the catalog changes."""
+        place = bisect_right(self._times, after)
+        return self._times[place] if place < len(self._times) else None
+
+    def state(self) -> CatalogState:
+        """Give what a snapshot keeps."""
+        return CatalogState([entry for kept in self._versions.values() for _, entry in kept])
+
+    def _build(self, at: int) -> Catalog:
+        held = (_held(versions, at) for versions in self._versions.values())
+        entries = [entry for entry in held if not entry.deleted]
+        slots = {entry.slot_id: entry for entry in entries if isinstance(entry, Slot)}
+        experiments = {e.experiment_id: e for e in entries if isinstance(e, Experiment)}
+        actions = sorted(_enabled(entries), key=lambda action: action.action_id)
+        by_slot = {name: tuple(a for a in actions if name in a.slots) for name in slots}
+        return Catalog(slots, by_slot, experiments, self._revision)
+
+
+def _identity(entry: CatalogEntry) -> tuple[str, str]:
+    match entry:
+        case Slot():
+            return ("slot", entry.slot_id)
+        case Action():
+            return ("action", entry.action_id)
+        case Experiment():
+            return ("experiment", entry.experiment_id)
+
+
+def _held(versions: list[tuple[int, CatalogEntry]], at: int) -> CatalogEntry:
+    place = bisect_right(versions, at, key=lambda version: version[0])
+    return versions[max(place - 1, 0)][1]
+
+
+def _enabled(entries: Iterable[CatalogEntry]) -> list[Action]:
+    return [entry for entry in entries if isinstance(entry, Action) and entry.enabled]
