@@ -1,6 +1,6 @@
 """What travels between operators: batches of one shard, so that a step costs per batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from operators.logic.catalog import Catalog
-from operators.logic.policies.base import Deltas
+from operators.logic.policies.base import Deltas, Posterior
+from schemas.catalog import Action, CatalogEntry, Slot
 from schemas.results import Outcome
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,7 +53,8 @@ class Event(Struct, gc=False):
     """A decoded record of one visitor.
 
     ``at`` is its event time in microseconds, ``body`` the record, ``subject`` the visitor's
-    pseudonym, ``key`` the 64-bit join key of its decision (0 where it has none).
+    pseudonym, ``key`` the 64-bit join key of its decision (0 where it has none). ``personal`` says
+    that the subject consents to a profile, which ``profile`` then holds for a decision request.
     """
 
     at: int
@@ -61,6 +63,9 @@ class Event(Struct, gc=False):
     key: int
     origin: Origin
     payload: bytes = b""
+    personal: bool = False
+    profile: Mapping[str, float] | None = None
+    embedding: Sequence[float] | None = None
 
 
 class Rejected(NamedTuple):
@@ -105,6 +110,37 @@ class Lesson:
     settled: Sequence[Outcome] = field(default_factory=list)
     rewards: int = 0
     newest: int = NEVER
+
+
+@dataclass(slots=True)
+class CatalogNews:
+    """New catalog records; ``complete`` once the topic has first been read to its end."""
+
+    entries: Sequence[CatalogEntry] = field(default_factory=list)
+    rejected: Sequence[Rejected] = field(default_factory=list)
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class SlotNews:
+    """What a slot's learner needs of the catalog."""
+
+    slot: Slot
+    actions: tuple[Action, ...]
+
+
+@dataclass(slots=True)
+class PolicyNews:
+    """What a slot's learner tells the scoring shards: its posterior, named by its version.
+
+    ``newest`` is the event time of the newest outcome that the posterior holds.
+    """
+
+    slot_id: str
+    kind: str
+    version: int
+    newest: int
+    posterior: Posterior
 
 
 @dataclass(frozen=True, slots=True)

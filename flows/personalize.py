@@ -1,0 +1,88 @@
+"""The personalize dataflow: profile, attribute, learn and decide."""
+
+from dataclasses import dataclass
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+from operators.attribute import attribute
+from operators.hot import HotWrite, hot_decisions, hot_policies, hot_profiles
+
+from operators.admit import admit
+from operators.batches import Batch, CatalogNews, Message, PolicyNews, Rejected
+from operators.dead_letters import dead_letters
+from operators.decide import decide
+from operators.decode import reader
+from operators.learn import learn
+from operators.profile import profile
+from operators.publish import encode_policies, encode_profiles
+from schemas.settings import Settings
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the flow reads: aligned event batches by shard, and catalog news."""
+
+    records: Source[tuple[str, Batch]]
+    catalog: Source[tuple[str, CatalogNews]]
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """What the flow writes: one sink per topic, and the hot store."""
+
+    decisions: Sink[tuple[str, list[Message]]]
+    outcomes: Sink[tuple[str, list[Message]]]
+    profiles: Sink[tuple[str, list[Message]]]
+    policies: Sink[tuple[str, list[Message]]]
+    dead_letters: Sink[tuple[str, list[Message]]]
+    hot: Sink[tuple[str, list[HotWrite]]]
+
+
+def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
+    """Build the dataflow; a step's name is part of its recovery state and never changes."""
+    shards = [str(shard) for shard in range(settings.partitions)]
+
+    def every_shard(item: tuple[str, CatalogNews]) -> list[tuple[str, CatalogNews]]:
+        return [(shard, item[1]) for shard in shards]
+
+    def to_scoring(item: tuple[str, PolicyNews]) -> list[tuple[str, PolicyNews]]:
+        return [(shard, item[1]) for shard in shards]
+
+    flow = Dataflow("personalize")
+    records = op.input("records", flow, sources.records)
+    catalog = op.input("catalog", flow, sources.catalog)
+    read = reader(settings)
+
+    admitted = admit("admit", records, op.flat_map("catalog_to_shards", catalog, every_shard), read)
+    profiled = profile("profile", admitted.batches, settings)
+    attributed = attribute("attribute", profiled.batches, settings)
+    learned = learn("learn", attributed.lessons, admitted.slots, settings)
+    policies = op.flat_map("policies_to_shards", learned.news, to_scoring)
+    decided = decide("decide", profiled.batches, policies, settings)
+
+    rejected = op.merge(
+        "rejected",
+        admitted.rejected,
+        attributed.rejected,
+        decided.rejected,
+        op.filter_map("rejected_catalog", catalog, _rejected_catalog),
+    )
+    hot = op.merge(
+        "hot",
+        hot_decisions("hot_decisions", admitted.batches, settings),
+        hot_profiles("hot_profiles", profiled.changes, settings),
+        hot_policies("hot_policies", learned.snapshots, settings),
+    )
+    op.output("decisions_out", decided.decisions, sinks.decisions)
+    op.output("outcomes_out", attributed.outcomes, sinks.outcomes)
+    op.output("profiles_out", encode_profiles("profiles", profiled.changes), sinks.profiles)
+    op.output("policies_out", encode_policies("policies", learned.snapshots), sinks.policies)
+    op.output("dead_letters_out", dead_letters("dead_letters", rejected), sinks.dead_letters)
+    op.output("hot_out", hot, sinks.hot)
+    return flow
+
+
+def _rejected_catalog(item: tuple[str, CatalogNews]) -> tuple[str, list[Rejected]] | None:
+    return ("0", list(item[1].rejected)) if item[1].rejected else None

@@ -1,0 +1,117 @@
+"""Profile: what is remembered of consenting subjects, and what requests may know of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+from msgspec import Struct
+
+from operators.batches import NEVER, Batch, Event
+from operators.io import metrics
+from operators.logic.profiles import Profiles
+from operators.streams import only
+from schemas.events import (
+    Click,
+    Consent,
+    DecisionBack,
+    DecisionRequest,
+    Erasure,
+    Impression,
+    Reward,
+)
+from schemas.results import Profile
+from schemas.settings import Settings
+from schemas.state import pack, unpack
+
+_KIND, _VERSION = "profile", 1
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """Batches whose requests carry the subject's profile, and the profiles that changed."""
+
+    batches: KeyedStream[Batch]
+    changes: KeyedStream[list[Profile]]
+
+
+class ProfileState(Struct):
+    """What a snapshot keeps."""
+
+    profiles: bytes
+    published: int
+    watermark: int
+
+
+@dataclass
+class ProfileLogic(StatefulBatchLogic[Batch, Batch | list[Profile], bytes]):
+    """One shard's profiles; changes are published once per ``interval`` of event time."""
+
+    profiles: Profiles
+    interval: int
+    published: int = NEVER
+    watermark: int = NEVER
+
+    def on_batch(self, values: list[Batch]) -> tuple[Iterable[Batch | list[Profile]], bool]:
+        """Update profiles in event order and hand requests what may be known."""
+        out: list[Batch | list[Profile]] = []
+        for batch in values:
+            for event in batch.events:
+                self._take(event)
+            self.watermark = max(self.watermark, batch.watermark)
+            out.append(batch)
+        if self.watermark - self.published >= self.interval:
+            self.published = self.watermark
+            changed = self.profiles.changed()
+            if changed:
+                out.append(changed)
+            self.profiles.expire(self.watermark)
+            metrics.profiles(values[-1].shard, len(self.profiles))
+        return out, StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        """Keep the profiles, changes that are not yet published included."""
+        state = ProfileState(self.profiles.dump(), self.published, self.watermark)
+        return pack(_KIND, _VERSION, state)
+
+    def _take(self, event: Event) -> None:
+        match event.body:
+            case DecisionRequest():
+                event.personal = self.profiles.allows_profile(event.subject)
+                if event.personal:
+                    event.profile = self.profiles.features_of(event.subject)
+                    event.embedding = self.profiles.embedding_of(event.subject)
+                    self.profiles.request(event)
+            case DecisionBack():
+                self.profiles.decision(event)
+            case Impression():
+                self.profiles.impression(event)
+            case Click():
+                self.profiles.click(event)
+            case Reward():
+                self.profiles.reward(event)
+            case Consent():
+                self.profiles.consent(event)
+            case Erasure():
+                self.profiles.erasure(event)
+
+
+@operator
+def profile(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Profiled:
+    """Keep a profile per consenting subject and attach it to the subject's requests.
+
+    Without consent to purposes 5 and 6, or when it is unknown, nothing is kept of a subject and
+    its requests are decided by their context alone.
+    """
+    interval = round(settings.profile_interval * 1e6)
+
+    def shim_builder(resume_state: bytes | None) -> ProfileLogic:
+        if resume_state is None:
+            return ProfileLogic(Profiles(settings.profile_ttl), interval)
+        state = unpack(_KIND, _VERSION, ProfileState, resume_state)
+        profiles = Profiles.load(state.profiles, settings.profile_ttl)
+        return ProfileLogic(profiles, interval, state.published, state.watermark)
+
+    profiled = op.stateful_batch("keep", up, shim_builder)
+    return Profiled(only("batches", profiled, Batch), only("changes", profiled, list))

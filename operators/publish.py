@@ -1,0 +1,37 @@
+"""Change logs for the store and other readers: profiles and policy snapshots as messages."""
+
+import hashlib
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream
+
+from operators.batches import Message
+from schemas.codec import encode
+from schemas.results import PolicySnapshot, Profile
+
+
+@operator
+def encode_profiles(step_id: str, up: KeyedStream[list[Profile]]) -> KeyedStream[list[Message]]:
+    """Turn changed profiles, keyed by shard, into messages."""
+
+    def shim_mapper(profiles: list[Profile]) -> list[Message]:
+        return [Message(0, profile.subject.encode(), encode(profile)) for profile in profiles]
+
+    return op.map_value("encode", up, shim_mapper)
+
+
+@operator
+def encode_policies(step_id: str, up: KeyedStream[PolicySnapshot]) -> KeyedStream[list[Message]]:
+    """Turn policy snapshots, keyed by slot, into messages for the topic's one partition."""
+
+    def shim_mapper(item: tuple[str, PolicySnapshot]) -> tuple[str, list[Message]]:
+        slot_id, snapshot = item
+        return ("0", [Message(_id(snapshot), slot_id.encode(), encode(snapshot))])
+
+    return op.map("encode", up, shim_mapper)
+
+
+def _id(snapshot: PolicySnapshot) -> int:
+    name = f"{snapshot.slot_id}\0{snapshot.version}".encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")

@@ -1,0 +1,293 @@
+"""The queue of requests: each is admitted once, with its candidates and the policy to ask."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+from msgspec import Struct
+from msgspec.msgpack import Encoder
+
+from operators.batches import NEVER, Batch, Event, Origin, PolicyNews, Rejected
+from operators.io import metrics
+from operators.logic.catalog import Catalog
+from operators.logic.dedup import Seen, SeenRequests, SeenState
+from operators.streams import only
+from schemas.catalog import Action, Slot
+from schemas.codec import decode
+from schemas.events import DecisionRequest
+from schemas.settings import Settings
+from schemas.state import pack, unpack
+from schemas.topics import Topic
+
+_KIND, _VERSION = "queue", 1
+_CONTENT = Encoder(order="deterministic")
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Requests that are ready to be scored, and those that were refused."""
+
+    ready: KeyedStream["Ready"]
+    rejected: KeyedStream[list[Rejected]]
+
+
+@dataclass(slots=True)
+class Ready:
+    """Requests of one shard and slot, with all that scoring needs.
+
+    ``candidates`` holds a request's eligible action ids, or None where every action of the slot
+    is eligible. ``news`` is None while the slot has learned nothing.
+    """
+
+    shard: int
+    slot: Slot
+    actions: tuple[Action, ...]
+    revision: int
+    news: PolicyNews | None
+    events: list[Event]
+    candidates: list[list[str] | None]
+    contents: list[int]
+
+
+class Waiting(Struct):
+    """A request that waits for its slot's policy after a restart."""
+
+    payload: bytes
+    at: int
+    subject: str
+    key: int
+    offset: int
+    time: int
+    partition: int
+    personal: bool
+    profile: dict[str, float] | None
+    embedding: list[float] | None
+
+
+class QueueState(Struct):
+    """What a snapshot keeps; ``policies`` names the slots whose policy must come back first."""
+
+    seen: SeenState
+    policies: list[str]
+    waiting: list[Waiting]
+    watermark: int
+
+
+@dataclass
+class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]", bytes]):
+    """One shard's requests: first come, answered once."""
+
+    horizon: int
+    seen: SeenRequests = field(default_factory=SeenRequests)
+    policies: dict[str, PolicyNews] = field(default_factory=dict)
+    expected: set[str] = field(default_factory=set)
+    waiting: list[Event] = field(default_factory=list)
+    watermark: int = NEVER
+    catalog: Catalog | None = None
+
+    def on_batch(
+        self, values: list[Batch | PolicyNews]
+    ) -> tuple[Iterable["Ready | list[Rejected]"], bool]:
+        """Take in policies, then admit the requests of the batches."""
+        out: list[Ready | list[Rejected]] = []
+        batches: list[Batch] = []
+        for value in values:
+            if isinstance(value, PolicyNews):
+                self.policies[value.slot_id] = value
+                self.expected.discard(value.slot_id)
+            else:
+                batches.append(value)
+        for batch in batches:
+            self.watermark = max(self.watermark, batch.watermark)
+            self._admit(batch, out)
+        if batches:
+            self.catalog = batches[-1].catalog
+            self.seen.forget(self.watermark - self.horizon)
+        self._retry(out)
+        return out, StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        """Keep which requests were seen and which still wait."""
+        waiting = [_waiting(event) for event in self.waiting]
+        names = sorted(self.expected | set(self.policies))
+        return pack(
+            _KIND, _VERSION, QueueState(self.seen.state(), names, waiting, self.watermark)
+        )
+
+    def _admit(self, batch: Batch, out: list["Ready | list[Rejected]"]) -> None:
+        requests = [event for event in batch.events if isinstance(event.body, DecisionRequest)]
+        if not requests:
+            return
+        refused: list[Rejected] = []
+        fresh = self._fresh(self._timely(requests, batch.catalog, refused), refused)
+        ready = [event for event in fresh if event.body.slot_id not in self.expected]
+        self.waiting += [event for event in fresh if event.body.slot_id in self.expected]
+        self._group(batch.shard, batch.catalog, ready, out, refused)
+        if refused:
+            out.append(refused)
+
+    def _retry(self, out: list["Ready | list[Rejected]"]) -> None:
+        if not self.waiting or self.catalog is None:
+            return
+        ready = [event for event in self.waiting if event.body.slot_id not in self.expected]
+        if not ready:
+            return
+        self.waiting = [event for event in self.waiting if event.body.slot_id in self.expected]
+        refused: list[Rejected] = []
+        self._group(ready[0].origin.partition, self.catalog, ready, out, refused)
+        if refused:
+            out.append(refused)
+
+    def _timely(
+        self, events: Sequence[Event], catalog: Catalog, refused: list[Rejected]
+    ) -> list[Event]:
+        oldest = self.watermark - self.horizon
+        kept = []
+        for event in events:
+            if event.body.slot_id not in catalog.slots:
+                refused.append(_refusal("unknown_slot", event, "slot_id"))
+            elif event.at < oldest:
+                refused.append(_refusal("stale_request", event, "time"))
+            else:
+                kept.append(event)
+        return kept
+
+    def _fresh(self, events: list[Event], refused: list[Rejected]) -> list[Event]:
+        if not events:
+            return []
+        contents = [content_of(event.body) for event in events]
+        keys = [event.key for event in events]
+        verdicts = self.seen.admit(keys, contents, max(event.at for event in events))
+        fresh = []
+        for event, verdict in zip(events, verdicts, strict=True):
+            if verdict is Seen.FRESH:
+                fresh.append(event)
+            elif verdict is Seen.CONFLICT:
+                refused.append(_refusal("conflicting_request", event, "decision_id"))
+        metrics.duplicates("request", sum(verdict is Seen.REPEAT for verdict in verdicts))
+        return fresh
+
+    def _group(
+        self,
+        shard: int,
+        catalog: Catalog,
+        events: list[Event],
+        out: list["Ready | list[Rejected]"],
+        refused: list[Rejected],
+    ) -> None:
+        groups: dict[str, Ready] = {}
+        for event in events:
+            body: DecisionRequest = event.body
+            slot = catalog.slots.get(body.slot_id)
+            if slot is None:
+                refused.append(_refusal("unknown_slot", event, "slot_id"))
+                continue
+            actions = catalog.actions[slot.slot_id]
+            candidates = eligible(body, actions)
+            if candidates is not None and not candidates:
+                refused.append(_refusal("no_eligible_action", event, "actions"))
+                continue
+            group = groups.get(slot.slot_id)
+            if group is None:
+                news = self.policies.get(slot.slot_id)
+                group = Ready(shard, slot, actions, catalog.revision, news, [], [], [])
+                groups[slot.slot_id] = group
+            group.events.append(event)
+            group.candidates.append(candidates)
+            group.contents.append(content_of(body))
+        out.extend(groups.values())
+
+
+def eligible(request: DecisionRequest, actions: tuple[Action, ...]) -> list[str] | None:
+    """Give the ids that the request allows, or None where it allows the slot's whole catalog.
+
+    A request's own list narrows the catalog of the slot; a slot without a catalog takes the list
+    as it is.
+    """
+    if request.actions is None and not request.excluded and actions:
+        return None
+    known = [action.action_id for action in actions]
+    asked = known if request.actions is None else list(dict.fromkeys(request.actions))
+    allowed = set(known) if known else set(asked)
+    return [name for name in asked if name in allowed and name not in request.excluded]
+
+
+def content_of(request: DecisionRequest) -> int:
+    """Digest what a request asks, so that the same id with another question is noticed."""
+    asked: tuple[Any, ...] = (
+        request.slot_id,
+        request.context,
+        request.actions,
+        request.excluded,
+        request.deferred,
+    )
+    return crc32(_CONTENT.encode(asked))
+
+
+def _refusal(reason: str, event: Event, name: str) -> Rejected:
+    return Rejected(reason, event.origin, event.payload, name)
+
+
+def _waiting(event: Event) -> Waiting:
+    origin = event.origin
+    return Waiting(
+        payload=event.payload,
+        at=event.at,
+        subject=event.subject,
+        key=event.key,
+        offset=origin.offset,
+        time=origin.time,
+        partition=origin.partition,
+        personal=event.personal,
+        profile=dict(event.profile) if event.profile is not None else None,
+        embedding=list(event.embedding) if event.embedding is not None else None,
+    )
+
+
+def _event(waiting: Waiting, limit: int) -> Event:
+    body = decode(Topic.DECISION_REQUESTS, waiting.payload, limit)
+    body.decision_id = body.decision_id or body.id
+    origin = Origin(Topic.DECISION_REQUESTS, waiting.partition, waiting.offset, waiting.time)
+    return Event(
+        waiting.at,
+        body,
+        waiting.subject,
+        waiting.key,
+        origin,
+        waiting.payload,
+        waiting.personal,
+        waiting.profile,
+        waiting.embedding,
+    )
+
+
+@operator
+def queue(
+    step_id: str, up: KeyedStream[Batch], policies: KeyedStream[PolicyNews], settings: Settings
+) -> Queued:
+    """Admit each decision request once and join it with its slot's policy.
+
+    ``policies`` must reach every shard. Refusals: ``unknown_slot``, ``stale_request`` (older than
+    the dedup horizon), ``conflicting_request`` (the same id with other content),
+    ``no_eligible_action``. A repeated request is counted and gets no second answer.
+    """
+    horizon = round(settings.dedup_horizon * 1e6)
+
+    def shim_builder(resume_state: bytes | None) -> QueueLogic:
+        if resume_state is None:
+            return QueueLogic(horizon)
+        state = unpack(_KIND, _VERSION, QueueState, resume_state)
+        return QueueLogic(
+            horizon,
+            seen=SeenRequests(state.seen),
+            expected=set(state.policies),
+            waiting=[_event(waiting, settings.max_record_bytes) for waiting in state.waiting],
+            watermark=state.watermark,
+        )
+
+    queued = op.stateful_batch("admit", op.merge("merge", up, policies), shim_builder)
+    return Queued(only("ready", queued, Ready), only("rejected", queued, list))
