@@ -1,0 +1,95 @@
+"""The random numbers of decisions: a counter-based function of who decides what, for whom.
+
+A keyed BLAKE2b (RFC 7693) of (secret, salt, slot, subject, decision) is the uniform number; there
+is no generator and so no state: a replay draws the same numbers, two salts give independent
+streams, and a client that cannot know the secret cannot choose ids for their draws.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+ACTION = b"action"
+"""The stream that picks the action of a decision."""
+
+GROUP = b"group"
+"""The stream that assigns hold-out and experiment groups."""
+
+_SCALE = 2.0**-53
+
+
+def uniform(secret: bytes, *parts: str, salt: bytes = ACTION) -> float:
+    """Draw the number in [0, 1), of 53 random bits, that belongs to these names.
+
+    >>> uniform(b"secret", "home", "ann", "d-1") == uniform(b"secret", "home", "ann", "d-1")
+    True
+    >>> uniform(b"secret", "home", "ann", "d-1") == uniform(b"secret", "home", "ann", "d-2")
+    False
+    """
+    stream = blake2b(digest_size=8, key=_key(secret), person=salt)
+    stream.update(_bytes("".join(map(_framed, parts))))
+    return (int.from_bytes(stream.digest(), "little") >> 11) * _SCALE
+
+
+def uniforms(
+    secret: bytes,
+    slot_id: str,
+    subjects: Sequence[str],
+    decision_ids: Sequence[str],
+    salt: bytes = ACTION,
+) -> NDArray[np.float64]:
+    """Draw ``uniform(secret, slot_id, subject, decision_id)`` for each decision of a batch."""
+    pairs = zip(subjects, decision_ids, strict=True)
+    return _draw(secret, slot_id, [_framed(s) + _framed(d) for s, d in pairs], salt)
+
+
+def sticky_uniforms(
+    secret: bytes, slot_id: str, subjects: Sequence[str], salt: bytes = GROUP
+) -> NDArray[np.float64]:
+    """Draw ``uniform(secret, slot_id, subject)``: the same for all decisions of a subject."""
+    return _draw(secret, slot_id, [_framed(subject) for subject in subjects], salt)
+
+
+def choose(probabilities: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Pick one column per row with exactly the row's probabilities, by inversion.
+
+    Rows sum to 1 within rounding; a column of probability 0 is never picked.
+
+    >>> choose(np.array([[0.25, 0.0, 0.75]] * 3), np.array([0.1, 0.25, 0.999])).tolist()
+    [0, 2, 2]
+    """
+    cumulated = np.cumsum(probabilities, axis=1)
+    total = cumulated[:, -1]
+    # The largest draw times the sum may round up to the sum, which no column exceeds.
+    target = np.minimum(draws * total, np.nextafter(total, 0.0))
+    reached = cumulated > target[:, None]
+    result: NDArray[np.int64] = reached.argmax(axis=1)
+    return result
+
+
+def _draw(secret: bytes, slot_id: str, names: list[str], salt: bytes) -> NDArray[np.float64]:
+    base = blake2b(_bytes(_framed(slot_id)), digest_size=8, key=_key(secret), person=salt)
+    digests = []
+    for name in names:
+        stream = base.copy()
+        stream.update(_bytes(name))
+        digests.append(stream.digest())
+    bits = np.frombuffer(b"".join(digests), "<u8") >> np.uint64(11)
+    return bits.astype(np.float64) * _SCALE
+
+
+def _key(secret: bytes) -> bytes:
+    if not secret:
+        raise ValueError("the draw secret is empty")
+    return secret if len(secret) <= 64 else blake2b(secret).digest()
+
+
+def _framed(name: str) -> str:
+    # The length in front keeps ("ab", "c") and ("a", "bc") apart.
+    return f"{len(name)}:{name}"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,266 @@
+"""Contexts and profiles as vectors.
+
+Vectors are logged as float32; :meth:`FeatureMap.encode` therefore returns float64 arrays that hold
+only float32 values, so that deciding and learning see the very same numbers.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.logic.features.layout import Block, Column, Product, fingerprint, layout
+from operators.logic.features.one_hot import Buckets, Categories, OneHot, stable_hash
+from operators.logic.features.scaling import Scaler, Scaling
+from schemas.catalog import FeatureSpec
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.float32]
+Context = Mapping[str, Any]
+Profile = Mapping[str, float]
+
+LIMIT = 1e6
+"""Numbers are held to ±LIMIT, so that one absurd value cannot ruin a posterior."""
+
+_DAY = 86_400_000_000
+_NAN = float("nan")
+_NUMBER_TYPES = {float, int}
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+class FeatureMap:
+    """The mapping of a slot's requests to vectors, compiled once per feature spec.
+
+    Column 0 is the intercept ``1``. A missing value is zero (the mean, where numbers are scaled);
+    so is one of the wrong type, length or size. ``problems`` counts by (field, reason):
+    ``missing``, ``other`` (an unlisted category), ``wrong_type``, ``wrong_length``,
+    ``not_finite``, ``clipped``. No value is fatal, and the row of a request does not depend on
+    the batch that it is encoded in.
+
+    >>> spec = FeatureSpec(numeric=["age"], categories={"device": ["phone", "desktop"]})
+    >>> mapping = FeatureMap(spec)
+    >>> mapping.names
+    ('1', 'age', 'device=phone', 'device=desktop', 'device=other')
+    >>> mapping.encode([{"age": 7, "device": "phone"}, {"device": "watch"}]).tolist()
+    [[1.0, 7.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 1.0]]
+    >>> mapping.problems[("device", "other")]
+    1
+    """
+
+    def __init__(self, spec: FeatureSpec, scaling: Scaling | None = None) -> None:
+        self.spec = spec
+        self.scaling = scaling or Scaling()
+        self.fingerprint = fingerprint(spec)
+        self.problems: Counter[tuple[str, str]] = Counter()
+        self._layout = layout(spec)
+        self.names = tuple(column.name for column in self._layout.describe())
+        self.dim = len(self.names)
+        self._one_hots = _one_hots(spec, self._layout.blocks, self.problems)
+        self._numbers = slice(1, 1 + len(spec.numeric) + len(spec.profile))
+
+    @property
+    def version(self) -> str:
+        """Name the mapping together with the scaling in force."""
+        return f"{self.fingerprint}.{self.scaling.version}"
+
+    def scaler(self) -> Scaler:
+        """Give an empty scaler for the spec's numbers."""
+        return Scaler(len(self.spec.numeric) + len(self.spec.profile))
+
+    def rescale(self, scaling: Scaling) -> None:
+        """Put another scaling in force: ``version`` changes with it."""
+        self.scaling = scaling
+
+    def encode(
+        self,
+        contexts: Sequence[Context],
+        profiles: Sequence[Profile | None] | None = None,
+        embeddings: Sequence[Sequence[float] | None] | None = None,
+        times_us: Sequence[int] | None = None,
+        scaler: Scaler | None = None,
+    ) -> Floats:
+        """Encode a batch of requests, one row each.
+
+        Parameters
+        ----------
+        contexts, profiles, embeddings
+            Per request: its context, and the subject's profile features and embedding (``None``
+            without consent or profile).
+        times_us
+            Request times in microseconds since 1970; needed for ``time_of_day``.
+        scaler
+            Takes in the batch's numbers where the spec scales; the scaling in force stays.
+
+        Returns
+        -------
+        Array of shape (requests, dim), float64 with exact float32 values.
+        """
+        n = len(contexts)
+        blocks = self._layout.blocks
+        x = np.zeros((n, self.dim), np.float32)
+        x[:, 0] = 1.0
+        if self._numbers.stop > 1:
+            self._write_numbers(x, contexts, profiles or [None] * n, scaler)
+        for name in self.spec.vectors:
+            self._write_vectors(x, blocks[name], [context.get(name) for context in contexts])
+        if self.spec.profile_embedding and embeddings is not None:
+            self._write_vectors(x, blocks["profile.embedding"], embeddings)
+        if self.spec.time_of_day and times_us is not None:
+            start = blocks["time_of_day"].start
+            angle = (np.asarray(times_us, np.int64) % _DAY) * (2 * np.pi / _DAY)
+            x[:, start] = np.sin(angle)
+            x[:, start + 1] = np.cos(angle)
+        if self._one_hots:
+            self._light(x, contexts)
+        for product in self._layout.products:
+            _write_product(x, product)
+        return x.astype(np.float64)
+
+    def describe(self) -> list[Column]:
+        """List the columns: index, readable name, kind, and the field that each comes from."""
+        return self._layout.describe()
+
+    def _write_numbers(
+        self,
+        x: Rows,
+        contexts: Sequence[Context],
+        profiles: Sequence[Profile | None],
+        scaler: Scaler | None,
+    ) -> None:
+        columns = [
+            self._column(name, [context.get(name, _NAN) for context in contexts])
+            for name in self.spec.numeric
+        ]
+        columns += [
+            self._column(
+                f"profile.{name}", [_NAN if p is None else p.get(name, _NAN) for p in profiles]
+            )
+            for name in self.spec.profile
+        ]
+        numbers = np.array(columns).T
+        if self.spec.scale:
+            if scaler is not None:
+                scaler.update(numbers)
+            numbers = self.scaling.apply(numbers)
+        x[:, self._numbers] = np.where(np.isnan(numbers), 0.0, numbers)
+
+    def _column(self, name: str, values: list[Any]) -> Floats:
+        """Give one field's numbers within ±LIMIT, NaN where there is none."""
+        wrong = 0
+        if not _NUMBER_TYPES.issuperset(map(type, values)):
+            wrong = sum(not isinstance(value, int | float | None) for value in values)
+            self._count(name, "wrong_type", wrong)
+            values = [value if isinstance(value, int | float) else _NAN for value in values]
+        found = _floats(values)
+        if _small(found):
+            return found
+        infinite = np.isinf(found)
+        self._count(name, "not_finite", infinite.sum())
+        self._count(name, "missing", np.isnan(found).sum() - wrong)
+        found[infinite] = np.nan
+        self._count(name, "clipped", (np.abs(found) > LIMIT).sum())
+        return np.clip(found, -LIMIT, LIMIT)
+
+    def _write_vectors(self, x: Rows, block: Block, rows: Sequence[Sequence[float] | None]) -> None:
+        try:
+            found = np.array(rows)
+        except ValueError:
+            found = np.empty(0, object)
+        regular = found.dtype.kind in "fiu" and found.shape == (len(rows), block.width)
+        if not (regular and _small(found)):
+            found = np.array([self._vector(block, row) for row in rows])
+        x[:, block.columns] = found
+
+    def _vector(self, block: Block, row: Any) -> Floats:
+        """Give a vector, zero where the value is not one, and count why."""
+        reason = _refusal(row, block.width)
+        found = np.zeros(block.width) if reason else _floats([_float(v) for v in row])
+        if not np.isfinite(found).all():
+            reason, found = "not_finite", np.zeros(block.width)
+        elif np.abs(found).max() > LIMIT:
+            reason = "clipped"
+        self._count(block.source, reason, reason != "")
+        return np.clip(found, -LIMIT, LIMIT)
+
+    def _light(self, x: Rows, contexts: Sequence[Context]) -> None:
+        places = np.array(
+            [
+                one_hot.columns([context.get(name) for context in contexts])
+                for name, one_hot in self._one_hots
+            ]
+        )
+        if len(contexts) > 1:
+            places += np.arange(0, x.size, self.dim)
+        x.reshape(-1)[places] = 1.0
+
+    def _count(self, name: str, reason: str, times: int) -> None:
+        if times:
+            self.problems[(name, reason)] += int(times)
+
+
+def _one_hots(
+    spec: FeatureSpec, blocks: Mapping[str, Block], problems: Counter[tuple[str, str]]
+) -> list[tuple[str, OneHot]]:
+    listed = [(name, Categories(blocks[name], problems)) for name in spec.categories]
+    return [*listed, *((name, Buckets(blocks[name], problems)) for name in spec.hashed)]
+
+
+def _floats(values: Sequence[float]) -> Floats:
+    try:
+        return np.array(values, np.float64)
+    except OverflowError:
+        return np.array([_float(value) for value in values])
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _small(numbers: NDArray[Any]) -> bool:
+    """Tell quickly that all numbers are finite and within ±LIMIT; False may be a false alarm."""
+    flat = numbers.astype(np.float64, copy=False).ravel()
+    return bool(np.dot(flat, flat) <= LIMIT * LIMIT)
+
+
+def _refusal(row: Any, width: int) -> str:
+    if row is None:
+        return "missing"
+    if not isinstance(row, Sequence | np.ndarray) or isinstance(row, str | bytes):
+        return "wrong_type"
+    if len(row) != width:
+        return "wrong_length"
+    numbers = all(isinstance(value, int | float | np.number) for value in row)
+    return "" if numbers else "wrong_type"
+
+
+def _write_product(x: Rows, product: Product) -> None:
+    """Write the products of every pair of columns of two blocks that ``x`` already holds."""
+    left, right = x[:, product.left.columns], x[:, product.right.columns]
+    if not product.hashed:
+        pairs = left[:, :, None] * right[:, None, :]
+        x[:, product.block.columns] = pairs.reshape(len(x), product.block.width)
+        return
+    row_l, col_l = np.nonzero(left)
+    row_r, col_r = np.nonzero(right)
+    first = np.searchsorted(row_r, row_l, "left")
+    many = np.searchsorted(row_r, row_l, "right") - first
+    a = np.repeat(np.arange(len(row_l)), many)
+    b = np.arange(len(a)) + np.repeat(first - np.cumsum(many) + many, many)
+    pair = (col_l[a] * product.right.width + col_r[b]).astype(np.uint64)
+    place = _mix(pair, product.block.source) % np.uint64(product.block.width)
+    value = left[row_l[a], col_l[a]] * right[row_r[b], col_r[b]]
+    np.add.at(x, (row_l[a], product.block.start + place.astype(np.int64)), value)
+
+
+def _mix(pair: NDArray[np.uint64], source: str) -> NDArray[np.uint64]:
+    """Hash pairs of columns: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    z = (pair + np.uint64(1)) * _MIX + np.uint64(stable_hash("interaction", source))
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
