@@ -106,6 +106,9 @@ def _properties(port: int, controller: int, log: Path) -> str:
         "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": log,
+        # A killed broker may come back only after its old session has run out.
+        "broker.session.timeout.ms": 2000,
+        "broker.heartbeat.interval.ms": 500,
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 4,

@@ -9,6 +9,8 @@ from pathlib import Path
 import confluent_kafka
 import redis
 from confluent_kafka.admin import AdminClient
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 HOST = "127.0.0.1"
 
@@ -58,7 +60,7 @@ def redis_answers(port: int) -> bool:
     """Say whether a server on this port answers PING."""
     with (
         contextlib.suppress(redis.RedisError),
-        redis.Redis(host=HOST, port=port, socket_timeout=2) as client,
+        redis.Redis(host=HOST, port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client,
     ):
         return bool(client.ping())
     return False

@@ -1,0 +1,67 @@
+"""Fixtures of all tests: real servers, started when a test first asks for one."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from flows.embedded import APACHE_KAFKA, NOIDA, VALKEY, Server
+from tests.support.parts import (
+    NOT_PROVEN,
+    Servers,
+    count_not_proven,
+    create_topics,
+    prefix_for,
+)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The session's servers, ended with the session."""
+    with Servers(tmp_path_factory.mktemp("servers")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def broker(servers: Servers) -> Server:
+    """The embedded Kafka-protocol broker; ``broker.address`` is what clients take."""
+    return servers.get(NOIDA, "what needs the embedded Kafka-protocol broker")
+
+
+@pytest.fixture(scope="session")
+def valkey(servers: Servers) -> Server:
+    """Valkey; ``redis://{valkey.address}/0``."""
+    return servers.get(VALKEY, "what needs a real Valkey")
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(servers: Servers) -> Server:
+    """Apache Kafka in a JVM; mark the tests that use it with ``kafka``."""
+    return servers.get(APACHE_KAFKA, "what needs Apache Kafka")
+
+
+@pytest.fixture
+def topic_prefix(request: pytest.FixtureRequest) -> str:
+    """A topic prefix that no other test has."""
+    return prefix_for(request.node.nodeid)
+
+
+@pytest.fixture
+def topics_for(topic_prefix: str) -> Callable[[Server, Mapping[str, int]], dict[str, str]]:
+    """Create topics of the test's own: ``topics_for(broker, {"clicks": 4})["clicks"]``."""
+
+    def create(server: Server, counts: Mapping[str, int]) -> dict[str, str]:
+        create_topics(server.address, {topic_prefix + name: n for name, n in counts.items()})
+        return {name: topic_prefix + name for name in counts}
+
+    return create
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep count of what was skipped for the want of a part."""
+    count_not_proven(report)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what this run did not prove."""
+    for reason, count in sorted(NOT_PROVEN.items()):
+        terminalreporter.write_line(f"NOT PROVEN: {reason}: {count} tests skipped", yellow=True)
