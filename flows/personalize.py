@@ -58,7 +58,7 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     admitted = admit("admit", records, op.flat_map("catalog_to_shards", catalog, every_shard), read)
     profiled = profile("profile", admitted.batches, settings)
     attributed = attribute("attribute", profiled.batches, settings)
-    learned = learn("learn", attributed.lessons, admitted.slots, settings)
+    learned = learn("learn", attributed.lessons, settings)
     policies = op.flat_map("policies_to_shards", learned.news, to_scoring)
     decided = decide("decide", profiled.batches, policies, settings)
 

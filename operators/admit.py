@@ -8,9 +8,9 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import Batch, CatalogNews, Event, Origin, Rejected, SlotNews
+from operators.batches import Batch, CatalogNews, Event, Origin, Rejected
 from operators.decode import Reader
-from operators.logic.catalog import Catalog, CatalogHistory, CatalogState
+from operators.logic.catalog import CatalogHistory, CatalogState
 from operators.streams import only
 from schemas.state import pack, unpack
 from schemas.topics import Topic
@@ -20,10 +20,9 @@ _KIND, _VERSION = "admit", 1
 
 @dataclass(frozen=True)
 class Admitted:
-    """Batches with their catalog, the slots for the learners, and what could not be used."""
+    """Batches with their catalog, and the records that could not be used."""
 
     batches: KeyedStream[Batch]
-    slots: KeyedStream[SlotNews]
     rejected: KeyedStream[list[Rejected]]
 
 
@@ -44,7 +43,7 @@ class AdmitState(Struct):
     held: list[Held] = []
 
 
-Admission = Batch | SlotNews | list[Rejected]
+Admission = Batch | list[Rejected]
 
 
 @dataclass
@@ -55,11 +54,8 @@ class AdmitLogic(StatefulBatchLogic[Batch | CatalogNews, Admission, bytes]):
     history: CatalogHistory
     complete: bool = False
     held: list[Batch] = field(default_factory=list)
-    announced: Catalog | None = None
 
-    def on_batch(
-        self, values: list[Batch | CatalogNews]
-    ) -> tuple[Iterable[Admission], bool]:
+    def on_batch(self, values: list[Batch | CatalogNews]) -> tuple[Iterable[Admission], bool]:
         """Take in catalog news, then let through what has a catalog."""
         out: list[Admission] = []
         for value in values:
@@ -103,11 +99,6 @@ class AdmitLogic(StatefulBatchLogic[Batch | CatalogNews, Admission, bytes]):
 
     def _emit(self, batch: Batch, start: int, out: list[Admission]) -> None:
         batch.catalog = self.history.as_of(start)
-        if batch.catalog is not self.announced:
-            self.announced = batch.catalog
-            if batch.shard == 0:
-                for slot in batch.catalog.slots.values():
-                    out.append(SlotNews(slot, batch.catalog.actions[slot.slot_id]))
         out.append(batch)
 
 
@@ -151,10 +142,5 @@ def admit(
     admitted = op.stateful_batch("hold", op.merge("merge", up, catalog), shim_builder)
     return Admitted(
         batches=only("batches", admitted, Batch),
-        slots=op.map("slots", only("slot_news", admitted, SlotNews), _by_slot),
         rejected=only("rejected", admitted, list),
     )
-
-
-def _by_slot(item: tuple[str, SlotNews]) -> tuple[str, SlotNews]:
-    return (item[1].slot.slot_id, item[1])

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -10,30 +9,31 @@ from msgspec import Struct
 from operators.logic.catalog import Catalog
 from operators.logic.policies.base import Deltas, Posterior
 from schemas.catalog import Action, CatalogEntry, Slot
+from schemas.clock import EPOCH, micros, moment
 from schemas.results import Outcome
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+__all__ = [
+    "ALWAYS",
+    "EPOCH",
+    "NEVER",
+    "NO_CATALOG",
+    "Batch",
+    "CatalogNews",
+    "Event",
+    "Lesson",
+    "Message",
+    "Origin",
+    "PolicyNews",
+    "Rejected",
+    "micros",
+    "moment",
+]
 
 NEVER = -(2**62)
 """The watermark before the first event."""
 
 ALWAYS = 2**62
 """The watermark after the last event of a bounded input."""
-
-
-def micros(time: datetime) -> int:
-    """Give a time as whole microseconds since 1970, exactly.
-
-    >>> micros(datetime(2026, 1, 1, tzinfo=UTC))
-    1767225600000000
-    """
-    return (time - EPOCH) // _MICROSECOND
-
-
-def moment(at: int) -> datetime:
-    """Give microseconds since 1970 as a time, the inverse of :func:`micros`."""
-    return EPOCH + timedelta(microseconds=at)
 
 
 NO_CATALOG = Catalog()
@@ -97,7 +97,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Lesson:
-    """What one shard has to teach one slot's learner.
+    """What one shard has to teach one slot's learner, with the slot and its actions as they stand.
 
     ``deltas`` change the policy's statistics; ``settled`` are final outcomes, for models that learn
     in a canonical order, complete up to ``watermark``; ``rewards`` counts the rewards among the
@@ -106,6 +106,8 @@ class Lesson:
 
     shard: int
     watermark: int
+    slot: Slot
+    actions: tuple[Action, ...]
     deltas: Deltas | None = None
     settled: Sequence[Outcome] = field(default_factory=list)
     rewards: int = 0
@@ -119,14 +121,6 @@ class CatalogNews:
     entries: Sequence[CatalogEntry] = field(default_factory=list)
     rejected: Sequence[Rejected] = field(default_factory=list)
     complete: bool = False
-
-
-@dataclass(slots=True)
-class SlotNews:
-    """What a slot's learner needs of the catalog."""
-
-    slot: Slot
-    actions: tuple[Action, ...]
 
 
 @dataclass(slots=True)

@@ -35,9 +35,7 @@ def fence_id(letter: DeadLetter) -> int:
 
 
 @operator
-def dead_letters(
-    step_id: str, up: KeyedStream[list[Rejected]]
-) -> KeyedStream[list[Message]]:
+def dead_letters(step_id: str, up: KeyedStream[list[Rejected]]) -> KeyedStream[list[Message]]:
     """Turn rejected records, keyed by shard, into messages for the dead-letter topic."""
 
     def shim_mapper(rejected: list[Rejected]) -> list[Message]:

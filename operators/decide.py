@@ -3,29 +3,22 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import bytewax.operators as op
-import numpy as np
-import orjson
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
-from msgspec import Raw
-from numpy.typing import NDArray
 
-from operators.batches import NEVER, Batch, Event, Message, PolicyNews, Rejected, micros, moment
+from operators.batches import Batch, Message, PolicyNews, Rejected
 from operators.io import metrics
-from operators.logic import draws
-from operators.logic.features import FeatureMap, action_matrix
-from operators.logic.policies import Posterior, make_policy
-from operators.logic.propensity import choose, mix
+from operators.logic.features import FeatureMap
+from operators.logic.voting import Ballot, Votes, vote
 from operators.queue import Ready, queue
+from operators.records import decision_records
+from operators.slot_policy import first_policy
 from schemas.catalog import Slot
 from schemas.codec import encode
-from schemas.events import Decision
 from schemas.settings import Settings
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,80 +29,113 @@ class Decided:
     rejected: KeyedStream[list[Rejected]]
 
 
-@dataclass(frozen=True, slots=True)
-class Votes:
-    """The probability vectors of a group of requests over ``action_ids``.
-
-    ``given`` is what each action is drawn from (the hold-out's vector or the policy's); ``logged``
-    the probability over all of the randomisation that is logged as propensity.
-    """
-
-    action_ids: tuple[str, ...]
-    given: Floats
-    logged: Floats
-    eta: Floats
-    held_out: NDArray[np.bool_]
-
-
 class Scorer:
     """Scores the ready requests of a worker: one matrix per slot and policy version."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._maps: dict[str, tuple[Slot, FeatureMap]] = {}
-        self._priors: dict[str, tuple[int, PolicyNews]] = {}
+        self._firsts: dict[str, tuple[int, PolicyNews]] = {}
 
-    def score(self, items: list[tuple[str, Ready]]) -> Iterable[tuple[str, list[Message]]]:
+    def decide(self, items: list[tuple[str, Ready]]) -> Iterable[tuple[str, list[Message]]]:
         """Decide every request of ``items``; messages come back under their shard's key."""
         groups: dict[tuple[str, int, int], list[Ready]] = defaultdict(list)
         for _, ready in items:
-            groups[_policy_of(ready)].append(ready)
+            version = ready.news.version if ready.news else -1
+            groups[ready.slot.slot_id, version, ready.revision].append(ready)
         messages: dict[str, list[Message]] = defaultdict(list)
         for group in groups.values():
             self._decide(group, messages)
         return messages.items()
 
-    def feature_map(self, slot: Slot) -> FeatureMap:
-        """Give the slot's compiled feature mapping."""
+    def _decide(self, group: list[Ready], messages: dict[str, list[Message]]) -> None:
+        ready = _joined(group)
+        mapping = self._feature_map(ready.slot)
+        news = ready.news or self._first_policy(ready, mapping.dim)
+        ballot = _ballot(ready, mapping)
+        votes = vote(ready.slot, news.posterior, ballot, self._secret)
+        now = datetime.now(UTC)
+        records = decision_records(ready, news, mapping, ballot, votes, now)
+        for event, record in zip(ready.events, records, strict=True):
+            message = Message(event.key, None, encode(record))
+            messages[str(event.origin.partition)].append(message)
+        _observe(ready, news, votes, now)
+
+    def _feature_map(self, slot: Slot) -> FeatureMap:
         kept = self._maps.get(slot.slot_id)
         if kept is None or kept[0] is not slot:
             kept = self._maps[slot.slot_id] = (slot, FeatureMap(slot.features))
         return kept[1]
 
-    def _decide(self, group: list[Ready], messages: dict[str, list[Message]]) -> None:
-        first = group[0]
-        slot = first.slot
-        events = [event for ready in group for event in ready.events]
-        candidates = [names for ready in group for names in ready.candidates]
-        contents = [content for ready in group for content in ready.contents]
-        mapping = self.feature_map(slot)
-        x = mapping.encode(
-            [event.body.context for event in events],
-            [event.profile for event in events],
-            [event.embedding for event in events],
-            [event.at for event in events],
-        )
-        news = first.news or self._prior(first, mapping.dim)
-        votes = self._vote(slot, news.posterior, x, events, candidates)
-        uniforms = draws.uniforms(
-            self._secret,
-            slot.slot_id,
-            [event.subject for event in events],
-            [event.body.decision_id for event in events],
-            "action",
-        )
-        chosen = choose(votes.given, uniforms)
-        records = self._records(slot, news, votes, chosen, uniforms, x, mapping, events, contents)
-        for event, record in zip(events, records, strict=True):
-            messages[str(event.origin.partition)].append(Message(event.key, None, encode(record)))
-        _observe(slot, news, votes, chosen, events)
+    def _first_policy(self, ready: Ready, dim: int) -> PolicyNews:
+        """Give the prior of a slot that has learned nothing yet."""
+        kept = self._firsts.get(ready.slot.slot_id)
+        if kept is None or kept[0] != ready.revision:
+            news = first_policy(ready.slot, ready.actions, dim)
+            kept = self._firsts[ready.slot.slot_id] = (ready.revision, news)
+        return kept[1]
 
-    def _vote(
-        self,
-        slot: Slot,
-        posterior: Posterior,
-        x: Floats,
-        events: list[Event],
-        candidates: Sequence[list[str] | None],
-    ) -> Votes:
-        raise NotImplementedError
+
+def _joined(group: list[Ready]) -> Ready:
+    first = group[0]
+    if len(group) == 1:
+        return first
+    return Ready(
+        first.slot,
+        first.actions,
+        first.revision,
+        first.news,
+        [event for ready in group for event in ready.events],
+        [names for ready in group for names in ready.candidates],
+        [content for ready in group for content in ready.contents],
+    )
+
+
+def _ballot(ready: Ready, mapping: FeatureMap) -> Ballot:
+    events = ready.events
+    x = mapping.encode(
+        [event.body.context for event in events],
+        [event.profile for event in events],
+        [event.embedding for event in events],
+        [event.at for event in events],
+    )
+    return Ballot(
+        x,
+        _universe(ready),
+        ready.candidates,
+        [event.subject for event in events],
+        [event.body.decision_id for event in events],
+    )
+
+
+def _universe(ready: Ready) -> tuple[str, ...]:
+    """Give every action that some request of the group may get."""
+    if ready.actions:
+        return tuple(action.action_id for action in ready.actions)
+    return tuple(sorted({name for names in ready.candidates for name in names or ()}))
+
+
+def _observe(ready: Ready, news: PolicyNews, votes: Votes, now: datetime) -> None:
+    at = now.timestamp() * 1e6
+    slot = ready.slot.slot_id
+    metrics.decisions(
+        slot,
+        latencies=[(at - event.origin.time) * 1e-6 for event in ready.events],
+        staleness=[(event.at - news.newest) * 1e-6 for event in ready.events],
+        version=news.version,
+    )
+    metrics.propensities(slot, votes.action_ids, votes.chosen, votes.propensity)
+
+
+@operator
+def decide(
+    step_id: str, up: KeyedStream[Batch], policies: KeyedStream[PolicyNews], settings: Settings
+) -> Decided:
+    """Answer each decision request of the batches once, by its slot's newest policy.
+
+    The action is drawn from the computed probability vector, so the logged propensity is exact;
+    ``policies`` must reach every shard. For the refusals see :func:`operators.queue.queue`.
+    """
+    scorer = Scorer(settings.secret.encode())
+    queued = queue("queue", up, policies, settings)
+    return Decided(op.flat_map_batch("score", queued.ready, scorer.decide), queued.rejected)

@@ -1,33 +1,243 @@
 """Learn: one learner per slot takes in every shard's lessons and publishes what it knows."""
 
 import base64
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import bytewax.operators as op
+import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import NEVER, Lesson, Message, PolicyNews, SlotNews, moment
+from operators.batches import NEVER, Lesson, PolicyNews, moment
 from operators.io import metrics
-from operators.logic.features import FeatureMap, action_matrix
-from operators.logic.models import CanonicalOrder, ClickModel
-from operators.logic.policies import Policy, load_policy, make_policy
+from operators.logic.features import FeatureMap
+from operators.logic.models import SlotModel
+from operators.logic.policies import Deltas, Policy, load_policy
+from operators.slot_policy import name_actions, new_policy
 from operators.streams import only
 from schemas.catalog import Action, Slot
-from schemas.codec import encode
-from schemas.results import ActionSummary, PolicySnapshot
+from schemas.results import PolicySnapshot
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 
 _KIND, _VERSION = "learner", 1
 
+SNAPSHOT_INTERVAL = 1_000_000
+"""Microseconds of event time between the snapshots that leave the dataflow."""
+
 
 @dataclass(frozen=True)
 class Learned:
-    """Posteriors for the scoring shards, and snapshots for the outside, keyed by slot."""
+    """Posteriors for the scoring shards, and snapshots for the outside, both keyed by slot."""
 
     news: KeyedStream[PolicyNews]
     snapshots: KeyedStream[PolicySnapshot]
+
+
+class LearnerState(Struct):
+    """What a snapshot keeps."""
+
+    slot: Slot
+    actions: list[Action]
+    policy: bytes
+    model: bytes
+    version: int
+    newest: int
+    decisions: float
+    rewards: float
+    fresh: int
+    published: int
+    exported: int
+
+
+@dataclass
+class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes]):
+    """One slot's learner.
+
+    It publishes after ``publish_rewards`` rewards or ``publish_interval`` seconds of event time,
+    and, where no further lesson comes, when that interval has passed on the clock.
+    """
+
+    shards: int
+    slot: Slot | None = None
+    actions: tuple[Action, ...] = ()
+    policy: Policy | None = None
+    model: SlotModel | None = None
+    version: int = 0
+    newest: int = NEVER
+    decisions: float = 0.0
+    rewards: float = 0.0
+    fresh: int = 0
+    published: int = NEVER
+    exported: int = NEVER
+    dirty: bool = False
+    wake: datetime | None = None
+
+    def on_batch(self, values: list[Lesson]) -> tuple[Iterable[PolicyNews | PolicySnapshot], bool]:
+        """Add the lessons to the statistics and publish when it is time."""
+        self._configure(values[-1].slot, values[-1].actions)
+        self._learn([lesson.deltas for lesson in values if lesson.deltas is not None])
+        for lesson in values:
+            self.fresh += lesson.rewards
+            self.newest = max(self.newest, lesson.newest)
+        self._model(values)
+        return self._publish_if_due(), StatefulBatchLogic.RETAIN
+
+    def on_notify(self) -> tuple[Iterable[PolicyNews | PolicySnapshot], bool]:
+        """Publish what no further lesson came to publish, and the state after a restart."""
+        self.wake = None
+        return self._publish(export=True), StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime | None:
+        """Ask to be woken when something learned is not published yet."""
+        if self.dirty and self.wake is None and self.slot is not None:
+            wait = timedelta(seconds=self.slot.policy.publish_interval)
+            self.wake = datetime.now(UTC) + wait
+        return self.wake
+
+    def snapshot(self) -> bytes:
+        """Keep the statistics, the click model and the publication counters."""
+        assert self.slot is not None
+        assert self.policy is not None
+        assert self.model is not None
+        state = LearnerState(
+            self.slot,
+            list(self.actions),
+            self.policy.dump(),
+            self.model.dump(),
+            self.version,
+            self.newest,
+            self.decisions,
+            self.rewards,
+            self.fresh,
+            self.published,
+            self.exported,
+        )
+        return pack(_KIND, _VERSION, state)
+
+    def _configure(self, slot: Slot, actions: tuple[Action, ...]) -> None:
+        """Follow the catalog; another kind of policy, its parameters or features start anew."""
+        if slot is self.slot and actions is self.actions:
+            return
+        dim = FeatureMap(slot.features).dim
+        if self.policy is None or self.model is None or _differs(self.slot, slot):
+            self.policy = new_policy(slot, actions, dim)
+            self.model = SlotModel(self.shards)
+            self.decisions = self.rewards = 0.0
+        else:
+            name_actions(self.policy, slot, actions)
+        self.slot, self.actions, self.dirty = slot, actions, True
+
+    def _learn(self, parts: Sequence[Deltas]) -> None:
+        if not parts:
+            return
+        deltas = parts[0] if len(parts) == 1 else joined(parts)
+        assert self.policy is not None
+        self.policy.learn(deltas)
+        self.decisions += float(deltas.dn.sum())
+        self.rewards += float(deltas.dr.sum())
+        self.dirty = True
+
+    def _model(self, lessons: Iterable[Lesson]) -> None:
+        assert self.model is not None
+        assert self.slot is not None
+        for lesson in lessons:
+            self.model.take(lesson.shard, lesson.watermark, lesson.settled)
+        metrics.model(self.slot.slot_id, self.model.metrics())
+
+    def _publish_if_due(self) -> list[PolicyNews | PolicySnapshot]:
+        assert self.slot is not None
+        settings = self.slot.policy
+        waited = self.newest - self.published >= settings.publish_interval * 1e6
+        due = self.dirty and (self.fresh >= settings.publish_rewards or waited)
+        return self._publish(export=False) if due else []
+
+    def _publish(self, *, export: bool) -> list[PolicyNews | PolicySnapshot]:
+        assert self.slot is not None
+        assert self.policy is not None
+        self.version += 1
+        self.fresh, self.published, self.dirty = 0, self.newest, False
+        posterior = self.policy.publish()
+        kind = self.slot.policy.kind
+        news = PolicyNews(self.slot.slot_id, kind, self.version, self.newest, posterior)
+        if not export and self.newest - self.exported < SNAPSHOT_INTERVAL:
+            return [news]
+        self.exported = self.newest
+        return [news, self._describe(news)]
+
+    def _describe(self, news: PolicyNews) -> PolicySnapshot:
+        assert self.model is not None
+        actions = news.posterior.summary()
+        metrics.actions(news.slot_id, actions)
+        return PolicySnapshot(
+            slot_id=news.slot_id,
+            policy=news.kind,
+            version=news.version,
+            time=moment(max(news.newest, 0)),
+            decisions=self.decisions,
+            rewards=self.rewards,
+            actions=actions,
+            posterior=base64.b64encode(news.posterior.dump()).decode(),
+            published_at=datetime.now(UTC),
+            models=self.model.metrics(),
+        )
+
+
+def _differs(old: Slot | None, new: Slot) -> bool:
+    return old is None or (old.policy.kind, old.policy.params, old.features) != (
+        new.policy.kind,
+        new.policy.params,
+        new.features,
+    )
+
+
+def _resume(shards: int, snapshot: bytes) -> LearnerLogic:
+    state = unpack(_KIND, _VERSION, LearnerState, snapshot)
+    return LearnerLogic(
+        shards,
+        state.slot,
+        tuple(state.actions),
+        load_policy(state.policy),
+        SlotModel.load(state.model),
+        state.version,
+        state.newest,
+        state.decisions,
+        state.rewards,
+        state.fresh,
+        state.published,
+        state.exported,
+        dirty=True,
+        wake=datetime.now(UTC),
+    )
+
+
+def joined(parts: Sequence[Deltas]) -> Deltas:
+    """Join micro-batches of one slot into one."""
+    return Deltas(
+        [name for part in parts for name in part.action_ids],
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.eta for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.dn for part in parts]),
+        np.concatenate([part.dr for part in parts]),
+    )
+
+
+@operator
+def learn(step_id: str, up: KeyedStream[Lesson], settings: Settings) -> Learned:
+    """Learn each slot's policy and click model from the lessons of every shard.
+
+    The statistics do not depend on the order of lessons. After a restart a learner publishes at
+    once what it knew, since the scoring shards wait for it.
+    """
+
+    def shim_builder(resume_state: bytes | None) -> LearnerLogic:
+        if resume_state is None:
+            return LearnerLogic(settings.partitions)
+        return _resume(settings.partitions, resume_state)
+
+    learned = op.stateful_batch("slot", up, shim_builder)
+    return Learned(only("news", learned, PolicyNews), only("snapshots", learned, PolicySnapshot))

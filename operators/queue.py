@@ -37,13 +37,12 @@ class Queued:
 
 @dataclass(slots=True)
 class Ready:
-    """Requests of one shard and slot, with all that scoring needs.
+    """Requests of one slot, with all that scoring needs.
 
     ``candidates`` holds a request's eligible action ids, or None where every action of the slot
     is eligible. ``news`` is None while the slot has learned nothing.
     """
 
-    shard: int
     slot: Slot
     actions: tuple[Action, ...]
     revision: int
@@ -114,9 +113,7 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
         """Keep which requests were seen and which still wait."""
         waiting = [_waiting(event) for event in self.waiting]
         names = sorted(self.expected | set(self.policies))
-        return pack(
-            _KIND, _VERSION, QueueState(self.seen.state(), names, waiting, self.watermark)
-        )
+        return pack(_KIND, _VERSION, QueueState(self.seen.state(), names, waiting, self.watermark))
 
     def _admit(self, batch: Batch, out: list["Ready | list[Rejected]"]) -> None:
         requests = [event for event in batch.events if isinstance(event.body, DecisionRequest)]
@@ -126,7 +123,7 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
         fresh = self._fresh(self._timely(requests, batch.catalog, refused), refused)
         ready = [event for event in fresh if event.body.slot_id not in self.expected]
         self.waiting += [event for event in fresh if event.body.slot_id in self.expected]
-        self._group(batch.shard, batch.catalog, ready, out, refused)
+        self._group(batch.catalog, ready, out, refused)
         if refused:
             out.append(refused)
 
@@ -138,7 +135,7 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
             return
         self.waiting = [event for event in self.waiting if event.body.slot_id in self.expected]
         refused: list[Rejected] = []
-        self._group(ready[0].origin.partition, self.catalog, ready, out, refused)
+        self._group(self.catalog, ready, out, refused)
         if refused:
             out.append(refused)
 
@@ -173,7 +170,6 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
 
     def _group(
         self,
-        shard: int,
         catalog: Catalog,
         events: list[Event],
         out: list["Ready | list[Rejected]"],
@@ -194,7 +190,7 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
             group = groups.get(slot.slot_id)
             if group is None:
                 news = self.policies.get(slot.slot_id)
-                group = Ready(shard, slot, actions, catalog.revision, news, [], [], [])
+                group = Ready(slot, actions, catalog.revision, news, [], [], [])
                 groups[slot.slot_id] = group
             group.events.append(event)
             group.candidates.append(candidates)

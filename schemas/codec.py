@@ -66,12 +66,17 @@ def decode(topic: Topic, payload: bytes | None, limit: int = MAX_RECORD_BYTES) -
     >>> decode(Topic.CLICKS, b"{")
     Flaw(reason='not_json', field=None, detail='Input data was truncated')
     """
+    return decode_with(_DECODERS[topic], payload, limit)
+
+
+def decode_with(decoder: Decoder[Any], payload: bytes | None, limit: int = MAX_RECORD_BYTES) -> Any:
+    """Read one record with this decoder; what cannot be read comes back as a :class:`Flaw`."""
     if not payload:
         return Flaw("empty")
     if len(payload) > limit:
         return Flaw("too_large", detail=f"{len(payload)} bytes, the limit is {limit}")
     try:
-        return _DECODERS[topic].decode(payload)
+        return decoder.decode(payload)
     except msgspec.ValidationError as error:
         return _validation_flaw(str(error))
     except UnicodeDecodeError:

@@ -131,6 +131,12 @@ def environment_of(settings: Settings) -> dict[str, str]:
     }
 
 
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Give this process's environment with ``settings`` in it, for a child process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return kept | environment_of(settings)
+
+
 def _read(raw: dict[str, Any], name: str, value: str) -> None:
     field = name.removeprefix(PREFIX)
     if field.endswith("_FILE") and field.removesuffix("_FILE") in _SECRETS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot
+from schemas.clock import micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class CatalogHistory:
 
     def add(self, entry: CatalogEntry) -> None:
         """Take in a version of an entry; the same record again changes nothing."""
-        at = round(entry.time.timestamp() * 1e6)
+        at = micros(entry.time)
         versions = self._versions.setdefault(_identity(entry), [])
         if any(kept.id == entry.id and time == at for time, kept in versions):
             return

@@ -1,0 +1,88 @@
+"""Running a flow: in this process, or as supervised worker processes that restart together."""
+
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+
+from bytewax.run import cli_main
+
+from flows.embedded import ChildFailed, Supervisor
+from flows.embedded.parts import HOST, free_port
+from flows.recovery import owned_recovery, recovery_config
+from flows.wiring import FLOWS
+from operators.io import metrics
+from schemas.settings import Settings, child_environment
+
+RESTARTS = 10
+"""More restarts than this within :data:`RESTART_WINDOW` seconds end the supervisor."""
+
+RESTART_WINDOW = 120.0
+
+
+class CrashLoop(RuntimeError):  # noqa: N818 - it reads as what is the case
+    """A flow dies again and again; the message quotes its log."""
+
+
+def run(flow: str, settings: Settings) -> None:
+    """Run a flow in this process until it is stopped; every stop is a crash to recover from."""
+    with owned_recovery(settings, flow):
+        work(flow, settings)
+
+
+def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[str] = ()) -> None:
+    """Run one worker process of a flow whose recovery store somebody owns."""
+    port = settings.metrics_port + process if settings.metrics_port else 0
+    url = metrics.serve(settings.metrics_host, port)
+    print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
+    cli_main(
+        FLOWS[flow](settings),
+        process_id=process if addresses else None,
+        addresses=list(addresses) or None,
+        epoch_interval=timedelta(seconds=settings.epoch),
+        recovery_config=recovery_config(settings, flow),
+    )
+
+
+def supervise(flow: str, settings: Settings, processes: int, logs: Path) -> None:
+    """Run a flow as ``processes`` workers; when one dies, all are started again.
+
+    Bytewax ends the others itself, but nobody restarts them. Raises :class:`CrashLoop` when they
+    die more than :data:`RESTARTS` times within :data:`RESTART_WINDOW` seconds.
+    """
+    _end_on_sigterm()
+    deaths: deque[float] = deque(maxlen=RESTARTS)
+    with owned_recovery(settings, flow):
+        while True:
+            try:
+                _generation(flow, settings, processes, logs)
+            except ChildFailed as failure:
+                now = time.monotonic()
+                if len(deaths) == RESTARTS and now - deaths[0] < RESTART_WINDOW:
+                    raise CrashLoop(f"{flow} dies again and again: {failure}") from failure
+                deaths.append(now)
+                print(f"{flow}: {failure.child.name} died; starting again", file=sys.stderr)
+
+
+def _generation(flow: str, settings: Settings, processes: int, logs: Path) -> None:
+    addresses = [f"{HOST}:{free_port()}" for _ in range(processes)] if processes > 1 else []
+    with Supervisor(logs) as supervisor:
+        for process in range(processes):
+            command = [sys.executable, "-m", "flows", "worker", flow, "--process", str(process)]
+            supervisor.start(
+                f"{flow}-{process}",
+                command + [part for address in addresses for part in ("--address", address)],
+                env=child_environment(settings),
+            )
+        supervisor.wait()
+
+
+def _end_on_sigterm() -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)

@@ -1,0 +1,116 @@
+"""From a posterior to a choice: weigh, mix in floors and the hold-out, draw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.logic import draws
+from operators.logic.policies import Posterior
+from operators.logic.propensity import choose, mix
+from schemas.catalog import Slot
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A group of n requests to one slot: features [n, d], actions, candidates, identities.
+
+    A request's candidates are the ids it may get, or None for all of ``action_ids``.
+    """
+
+    x: Floats
+    action_ids: tuple[str, ...]
+    candidates: Sequence[Sequence[str] | None]
+    subjects: Sequence[str]
+    decision_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """What was drawn for each request, and the probabilities that it was drawn with.
+
+    Attributes
+    ----------
+    action_ids : tuple of str, K
+    mask : array [n, K] or None
+        Which actions were eligible; None where all were.
+    logged : array [n, K]
+        The probability of each action over all of the randomisation that counts: the mixture with
+        the hold-out when single decisions are held out, the vector of the subject's group when
+        subjects are.
+    eta : array [n, K]
+        The mean linear predictor of each action.
+    held_out : array [n]
+        Whether the request fell to the uniform hold-out.
+    uniform : array [n]
+        The number that picked the action.
+    chosen : array [n]
+        The column of the chosen action.
+    propensity : array [n]
+        ``logged`` of the chosen action.
+    """
+
+    action_ids: tuple[str, ...]
+    mask: Mask | None
+    logged: Floats
+    eta: Floats
+    held_out: Mask
+    uniform: Floats
+    chosen: NDArray[np.intp]
+    propensity: Floats
+
+
+def vote(slot: Slot, posterior: Posterior, ballot: Ballot, secret: bytes) -> Votes:
+    """Draw an action for each request from its probability vector."""
+    count = len(ballot.subjects)
+    mask = eligibility(ballot)
+    weights = posterior.weigh(ballot.x, posterior.columns(ballot.action_ids), mask)
+    policy = mix(weights.p, mask, floor=slot.floor)
+    held_out = _held_out(slot, ballot, secret)
+    given = logged = policy
+    if slot.holdout.share > 0.0:
+        even = mix(weights.p, mask, holdout=1.0)
+        given = np.where(held_out[:, None], even, policy)
+        logged = given
+        if slot.holdout.unit == "decision":
+            logged = mix(policy, mask, holdout=slot.holdout.share)
+    uniform = draws.uniforms(secret, slot.slot_id, ballot.subjects, ballot.decision_ids, "action")
+    chosen = choose(given, uniform)
+    rows = np.arange(count)
+    return Votes(
+        ballot.action_ids,
+        mask,
+        logged,
+        np.broadcast_to(weights.eta, logged.shape),
+        held_out,
+        uniform,
+        chosen,
+        logged[rows, chosen],
+    )
+
+
+def eligibility(ballot: Ballot) -> Mask | None:
+    """Give the mask of eligible actions [n, K], or None where every action always is."""
+    if all(names is None for names in ballot.candidates):
+        return None
+    column = {name: place for place, name in enumerate(ballot.action_ids)}
+    mask = np.zeros((len(ballot.candidates), len(column)), dtype=bool)
+    for row, names in enumerate(ballot.candidates):
+        if names is None:
+            mask[row] = True
+        else:
+            mask[row, [column[name] for name in names]] = True
+    return mask
+
+
+def _held_out(slot: Slot, ballot: Ballot, secret: bytes) -> Mask:
+    """Assign requests to the hold-out, by decision or stickily by subject."""
+    share = slot.holdout.share
+    if share <= 0.0:
+        return np.zeros(len(ballot.subjects), dtype=bool)
+    units = ballot.decision_ids if slot.holdout.unit == "decision" else [""] * len(ballot.subjects)
+    return draws.uniforms(secret, slot.slot_id, ballot.subjects, units, "holdout") < share

@@ -1,0 +1,169 @@
+"""Batches of records become rows, and an epoch's rows one transaction of the store."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from operators.io import store_metrics
+from operators.io.backoff import Backoff
+from operators.io.rows import (
+    AuditedDecision,
+    KeyedOutcome,
+    Place,
+    refusal_row,
+    row_of,
+)
+from operators.io.store import Store, StoreUnavailable, Writes
+from operators.io.tables import DEAD_LETTERS
+from schemas.catalog import CatalogEntry
+from schemas.codec import MAX_RECORD_BYTES, Flaw, decode_with
+from schemas.results import DeadLetter, PolicySnapshot, Profile, TestReport
+from schemas.topics import Topic
+
+log = logging.getLogger(__name__)
+
+DECODERS: dict[Topic, Decoder[Struct]] = {
+    Topic.CATALOG: Decoder(CatalogEntry),
+    Topic.PROFILES: Decoder(Profile),
+    Topic.DECISIONS: Decoder(AuditedDecision),
+    Topic.OUTCOMES: Decoder(KeyedOutcome),
+    Topic.POLICIES: Decoder(PolicySnapshot),
+    Topic.TEST_REPORTS: Decoder(TestReport),
+    Topic.DEAD_LETTERS: Decoder(DeadLetter),
+}
+"""How each topic that the store keeps is read."""
+
+Message = tuple[Topic, int, int, bytes | None]
+"""A record as a source gives it: topic, offset, the broker's timestamp (µs), payload."""
+
+
+def rows_of(shard: int, messages: Iterable[Message], limit: int = MAX_RECORD_BYTES) -> Writes:
+    """Read records of one partition; one that cannot be read becomes a dead letter's row."""
+    writes = Writes()
+    for topic, offset, timestamp, payload in messages:
+        place = Place(topic.value, shard, offset, timestamp, payload or b"")
+        record = decode_with(DECODERS[topic], payload, limit)
+        if not isinstance(record, Flaw):
+            try:
+                table, row = row_of(record)
+            except (ValueError, OverflowError) as error:
+                record = Flaw("invalid_value", str(error).partition(":")[0])
+            else:
+                writes.add(table, row, place)
+                continue
+        store_metrics.dead_letter(record.reason)
+        letter = refusal_row(place, record.reason, record.field, record.detail)
+        writes.add(DEAD_LETTERS, letter, place)
+    return writes
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How a sink waits for a store that is away; seconds.
+
+    After ``open_after`` failures in a row the circuit is open: the store is only pinged, and the
+    transaction is sent again once it answers.
+    """
+
+    first: float = 0.1
+    longest: float = 30.0
+    open_after: int = 5
+    sleep: Callable[[float], None] = time.sleep
+
+
+class StoreSink(FixedPartitionedSink[Writes, None]):
+    """Writes keyed by partition number, committed when their epoch closes.
+
+    ``connect`` opens the store; the process's partitions share it. A partition holds at most
+    ``max_rows`` rows (more are committed early, which a replay does not notice); while the store is
+    away it blocks, so that nothing more is read.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Store],
+        partitions: int,
+        max_rows: int = 20_000,
+        patience: Patience | None = None,
+    ) -> None:
+        self._connect = connect
+        self._partitions = partitions
+        self._max_rows = max_rows
+        self._patience = patience or Patience()
+        self._lock = threading.Lock()
+        self._store: Store | None = None
+
+    def list_parts(self) -> list[str]:
+        """Name the partitions: the event topics' numbers."""
+        return [str(number) for number in range(self._partitions)]
+
+    def part_fn(self, item_key: str) -> int:
+        """Route a batch to its own partition."""
+        return int(item_key)
+
+    def build_part(
+        self,
+        step_id: str,  # noqa: ARG002
+        for_part: str,  # noqa: ARG002
+        resume_state: None,  # noqa: ARG002
+    ) -> StatefulSinkPartition[Writes, None]:
+        """Make a partition; it connects with its first commit, waiting if it must."""
+        return _Partition(self._shared, self._max_rows, self._patience)
+
+    def _shared(self) -> Store:
+        with self._lock:
+            if self._store is None:
+                self._store = self._connect()
+            return self._store
+
+
+class _Partition(StatefulSinkPartition[Writes, None]):
+    def __init__(self, connect: Callable[[], Store], max_rows: int, patience: Patience) -> None:
+        self._connect = connect
+        self._max_rows = max_rows
+        self._patience = patience
+        self._writes = Writes()
+
+    def write_batch(self, items: list[Writes]) -> None:
+        for writes in items:
+            self._writes.extend(writes)
+            if len(self._writes) >= self._max_rows:
+                self._commit()
+
+    def snapshot(self) -> None:
+        self._commit()
+
+    def close(self) -> None:
+        """Do nothing: what is not committed is read again."""
+
+    def _commit(self) -> None:
+        if not self._writes:
+            return
+        patience = self._patience
+        backoff = Backoff(patience.first, patience.longest, random.random)
+        while True:
+            try:
+                if backoff.failures >= patience.open_after:
+                    self._connect().ping()
+                started = time.monotonic()
+                applied = self._connect().apply(self._writes)
+                break
+            except StoreUnavailable as reason:
+                wait = backoff.next()
+                store_metrics.unavailable(reason.code)
+                log.warning("store: %s; waiting %.1f s", reason, wait)
+                patience.sleep(wait)
+        store_metrics.committed(applied, time.monotonic() - started)
+        self._writes = Writes()
+
+
+def topics() -> Sequence[Topic]:
+    """List the topics that the store keeps."""
+    return tuple(DECODERS)

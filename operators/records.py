@@ -1,0 +1,89 @@
+"""Decisions as records: what was chosen, with which probabilities, by which policy."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import cast
+
+import orjson
+from msgspec import Raw
+
+from operators.batches import PolicyNews, moment
+from operators.logic.features import FeatureMap, pack_rows
+from operators.logic.voting import Ballot, Votes
+from operators.queue import Ready
+from schemas.events import Decision, Ranked
+
+
+def decision_records(
+    ready: Ready,
+    news: PolicyNews,
+    mapping: FeatureMap,
+    ballot: Ballot,
+    votes: Votes,
+    now: datetime,
+) -> Iterator[Decision]:
+    """Write the decision of each request of the group.
+
+    A subject without consent is null in its decision. ``features`` are logged where the slot
+    declares any, so that learning needs nothing but the log.
+    """
+    slot = ready.slot
+    window = timedelta(seconds=slot.reward_window)
+    features = pack_rows(ballot.x) if mapping.dim > 1 else [None] * len(ready.events)
+    policy_time = moment(news.newest) if news.newest > 0 else None
+    groups = ("policy", "holdout") if slot.holdout.share > 0.0 else (None, None)
+    rows = zip(
+        ready.events,
+        ready.contents,
+        features,
+        _rankings(votes),
+        votes.chosen.tolist(),
+        votes.propensity.tolist(),
+        votes.eta[range(len(votes.chosen)), votes.chosen].tolist(),
+        votes.uniform.tolist(),
+        votes.held_out.tolist(),
+        strict=True,
+    )
+    for event, content, packed, ranking, chosen, propensity, eta, uniform, held_out in rows:
+        body = event.body
+        yield Decision(
+            id=f"decision-{event.key:016x}",
+            time=body.time,
+            subject=event.subject if event.personal else None,
+            decision_id=body.decision_id,
+            key=f"{event.key:016x}",
+            slot_id=slot.slot_id,
+            action_id=votes.action_ids[chosen],
+            ranking=cast(list[Ranked], ranking),
+            propensity=propensity,
+            policy=news.kind,
+            policy_version=news.version,
+            expires_at=body.time + window,
+            baseline_action_id=slot.baseline_action_id,
+            variation_id=groups[held_out],
+            learning_mode=slot.learning_mode,
+            deferred=body.deferred,
+            features=packed,
+            eta=eta,
+            draw=uniform,
+            policy_time=policy_time,
+            decided_at=now,
+            request_hash=f"{content:08x}",
+        )
+
+
+def _rankings(votes: Votes) -> Iterator[Raw]:
+    """Write each request's eligible actions and probabilities as JSON, in the catalog's order.
+
+    The actions are the same in every row, so their text is made once, and all numbers are
+    formatted in one call.
+    """
+    names = [orjson.dumps(name).decode() for name in votes.action_ids]
+    openings = [f'{{"action_id":{name},"probability":' for name in names]
+    numbers = orjson.dumps(votes.logged, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    for row, text in enumerate(numbers[2:-2].split("],[")):
+        pairs = zip(openings, text.split(","), strict=True)
+        if votes.mask is not None:
+            allowed = votes.mask[row].tolist()
+            pairs = (pair for pair, eligible in zip(pairs, allowed, strict=True) if eligible)
+        yield Raw(f"[{','.join(f'{opening}{number}}}' for opening, number in pairs)}]".encode())

@@ -1,0 +1,25 @@
+"""A slot's policy as the catalog declares it."""
+
+from operators.batches import NEVER, PolicyNews
+from operators.logic.features import action_matrix
+from operators.logic.policies import Policy, make_policy
+from schemas.catalog import Action, Slot
+
+
+def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:
+    """Make the policy of a slot that has learned nothing, over the slot's actions."""
+    policy = make_policy(slot.policy.kind, slot.policy.params, dim)
+    name_actions(policy, slot, actions)
+    return policy
+
+
+def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> None:
+    """Tell a policy which actions the slot has, with their declared features."""
+    ids = [action.action_id for action in actions]
+    policy.set_actions(ids, action_matrix(actions, slot.item_features))
+
+
+def first_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> PolicyNews:
+    """Give the prior as version 0."""
+    posterior = new_policy(slot, actions, dim).publish()
+    return PolicyNews(slot.slot_id, slot.policy.kind, 0, NEVER, posterior)

@@ -1,0 +1,20 @@
+"""Times as whole microseconds since 1970, exactly: what the flow computes with."""
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(time: datetime) -> int:
+    """Give a time as whole microseconds since 1970, exactly.
+
+    >>> micros(datetime(2026, 1, 1, tzinfo=UTC))
+    1767225600000000
+    """
+    return (time - EPOCH) // _MICROSECOND
+
+
+def moment(at: int) -> datetime:
+    """Give microseconds since 1970 as a time, the inverse of :func:`micros`."""
+    return EPOCH + timedelta(microseconds=at)

@@ -1,0 +1,61 @@
+"""Seen requests against a plain dictionary, through seals, merges and snapshots."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import operators.logic.dedup as dedup
+from operators.logic.dedup import Seen, SeenRequests, SeenState
+from schemas.state import pack, unpack
+
+BATCHES = st.lists(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=12), max_size=30
+)
+
+
+@pytest.fixture(autouse=True)
+def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dedup, "_SEAL", 8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(batches=BATCHES, restart=st.integers(0, 30))
+def test_it_agrees_with_a_dictionary(
+    batches: list[list[tuple[int, int]]], restart: int
+) -> None:
+    seen, truth = SeenRequests(), {}
+    for number, batch in enumerate(batches):
+        if number == restart:
+            seen = SeenRequests(unpack("t", 1, SeenState, pack("t", 1, seen.state())))
+        expected = []
+        for key, content in batch:
+            kept = truth.setdefault(key + 2**63, content) if key + 2**63 in truth else None
+            if kept is None:
+                truth[key + 2**63] = content
+                expected.append(Seen.FRESH)
+            else:
+                expected.append(Seen.REPEAT if kept == content else Seen.CONFLICT)
+        keys = [key + 2**63 for key, _ in batch]
+        assert seen.admit(keys, [content for _, content in batch], at=number) == expected
+    assert len(seen) == len(truth)
+
+
+def test_runs_are_forgotten_only_when_wholly_old() -> None:
+    seen = SeenRequests()
+    for at in range(400):
+        seen.admit([2 * at, 2 * at + 1], [0, 0], at=at)
+    seen.forget(before=350)
+    young = list(range(700, 800))
+    assert seen.admit(young, [0] * len(young), at=400) == [Seen.REPEAT] * len(young)
+    assert len(seen) < 400
+
+
+def test_memory_is_twelve_bytes_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dedup, "_SEAL", 4096)
+    seen = SeenRequests()
+    keys = np.random.default_rng(1).integers(0, 2**63, 65_536).tolist()
+    for start in range(0, len(keys), 512):
+        seen.admit(keys[start : start + 512], [1] * 512, at=start)
+    stored = sum(len(run.keys) + len(run.contents) for run in seen.state().runs)
+    assert stored == 12 * len(keys)
