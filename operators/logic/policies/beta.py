@@ -1,0 +1,189 @@
+"""Beta-Bernoulli Thompson sampling: no context, exact counts."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
+from operators.logic.policies.packing import read_params
+from operators.logic.policies.statistics import Statistics, StatisticsState
+from operators.logic.policies.tally import columns_of, mean_and_deviation, published_ids, totals
+from operators.logic.quadrature import beta_probabilities
+from schemas.results import ActionSummary
+from schemas.state import pack, unpack
+
+_VERSION = 1
+_KEPT = 512
+"""Probability vectors kept per posterior, one per eligible set."""
+
+_LEAST = 1e-6
+"""A Beta parameter is not let below this, whatever was subtracted or weighted."""
+
+Positive = Annotated[float, Meta(gt=0.0)]
+
+
+class BetaParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """Parameters of ``beta``.
+
+    ``prior_reward`` and ``prior_failure`` are the prior's pseudo-counts; ``half_life`` is in
+    seconds of decision time (None: nothing is forgotten); ``sharpen`` multiplies both Beta
+    parameters before drawing, so that values above 1 explore less.
+    """
+
+    prior_reward: Positive = 1.0
+    prior_failure: Positive = 20.0
+    half_life: Positive | None = None
+    sharpen: Positive = 1.0
+
+
+class BetaPosteriorState(Struct):
+    """The written form of a :class:`BetaPosterior`."""
+
+    params: BetaParams
+    ids: list[str]
+    counts: list[float]
+    rewards: list[float]
+
+
+class BetaPosterior:
+    """A Beta distribution of the mean reward per action.
+
+    The probability vector of an eligible set is computed once and broadcast.
+    """
+
+    kind = "beta"
+
+    def __init__(self, state: BetaPosteriorState) -> None:
+        self._state = state
+        self.action_ids = tuple(state.ids)
+        self._columns = {action_id: i for i, action_id in enumerate(state.ids)}
+        params = state.params
+        rewards = np.array([*state.rewards, 0.0])
+        failures = np.array([*state.counts, 0.0]) - rewards
+        self._a = np.maximum(params.prior_reward + np.maximum(rewards, 0.0), _LEAST)
+        self._b = np.maximum(params.prior_failure + np.maximum(failures, 0.0), _LEAST)
+        self._eta = np.log(self._a / self._b)
+        self._vectors: OrderedDict[bytes, Floats] = OrderedDict()
+
+    def columns(self, ids: Sequence[str]) -> Indices:
+        """Give the column of each id; -1 for an action that is not known, which gets the prior."""
+        return columns_of(self._columns, ids)
+
+    def weigh(self, x: Floats, columns: Indices | None = None, mask: Mask | None = None) -> Weights:
+        """Give every row the Thompson probabilities of its eligible actions."""
+        chosen = np.arange(len(self.action_ids)) if columns is None else columns
+        shape = (len(x), len(chosen))
+        eta = np.broadcast_to(self._eta[chosen], shape)
+        if mask is None or mask.all():
+            p = self._vector(chosen, np.ones(len(chosen), dtype=bool))
+            return Weights(np.broadcast_to(p, shape), eta)
+        sets, rows = np.unique(mask, axis=0, return_inverse=True)
+        vectors = np.array([self._vector(chosen, eligible) for eligible in sets])
+        return Weights(vectors[rows.reshape(-1)], eta)
+
+    def _vector(self, columns: Indices, eligible: Mask) -> Floats:
+        key = columns.tobytes() + eligible.tobytes()
+        p = self._vectors.get(key)
+        if p is None:
+            p = np.zeros(len(columns))
+            rows = columns[eligible]
+            sharpen = self._state.params.sharpen
+            p[eligible] = beta_probabilities(sharpen * self._a[rows], sharpen * self._b[rows])
+            self._vectors[key] = p
+            if len(self._vectors) > _KEPT:
+                self._vectors.popitem(last=False)
+        return p
+
+    def summary(self) -> list[ActionSummary]:
+        """Describe each action by its counts and its posterior's mean and deviation."""
+        state = self._state
+        return [
+            ActionSummary(action_id=a, count=n, reward=r, mean=mean, deviation=deviation)
+            for i, (a, n, r) in enumerate(zip(state.ids, state.counts, state.rewards, strict=True))
+            for mean, deviation in [mean_and_deviation(float(self._a[i]), float(self._b[i]))]
+        ]
+
+    def dump(self) -> bytes:
+        """Write the posterior."""
+        return pack("posterior-beta", _VERSION, self._state)
+
+    @classmethod
+    def load(cls, snapshot: bytes) -> Self:
+        """Read a posterior."""
+        return cls(unpack("posterior-beta", _VERSION, BetaPosteriorState, snapshot))
+
+
+class BetaState(Struct):
+    """The written form of a :class:`Beta` policy."""
+
+    params: BetaParams
+    dim: int
+    ids: list[str] | None
+    statistics: StatisticsState
+
+
+class Beta:
+    """Counts decisions and rewards per action.
+
+    Examples
+    --------
+    >>> policy = Beta({"prior_failure": 1.0})
+    >>> two = np.zeros(2)
+    >>> policy.learn(Deltas(["a", "b"], np.zeros((2, 0)), two, two, two + 1, np.array([1.0, 0.0])))
+    >>> policy.publish().weigh(np.zeros((1, 0))).p.round(4)
+    array([[0.8333, 0.1667]])
+    """
+
+    kind = "beta"
+
+    def __init__(self, params: Mapping[str, Any] | None = None, dim: int = 0) -> None:
+        self.dim = dim
+        self._params = read_params("beta", BetaParams, params)
+        self._active: list[str] | None = None
+        self._statistics = Statistics({"counts": (), "rewards": ()}, self._params.half_life)
+
+    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:  # noqa: ARG002
+        """Name the actions to publish."""
+        self._active = sorted(set(ids))
+
+    def learn(self, deltas: Deltas) -> None:
+        """Add the contributions of a micro-batch."""
+        deltas.check(0)
+        totals(self._statistics, deltas)
+
+    def merge(self, other: Self) -> None:
+        """Add the statistics of another replica."""
+        self._statistics.add(other._statistics)
+
+    def subtract(self, other: Self | Deltas) -> None:
+        """Remove contributions, given as the replica or the deltas that hold them."""
+        if isinstance(other, Deltas):
+            self.learn(-other)
+        else:
+            self._statistics.add(other._statistics, -1.0)
+
+    def publish(self, now: float | None = None) -> BetaPosterior:
+        """Give the posterior as of ``now``."""
+        ids, (counts, rewards) = published_ids(
+            self._statistics, self._active, now, "counts", "rewards"
+        )
+        state = BetaPosteriorState(self._params, ids, counts.tolist(), rewards.tolist())
+        return BetaPosterior(state)
+
+    def dump(self) -> bytes:
+        """Write parameters and statistics."""
+        state = BetaState(self._params, self.dim, self._active, self._statistics.dump())
+        return pack("policy-beta", _VERSION, state)
+
+    @classmethod
+    def load(cls, snapshot: bytes) -> Self:
+        """Read parameters and statistics."""
+        state = unpack("policy-beta", _VERSION, BetaState, snapshot)
+        policy = cls(msgspec.to_builtins(state.params), state.dim)
+        policy._active = state.ids
+        policy._statistics = Statistics.load(state.statistics)
+        return policy

@@ -1,0 +1,63 @@
+"""Arrays as raw bytes, and parameters as validated Structs."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from operators.logic.policies.base import Floats, PolicyError
+
+T = TypeVar("T", bound=Struct)
+
+_BOUNDS = {">=": "must be >= ", "<=": "must be <= ", ">": "must be > ", "<": "must be < "}
+_BOUND = re.compile(r"Expected `[^`]*` (>=|<=|>|<) ([^ ]+) - at `\$\.([^`]*)`")
+_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)` - at `\$\.([^`]*)`")
+_UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+
+
+def pack_array(array: Floats) -> bytes:
+    """Write an array as little-endian float64."""
+    return np.ascontiguousarray(array, dtype="<f8").tobytes()
+
+
+def unpack_array(raw: bytes, shape: tuple[int, ...]) -> Floats:
+    """Read an array that :func:`pack_array` wrote."""
+    return np.frombuffer(raw, dtype="<f8").reshape(shape).astype(np.float64)
+
+
+def read_params(kind: str, type_: type[T], params: Mapping[str, Any] | None) -> T:
+    """Read a policy's parameters; an error names the parameter.
+
+    >>> import typing
+    >>> class Params(Struct, forbid_unknown_fields=True):
+    ...     alpha: typing.Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    >>> read_params("beta", Params, {"alpha": -1})
+    Traceback (most recent call last):
+    operators.logic.policies.base.PolicyError: policy.alpha must be > 0, got -1
+    """
+    given = dict(params or {})
+    for name, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise PolicyError(f"policy.{name} must be finite, got {value}")
+    try:
+        return msgspec.convert(given, type_)
+    except msgspec.ValidationError as error:
+        raise PolicyError(_explain(kind, given, str(error))) from None
+
+
+def _explain(kind: str, given: dict[str, Any], message: str) -> str:
+    if bound := _BOUND.search(message):
+        sign, limit, name = bound.groups()
+        value = given.get(name.split(".")[0].split("[")[0])
+        number = f"{float(limit):g}"
+        return f"policy.{name} {_BOUNDS[sign]}{number}, got {value}"
+    if wrong := _TYPE.search(message):
+        expected, got, name = wrong.groups()
+        return f"policy.{name} must be of type {expected}, got {got}"
+    if unknown := _UNKNOWN.search(message):
+        return f"policy.{unknown.group(1)} is not a parameter of {kind!r}"
+    return f"policy: {message}"
