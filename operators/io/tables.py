@@ -1,0 +1,284 @@
+"""The store's tables, said once for every database: columns, keys, and which of two rows stays.
+
+A row is a tuple in the order of its table's columns, in neutral values: times are whole
+microseconds since 1970 (UTC), JSON is text, a vector is the bytes of little-endian float32
+numbers. An empty text is stored as NULL, because Oracle cannot tell the two apart.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What a column holds, whatever the database calls it."""
+
+    TEXT = "text"
+    LONG_TEXT = "long text"
+    TIME = "time"
+    REAL = "real"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    JSON = "json"
+    VECTOR = "vector"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; ``required`` columns are never NULL, a ``blank`` text is "" where it is NULL."""
+
+    name: str
+    kind: Kind = Kind.TEXT
+    required: bool = True
+    blank: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its key.
+
+    Of two rows with the same key a table of facts keeps the first; a table of states (``newer`` is
+    not empty) keeps the one that is greater by these columns, and of equal ones the last.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    newer: tuple[str, ...] = ()
+    positions: dict[str, int] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        positions = {column.name: at for at, column in enumerate(self.columns)}
+        object.__setattr__(self, "positions", positions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
+        return tuple(self.positions)
+
+    def identity(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Give the row's key."""
+        return tuple(row[self.positions[name]] for name in self.key)
+
+    def version(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Give what decides between two rows of the same key; empty for a fact."""
+        return tuple(row[self.positions[name]] for name in self.newer)
+
+
+def text(name: str) -> Column:
+    """Declare a text that is always there."""
+    return Column(name)
+
+
+def optional(name: str, kind: Kind = Kind.TEXT) -> Column:
+    """Declare a column that may be NULL, which reads back as None."""
+    return Column(name, kind, required=False)
+
+
+def blank(name: str) -> Column:
+    """Declare a text that may be empty, which reads back as an empty text."""
+    return Column(name, required=False, blank=True)
+
+
+def real(name: str) -> Column:
+    """Declare a 64-bit float."""
+    return Column(name, Kind.REAL)
+
+
+def integer(name: str) -> Column:
+    """Declare a 64-bit integer."""
+    return Column(name, Kind.INTEGER)
+
+
+def boolean(name: str) -> Column:
+    """Declare a truth value."""
+    return Column(name, Kind.BOOLEAN)
+
+
+def time(name: str) -> Column:
+    """Declare a time in UTC, exact to the microsecond."""
+    return Column(name, Kind.TIME)
+
+
+def json(name: str) -> Column:
+    """Declare a JSON document."""
+    return Column(name, Kind.JSON)
+
+
+SLOTS = Table(
+    "slots",
+    (
+        text("slot_id"),
+        time("time"),
+        text("event_id"),
+        boolean("deleted"),
+        text("policy"),
+        real("reward_window"),
+        json("settings"),
+    ),
+    key=("slot_id",),
+    newer=("time", "event_id"),
+)
+
+ACTIONS = Table(
+    "actions",
+    (
+        text("action_id"),
+        time("time"),
+        text("event_id"),
+        boolean("deleted"),
+        boolean("enabled"),
+        json("slots"),
+        json("features"),
+        optional("content", Kind.JSON),
+        optional("embedding", Kind.VECTOR),
+        optional("dimension", Kind.INTEGER),
+    ),
+    key=("action_id",),
+    newer=("time", "event_id"),
+)
+
+EXPERIMENTS = Table(
+    "experiments",
+    (
+        text("experiment_id"),
+        time("time"),
+        text("event_id"),
+        boolean("deleted"),
+        boolean("enabled"),
+        text("slot_id"),
+        json("settings"),
+    ),
+    key=("experiment_id",),
+    newer=("time", "event_id"),
+)
+
+USER_PROFILES = Table(
+    "user_profiles",
+    (
+        text("subject"),
+        integer("version"),
+        time("time"),
+        boolean("deleted"),
+        json("purposes"),
+        json("features"),
+        optional("embedding", Kind.VECTOR),
+        optional("dimension", Kind.INTEGER),
+    ),
+    key=("subject",),
+    newer=("version",),
+)
+
+DECISIONS = Table(
+    "decisions",
+    (
+        text("decision_key"),
+        text("decision_id"),
+        text("event_id"),
+        optional("subject"),
+        text("slot_id"),
+        text("action_id"),
+        time("time"),
+        optional("decided_at", Kind.TIME),
+        time("expires_at"),
+        real("propensity"),
+        json("ranking"),
+        text("policy"),
+        integer("policy_version"),
+        optional("policy_time", Kind.TIME),
+        optional("baseline_action_id"),
+        optional("experiment_id"),
+        optional("variation_id"),
+        text("learning_mode"),
+        boolean("deferred"),
+        optional("features", Kind.VECTOR),
+        real("eta"),
+        real("draw"),
+        blank("request_hash"),
+    ),
+    key=("decision_key",),
+)
+
+OUTCOMES = Table(
+    "outcomes",
+    (
+        text("decision_key"),
+        integer("version"),
+        integer("revision"),
+        text("status"),
+        text("decision_id"),
+        optional("subject"),
+        text("slot_id"),
+        text("action_id"),
+        time("time"),
+        optional("settled_at", Kind.TIME),
+        real("propensity"),
+        real("reward"),
+        boolean("activated"),
+        optional("delay", Kind.REAL),
+        blank("policy"),
+        integer("policy_version"),
+        blank("reason"),
+        optional("experiment_id"),
+        optional("variation_id"),
+        real("eta"),
+    ),
+    key=("decision_key",),
+    newer=("version",),
+)
+
+POLICY_SNAPSHOTS = Table(
+    "policy_snapshots",
+    (
+        text("slot_id"),
+        integer("version"),
+        text("policy"),
+        time("time"),
+        optional("published_at", Kind.TIME),
+        real("decisions"),
+        real("rewards"),
+        json("actions"),
+        Column("posterior", Kind.LONG_TEXT, required=False, blank=True),
+        json("models"),
+    ),
+    key=("slot_id",),
+    newer=("version",),
+)
+
+EXPERIMENT_RESULTS = Table(
+    "experiment_results",
+    (text("experiment_id"), time("time"), text("slot_id"), json("summary")),
+    key=("experiment_id", "time"),
+)
+
+DEAD_LETTERS = Table(
+    "dead_letters",
+    (
+        text("topic"),
+        integer("topic_partition"),
+        integer("topic_offset"),
+        text("reason"),
+        optional("field"),
+        blank("detail"),
+        optional("time", Kind.TIME),
+        integer("payload_bytes"),
+        text("payload_sha256"),
+    ),
+    key=("topic", "topic_partition", "topic_offset"),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        SLOTS,
+        ACTIONS,
+        EXPERIMENTS,
+        USER_PROFILES,
+        DECISIONS,
+        OUTCOMES,
+        POLICY_SNAPSHOTS,
+        EXPERIMENT_RESULTS,
+        DEAD_LETTERS,
+    )
+}
+"""Every table in the order in which a transaction writes them; dead letters come last."""

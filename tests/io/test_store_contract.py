@@ -1,0 +1,360 @@
+"""What every store promises; one suite, run on each of them."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from operators.io.rows import Place, row_of
+from operators.io.store import Store, Writes, compact
+from operators.io.tables import TABLES
+from operators.persist import rows_of
+from tests.support import records as make
+
+EMPTY = dict.fromkeys(TABLES, 0)
+
+
+def write(store: Store, *records: Any, offset: int = 0) -> Any:
+    return store.apply(rows_of(0, make.messages(*records, offset=offset)))
+
+
+def everything() -> list[Any]:
+    return [
+        make.slot("home"),
+        make.action("a0"),
+        make.experiment("exp"),
+        make.profile("s1", 1),
+        make.decision(1),
+        make.outcome(1),
+        make.policy("home", 1),
+        make.report("exp"),
+        make.dead_letter(3),
+    ]
+
+
+def test_empty_store_finds_nothing(store: Store) -> None:
+    assert store.counts() == EMPTY
+    assert store.decision("d1") == []
+    assert store.profile("s1") is None
+    assert store.policy("home") is None
+    assert store.similar_profiles([1.0, 0.0], 3) == []
+    assert store.rows("slots") == []
+    store.ping()
+
+
+def test_migrating_again_changes_nothing(store: Store) -> None:
+    write(store, *everything())
+    assert store.migrate() == []
+    assert store.counts() == dict.fromkeys(TABLES, 1)
+    assert all(row["applied_at"] is not None for row in store.status())
+
+
+def test_every_kind_of_record_is_kept_once_however_often_it_comes(store: Store) -> None:
+    for _ in range(3):
+        write(store, *everything(), *everything())
+    assert store.counts() == dict.fromkeys(TABLES, 1)
+
+
+def test_the_first_decision_of_a_key_stays(store: Store) -> None:
+    write(store, make.decision(1, action_id="a1"), make.decision(1, action_id="a2"))
+    write(store, make.decision(1, action_id="a0"), offset=2)
+    (found,) = store.decision("d1")
+    assert found["action_id"] == "a1"
+
+
+def test_a_decision_reads_back_with_its_outcome(store: Store) -> None:
+    made = make.decision(7, subject=None, decided_at=None, policy_time=make.START)
+    write(store, made, make.outcome(7, subject=None, delay=1.25))
+    (found,) = store.decision("d7")
+    outcome = found.pop("outcome")
+    assert found["time"] == made.time
+    assert found["expires_at"] == made.expires_at
+    assert found["policy_time"] == make.START
+    assert found["decided_at"] is None
+    assert found["subject"] is None
+    assert found["ranking"] == [
+        {"action_id": item.action_id, "probability": item.probability} for item in made.ranking
+    ]
+    assert found["propensity"] == made.propensity
+    assert found["eta"] == made.eta
+    assert found["deferred"] is False
+    assert found["request_hash"] == ""
+    expected = np.random.default_rng(7).normal(size=4).astype("<f4")
+    assert found["features"] == expected.tolist()
+    assert outcome["delay"] == 1.25
+    assert outcome["subject"] is None
+    assert outcome["status"] == "pending"
+
+
+def test_decisions_of_several_subjects_may_share_an_id(store: Store) -> None:
+    first = make.decision(1)
+    second = make.decision(2, decision_id="d1")
+    write(store, second, first)
+    assert [row["decision_key"] for row in store.decision("d1")] == [first.key, second.key]
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_shuffled_repeated_outcomes_leave_the_newest(store: Store, data: Any) -> None:
+    """Any order, any repetition, any cut into transactions: the highest revision stays."""
+    numbers = range(1000, 1004)
+    life = [
+        make.outcome(number, revision, status=status, reward=revision / 8)
+        for number in numbers
+        for revision, status in ((1, "pending"), (2, "pending"), (2, "settled"), (3, "void"))
+    ]
+    shuffled = data.draw(st.permutations(life + life[: len(life) // 2]))
+    cut = data.draw(st.integers(0, len(shuffled)))
+    write(store, *shuffled[:cut])
+    write(store, *shuffled[cut:], *[make.decision(number) for number in numbers])
+    for number in numbers:
+        (found,) = store.decision(f"d{number}")
+        assert (found["outcome"]["revision"], found["outcome"]["status"]) == (3, "void")
+        assert found["outcome"]["reward"] == 3 / 8
+
+
+def test_settled_beats_pending_and_void_beats_settled_of_the_same_revision(store: Store) -> None:
+    write(store, make.decision(1), make.outcome(1, 2, status="void"))
+    write(store, make.outcome(1, 2, status="settled"), make.outcome(1, 2, status="pending"))
+    assert store.decision("d1")[0]["outcome"]["status"] == "void"
+
+
+def test_an_older_profile_never_overwrites_a_newer_one(store: Store) -> None:
+    write(store, make.profile("s1", 5), make.profile("s1", 4))
+    write(store, make.profile("s1", 3))
+    found = store.profile("s1")
+    assert found is not None
+    assert found["version"] == 5
+    assert found["features"] == {"visits": 5.0, "rate": 0.1}
+    assert found["embedding"] == [1.0, 5.0, 0.25]
+    assert found["purposes"] == [1, 5, 6]
+
+
+def test_a_deleted_profile_keeps_nothing_of_the_subject(store: Store) -> None:
+    write(store, make.profile("s1", 1))
+    write(store, make.profile("s1", 2, deleted=True, purposes=[]))
+    found = store.profile("s1")
+    assert found is not None
+    assert (found["deleted"], found["features"], found["embedding"]) == (True, {}, None)
+    assert store.similar_profiles([1.0, 1.0, 0.25], 5) == []
+
+
+def test_policies_and_catalog_keep_the_newest(store: Store) -> None:
+    write(store, make.policy("home", 2), make.policy("home", 1), make.slot("home", 5))
+    write(store, make.slot("home", 4, policy={"kind": "beta"}), make.slot("other", 1))
+    found = store.policy("home")
+    assert found is not None
+    assert found["version"] == 2
+    assert found["actions"][0]["action_id"] == "a0"
+    assert found["posterior"] == "AAECAw==" * 40
+    assert [(row["slot_id"], row["policy"]) for row in store.rows("slots")] == [
+        ("home", "logistic"),
+        ("other", "logistic"),
+    ]
+
+
+def test_rows_are_listed_in_pages_by_key(store: Store) -> None:
+    write(store, *[make.profile(f"s{number}", 1) for number in (3, 1, 4, 2, 5)])
+    first = store.rows("user_profiles", limit=2)
+    second = store.rows("user_profiles", after=first[-1]["subject"], limit=9)
+    assert [row["subject"] for row in first + second] == ["s1", "s2", "s3", "s4", "s5"]
+
+
+def test_neighbours_come_by_cosine_distance(store: Store) -> None:
+    angles = {"north": 90.0, "east": 0.0, "south": 270.0, "near": 10.0}
+    write(
+        store,
+        *[
+            make.action(
+                name, embedding=[3 * math.cos(math.radians(at)), 3 * math.sin(math.radians(at))]
+            )
+            for name, at in angles.items()
+        ],
+        make.action("gone", deleted=True, embedding=[1.0, 0.0]),
+        make.action("blank", embedding=None),
+        make.action("still", embedding=[0.0, 0.0]),
+        make.action("longer", embedding=[1.0, 0.0, 0.0]),
+    )
+    found = store.similar_actions([1.0, 0.0], 3)
+    assert [item.id for item in found[:2]] == ["east", "near"]
+    assert len(found) == 3
+    assert found[0].distance == pytest.approx(0.0, abs=1e-6)
+    assert found[1].distance == pytest.approx(1 - math.cos(math.radians(10)), abs=1e-6)
+    assert found[2].distance == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_query_of_another_dimension_says_so(store: Store) -> None:
+    write(store, make.profile("s1", 1))
+    with pytest.raises(ValueError, match="has 2 numbers, the embeddings of user_profiles have 3"):
+        store.similar_profiles([1.0, 0.0], 3)
+    with pytest.raises(ValueError, match="not zero"):
+        store.similar_profiles([0.0, 0.0, 0.0], 3)
+
+
+def test_a_refused_row_becomes_a_dead_letter_and_nothing_else_is_lost(store: Store) -> None:
+    records = [make.decision(number) for number in range(5)]
+    refused = make.outcome(2, reason="x" * 300)
+    applied = write(store, *records, make.outcome(1), refused, make.outcome(3))
+    assert sum(applied.refused.values()) == 1
+    counts = store.counts()
+    assert (counts["decisions"], counts["outcomes"], counts["dead_letters"]) == (5, 2, 1)
+    (letter,) = store.rows("dead_letters")
+    assert (letter["topic"], letter["topic_offset"]) == ("outcomes", 6)
+    assert letter["reason"] == "refused_by_store"
+    assert "xxx" not in letter["detail"]
+
+
+def test_a_refused_newest_state_does_not_take_the_older_one_with_it(store: Store) -> None:
+    write(
+        store,
+        make.decision(1),
+        make.outcome(1, 1),
+        make.outcome(1, 2, reason="x" * 300),
+    )
+    assert store.decision("d1")[0]["outcome"]["revision"] == 1
+    assert store.counts()["dead_letters"] == 1
+
+
+def test_records_that_do_not_decode_become_dead_letters(store: Store) -> None:
+    good = make.message(make.decision(1), 0)
+    topic = good[0]
+    bad = [
+        (topic, 1, good[2], b"{"),
+        (topic, 2, good[2], None),
+        (topic, 3, good[2], good[3].replace(b'"key":"', b'"key":"x')),
+        (topic, 4, good[2], good[3].replace(b"+00:00", b"").replace(b'Z"', b'"')),
+    ]
+    store.apply(rows_of(3, [*bad, good]))
+    letters = store.rows("dead_letters")
+    assert [(row["topic_partition"], row["topic_offset"], row["reason"]) for row in letters] == [
+        (3, 1, "not_json"),
+        (3, 2, "empty"),
+        (3, 3, "invalid_value"),
+        (3, 4, "time_without_zone"),
+    ]
+    assert store.counts()["decisions"] == 1
+
+
+TEXTS = [
+    "a",
+    "é",
+    "漢字",
+    "😀" * 256,
+    "quote'\"",
+    "semi;--",
+    "line\nbreak",
+    "\\",
+    " lead",
+    "trail ",
+]
+
+
+@pytest.mark.parametrize("value", TEXTS)
+def test_text_reads_back_as_it_was(store: Store, value: str) -> None:
+    write(store, make.decision(1, slot_id=value, decision_id=value))
+    (found,) = store.decision(value)
+    assert found["slot_id"] == value
+
+
+NUMBERS = [0.0, 1.0, -1.5, 0.1, 1e-300, 2.2250738585072014e-308, 1.7e308, -1.7e308, 5e-324]
+
+
+@pytest.mark.parametrize("value", NUMBERS)
+def test_numbers_read_back_bit_for_bit(store: Store, value: float) -> None:
+    write(store, make.decision(1, eta=value))
+    (found,) = store.decision("d1")
+    assert found["eta"] == value
+
+
+TIMES = [
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    datetime(2026, 3, 29, 1, 30, 0, 1, tzinfo=UTC),
+    datetime(9999, 12, 30, 23, 59, 59, 999999, tzinfo=UTC),
+]
+
+
+@pytest.mark.parametrize("value", TIMES)
+def test_times_keep_their_microseconds_in_utc(store: Store, value: datetime) -> None:
+    write(store, make.report("exp", time=value))
+    (found,) = store.rows("experiment_results")
+    assert found["time"] == value
+    assert found["time"].utcoffset() == timedelta(0)
+
+
+def test_integers_reach_64_bits(store: Store) -> None:
+    largest = 2**53 + 1
+    write(store, make.decision(1, policy_version=largest), make.dead_letter(2**62))
+    assert store.decision("d1")[0]["policy_version"] == largest
+    assert store.rows("dead_letters")[0]["topic_offset"] == 2**62
+
+
+def test_long_texts_and_documents_are_kept_whole(store: Store) -> None:
+    title = "漢" * 30_000
+    write(store, make.policy("home", 1, posterior="QUJD" * 100_000))
+    write(store, make.action("a0", content={"title": title, "empty": "", "none": None, "list": []}))
+    found = store.policy("home")
+    assert found is not None
+    assert found["posterior"] == "QUJD" * 100_000
+    assert store.rows("actions")[0]["content"] == {
+        "title": title,
+        "empty": "",
+        "none": None,
+        "list": [],
+    }
+
+
+def test_json_numbers_keep_their_value(store: Store) -> None:
+    features = {"tiny": 1e-30, "tenth": 0.1, "third": 1 / 3, "large": 1e30, "negative": -2.5}
+    write(store, make.profile("s1", 1, features=features))
+    found = store.profile("s1")
+    assert found is not None
+    assert found["features"] == features
+
+
+def test_long_vectors_are_kept_bit_for_bit(store: Store) -> None:
+    numbers = np.random.default_rng(3).normal(size=1536).astype("<f4").tolist()
+    write(store, make.profile("s1", 1, embedding=numbers))
+    found = store.profile("s1")
+    assert found is not None
+    assert found["embedding"] == numbers
+
+
+def test_empty_texts_and_missing_values(store: Store) -> None:
+    """An optional id that is empty counts as missing; a text that may be empty stays so."""
+    write(store, make.decision(1, experiment_id="", variation_id=None, features=None))
+    write(store, make.outcome(1, policy="", reason="", settled_at=None, delay=None))
+    (found,) = store.decision("d1")
+    assert (found["experiment_id"], found["variation_id"], found["features"]) == (None, None, None)
+    outcome = found["outcome"]
+    assert (outcome["policy"], outcome["reason"]) == ("", "")
+    assert (outcome["settled_at"], outcome["delay"]) == (None, None)
+
+
+def test_a_transaction_of_thousands_of_rows(store: Store) -> None:
+    records = [make.decision(number) for number in range(3000)]
+    write(store, *records)
+    write(store, *records)
+    assert store.counts()["decisions"] == 3000
+
+
+def test_compaction_keeps_what_the_table_would_keep(store: Store) -> None:
+    life = [make.outcome(1, revision) for revision in (2, 1, 3, 3, 1)]
+    rows = [row_of(record)[1] for record in life]
+    assert [row[2] for row in compact(TABLES["outcomes"], rows)] == [3]
+    one_by_one = Writes()
+    for record in life:
+        table, row = row_of(record)
+        one_by_one = Writes()
+        one_by_one.add(table, row, Place("outcomes", 0, 0, 0, b""))
+        store.apply(one_by_one)
+    write(store, make.decision(1))
+    assert store.decision("d1")[0]["outcome"]["revision"] == 3
