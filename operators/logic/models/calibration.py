@@ -1,0 +1,150 @@
+"""How good predicted click probabilities are: log-loss, ROC AUC, and calibration by bins."""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from river import metrics
+
+Floats = NDArray[np.float64]
+
+EDGES = np.array([0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5])
+"""Inner edges of the bins, dense where click rates lie."""
+
+CLIP = 1e-6
+
+
+class ReliabilityBin(NamedTuple):
+    """A row of the reliability table, with Wilson's 95 % interval of the observed rate."""
+
+    low: float
+    high: float
+    size: int
+    predicted: float
+    observed: float
+    interval: tuple[float, float]
+
+
+class CalibrationState(Struct):
+    """What a snapshot keeps of a :class:`Calibration`; ``recent`` is packed float64."""
+
+    counts: list[int]
+    predicted: list[float]
+    clicked: list[int]
+    loss: float
+    recent: bytes
+    recent_clicks: bytes
+
+
+class Calibration:
+    """Scores predictions made before their answers were learned (progressive validation).
+
+    Log-loss and the table are over everything seen; ROC AUC is exact over the last ``window``
+    predictions (River's ``RollingROCAUC``).
+    """
+
+    def __init__(self, window: int = 5000) -> None:
+        bins = len(EDGES) + 1
+        self._counts = np.zeros(bins, np.int64)
+        self._predicted = np.zeros(bins)
+        self._clicked = np.zeros(bins, np.int64)
+        self._loss = 0.0
+        self._window = window
+        self._recent: deque[tuple[float, bool]] = deque(maxlen=window)
+
+    def update(self, predicted: float, clicked: bool) -> float:
+        """Take in one prediction and its answer; give its log-loss (nats)."""
+        place = int(np.searchsorted(EDGES, predicted, side="right"))
+        self._counts[place] += 1
+        self._predicted[place] += predicted
+        self._clicked[place] += clicked
+        loss = log_loss(predicted, clicked)
+        self._loss += loss
+        self._recent.append((predicted, clicked))
+        return loss
+
+    @property
+    def count(self) -> int:
+        """Count the predictions seen."""
+        return int(self._counts.sum())
+
+    def log_loss(self) -> float:
+        """Give the mean log-loss in nats; 0 before the first prediction."""
+        return self._loss / max(self.count, 1)
+
+    def auc(self) -> float:
+        """Give the ROC AUC of the recent window; 0.5 while it lacks clicks or misses."""
+        clicks = sum(clicked for _, clicked in self._recent)
+        if clicks in (0, len(self._recent)):
+            return 0.5
+        metric = metrics.RollingROCAUC(self._window)
+        for predicted, clicked in self._recent:
+            metric.update(clicked, predicted)
+        return float(metric.get())
+
+    def error(self) -> float:
+        """Give the expected calibration error: mean |predicted − observed| over the bins."""
+        return float(np.abs(self._predicted - self._clicked).sum() / max(self.count, 1))
+
+    def table(self) -> list[ReliabilityBin]:
+        """Give the reliability table, empty bins left out."""
+        edges = np.concatenate([[0.0], EDGES, [1.0]])
+        return [
+            ReliabilityBin(
+                float(edges[place]),
+                float(edges[place + 1]),
+                int(count),
+                float(self._predicted[place] / count),
+                float(self._clicked[place] / count),
+                wilson(int(self._clicked[place]), int(count)),
+            )
+            for place, count in enumerate(self._counts)
+            if count
+        ]
+
+    def state(self) -> CalibrationState:
+        """Give what a snapshot keeps."""
+        return CalibrationState(
+            self._counts.tolist(),
+            self._predicted.tolist(),
+            self._clicked.tolist(),
+            self._loss,
+            np.array([predicted for predicted, _ in self._recent]).tobytes(),
+            np.packbits([clicked for _, clicked in self._recent]).tobytes(),
+        )
+
+    def restore(self, state: CalibrationState) -> None:
+        """Take over a snapshot's state."""
+        self._counts = np.array(state.counts, np.int64)
+        self._predicted = np.array(state.predicted)
+        self._clicked = np.array(state.clicked, np.int64)
+        self._loss = state.loss
+        predicted = np.frombuffer(state.recent).tolist()
+        clicks = np.unpackbits(np.frombuffer(state.recent_clicks, np.uint8), count=len(predicted))
+        pairs = zip(predicted, clicks.astype(bool).tolist(), strict=True)
+        self._recent = deque(pairs, maxlen=self._window)
+
+
+def log_loss(predicted: float, clicked: bool) -> float:
+    """Give the log-loss of one prediction, which is held to [1e-6, 1 − 1e-6].
+
+    >>> round(log_loss(0.5, True), 6)
+    0.693147
+    """
+    p = min(max(predicted, CLIP), 1.0 - CLIP)
+    return -float(np.log(p if clicked else 1.0 - p))
+
+
+def wilson(successes: int, count: int) -> tuple[float, float]:
+    """Give Wilson's 95 % score interval of a rate (Wilson 1927).
+
+    >>> [round(bound, 4) for bound in wilson(5, 100)]
+    [0.0215, 0.1118]
+    """
+    z2 = 1.959963984540054**2
+    rate, share = successes / count, z2 / count
+    middle = (rate + share / 2) / (1 + share)
+    half = (share * rate * (1 - rate) + share**2 / 4) ** 0.5 / (1 + share)
+    return max(0.0, middle - half), min(1.0, middle + half)

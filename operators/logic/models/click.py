@@ -1,0 +1,260 @@
+"""River's click-probability model with progressive validation."""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from river import facto, linear_model, optim, utils
+
+from operators.logic.features.packing import packed_length, unpack_rows
+from operators.logic.models.calibration import Calibration, CalibrationState, log_loss
+from operators.logic.models.drift import Drift, DriftState
+from operators.logic.models.keyed import KeyedLatents
+from schemas.results import Outcome
+from schemas.state import StateError, pack, unpack
+
+Floats = NDArray[np.float64]
+
+_KIND, _VERSION = "click-model", 1
+_WORST = log_loss(0.0, True)
+"""The largest log-loss there is: errors are divided by it for ADWIN."""
+
+
+class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which click model learns, and from what share of the outcomes.
+
+    ``logistic`` crosses every context feature with the action; ``factorization`` learns the
+    products of action and context features from ``factors`` latent numbers each. ``sample`` is
+    the share of settled outcomes that are scored and learned, chosen by their key: it bounds the
+    cost, and rates stay unbiased. An outcome is a click when its reward exceeds ``threshold``.
+    """
+
+    kind: Literal["logistic", "factorization"] = "logistic"
+    optimizer: Literal["adagrad", "ftrl"] = "adagrad"
+    learning_rate: float = 0.05
+    l2: float = 0.0
+    factors: int = 4
+    initial_rate: float = 0.05
+    sample: float = 1.0
+    threshold: float = 0.0
+    window: int = 5000
+    drift_delta: float = 0.002
+
+
+class _Table(Struct):
+    """A mapping from integers to numbers, or to vectors of ``width`` numbers, in its order."""
+
+    keys: bytes
+    values: bytes
+    width: int = 1
+
+
+class _State(Struct):
+    settings: ClickSettings
+    dim: int
+    actions: list[str]
+    intercept: float
+    iterations: int
+    tables: dict[str, _Table]
+    latents: _Table | None
+    calibration: CalibrationState
+    drift: DriftState
+    foreign: int
+
+
+class ClickModel:
+    """Learns the probability that a shown action is clicked, one settled outcome at a time.
+
+    Every outcome is scored before it is learned, so the reported log-loss, AUC, calibration and
+    drift are those of honest predictions. The state after the same outcomes in the same order is
+    the same, however they were batched and wherever it was saved and loaded in between.
+
+    Parameters
+    ----------
+    dim
+        The width of the context vectors.
+    settings
+        Which model, and how it learns.
+    """
+
+    def __init__(self, dim: int, settings: ClickSettings | None = None) -> None:
+        self.settings = settings or ClickSettings()
+        self.dim = dim
+        self.calibration = Calibration(self.settings.window)
+        self.drift = Drift(self.settings.drift_delta)
+        self.foreign = 0
+        self._actions: dict[str, int] = {}
+        self._model: Any = _build(self.settings)
+
+    def learn(self, outcomes: Sequence[Outcome]) -> int:
+        """Score and learn settled outcomes in the order given; count those learned.
+
+        Void and pending outcomes are passed over; those whose features are not ``dim`` numbers
+        are counted in ``foreign`` (logged under another feature spec).
+        """
+        taken = [outcome for outcome in outcomes if self._takes(outcome)]
+        rows = unpack_rows([outcome.features for outcome in taken], self.dim)
+        for outcome, row in zip(taken, rows.tolist(), strict=True):
+            self._learn_one(row, outcome.action_id, outcome.reward > self.settings.threshold)
+        return len(taken)
+
+    def predict(self, x: Floats, action_ids: Sequence[str]) -> Floats:
+        """Give the click probability of an action in each context of (rows, dim)."""
+        pairs = zip(x.tolist(), action_ids, strict=True)
+        return np.array([self._predict_one(self._input(row, a)) for row, a in pairs])
+
+    def report(self) -> dict[str, float]:
+        """Give the model's measures for the policy snapshot."""
+        return {
+            "click_outcomes": float(self.calibration.count),
+            "click_log_loss": self.calibration.log_loss(),
+            "click_auc": self.calibration.auc(),
+            "click_calibration_error": self.calibration.error(),
+            "click_drifts": float(self.drift.detections),
+            "click_error": self.drift.mean,
+        }
+
+    def dump(self) -> bytes:
+        """Write the state compactly; :meth:`load` gives a model that predicts and learns alike."""
+        model = self._model
+        optimizer = _optimizer(model)
+        tables = {name: _table(getattr(optimizer, name)) for name in _memory(self.settings)}
+        linear = self.settings.kind == "logistic"
+        tables["weights"] = _table(model._weights.to_dict() if linear else model.weights)
+        state = _State(
+            self.settings,
+            self.dim,
+            list(self._actions),
+            float(model.intercept),
+            optimizer.n_iterations,
+            tables,
+            None if linear else _vectors(model.latents, self.settings.factors),
+            self.calibration.state(),
+            self.drift.state(),
+            self.foreign,
+        )
+        return pack(_KIND, _VERSION, state)
+
+    @classmethod
+    def load(cls, snapshot: bytes) -> "ClickModel":
+        """Read what :meth:`dump` wrote."""
+        state = unpack(_KIND, _VERSION, _State, snapshot)
+        click = cls(state.dim, state.settings)
+        click._actions = {action_id: place for place, action_id in enumerate(state.actions)}
+        model, optimizer = click._model, _optimizer(click._model)
+        model.intercept = state.intercept
+        optimizer.n_iterations = state.iterations
+        for name in _memory(state.settings):
+            getattr(optimizer, name).update(_entries(state.tables[name]))
+        weights = dict(_entries(state.tables["weights"]))
+        if state.latents is None:
+            model._weights = utils.VectorDict(weights)
+        else:
+            model.weights.update(weights)
+            model.latents.update(_entries(state.latents))
+        click.calibration.restore(state.calibration)
+        click.drift.restore(state.drift)
+        click.foreign = state.foreign
+        return click
+
+    def _takes(self, outcome: Outcome) -> bool:
+        if outcome.status != "settled" or not outcome.activated:
+            return False
+        # Keys are keyed hashes: their value is a fair coin that nobody can choose.
+        if int(outcome.key, 16) >= self.settings.sample * 2.0**64:
+            return False
+        fits = outcome.features is None or len(outcome.features) == packed_length(self.dim)
+        self.foreign += not fits
+        return fits
+
+    def _learn_one(self, row: list[float], action_id: str, clicked: bool) -> None:
+        self._actions.setdefault(action_id, len(self._actions))
+        x = self._input(row, action_id)
+        loss = self.calibration.update(self._predict_one(x), clicked)
+        self.drift.update(min(loss / _WORST, 1.0))
+        self._model.learn_one(x, clicked)
+
+    def _predict_one(self, x: Mapping[Hashable, float]) -> float:
+        return float(self._model.predict_proba_one(x)[True])
+
+    def _input(self, row: list[float], action_id: str) -> dict[Hashable, float]:
+        """Name the active features by integers: the context's, then the action's."""
+        x: dict[Hashable, float] = {j: value for j, value in enumerate(row) if value}
+        action = self._actions.get(action_id)
+        if action is None:
+            return x
+        if self.settings.kind == "factorization":
+            x[self.dim + action] = 1.0
+            return x
+        start = self.dim * (1 + action)
+        x.update({start + j: value for j, value in enumerate(row) if value})
+        return x
+
+
+class _FactorizationMachine(facto.FMClassifier):
+    """River's factorisation machine, its products summed in linear time.
+
+    Rendle (2010), lemma 3.1: Σ_{i<j} ⟨v_i, v_j⟩ x_i x_j = (|Σ v_i x_i|² − Σ |v_i|² x_i²) / 2.
+    """
+
+    def _calculate_interactions(self, x: Mapping[Hashable, float]) -> float:
+        scaled = np.array([self.latents[j] * xj for j, xj in x.items()])
+        total = scaled.sum(axis=0)
+        return float(total @ total - (scaled * scaled).sum()) / 2.0
+
+
+def _build(settings: ClickSettings) -> Any:
+    if settings.optimizer == "adagrad":
+        optimizer: Any = optim.AdaGrad(settings.learning_rate)
+    else:
+        optimizer = optim.FTRLProximal(alpha=settings.learning_rate, l2=settings.l2)
+    intercept = math.log(settings.initial_rate / (1.0 - settings.initial_rate))
+    # Column 0 of every vector is 1 and learns; the models' own intercepts stay where they start.
+    if settings.kind == "logistic":
+        return linear_model.LogisticRegression(
+            optimizer=optimizer, l2=settings.l2, intercept_init=intercept, intercept_lr=0.0
+        )
+    model: Any = _FactorizationMachine(
+        n_factors=settings.factors,
+        weight_optimizer=optimizer,
+        latent_optimizer=optim.SGD(settings.learning_rate),
+        l2_weight=settings.l2,
+        l2_latent=settings.l2,
+        intercept=intercept,
+        intercept_lr=0.0,
+    )
+    model.latents = KeyedLatents("click", settings.factors, 0.1)
+    return model
+
+
+def _optimizer(model: Any) -> Any:
+    linear = isinstance(model, linear_model.LogisticRegression)
+    return model.optimizer if linear else model.weight_optimizer
+
+
+def _memory(settings: ClickSettings) -> tuple[str, ...]:
+    """Name what the optimizer remembers of each weight."""
+    return ("g2",) if settings.optimizer == "adagrad" else ("z", "n")
+
+
+def _table(numbers: Mapping[int, float]) -> _Table:
+    keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
+    return _Table(keys.tobytes(), np.fromiter(numbers.values(), np.float64, len(numbers)).tobytes())
+
+
+def _vectors(numbers: Mapping[int, Floats], width: int) -> _Table:
+    keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
+    return _Table(keys.tobytes(), b"".join(v.tobytes() for v in numbers.values()), width)
+
+
+def _entries(table: _Table) -> Iterable[tuple[int, Any]]:
+    keys = np.frombuffer(table.keys, np.int64).tolist()
+    values = np.frombuffer(table.values)
+    if len(values) != len(keys) * table.width:
+        raise StateError("state 'click-model' is cut short: start with an empty recovery store")
+    if table.width == 1:
+        return zip(keys, values.tolist(), strict=True)
+    return zip(keys, values.reshape(-1, table.width).copy(), strict=True)

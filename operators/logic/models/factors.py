@@ -1,0 +1,174 @@
+"""Collaborative filtering: what subjects and content have in common, as vectors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from river import optim, reco, stats
+
+from operators.logic.models.keyed import KeyedLatents
+from operators.logic.models.order import settled_us
+from schemas.results import Outcome
+from schemas.state import pack, unpack
+
+Floats = NDArray[np.float64]
+
+_KIND, _VERSION = "factor-model", 1
+
+
+class FactorSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The shape and pace of the factorisation.
+
+    A subject unseen for ``ttl`` seconds of event time is forgotten, and the longest unseen ones
+    beyond ``max_subjects``. ``sample`` and ``threshold`` are as for the click model.
+    """
+
+    factors: int = 8
+    bias_rate: float = 0.05
+    latent_rate: float = 0.2
+    deviation: float = 0.1
+    l2: float = 0.0
+    sample: float = 1.0
+    threshold: float = 0.0
+    ttl: float = 30 * 86_400.0
+    max_subjects: int = 1_000_000
+
+
+class _State(Struct):
+    settings: FactorSettings
+    count: float
+    mean: float
+    subjects: list[str]
+    seen: bytes
+    subject_numbers: bytes
+    actions: list[str]
+    action_numbers: bytes
+
+
+class FactorModel:
+    """Incremental matrix factorisation of subjects × actions (River's ``BiasedMF``).
+
+    The log-odds of a click are a mean, a subject's and an action's bias and the product of their
+    factors (Koren, Bell and Volinsky 2009, eq. 4, with the logistic loss). Subjects without
+    consent have no name in an outcome and are passed over.
+    """
+
+    def __init__(self, settings: FactorSettings | None = None) -> None:
+        self.settings = settings or FactorSettings()
+        self._seen: dict[str, int] = {}
+        self._changed: set[str] = set()
+        self._model = _build(self.settings)
+
+    def __len__(self) -> int:
+        """Count the subjects remembered."""
+        return len(self._seen)
+
+    def learn(self, outcomes: Sequence[Outcome]) -> int:
+        """Learn settled outcomes in the order given; count those learned."""
+        taken = 0
+        for outcome in outcomes:
+            subject = outcome.subject
+            if subject is None or not self._takes(outcome):
+                continue
+            self._model.learn_one(
+                subject, outcome.action_id, outcome.reward > self.settings.threshold
+            )
+            # Moved to the end: the dict lists subjects from the longest unseen to the newest.
+            self._seen.pop(subject, None)
+            self._seen[subject] = settled_us(outcome)
+            self._changed.add(subject)
+            taken += 1
+        if taken:
+            self._evict(settled_us(outcomes[-1]))
+        return taken
+
+    def subject_factors(self, subject: str) -> Floats | None:
+        """Give a subject's factors, ``None`` if it is not remembered."""
+        return self._model.u_latents[subject].copy() if subject in self._seen else None
+
+    def action_factors(self, action_id: str) -> Floats | None:
+        """Give an action's factors, ``None`` if it was never learned from."""
+        known = action_id in self._model.i_latents
+        return self._model.i_latents[action_id].copy() if known else None
+
+    def changed(self) -> dict[str, Floats]:
+        """Give the factors of the subjects that changed since the last call."""
+        names, self._changed = sorted(self._changed), set()
+        return {name: self._model.u_latents[name].copy() for name in names}
+
+    def forget(self, subject: str) -> bool:
+        """Remove a subject's factors; tell whether there were any.
+
+        What its outcomes taught the actions' factors is a sum over all subjects and stays.
+        """
+        self._changed.discard(subject)
+        self._model.u_latents.pop(subject, None)
+        self._model.u_biases.pop(subject, None)
+        return self._seen.pop(subject, None) is not None
+
+    def dump(self) -> bytes:
+        """Write the state compactly: 8 (factors + 2) bytes a subject and its name."""
+        model = self._model
+        state = _State(
+            self.settings,
+            model.global_mean.n,
+            model.global_mean.get(),
+            list(self._seen),
+            np.fromiter(self._seen.values(), np.int64, len(self._seen)).tobytes(),
+            _numbers(self._seen, model.u_biases, model.u_latents),
+            list(model.i_latents),
+            _numbers(model.i_latents, model.i_biases, model.i_latents),
+        )
+        return pack(_KIND, _VERSION, state)
+
+    @classmethod
+    def load(cls, snapshot: bytes) -> "FactorModel":
+        """Read what :meth:`dump` wrote; nothing counts as changed."""
+        state = unpack(_KIND, _VERSION, _State, snapshot)
+        factors = cls(state.settings)
+        model, width = factors._model, state.settings.factors
+        model.global_mean = stats.Mean._from_state(state.count, state.mean)
+        times = np.frombuffer(state.seen, np.int64).tolist()
+        factors._seen = dict(zip(state.subjects, times, strict=True))
+        _restore(state.subjects, state.subject_numbers, width, model.u_biases, model.u_latents)
+        _restore(state.actions, state.action_numbers, width, model.i_biases, model.i_latents)
+        return factors
+
+    def _takes(self, outcome: Outcome) -> bool:
+        kept = int(outcome.key, 16) < self.settings.sample * 2.0**64
+        return kept and outcome.status == "settled" and outcome.activated
+
+    def _evict(self, now: int) -> None:
+        horizon = now - int(self.settings.ttl * 1e6)
+        while self._seen:
+            subject, seen = next(iter(self._seen.items()))
+            if seen >= horizon and len(self._seen) <= self.settings.max_subjects:
+                return
+            self.forget(subject)
+
+
+def _build(settings: FactorSettings) -> Any:
+    model: Any = reco.BiasedMF(
+        n_factors=settings.factors,
+        bias_optimizer=optim.SGD(settings.bias_rate),
+        latent_optimizer=optim.SGD(settings.latent_rate),
+        loss=optim.losses.Log(),
+        l2_bias=settings.l2,
+        l2_latent=settings.l2,
+    )
+    model.u_latents = KeyedLatents("subject", settings.factors, settings.deviation)
+    model.i_latents = KeyedLatents("action", settings.factors, settings.deviation)
+    return model
+
+
+def _numbers(names: Any, biases: Any, latents: Any) -> bytes:
+    return b"".join(np.append(latents[name], biases[name]).tobytes() for name in names)
+
+
+def _restore(names: list[str], data: bytes, width: int, biases: Any, latents: Any) -> None:
+    rows = np.frombuffer(data).reshape(len(names), width + 1)
+    for name, row in zip(names, rows, strict=True):
+        latents[name] = row[:width].copy()
+        biases[name] = float(row[width])
