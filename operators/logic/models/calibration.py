@@ -1,16 +1,16 @@
 """How good predicted click probabilities are: log-loss, ROC AUC, and calibration by bins."""
 
+import math
+from bisect import bisect_right
 from collections import deque
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from river import metrics
 
-Floats = NDArray[np.float64]
-
-EDGES = np.array([0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5])
+EDGES = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5]
 """Inner edges of the bins, dense where click rates lie."""
 
 CLIP = 1e-6
@@ -47,16 +47,16 @@ class Calibration:
 
     def __init__(self, window: int = 5000) -> None:
         bins = len(EDGES) + 1
-        self._counts = np.zeros(bins, np.int64)
-        self._predicted = np.zeros(bins)
-        self._clicked = np.zeros(bins, np.int64)
+        self._counts = [0] * bins
+        self._predicted = [0.0] * bins
+        self._clicked = [0] * bins
         self._loss = 0.0
         self._window = window
         self._recent: deque[tuple[float, bool]] = deque(maxlen=window)
 
     def update(self, predicted: float, clicked: bool) -> float:
         """Take in one prediction and its answer; give its log-loss (nats)."""
-        place = int(np.searchsorted(EDGES, predicted, side="right"))
+        place = bisect_right(EDGES, predicted)
         self._counts[place] += 1
         self._predicted[place] += predicted
         self._clicked[place] += clicked
@@ -68,7 +68,7 @@ class Calibration:
     @property
     def count(self) -> int:
         """Count the predictions seen."""
-        return int(self._counts.sum())
+        return sum(self._counts)
 
     def log_loss(self) -> float:
         """Give the mean log-loss in nats; 0 before the first prediction."""
@@ -86,30 +86,26 @@ class Calibration:
 
     def error(self) -> float:
         """Give the expected calibration error: mean |predicted − observed| over the bins."""
-        return float(np.abs(self._predicted - self._clicked).sum() / max(self.count, 1))
+        pairs = zip(self._predicted, self._clicked, strict=True)
+        return sum(abs(predicted - clicked) for predicted, clicked in pairs) / max(self.count, 1)
 
     def table(self) -> list[ReliabilityBin]:
         """Give the reliability table, empty bins left out."""
-        edges = np.concatenate([[0.0], EDGES, [1.0]])
+        cells = zip(
+            pairwise([0.0, *EDGES, 1.0]), self._counts, self._predicted, self._clicked, strict=True
+        )
         return [
-            ReliabilityBin(
-                float(edges[place]),
-                float(edges[place + 1]),
-                int(count),
-                float(self._predicted[place] / count),
-                float(self._clicked[place] / count),
-                wilson(int(self._clicked[place]), int(count)),
-            )
-            for place, count in enumerate(self._counts)
-            if count
+            ReliabilityBin(low, high, n, predicted / n, clicked / n, wilson(clicked, n))
+            for (low, high), n, predicted, clicked in cells
+            if n
         ]
 
     def state(self) -> CalibrationState:
         """Give what a snapshot keeps."""
         return CalibrationState(
-            self._counts.tolist(),
-            self._predicted.tolist(),
-            self._clicked.tolist(),
+            self._counts,
+            self._predicted,
+            self._clicked,
             self._loss,
             np.array([predicted for predicted, _ in self._recent]).tobytes(),
             np.packbits([clicked for _, clicked in self._recent]).tobytes(),
@@ -117,9 +113,9 @@ class Calibration:
 
     def restore(self, state: CalibrationState) -> None:
         """Take over a snapshot's state."""
-        self._counts = np.array(state.counts, np.int64)
-        self._predicted = np.array(state.predicted)
-        self._clicked = np.array(state.clicked, np.int64)
+        self._counts = list(state.counts)
+        self._predicted = list(state.predicted)
+        self._clicked = list(state.clicked)
         self._loss = state.loss
         predicted = np.frombuffer(state.recent).tolist()
         clicks = np.unpackbits(np.frombuffer(state.recent_clicks, np.uint8), count=len(predicted))
@@ -134,7 +130,7 @@ def log_loss(predicted: float, clicked: bool) -> float:
     0.693147
     """
     p = min(max(predicted, CLIP), 1.0 - CLIP)
-    return -float(np.log(p if clicked else 1.0 - p))
+    return -math.log(p if clicked else 1.0 - p)
 
 
 def wilson(successes: int, count: int) -> tuple[float, float]:
