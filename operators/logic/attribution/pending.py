@@ -1,0 +1,279 @@
+"""Pending decisions, packed: columns for numbers, one slab of bytes per chunk for the rest."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from operators.logic.attribution import texts
+from operators.logic.attribution.index import KeyIndex
+
+CHUNK: Final = 4096
+"""Decisions per chunk."""
+
+FAR: Final = 2**62
+
+LIVE: Final = 1
+ACTIVE: Final = 2
+VOID: Final = 4
+SHOWN: Final = 8
+
+Rows = NDArray[np.int64]
+
+_RECORD: Final = (
+    ("key", np.uint64),
+    ("at", np.int64),
+    ("kind", np.uint32),
+    ("propensity", np.float64),
+    ("eta", np.float64),
+    ("version", np.uint32),
+    ("end", np.uint32),
+    ("tag", np.uint16),
+)
+"""The columns that never change once written."""
+
+_STATUS: Final = (("flags", np.uint8), ("weight", np.uint8))
+"""The columns that do: what has happened, and how much of the decision has been taught."""
+
+
+class ChunkState(Struct, array_like=True):
+    """What a snapshot keeps of a chunk: raw columns, and the slab."""
+
+    name: int
+    family: int
+    rows: int
+    record: bytes
+    slab: bytes
+    status: bytes
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Decisions that arrived one after another and expire at about the same time."""
+
+    name: int
+    family: int
+    start: int
+    fill: int = 0
+    alive: int = 0
+    first_expiry: int = FAR
+    slab: bytes | bytearray = field(default_factory=bytearray)
+
+    @property
+    def rows(self) -> slice:
+        """The rows that have been written."""
+        return slice(self.start, self.start + self.fill)
+
+
+class Pending:
+    """The decisions of one shard that are not settled, found by key and by expiry.
+
+    A row is a decision. Rows lie in chunks; a chunk holds one ``family`` (reward windows of
+    similar length), so that all of it can be dropped at about the same time and a short window
+    does not wait for a long one. ``window`` gives the reward window of each kind.
+    """
+
+    key: NDArray[np.uint64]
+    at: NDArray[np.int64]
+    kind: NDArray[np.uint32]
+    propensity: NDArray[np.float64]
+    eta: NDArray[np.float64]
+    version: NDArray[np.uint32]
+    end: NDArray[np.uint32]
+    tag: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+    weight: NDArray[np.uint8]
+
+    def __init__(self) -> None:
+        for name, type_ in _RECORD + _STATUS:
+            setattr(self, name, np.zeros(0, dtype=type_))
+        self.index = KeyIndex()
+        self.chunks: list[Chunk | None] = []
+        self.size = 0
+        self._free: list[int] = []
+        self._open: dict[int, Chunk] = {}
+        self._names = 0
+
+    def __len__(self) -> int:
+        """Count the pending decisions, void ones that wait for their window to end included."""
+        return self.size
+
+    def add(
+        self, family: int, columns: Mapping[str, Sequence[Any]], blobs: list[bytes], soon: int
+    ) -> Rows:
+        """Add decisions of one family, whose keys are new; ``soon`` is the earliest expiry."""
+        total, done = len(blobs), 0
+        rows = np.empty(total, dtype=np.int64)
+        while done < total:
+            chunk = self._room(family)
+            count = min(CHUNK - chunk.fill, total - done)
+            first = chunk.start + chunk.fill
+            span, part = slice(first, first + count), slice(done, done + count)
+            for name, values in columns.items():
+                getattr(self, name)[span] = values[part]
+            sizes = np.fromiter(map(len, blobs[part]), dtype=np.int64, count=count)
+            self.end[span] = len(chunk.slab) + np.cumsum(sizes)
+            self.flags[span] = LIVE
+            self.weight[span] = 0
+            chunk.slab += b"".join(blobs[part])
+            chunk.first_expiry = min(chunk.first_expiry, soon)
+            chunk.fill += count
+            chunk.alive += count
+            if chunk.fill == CHUNK:
+                chunk.slab = bytes(chunk.slab)
+                del self._open[family]
+            rows[part] = np.arange(first, first + count)
+            done += count
+        self.index.insert(self.key[rows], rows, self.key)
+        self.size += total
+        return rows
+
+    def find(self, keys: Sequence[int]) -> Rows:
+        """Give the row of each key, -1 where it is not pending."""
+        asked = np.array(keys, dtype=np.uint64)
+        if not self.size:
+            return np.full(len(keys), -1, dtype=np.int64)
+        return self.index.find(asked, self.key)
+
+    def blob(self, row: int) -> bytes | bytearray:
+        """Give what :mod:`texts` packed for a row."""
+        chunk = self.chunks[row // CHUNK]
+        assert chunk is not None
+        start = int(self.end[row - 1]) if row % CHUNK else 0
+        return chunk.slab[start : int(self.end[row])]
+
+    def blobs(self, rows: Rows) -> list[bytes | bytearray]:
+        """Give what :mod:`texts` packed for each row."""
+        starts = np.where(rows % CHUNK == 0, 0, self.end[rows - 1]).tolist()
+        places = zip((rows // CHUNK).tolist(), starts, self.end[rows].tolist(), strict=True)
+        slabs = {slot: chunk.slab for slot, chunk in enumerate(self.chunks) if chunk is not None}
+        return [slabs[slot][start:end] for slot, start, end in places]
+
+    def due(self, horizon: int, window: NDArray[np.int64]) -> Rows:
+        """Give the rows that expire before ``horizon``, by (expiry, key)."""
+        found: list[Rows] = []
+        for chunk in self.held():
+            if chunk.first_expiry < horizon:
+                rows, expiry = self._expiries(chunk, window)
+                late = expiry < horizon
+                found.append(rows[late])
+                chunk.first_expiry = int(expiry[~late].min(initial=FAR))
+        if not found:
+            return np.empty(0, dtype=np.int64)
+        rows = np.concatenate(found)
+        return rows[np.lexsort((self.key[rows], self.at[rows] + window[self.kind[rows]]))]
+
+    def soonest(self, count: int, window: NDArray[np.int64]) -> Rows:
+        """Give about ``count`` rows that expire first, by (expiry, key)."""
+        chunks = sorted(self.held(), key=lambda chunk: (chunk.first_expiry, chunk.name))
+        found: list[Rows] = []
+        for chunk in chunks:
+            if count <= sum(map(len, found)):
+                break
+            found.append(self._expiries(chunk, window)[0])
+        rows = np.concatenate(found)
+        order = np.lexsort((self.key[rows], self.at[rows] + window[self.kind[rows]]))
+        return rows[order[:count]]
+
+    def remove(self, rows: Rows) -> None:
+        """Forget rows; a chunk with no decision left gives its place back."""
+        self.index.remove(self.key[rows], rows)
+        self.flags[rows] = 0
+        self.size -= len(rows)
+        slots, counts = np.unique(rows // CHUNK, return_counts=True)
+        for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
+            chunk = self.chunks[slot]
+            assert chunk is not None
+            chunk.alive -= count
+            if not chunk.alive:
+                if self._open.get(chunk.family) is chunk:
+                    del self._open[chunk.family]
+                self.chunks[slot] = None
+                self._free.append(slot)
+
+    def held(self) -> Iterator[Chunk]:
+        """Go through the chunks."""
+        return (chunk for chunk in self.chunks if chunk is not None)
+
+    def live(self) -> Rows:
+        """Give every row that holds a decision."""
+        return np.flatnonzero(self.flags & LIVE)
+
+    def state(self) -> list[ChunkState]:
+        """Give what a snapshot keeps."""
+        return [
+            ChunkState(
+                chunk.name,
+                chunk.family,
+                chunk.fill,
+                self._bytes(_RECORD, chunk.rows),
+                bytes(chunk.slab),
+                self._bytes(_STATUS, chunk.rows),
+            )
+            for chunk in self.held()
+        ]
+
+    def restore(self, states: Sequence[ChunkState], window: NDArray[np.int64]) -> None:
+        """Take in what :meth:`state` gave."""
+        for state in states:
+            chunk = self._claim(state.name, state.family)
+            chunk.fill = state.rows
+            self._read(_RECORD, chunk.rows, state.record)
+            self._read(_STATUS, chunk.rows, state.status)
+            rows, expiry = self._expiries(chunk, window)
+            chunk.alive = len(rows)
+            chunk.first_expiry = int(expiry.min(initial=FAR))
+            chunk.slab = state.slab
+            if chunk.fill < CHUNK:
+                chunk.slab = bytearray(state.slab)
+                self._open[chunk.family] = chunk
+            self._names = max(self._names, chunk.name + 1)
+            self.index.insert(self.key[rows], rows, self.key)
+            self.size += chunk.alive
+
+    def _expiries(self, chunk: Chunk, window: NDArray[np.int64]) -> tuple[Rows, Rows]:
+        rows = chunk.start + np.flatnonzero(self.flags[chunk.rows] & LIVE)
+        return rows, self.at[rows] + window[self.kind[rows]]
+
+    def _room(self, family: int) -> Chunk:
+        if family not in self._open:
+            self._open[family] = self._claim(self._names, family)
+            self._names += 1
+        return self._open[family]
+
+    def _claim(self, name: int, family: int) -> Chunk:
+        if not self._free:
+            self._grow()
+        slot = self._free.pop()
+        chunk = Chunk(name, family, slot * CHUNK)
+        self.chunks[slot] = chunk
+        return chunk
+
+    def _grow(self) -> None:
+        slots = len(self.chunks)
+        more = max(1, slots // 8)
+        self.chunks += [None] * more
+        self._free += reversed(range(slots, slots + more))
+        for name, type_ in _RECORD + _STATUS:
+            column = np.zeros((slots + more) * CHUNK, dtype=type_)
+            column[: slots * CHUNK] = getattr(self, name)
+            setattr(self, name, column)
+
+    def _bytes(self, columns: tuple[tuple[str, type], ...], span: slice) -> bytes:
+        return b"".join(getattr(self, name)[span].tobytes() for name, _ in columns)
+
+    def _read(self, columns: tuple[tuple[str, type], ...], span: slice, raw: bytes) -> None:
+        rows, start = span.stop - span.start, 0
+        for name, type_ in columns:
+            values: NDArray[Any] = np.frombuffer(raw, dtype=type_, count=rows, offset=start)
+            getattr(self, name)[span] = values
+            start += values.nbytes
+
+
+def vectors(blobs: Sequence[bytes | bytearray]) -> NDArray[np.float64]:
+    """Give the features of rows that all have equally many, as a matrix."""
+    flat = np.frombuffer(b"".join(map(texts.vector_of, blobs)), dtype="<f4")
+    return flat.reshape(len(blobs), len(flat) // len(blobs)).astype(np.float64)

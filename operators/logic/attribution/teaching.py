@@ -1,0 +1,96 @@
+"""What a step teaches: changes to contributions, gathered into each slot's deltas."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.batches import NEVER
+from operators.logic.attribution.kinds import Kinds
+from operators.logic.attribution.pending import Pending, Rows, vectors
+from operators.logic.policies.base import Deltas
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Taught:
+    """One slot's deltas, of decisions with equally many features, and the rewards among them."""
+
+    slot_id: str
+    deltas: Deltas
+    rewards: int = 0
+    newest: int = NEVER
+
+
+@dataclass(slots=True)
+class Teaching:
+    """The changes of one step, by row."""
+
+    blocks: list[tuple[Rows, Floats, Floats]] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    dn: list[float] = field(default_factory=list)
+    dr: list[float] = field(default_factory=list)
+    rewards: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def tell(self, row: int, dn: float, dr: float) -> None:
+        """Change one decision's contribution."""
+        if dn or dr:
+            self.rows.append(row)
+            self.dn.append(dn)
+            self.dr.append(dr)
+
+    def tell_all(self, rows: Rows, dn: Floats, dr: Floats) -> None:
+        """Change many decisions' contributions."""
+        if len(rows):
+            self.blocks.append((rows, dn, dr))
+
+    def rewarded(self, slot_id: str, at: int) -> None:
+        """Count a reward among the changes."""
+        count, newest = self.rewards.get(slot_id, (0, NEVER))
+        self.rewards[slot_id] = (count + 1, max(newest, at))
+
+    def gather(self, pending: Pending, kinds: Kinds) -> list[Taught]:
+        """Look up what the deltas say of each decision; call it before the rows are removed."""
+        if self.rows:
+            rows = np.array(self.rows, dtype=np.int64)
+            self.blocks.append((rows, np.array(self.dn), np.array(self.dr)))
+        if not self.blocks:
+            return []
+        rows, dn, dr = (np.concatenate(part) for part in zip(*self.blocks, strict=True))
+        taught = []
+        slots = kinds.slot[pending.kind[rows]]
+        for slot in np.unique(slots).tolist():
+            of_slot = slots == slot
+            taught += _deltas(pending, kinds, rows[of_slot], dn[of_slot], dr[of_slot])
+        named: set[str] = set()
+        for each in taught:
+            if each.slot_id not in named:
+                each.rewards, each.newest = self.rewards.get(each.slot_id, (0, NEVER))
+                named.add(each.slot_id)
+        return taught
+
+
+def _deltas(pending: Pending, kinds: Kinds, rows: Rows, dn: Floats, dr: Floats) -> list[Taught]:
+    """Make a slot's deltas, apart by the number of features (it changes with the catalog)."""
+    blobs = pending.blobs(rows)
+    sizes = [blob[0] | blob[1] << 8 for blob in blobs]
+    if len(set(sizes)) > 1:
+        dims = np.array(sizes)
+        parts = [np.flatnonzero(dims == dim) for dim in np.unique(dims)]
+    else:
+        parts = [np.arange(len(rows))]
+    taught = []
+    for part in parts:
+        some = rows[part]
+        numbers = pending.kind[some].tolist()
+        deltas = Deltas(
+            [kinds.all[number].action_id for number in numbers],
+            vectors([blobs[i] for i in part.tolist()]),
+            pending.eta[some],
+            pending.at[some] / 1e6,
+            dn[part],
+            dr[part],
+        )
+        taught.append(Taught(kinds.all[numbers[0]].slot_id, deltas))
+    return taught

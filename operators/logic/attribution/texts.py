@@ -1,0 +1,86 @@
+"""A decision's features and names in few bytes: 32 float32 features and two ids take 165."""
+
+import binascii
+from struct import Struct as Layout
+
+_HEADER = Layout("<HHB")
+_NO_FEATURES = 0xFFFF
+_TEXT, _HEX, _UUID, _NONE = range(4)
+
+HEADER_BYTES = _HEADER.size
+
+
+def pack(features: str | None, subject: str | None, decision_id: str) -> bytes | None:
+    """Write the three as bytes; None when ``features`` is not base64 of float32.
+
+    >>> blob = pack("AACAPw==", None, "0b9c6e9e-2f0c-4a44-8d5e-3f1f6f0a7a11")
+    >>> len(blob), unpack(blob)
+    (25, ('AACAPw==', None, '0b9c6e9e-2f0c-4a44-8d5e-3f1f6f0a7a11'))
+    """
+    if features is None:
+        vector, floats = b"", _NO_FEATURES
+    else:
+        try:
+            vector = binascii.a2b_base64(features)
+        except ValueError:
+            return None
+        floats = len(vector) // 4
+        if len(vector) % 4 or floats >= _NO_FEATURES:
+            return None
+    subject_code, subject_bytes = _packed(subject)
+    id_code, id_bytes = _packed(decision_id)
+    header = _HEADER.pack(floats, len(subject_bytes), subject_code << 4 | id_code)
+    return header + vector + subject_bytes + id_bytes
+
+
+def unpack(blob: bytes | bytearray) -> tuple[str | None, str | None, str]:
+    """Read features (base64), subject and decision id."""
+    floats, subject_bytes, codes = _HEADER.unpack_from(blob)
+    start = HEADER_BYTES + 4 * (floats if floats != _NO_FEATURES else 0)
+    end = start + subject_bytes
+    features = None
+    if floats != _NO_FEATURES:
+        features = binascii.b2a_base64(blob[HEADER_BYTES:start], newline=False).decode()
+    decision_id = _unpacked(codes & 15, blob[end:])
+    assert decision_id is not None
+    return features, _unpacked(codes >> 4, blob[start:end]), decision_id
+
+
+def subject_of(blob: bytes | bytearray) -> str | None:
+    """Read the subject only."""
+    floats, subject_bytes, codes = _HEADER.unpack_from(blob)
+    start = HEADER_BYTES + 4 * (floats if floats != _NO_FEATURES else 0)
+    return _unpacked(codes >> 4, blob[start : start + subject_bytes])
+
+
+def vector_of(blob: bytes | bytearray) -> bytes | bytearray:
+    """Read the features only, as float32 bytes; empty without any."""
+    floats = blob[0] | blob[1] << 8
+    return blob[HEADER_BYTES : HEADER_BYTES + 4 * floats] if floats != _NO_FEATURES else b""
+
+
+def _packed(text: str | None) -> tuple[int, bytes]:
+    if text is None:
+        return _NONE, b""
+    size = len(text)
+    if size in (16, 32, 36):
+        digits = text.replace("-", "") if size == 36 else text
+        try:
+            value = bytes.fromhex(digits)
+        except ValueError:
+            return _TEXT, text.encode()
+        code = _UUID if size == 36 else _HEX
+        if _unpacked(code, value) == text:
+            return code, value
+    return _TEXT, text.encode()
+
+
+def _unpacked(code: int, value: bytes | bytearray) -> str | None:
+    if code == _NONE:
+        return None
+    if code == _TEXT:
+        return value.decode()
+    digits = value.hex()
+    if code == _HEX:
+        return digits
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
