@@ -52,23 +52,6 @@ def sticky_uniforms(
     return _draw(secret, slot_id, [_framed(subject) for subject in subjects], salt)
 
 
-def choose(probabilities: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Pick one column per row with exactly the row's probabilities, by inversion.
-
-    Rows sum to 1 within rounding; a column of probability 0 is never picked.
-
-    >>> choose(np.array([[0.25, 0.0, 0.75]] * 3), np.array([0.1, 0.25, 0.999])).tolist()
-    [0, 2, 2]
-    """
-    cumulated = np.cumsum(probabilities, axis=1)
-    total = cumulated[:, -1]
-    # The largest draw times the sum may round up to the sum, which no column exceeds.
-    target = np.minimum(draws * total, np.nextafter(total, 0.0))
-    reached = cumulated > target[:, None]
-    result: NDArray[np.int64] = reached.argmax(axis=1)
-    return result
-
-
 def _draw(secret: bytes, slot_id: str, names: list[str], salt: bytes) -> NDArray[np.float64]:
     base = blake2b(_bytes(_framed(slot_id)), digest_size=8, key=_key(secret), person=salt)
     digests = []

@@ -1,0 +1,351 @@
+"""What is remembered of consenting subjects: counts, decayed rates, tastes, an embedding."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from math import log1p
+from typing import Any, Protocol
+
+import numpy as np
+from msgspec import Struct
+
+from operators.logic import profile_record as records
+from operators.logic.profile_record import NO_CATEGORY, Record, category_of, read, remembered
+from schemas import state
+from schemas.results import Profile
+
+_KIND, _VERSION = "profiles", 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PURPOSES = 1 << 5 | 1 << 6
+_BUCKETS = 16
+
+
+class Seen(Protocol):
+    """An event of a subject: its time in microseconds since 1970, join key and record."""
+
+    at: int
+    subject: str
+    key: int
+    body: Any
+
+
+class _Tastes(Struct, gc=False):
+    """Clicks by category, decayed to the time ``at``."""
+
+    at: int
+    clicks: dict[int, float]
+
+
+class _State(Struct):
+    subjects: list[str]
+    records: bytes
+    tastes: dict[str, _Tastes]
+    embeddings: dict[str, bytes]
+    categories: list[str]
+    refused: dict[str, int]
+    changed: list[str]
+    removed: dict[str, tuple[int, int]]
+
+
+class Profiles:
+    """The profiles of one shard's subjects, each a packed record of 98 bytes.
+
+    A record exists exactly while its subject's consent to purposes 5 and 6 is in force, so
+    nothing is kept, or learned, of anyone else. All updates but consent commute (to rounding),
+    so events may come in any order that keeps them on their side of a consent.
+
+    Parameters
+    ----------
+    ttl_s
+        Seconds of event time after which an unseen subject is forgotten.
+    half_life_s
+        Half-life of the decayed click rate and of the tastes.
+    late_s
+        How late a consent may come: so long the time of a withdrawal or an erasure is kept, which
+        an older consent must not undo.
+    """
+
+    def __init__(
+        self, ttl_s: float, half_life_s: float = 7 * 86_400.0, late_s: float = 86_400.0
+    ) -> None:
+        self._ttl = round(ttl_s * 1e6)
+        self._decay = -1e-6 / half_life_s
+        self._late = round(late_s * 1e6)
+        self._width = max(1, self._ttl // _BUCKETS)
+        self._records: dict[str, bytes] = {}
+        self._tastes: dict[str, _Tastes] = {}
+        self._embeddings: dict[str, bytes] = {}
+        self._buckets: dict[int, list[str]] = defaultdict(list)
+        self._refused: dict[str, int] = {}
+        self._changed: set[str] = set()
+        self._removed: dict[str, tuple[int, int]] = {}
+        self._categories: list[str] = []
+        self._codes: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """Count the subjects remembered."""
+        return len(self._records)
+
+    def allows_profile(self, subject: str) -> bool:
+        """Tell whether the subject's consent to purposes 5 and 6 is in force."""
+        return subject in self._records
+
+    def categorise(self, categories: Mapping[str, str]) -> None:
+        """Name the category of each action, for the tastes; at most 254 categories count."""
+        known = {name: code for code, name in enumerate(self._categories)}
+        for name in sorted(set(categories.values()) - known.keys()):
+            if len(known) < NO_CATEGORY:
+                known[name] = len(known)
+        self._categories = list(known)
+        self._codes = {a: known[name] for a, name in categories.items() if name in known}
+
+    def request(self, event: Seen) -> None:
+        """Count a decision request."""
+        self._add(event, requests=1)
+
+    def decision(self, event: Seen) -> None:
+        """Remember which action a decision showed, for the category of its clicks."""
+        packed = self._records.get(event.subject)
+        if packed is not None:
+            *counts, recent = records.unpack(packed)
+            counts[0] += 1
+            code = self._codes.get(event.body.action_id, NO_CATEGORY)
+            recent = remembered(recent, event.key, code)
+            self._records[event.subject] = records.pack(*counts, recent)
+            self._changed.add(event.subject)
+
+    def impression(self, event: Seen) -> None:
+        """Count an impression."""
+        self._add(event, impressions=1)
+
+    def click(self, event: Seen) -> None:
+        """Count a click, and towards the category of what was clicked."""
+        packed = self._records.get(event.subject)
+        if packed is None:
+            return
+        self._add(event, clicks=1)
+        code = category_of(records.unpack(packed)[-1], event.key)
+        if code != NO_CATEGORY:
+            self._taste(event.subject, event.at, code)
+
+    def reward(self, event: Seen) -> None:
+        """Add a reward."""
+        self._add(event, reward=event.body.value)
+
+    def consent(self, event: Seen) -> None:
+        """Put a subject's consent in force; without purposes 5 and 6 everything is forgotten."""
+        subject, at = event.subject, event.at
+        purposes = sum(1 << p for p in set(event.body.purposes) if 0 < p < 16)
+        packed = self._records.get(subject)
+        if packed is not None and at < read(packed).since:
+            return
+        if at < self._refused.get(subject, at):
+            return
+        if purposes & _PURPOSES != _PURPOSES:
+            self._forget(subject, at)
+            self._refused[subject] = at
+            return
+        if packed is None:
+            self._begin(subject, at, purposes)
+        else:
+            record = read(packed)
+            record = record._replace(version=record.version + 1, since=at, purposes=purposes)
+            self._records[subject] = records.pack(*record)
+        self._refused.pop(subject, None)
+        self._changed.add(subject)
+
+    def erasure(self, event: Seen) -> None:
+        """Forget a subject; only a consent given later starts a new profile."""
+        subject, at = event.subject, event.at
+        packed = self._records.get(subject)
+        self._forget(subject, at)
+        self._refused[subject] = max(at, self._refused.get(subject, at))
+        if packed is not None and read(packed).since > at:
+            # The erasure came late: nothing tells what is older, but the newer consent holds.
+            self._begin(subject, read(packed).since, read(packed).purposes)
+            self._changed.add(subject)
+
+    def embed(self, subject: str, embedding: Sequence[float]) -> None:
+        """Set a subject's embedding; nothing happens without consent."""
+        packed = self._records.get(subject)
+        if packed is not None:
+            record = read(packed)
+            self._records[subject] = records.pack(*record._replace(version=record.version + 1))
+            self._embeddings[subject] = np.asarray(embedding, "<f4").tobytes()
+            self._changed.add(subject)
+
+    def embedding_of(self, subject: str) -> list[float] | None:
+        """Give a subject's embedding, ``None`` if it has none."""
+        packed = self._embeddings.get(subject)
+        return None if packed is None else np.frombuffer(packed, "<f4").tolist()
+
+    def features_of(self, subject: str) -> dict[str, float]:
+        """Give a subject's features by name (``docs/reference/features.md``); none, no consent."""
+        packed = self._records.get(subject)
+        if packed is None:
+            return {}
+        _, requests, impressions, clicks, rewards, shown, clicked, *_ = records.unpack(packed)
+        features = {
+            "requests": float(requests),
+            "impressions": float(impressions),
+            "clicks": float(clicks),
+            "rewards": rewards,
+            "log_requests": log1p(requests),
+            "log_impressions": log1p(impressions),
+            "log_clicks": log1p(clicks),
+            "click_rate": (clicked + records.PRIOR_CLICKS) / (shown + records.PRIOR_SHOWN),
+        }
+        tastes = self._tastes.get(subject)
+        if tastes is not None:
+            total = 1.0 + sum(tastes.clicks.values())
+            for code, weight in tastes.clicks.items():
+                features[f"affinity.{self._categories[code]}"] = weight / total
+        return features
+
+    def changed(self) -> list[Profile]:
+        """Give each profile that changed since the last call once, removed ones as deleted."""
+        removed = [
+            Profile(subject=subject, version=version, time=_moment(at), deleted=True)
+            for subject, (version, at) in sorted(self._removed.items())
+            if subject not in self._records
+        ]
+        kept = [self._profile(subject) for subject in sorted(self._changed)]
+        self._changed.clear()
+        self._removed.clear()
+        return removed + kept
+
+    def expire(self, watermark: int) -> None:
+        """Forget the subjects unseen for the time to live, and withdrawals past lateness."""
+        horizon = (watermark - self._ttl) // self._width
+        for bucket in [bucket for bucket in self._buckets if bucket < horizon]:
+            for subject in self._buckets.pop(bucket):
+                packed = self._records.get(subject)
+                if packed is not None and read(packed).seen // self._width == bucket:
+                    self._forget(subject, watermark)
+        if self._refused and min(self._refused.values()) < watermark - self._late:
+            kept = self._refused.items()
+            self._refused = {s: at for s, at in kept if at >= watermark - self._late}
+
+    def dump(self) -> bytes:
+        """Write the state compactly, changes that were not given yet included."""
+        return state.pack(
+            _KIND,
+            _VERSION,
+            _State(
+                list(self._records),
+                b"".join(self._records.values()),
+                self._tastes,
+                self._embeddings,
+                self._categories,
+                self._refused,
+                sorted(self._changed),
+                self._removed,
+            ),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        snapshot: bytes,
+        ttl_s: float,
+        half_life_s: float = 7 * 86_400.0,
+        late_s: float = 86_400.0,
+    ) -> "Profiles":
+        """Read what :meth:`dump` wrote; the categories of actions are to be named again."""
+        kept = state.unpack(_KIND, _VERSION, _State, snapshot)
+        profiles = cls(ttl_s, half_life_s, late_s)
+        size = records.SIZE
+        for place, subject in enumerate(kept.subjects):
+            packed = kept.records[size * place : size * (place + 1)]
+            profiles._records[subject] = packed
+            profiles._file(subject, read(packed).seen)
+        profiles._tastes = kept.tastes
+        profiles._embeddings = kept.embeddings
+        profiles._categories = kept.categories
+        profiles._refused = kept.refused
+        profiles._changed = set(kept.changed)
+        profiles._removed = kept.removed
+        return profiles
+
+    def _add(
+        self,
+        event: Seen,
+        requests: int = 0,
+        impressions: int = 0,
+        clicks: int = 0,
+        reward: float = 0.0,
+    ) -> None:
+        subject, at = event.subject, event.at
+        packed = self._records.get(subject)
+        if packed is None:
+            return
+        version, n, i, c, total, shown, clicked, seen, *consent = records.unpack(packed)
+        weight = 1.0
+        if at > seen:
+            fade = 2.0 ** ((at - seen) * self._decay)
+            shown, clicked = shown * fade, clicked * fade
+            if at // self._width != seen // self._width:
+                self._file(subject, at)
+            seen = at
+        elif at < seen:
+            weight = 2.0 ** ((seen - at) * self._decay)
+        self._records[subject] = records.pack(
+            version + 1,
+            n + requests,
+            i + impressions,
+            c + clicks,
+            total + reward,
+            shown + weight * impressions,
+            clicked + weight * clicks,
+            seen,
+            *consent,
+        )
+        self._changed.add(subject)
+
+    def _taste(self, subject: str, at: int, code: int) -> None:
+        tastes = self._tastes.get(subject)
+        if tastes is None:
+            tastes = self._tastes[subject] = _Tastes(at, {})
+        if at > tastes.at:
+            fade = 2.0 ** ((at - tastes.at) * self._decay)
+            tastes.clicks = {kept: weight * fade for kept, weight in tastes.clicks.items()}
+            tastes.at = at
+        weight = 2.0 ** ((tastes.at - at) * self._decay)
+        tastes.clicks[code] = tastes.clicks.get(code, 0.0) + weight
+
+    def _begin(self, subject: str, at: int, purposes: int) -> None:
+        # Versions count on from the time in milliseconds: they rise over a life and the next one.
+        last = self._removed.get(subject, (0, 0))[0]
+        self._records[subject] = records.new(max(at // 1000, last + 1), at, purposes)
+        self._file(subject, at)
+
+    def _file(self, subject: str, seen: int) -> None:
+        self._buckets[seen // self._width].append(subject)
+
+    def _forget(self, subject: str, at: int) -> None:
+        packed = self._records.pop(subject, None)
+        if packed is None:
+            return
+        self._removed[subject] = (read(packed).version + 1, at)
+        self._tastes.pop(subject, None)
+        self._embeddings.pop(subject, None)
+        self._changed.discard(subject)
+
+    def _profile(self, subject: str) -> Profile:
+        record = read(self._records[subject])
+        return Profile(
+            subject=subject,
+            version=record.version,
+            time=_moment(record.seen),
+            features=self.features_of(subject),
+            embedding=self.embedding_of(subject),
+            purposes=list(_purposes(record)),
+        )
+
+
+def _purposes(record: Record) -> Iterable[int]:
+    return (purpose for purpose in range(16) if record.purposes >> purpose & 1)
+
+
+def _moment(at: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at)
