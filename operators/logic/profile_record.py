@@ -62,19 +62,20 @@ def read(packed: bytes) -> Record:
     return Record(*unpack(packed))
 
 
-def remembered(recent: bytes, key: int, category: int) -> bytes:
-    """Put a decision in front of the recent ones."""
-    return (_RECENT.pack(key, category) + recent)[: len(NOTHING_RECENT)]
+def remembered(packed: bytes, key: int, category: int) -> bytes:
+    """Put a decision in front of a packed record's recent ones."""
+    head = len(packed) - len(NOTHING_RECENT)
+    return packed[:head] + _RECENT.pack(key, category) + packed[head : -_RECENT.size]
 
 
-def category_of(recent: bytes, key: int) -> int:
+def category_of(packed: bytes, key: int) -> int:
     """Give the category code of a recent decision, ``NO_CATEGORY`` if it is not among them.
 
-    >>> recent = remembered(NOTHING_RECENT, 7, 2)
-    >>> category_of(recent, 7), category_of(recent, 8)
+    >>> packed = remembered(new(1, 5, 96), 7, 2)
+    >>> category_of(packed, 7), category_of(packed, 8)
     (2, 255)
     """
-    for kept, category in _RECENT.iter_unpack(recent):
+    for kept, category in _RECENT.iter_unpack(packed[-len(NOTHING_RECENT) :]):
         if kept == key:
             return int(category)
     return NO_CATEGORY

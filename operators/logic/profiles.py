@@ -17,6 +17,7 @@ from schemas.results import Profile
 _KIND, _VERSION = "profiles", 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PURPOSES = 1 << 5 | 1 << 6
+_pack, _unpack = records.pack, records.unpack
 _BUCKETS = 16
 
 
@@ -101,36 +102,32 @@ class Profiles:
 
     def request(self, event: Seen) -> None:
         """Count a decision request."""
-        self._add(event, requests=1)
+        self._add(event, 1, 0, 0, 0.0)
 
     def decision(self, event: Seen) -> None:
         """Remember which action a decision showed, for the category of its clicks."""
         packed = self._records.get(event.subject)
         if packed is not None:
-            *counts, recent = records.unpack(packed)
-            counts[0] += 1
             code = self._codes.get(event.body.action_id, NO_CATEGORY)
-            recent = remembered(recent, event.key, code)
-            self._records[event.subject] = records.pack(*counts, recent)
-            self._changed.add(event.subject)
+            self._records[event.subject] = remembered(packed, event.key, code)
 
     def impression(self, event: Seen) -> None:
         """Count an impression."""
-        self._add(event, impressions=1)
+        self._add(event, 0, 1, 0, 0.0)
 
     def click(self, event: Seen) -> None:
         """Count a click, and towards the category of what was clicked."""
         packed = self._records.get(event.subject)
         if packed is None:
             return
-        self._add(event, clicks=1)
-        code = category_of(records.unpack(packed)[-1], event.key)
+        self._add(event, 0, 0, 1, 0.0)
+        code = category_of(packed, event.key)
         if code != NO_CATEGORY:
             self._taste(event.subject, event.at, code)
 
     def reward(self, event: Seen) -> None:
         """Add a reward."""
-        self._add(event, reward=event.body.value)
+        self._add(event, 0, 0, 0, event.body.value)
 
     def consent(self, event: Seen) -> None:
         """Put a subject's consent in force; without purposes 5 and 6 everything is forgotten."""
@@ -150,7 +147,7 @@ class Profiles:
         else:
             record = read(packed)
             record = record._replace(version=record.version + 1, since=at, purposes=purposes)
-            self._records[subject] = records.pack(*record)
+            self._records[subject] = _pack(*record)
         self._refused.pop(subject, None)
         self._changed.add(subject)
 
@@ -170,7 +167,7 @@ class Profiles:
         packed = self._records.get(subject)
         if packed is not None:
             record = read(packed)
-            self._records[subject] = records.pack(*record._replace(version=record.version + 1))
+            self._records[subject] = _pack(*record._replace(version=record.version + 1))
             self._embeddings[subject] = np.asarray(embedding, "<f4").tobytes()
             self._changed.add(subject)
 
@@ -184,7 +181,7 @@ class Profiles:
         packed = self._records.get(subject)
         if packed is None:
             return {}
-        _, requests, impressions, clicks, rewards, shown, clicked, *_ = records.unpack(packed)
+        _, requests, impressions, clicks, rewards, shown, clicked, *_ = _unpack(packed)
         features = {
             "requests": float(requests),
             "impressions": float(impressions),
@@ -270,35 +267,42 @@ class Profiles:
     def _add(
         self,
         event: Seen,
-        requests: int = 0,
-        impressions: int = 0,
-        clicks: int = 0,
-        reward: float = 0.0,
+        requests: int,
+        impressions: int,
+        clicks: int,
+        reward: float,
     ) -> None:
         subject, at = event.subject, event.at
         packed = self._records.get(subject)
         if packed is None:
             return
-        version, n, i, c, total, shown, clicked, seen, *consent = records.unpack(packed)
-        weight = 1.0
-        if at > seen:
-            fade = 2.0 ** ((at - seen) * self._decay)
-            shown, clicked = shown * fade, clicked * fade
+        version, n, i, c, total, shown, clicked, seen, since, purposes, recent = _unpack(packed)
+        if at >= seen:
+            if shown or clicked:
+                fade = 2.0 ** ((at - seen) * self._decay)
+                shown *= fade
+                clicked *= fade
+            shown += impressions
+            clicked += clicks
             if at // self._width != seen // self._width:
                 self._file(subject, at)
             seen = at
-        elif at < seen:
+        else:
             weight = 2.0 ** ((seen - at) * self._decay)
-        self._records[subject] = records.pack(
+            shown += weight * impressions
+            clicked += weight * clicks
+        self._records[subject] = _pack(
             version + 1,
             n + requests,
             i + impressions,
             c + clicks,
             total + reward,
-            shown + weight * impressions,
-            clicked + weight * clicks,
+            shown,
+            clicked,
             seen,
-            *consent,
+            since,
+            purposes,
+            recent,
         )
         self._changed.add(subject)
 
