@@ -14,12 +14,12 @@ from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Re
 
 @dataclass(frozen=True)
 class Verdict:
-    """The final word on one decision."""
+    """The final word on one decision; where several withdrawals void it, any may be named."""
 
     status: str
     reward: float = 0.0
     delay: float | None = None
-    reason: str = ""
+    reasons: frozenset[str] = frozenset({""})
 
 
 def verdicts(events: Sequence[Event], slots: dict[str, Slot]) -> dict[int, Verdict]:
@@ -36,13 +36,13 @@ def _judge(decision: Event, events: Sequence[Event], slots: dict[str, Slot]) -> 
     slot = slots[body.slot_id]
     closes = micros(body.expires_at)
     inside = [event for event in events if decision.at <= event.at <= closes]
-    withdrawals = sorted(
-        (event.at, "erased" if isinstance(event.body, Erasure) else "consent_withdrawn")
+    withdrawals = frozenset(
+        "erased" if isinstance(event.body, Erasure) else "consent_withdrawn"
         for event in inside
         if _withdraws(event) and event.subject == body.subject
     )
     if withdrawals:
-        return Verdict("void", reason=min(withdrawals)[1])
+        return Verdict("void", reasons=withdrawals)
     ours = [
         event
         for event in inside
@@ -62,7 +62,7 @@ def _judge(decision: Event, events: Sequence[Event], slots: dict[str, Slot]) -> 
     if earned and slot.click_without_impression == "count":
         counts = True
     if not counts:
-        return Verdict("void", reason="not_activated")
+        return Verdict("void", reasons=frozenset({"not_activated"}))
     if not earned:
         return Verdict("settled", _scaled(slot.default_reward, slot))
     values = [value for _, _, value in earned]

@@ -189,8 +189,9 @@ class Pending:
             assert chunk is not None
             chunk.alive -= count
             if not chunk.alive:
-                if self._open.get(chunk.family) is chunk:
-                    del self._open[chunk.family]
+                family = chunk.family
+                if self._open.get(family) is chunk:
+                    del self._open[family]
                 self.chunks[slot] = None
                 self._free.append(slot)
 
