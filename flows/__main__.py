@@ -5,14 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.settings import Settings, SettingsError, load
+from schemas.settings import SettingsError, load
 
 EPILOG = """\
 start here:
-  banditflow demo                    everything on embedded parts, with simulated visitors
-  banditflow replay                  a real click log through the same flow
+  banditflow demo          everything on embedded parts, with simulated visitors
+  banditflow replay        a real click log through the same flow
 
-with your own Kafka, Redis and store (see docs/how-to/run-it.md):
+with your own Kafka, Redis and store:
   export BANDITFLOW_SECRET=...       keys the pseudonyms; at least 16 characters
   export BANDITFLOW_BOOTSTRAP_SERVERS=kafka:9092 BANDITFLOW_REDIS_URL=redis://cache:6379/0
   banditflow topics create
@@ -20,27 +20,28 @@ with your own Kafka, Redis and store (see docs/how-to/run-it.md):
   banditflow run personalize
   banditflow run persist
 
-Every setting is a variable BANDITFLOW_<NAME>; docs/reference/settings.md lists them.
+Every setting is a variable BANDITFLOW_<NAME>: docs/reference/settings.md lists them.
 """
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit status; errors are one sentence on standard error."""
+    """Run one command and give its exit status; an error is a sentence on standard error."""
     options = parser().parse_args(arguments)
     try:
         return int(options.command(options) or 0)
-    except SettingsError as error:
-        return _fail(str(error))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if not _is_ours(error):
+        if not _explains_itself(error):
             raise
-        return _fail(str(error))
+        print(f"banditflow: {error}", file=sys.stderr)
+        return 2
 
 
 def parser() -> argparse.ArgumentParser:
-    """Make the parser of all commands."""
+    """Make the parser of every command."""
     top = argparse.ArgumentParser(
         prog="banditflow",
         description="Choose content for each visitor, learn from every click, prove what works.",
@@ -48,11 +49,143 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _demo(commands)
-    _run(commands)
-    _simulate(commands)
-    _replay(commands)
-    _topics(commands)
-    _store(commands)
-    _inspect(commands)
+    for add in (_demo, _run, _worker, _simulate, _replay, _topics, _store, _inspect):
+        add(commands)
     return top
+
+
+def _demo(commands: Commands) -> None:
+    command = commands.add_parser(
+        "demo",
+        help="watch it learn: embedded parts, the flows and simulated visitors",
+        description="Start a broker, Valkey, SQLite, the flows and simulated visitors on this "
+        "machine, and show how the policy learns. Ctrl-C ends everything and prints a summary.",
+    )
+    command.add_argument("--seconds", type=float, help="stop after this long (default: Ctrl-C)")
+    command.add_argument("--rate", type=float, default=1000, help="requests per second (1000)")
+    command.add_argument("--seed", type=int, default=7, help="of the visitors and their tastes")
+    command.add_argument("--policy", default=None, help="kind of policy (default: the demo's)")
+    command.add_argument("--folder", type=Path, help="where results go (default: .banditflow/...)")
+    command.add_argument("--no-tty", action="store_true", help="no live view")
+    command.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+    def run(options: argparse.Namespace) -> int:
+        from flows.demo import demo
+
+        return demo(options)
+
+    command.set_defaults(command=run)
+
+
+def _run(commands: Commands) -> None:
+    command = commands.add_parser(
+        "run",
+        help="run a flow",
+        description="Run a flow until it is stopped. With --processes, as that many worker "
+        "processes that are started again together when one dies.",
+    )
+    command.add_argument("flow", choices=("personalize", "persist"))
+    command.add_argument("--processes", type=int, help="supervise this many worker processes")
+    command.add_argument("--logs", type=Path, default=Path("logs"), help="of the processes")
+
+    def run(options: argparse.Namespace) -> None:
+        from flows import runner
+
+        settings = load()
+        if options.processes is None:
+            runner.run(options.flow, settings)
+        else:
+            runner.supervise(options.flow, settings, options.processes, options.logs)
+
+    command.set_defaults(command=run)
+
+
+def _worker(commands: Commands) -> None:
+    command = commands.add_parser("worker", help=argparse.SUPPRESS)
+    command.add_argument("flow")
+    command.add_argument("--process", type=int, default=0)
+    command.add_argument("--address", action="append", default=[])
+
+    def run(options: argparse.Namespace) -> None:
+        from flows import runner
+
+        runner.work(options.flow, load(), options.process, options.address)
+
+    command.set_defaults(command=run)
+
+
+def _simulate(commands: Commands) -> None:
+    command = commands.add_parser(
+        "simulate",
+        help="closed-loop visitors: requests, impressions, clicks",
+        description="Visitors with latent tastes ask for decisions, see them and click with known "
+        "probabilities, so that the achieved and the best possible click rate are both known.",
+    )
+    from flows.simulate import add_arguments, run_simulate
+
+    add_arguments(command)
+    command.set_defaults(command=run_simulate)
+
+
+def _replay(commands: Commands) -> None:
+    command = commands.add_parser(
+        "replay",
+        help="a real click log (Open Bandit Dataset) through the same flow",
+        description="Read logged decisions, impressions and clicks, learn from them in order, and "
+        "print what was learned and what the learned policy would have earned (IPS, SNIPS).",
+    )
+    from flows.replay import add_arguments, run_replay
+
+    add_arguments(command)
+    command.set_defaults(command=run_replay)
+
+
+def _topics(commands: Commands) -> None:
+    command = commands.add_parser("topics", help="create the topics of a deployment")
+    command.add_argument("action", choices=("create",))
+
+    def run(options: argparse.Namespace) -> None:
+        from operators.io.kafka import create_topics
+
+        for name in create_topics(load()):
+            print(f"created {name}")
+
+    command.set_defaults(command=run)
+
+
+def _store(commands: Commands) -> None:
+    command = commands.add_parser("store", help="bring the durable store's schema up to date")
+    command.add_argument("action", choices=("migrate", "status"))
+
+    def run(options: argparse.Namespace) -> None:
+        from flows import store
+
+        lines = store.migrate(load()) if options.action == "migrate" else store.status(load())
+        print("\n".join(lines))
+
+    command.set_defaults(command=run)
+
+
+def _inspect(commands: Commands) -> None:
+    command = commands.add_parser(
+        "inspect",
+        help="what is known of a slot, a subject or a decision, and why",
+        description="Read from Redis and the durable store. A subject is given by its raw id.",
+    )
+    from flows.inspect import add_arguments, run_inspect
+
+    add_arguments(command)
+    command.set_defaults(command=run_inspect)
+
+
+def _explains_itself(error: Exception) -> bool:
+    """Say whether an error's message is written for the person at the command line."""
+    return isinstance(error, SettingsError) or type(error).__module__.split(".")[0] in {
+        "flows",
+        "operators",
+        "schemas",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -38,9 +38,9 @@ class Held(Struct):
 class AdmitState(Struct):
     """What a snapshot keeps."""
 
-    catalog: CatalogState = CatalogState()
-    complete: bool = False
-    held: list[Held] = []
+    catalog: CatalogState
+    complete: bool
+    held: list[Held]
 
 
 Admission = Batch | list[Rejected]

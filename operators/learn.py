@@ -14,7 +14,7 @@ from msgspec import Struct
 from operators.batches import NEVER, Lesson, PolicyNews, moment
 from operators.io import metrics
 from operators.logic.features import FeatureMap
-from operators.logic.models import SlotModel
+from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Deltas, Policy, load_policy
 from operators.slot_policy import name_actions, new_policy
 from operators.streams import only
@@ -44,6 +44,7 @@ class LearnerState(Struct):
     actions: list[Action]
     policy: bytes
     model: bytes
+    order: bytes
     version: int
     newest: int
     decisions: float
@@ -61,11 +62,11 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
     and, where no further lesson comes, when that interval has passed on the clock.
     """
 
-    shards: int
+    order: CanonicalOrder
     slot: Slot | None = None
     actions: tuple[Action, ...] = ()
     policy: Policy | None = None
-    model: SlotModel | None = None
+    model: ClickModel | None = None
     version: int = 0
     newest: int = NEVER
     decisions: float = 0.0
@@ -108,6 +109,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
             list(self.actions),
             self.policy.dump(),
             self.model.dump(),
+            self.order.dump(),
             self.version,
             self.newest,
             self.decisions,
@@ -125,7 +127,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
         dim = FeatureMap(slot.features).dim
         if self.policy is None or self.model is None or _differs(self.slot, slot):
             self.policy = new_policy(slot, actions, dim)
-            self.model = SlotModel(self.shards)
+            self.model = ClickModel(dim)
             self.decisions = self.rewards = 0.0
         else:
             name_actions(self.policy, slot, actions)
@@ -144,9 +146,12 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
     def _model(self, lessons: Iterable[Lesson]) -> None:
         assert self.model is not None
         assert self.slot is not None
+        learned = 0
         for lesson in lessons:
-            self.model.take(lesson.shard, lesson.watermark, lesson.settled)
-        metrics.model(self.slot.slot_id, self.model.metrics())
+            ready = self.order.add(lesson.shard, lesson.watermark, lesson.settled)
+            learned += self.model.learn(ready)
+        if learned:
+            metrics.model(self.slot.slot_id, self.model.report())
 
     def _publish_if_due(self) -> list[PolicyNews | PolicySnapshot]:
         assert self.slot is not None
@@ -182,7 +187,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
             actions=actions,
             posterior=base64.b64encode(news.posterior.dump()).decode(),
             published_at=datetime.now(UTC),
-            models=self.model.metrics(),
+            models=self.model.report(),
         )
 
 
@@ -194,14 +199,14 @@ def _differs(old: Slot | None, new: Slot) -> bool:
     )
 
 
-def _resume(shards: int, snapshot: bytes) -> LearnerLogic:
+def _resume(snapshot: bytes) -> LearnerLogic:
     state = unpack(_KIND, _VERSION, LearnerState, snapshot)
     return LearnerLogic(
-        shards,
+        CanonicalOrder.load(state.order),
         state.slot,
         tuple(state.actions),
         load_policy(state.policy),
-        SlotModel.load(state.model),
+        ClickModel.load(state.model),
         state.version,
         state.newest,
         state.decisions,
@@ -236,8 +241,8 @@ def learn(step_id: str, up: KeyedStream[Lesson], settings: Settings) -> Learned:
 
     def shim_builder(resume_state: bytes | None) -> LearnerLogic:
         if resume_state is None:
-            return LearnerLogic(settings.partitions)
-        return _resume(settings.partitions, resume_state)
+            return LearnerLogic(CanonicalOrder(settings.partitions))
+        return _resume(resume_state)
 
     learned = op.stateful_batch("slot", up, shim_builder)
     return Learned(only("news", learned, PolicyNews), only("snapshots", learned, PolicySnapshot))

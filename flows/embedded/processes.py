@@ -1,7 +1,6 @@
 """Child processes that never outlive their parent."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import threading
@@ -136,7 +135,7 @@ def _start(
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=dict(os.environ if env is None else env),
+            env=None if env is None else dict(env),
             cwd=cwd,
             start_new_session=True,
         )

@@ -78,7 +78,7 @@ def vote(slot: Slot, posterior: Posterior, ballot: Ballot, secret: bytes) -> Vot
         logged = given
         if slot.holdout.unit == "decision":
             logged = mix(policy, mask, holdout=slot.holdout.share)
-    uniform = draws.uniforms(secret, slot.slot_id, ballot.subjects, ballot.decision_ids, "action")
+    uniform = draws.uniforms(secret, slot.slot_id, ballot.subjects, ballot.decision_ids)
     chosen = choose(given, uniform)
     rows = np.arange(count)
     return Votes(
@@ -109,8 +109,11 @@ def eligibility(ballot: Ballot) -> Mask | None:
 
 def _held_out(slot: Slot, ballot: Ballot, secret: bytes) -> Mask:
     """Assign requests to the hold-out, by decision or stickily by subject."""
-    share = slot.holdout.share
-    if share <= 0.0:
+    if slot.holdout.share <= 0.0:
         return np.zeros(len(ballot.subjects), dtype=bool)
-    units = ballot.decision_ids if slot.holdout.unit == "decision" else [""] * len(ballot.subjects)
-    return draws.uniforms(secret, slot.slot_id, ballot.subjects, units, "holdout") < share
+    if slot.holdout.unit == "subject":
+        group = draws.sticky_uniforms(secret, slot.slot_id, ballot.subjects)
+    else:
+        names = ballot.subjects, ballot.decision_ids
+        group = draws.uniforms(secret, slot.slot_id, *names, salt=draws.GROUP)
+    return group < slot.holdout.share

@@ -108,7 +108,7 @@ class Calibration:
             self._clicked,
             self._loss,
             np.array([predicted for predicted, _ in self._recent]).tobytes(),
-            np.packbits([clicked for _, clicked in self._recent]).tobytes(),
+            np.packbits(np.array([clicked for _, clicked in self._recent], bool)).tobytes(),
         )
 
     def restore(self, state: CalibrationState) -> None:

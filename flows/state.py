@@ -1,0 +1,55 @@
+"""What a recovery store holds: every step's state as of the epoch that a restart resumes from."""
+
+import io
+import pickle
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from flows.recovery import RecoveryError
+
+_RESUME = """
+    SELECT MIN(worker_frontier) FROM fronts WHERE ex_num = (SELECT MAX(ex_num) FROM fronts)
+"""
+_NEWEST = """
+    SELECT step_id, state_key, ser_change FROM snaps AS snap
+    WHERE snap_epoch = (
+        SELECT MAX(snap_epoch) FROM snaps
+        WHERE step_id = snap.step_id AND state_key = snap.state_key AND snap_epoch < ?
+    )
+"""
+
+States = dict[str, dict[str, Any]]
+"""Snapshots by step and state key."""
+
+
+def read_states(folder: Path) -> States:
+    """Read the snapshots that a restart of the flow in ``folder`` would resume from.
+
+    Raises :class:`RecoveryError` where the folder holds no recovery store.
+    """
+    parts = sorted(folder.glob("part-*.sqlite3"))
+    if not parts:
+        raise RecoveryError(f"{folder} holds no recovery store: no flow has run with it yet")
+    epochs, rows = [], []
+    for part in parts:
+        with sqlite3.connect(f"file:{part}?mode=ro", uri=True) as database:
+            (epoch,) = database.execute(_RESUME).fetchone()
+            if epoch is not None:
+                epochs.append(epoch)
+    resume = max(epochs, default=0)
+    for part in parts:
+        with sqlite3.connect(f"file:{part}?mode=ro", uri=True) as database:
+            rows += database.execute(_NEWEST, (resume,)).fetchall()
+    states: States = {}
+    for step, key, change in rows:
+        if change is not None:
+            states.setdefault(step, {})[key] = _Plain(io.BytesIO(change)).load()
+    return states
+
+
+class _Plain(pickle.Unpickler):
+    """Reads pickles of bytes and numbers only, so that a foreign store cannot run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise RecoveryError(f"the recovery store holds a {module}.{name}: it is not ours")
