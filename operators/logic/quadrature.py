@@ -18,10 +18,10 @@ Singles = NDArray[np.float32]
 _BELOW, _ABOVE = 4.3, 4.7
 """The window in standard deviations, below and above the means."""
 
-_GRADE = 6.0
+_GRADE = 4.0
 """Narrowest widths from L after which the spacing of the nodes grows in proportion."""
 
-_STEP = 0.12
+_STEP = 0.1
 """Target of the spacing in t."""
 
 _NODES = np.array([10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256])
@@ -31,7 +31,7 @@ _CHUNK = 40_000
 """Array elements worked on at once, so that they stay in the cache."""
 
 _MASKED = -1e30
-_SATURATED = 6.0
+_SATURATED = 13.0
 _MILLS_SCALE = 0.34
 _MILLS = (
     -0.1106728179604404,

@@ -9,6 +9,10 @@ from typing import Any, TypeVar
 
 from operators.logic.policies.base import Deltas, Policy, PolicyError, Posterior, Weights
 from operators.logic.policies.beta import Beta, BetaPosterior
+from operators.logic.policies.diagonal import Diagonal
+from operators.logic.policies.greedy import Greedy
+from operators.logic.policies.linear import Linear
+from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.simple import Split, SplitPosterior
 
 __all__ = [
@@ -27,15 +31,23 @@ T = TypeVar("T")
 
 _MAKERS: dict[str, Callable[[str, Mapping[str, Any] | None, int], Policy]] = {
     "beta": lambda _, params, dim: Beta(params, dim),
+    "logistic": Linear,
+    "gaussian": Linear,
+    "diagonal": lambda _, params, dim: Diagonal(params, dim),
+    "greedy": lambda _, params, dim: Greedy(params, dim),
     "uniform": Split,
     "split": Split,
 }
 _POLICIES: dict[bytes, Callable[[bytes], Policy]] = {
     b"policy-beta": Beta.load,
+    b"policy-diagonal": Diagonal.load,
+    b"policy-greedy": Greedy.load,
+    b"policy-linear": Linear.load,
     b"policy-split": Split.load,
 }
 _POSTERIORS: dict[bytes, Callable[[bytes], Posterior]] = {
     b"posterior-beta": BetaPosterior.load,
+    b"posterior-linear": LinearPosterior.load,
     b"posterior-split": SplitPosterior.load,
 }
 

@@ -29,6 +29,26 @@ def unpack_array(raw: bytes, shape: tuple[int, ...]) -> Floats:
     return np.frombuffer(raw, dtype="<f8").reshape(shape).astype(np.float64)
 
 
+def pack_symmetric(array: Floats) -> bytes:
+    """Write an array; of symmetric matrices, [K, d, d], only the lower triangles."""
+    if array.ndim == 3:
+        return pack_array(array[(slice(None), *np.tril_indices(array.shape[-1]))])
+    return pack_array(array)
+
+
+def unpack_symmetric(raw: bytes, shape: tuple[int, ...]) -> Floats:
+    """Read an array that :func:`pack_symmetric` wrote."""
+    if len(shape) != 3:
+        return unpack_array(raw, shape)
+    k, d, _ = shape
+    rows, columns = np.tril_indices(d)
+    values = unpack_array(raw, (k, len(rows)))
+    array = np.empty(shape)
+    array[:, rows, columns] = values
+    array[:, columns, rows] = values
+    return array
+
+
 def read_params(kind: str, type_: type[T], params: Mapping[str, Any] | None) -> T:
     """Read a policy's parameters; an error names the parameter.
 

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from operators.logic.policies.base import Floats, Indices, PolicyError
-from operators.logic.policies.packing import pack_array, unpack_array
+from operators.logic.policies.packing import pack_symmetric, unpack_symmetric
 
 GRID = 32
 """Half-lives between two reference times."""
@@ -40,7 +40,7 @@ class Statistics:
     Parameters
     ----------
     shapes
-        The shape of one action's entry in each array.
+        The shape of one action's entry in each array; a square one is a symmetric matrix.
     half_life
         In seconds of decision time; None keeps everything for ever, and whole counts exact.
 
@@ -145,7 +145,7 @@ class Statistics:
             reference=self._reference,
             ids=list(self._ids),
             shapes=self._shapes,
-            arrays={name: pack_array(self[name]) for name in self._shapes},
+            arrays={name: pack_symmetric(self[name]) for name in self._shapes},
         )
 
     @classmethod
@@ -157,7 +157,7 @@ class Statistics:
         statistics._ids = list(state.ids)
         statistics._rows = {action_id: row for row, action_id in enumerate(state.ids)}
         statistics._arrays = {
-            name: unpack_array(raw, (len(state.ids), *state.shapes[name]))
+            name: unpack_symmetric(raw, (len(state.ids), *state.shapes[name]))
             for name, raw in state.arrays.items()
         }
         return statistics

@@ -1,0 +1,134 @@
+"""Contextual Thompson sampling for wide features: no matrix, d numbers per action.
+
+The coefficients follow the logged scores by dual averaging (Xiao 2010, Dual averaging methods for
+regularized stochastic learning; McMahan 2017, A survey of algorithms for adaptive online learning,
+section 3.2): m = μ0 + rate G / (δ + sqrt(Q)), with G the sum of (r - p) x and Q that of
+E[(r - p)²] x² at the logged predictors. The widths are those of a diagonal Laplace approximation.
+A diagonal in place of Λ would not do: it gives the marginal instead of the joint coefficients.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from scipy.special import expit
+
+from operators.logic.policies.base import Deltas, Floats, PolicyError
+from operators.logic.policies.linear_posterior import LinearPosterior
+from operators.logic.policies.packing import read_params
+from operators.logic.policies.statistics import Statistics, StatisticsState
+from operators.logic.policies.tally import lined_up, published_ids
+from schemas.state import pack, unpack
+
+_VERSION = 1
+_ETA_LIMIT = 30.0
+
+Positive = Annotated[float, Meta(gt=0.0)]
+
+
+class DiagonalParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """Parameters of ``diagonal``.
+
+    ``alpha``, ``prior_mean``, ``prior_variance``, ``intercept_variance`` and ``half_life`` are as
+    of ``logistic``; ``rate`` is the step of dual averaging and ``damping`` its δ.
+    """
+
+    alpha: Positive = 0.5
+    prior_mean: float = -3.5
+    prior_variance: Positive = 0.1
+    intercept_variance: Positive = 0.3
+    rate: Positive = 0.3
+    damping: Positive = 1.0
+    half_life: Positive | None = None
+
+
+class DiagonalState(Struct):
+    """The written form of a :class:`Diagonal` policy."""
+
+    params: dict[str, Any]
+    dim: int
+    active: list[str] | None
+    statistics: StatisticsState
+
+
+class Diagonal:
+    """Logistic regression per action by dual averaging, with diagonal posterior widths."""
+
+    kind = "diagonal"
+
+    def __init__(self, params: Mapping[str, Any] | None, dim: int) -> None:
+        if dim < 1:
+            raise PolicyError(
+                f"policy 'diagonal' needs features, got dim {dim}: use 'beta' without"
+            )
+        self.dim = dim
+        self._params = read_params("diagonal", DiagonalParams, params)
+        self._active: list[str] | None = None
+        shapes = {"counts": (), "rewards": (), "score": (dim,), "squares": (dim,), "slope": (dim,)}
+        self._statistics = Statistics(shapes, self._params.half_life)
+
+    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:  # noqa: ARG002
+        """Name the actions to publish; statistics are kept."""
+        self._active = sorted(set(ids))
+
+    def learn(self, deltas: Deltas) -> None:
+        """Add the contributions of a micro-batch."""
+        deltas.check(self.dim)
+        statistics = self._statistics
+        rows, weight = statistics.place(deltas.action_ids, deltas.time)
+        p = expit(np.clip(deltas.eta, -_ETA_LIMIT, _ETA_LIMIT))
+        dn, dr = weight * deltas.dn, weight * deltas.dr
+        counts, rewards = statistics["counts"], statistics["rewards"]
+        counts += np.bincount(rows, dn, len(counts))
+        rewards += np.bincount(rows, dr, len(rewards))
+        x, squared = deltas.x, np.square(deltas.x)
+        np.add.at(statistics["score"], rows, (dr - dn * p)[:, None] * x)
+        # (r - p)² for r in {0, 1}, which is linear in the reward.
+        np.add.at(statistics["squares"], rows, (dn * p * p + dr * (1 - 2 * p))[:, None] * squared)
+        np.add.at(statistics["slope"], rows, (dn * p * (1 - p))[:, None] * squared)
+
+    def merge(self, other: Self) -> None:
+        """Add the statistics of another replica."""
+        self._statistics.add(other._statistics)
+
+    def subtract(self, other: Self | Deltas) -> None:
+        """Remove contributions, given as the replica or the deltas that hold them."""
+        if isinstance(other, Deltas):
+            self.learn(-other)
+        else:
+            self._statistics.add(other._statistics, -1.0)
+
+    def publish(self, now: float | None = None) -> LinearPosterior:
+        """Give the posterior as of ``now``."""
+        params = self._params
+        ids, (counts, rewards) = published_ids(
+            self._statistics, self._active, now, "counts", "rewards"
+        )
+        score, squares, slope = lined_up(self._statistics, ids, now, "score", "squares", "slope")
+        empty = np.zeros((1, self.dim))
+        base = np.zeros(self.dim)
+        variance = np.full(self.dim, params.prior_variance)
+        base[0], variance[0] = params.prior_mean, params.intercept_variance
+        step = params.rate / (params.damping + np.sqrt(np.maximum(squares, 0.0)))
+        mean = np.vstack([base + step * score, empty + base])
+        information = 1.0 / variance + np.maximum(np.vstack([slope, empty]), 0.0)
+        return LinearPosterior(
+            self.kind, params.alpha, ids, (counts, rewards), mean, information**-0.5
+        )
+
+    def dump(self) -> bytes:
+        """Write parameters and statistics."""
+        params = msgspec.to_builtins(self._params)
+        state = DiagonalState(params, self.dim, self._active, self._statistics.dump())
+        return pack("policy-diagonal", _VERSION, state)
+
+    @classmethod
+    def load(cls, snapshot: bytes) -> Self:
+        """Read parameters and statistics."""
+        state = unpack("policy-diagonal", _VERSION, DiagonalState, snapshot)
+        policy = cls(state.params, state.dim)
+        policy._active = state.active
+        policy._statistics = Statistics.load(state.statistics)
+        return policy

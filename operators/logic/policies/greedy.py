@@ -1,0 +1,95 @@
+"""The greedy baseline: the best mean, with an optional uniform share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from operators.logic.policies.base import Deltas, Floats
+from operators.logic.policies.linear import Linear
+from operators.logic.policies.linear_posterior import LinearPosterior
+from operators.logic.policies.packing import read_params
+from schemas.state import pack, unpack
+
+_VERSION = 1
+
+
+class GreedyParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """Parameters of ``greedy``: ``epsilon`` is spread uniformly over the eligible actions.
+
+    The means are those of ``logistic`` (its defaults), over an intercept alone without context.
+    """
+
+    epsilon: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    half_life: Annotated[float, Meta(gt=0.0)] | None = None
+
+
+class GreedyState(Struct):
+    """The written form of a :class:`Greedy` policy."""
+
+    params: GreedyParams
+    dim: int
+    model: bytes
+
+
+class Greedy:
+    """Chooses the highest posterior mean of a logistic regression."""
+
+    kind = "greedy"
+
+    def __init__(self, params: Mapping[str, Any] | None, dim: int) -> None:
+        self.dim = dim
+        self._params = read_params("greedy", GreedyParams, params)
+        self._model = Linear("logistic", {"half_life": self._params.half_life}, max(dim, 1))
+
+    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:
+        """Name the actions to publish."""
+        self._model.set_actions(ids, item_features)
+
+    def learn(self, deltas: Deltas) -> None:
+        """Add the contributions of a micro-batch."""
+        self._model.learn(self._with_intercept(deltas))
+
+    def _with_intercept(self, deltas: Deltas) -> Deltas:
+        if self.dim:
+            return deltas
+        return Deltas(
+            deltas.action_ids,
+            np.ones((len(deltas), 1)),
+            deltas.eta,
+            deltas.time,
+            deltas.dn,
+            deltas.dr,
+        )
+
+    def merge(self, other: Self) -> None:
+        """Add the statistics of another replica."""
+        self._model.merge(other._model)
+
+    def subtract(self, other: Self | Deltas) -> None:
+        """Remove contributions, given as the replica or the deltas that hold them."""
+        if isinstance(other, Deltas):
+            self.learn(-other)
+        else:
+            self._model.subtract(other._model)
+
+    def publish(self, now: float | None = None) -> LinearPosterior:
+        """Give the posterior as of ``now``; it chooses by its means alone."""
+        return self._model.publish(now).greedily(self._params.epsilon)
+
+    def dump(self) -> bytes:
+        """Write parameters and statistics."""
+        return pack(
+            "policy-greedy", _VERSION, GreedyState(self._params, self.dim, self._model.dump())
+        )
+
+    @classmethod
+    def load(cls, snapshot: bytes) -> Self:
+        """Read parameters and statistics."""
+        state = unpack("policy-greedy", _VERSION, GreedyState, snapshot)
+        policy = cls(
+            {"epsilon": state.params.epsilon, "half_life": state.params.half_life}, state.dim
+        )
+        policy._model = Linear.load(state.model)
+        return policy

@@ -1,0 +1,222 @@
+"""Contextual Thompson sampling: Bayesian logistic or Gaussian regression per action.
+
+A decision contributes Λ += w n W x xᵀ and h += w (n (W η - p) + r) x to its action, where p and W
+are the expected reward and its slope at the logged linear predictor η. So the statistics are
+additive, whatever the order. p and W are averaged over N(η, smoothing²): a linearisation at a
+point trusts an early η too much (MacKay 1992, The evidence framework applied to classification
+networks, eq. 10).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from scipy.special import expit
+
+from operators.logic.policies.base import Deltas, Floats, PolicyError
+from operators.logic.policies.linear_posterior import LinearPosterior
+from operators.logic.policies.packing import read_params
+from operators.logic.policies.prior import BasePrior, fit
+from operators.logic.policies.statistics import Statistics, StatisticsState
+from operators.logic.policies.tally import lined_up
+from schemas.state import pack, unpack
+
+_VERSION = 1
+_ETA_LIMIT = 30.0
+
+Positive = Annotated[float, Meta(gt=0.0)]
+NotNegative = Annotated[float, Meta(ge=0.0)]
+Iterations = Annotated[int, Meta(ge=0, le=20)]
+
+
+class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """Parameters of ``logistic``.
+
+    ``alpha`` scales the posterior width when drawing. The base prior of the coefficients has mean
+    ``prior_mean`` for the intercept (the first feature, on the log-odds scale) and 0 otherwise,
+    and variances ``intercept_variance`` and ``prior_variance``. ``smoothing`` is the deviation of
+    the linear predictor over which the linearisation is averaged, and ``curvature_floor`` the
+    least slope. ``half_life`` is in seconds of decision time. ``iterations`` of empirical Bayes
+    learn the prior from all actions, with ``ridge`` on the item features and the base prior
+    counting as ``prior_strength`` actions; 0 keeps the base prior.
+    """
+
+    alpha: Positive = 0.5
+    prior_mean: float = -3.5
+    prior_variance: Positive = 0.1
+    intercept_variance: Positive = 0.3
+    smoothing: NotNegative = 1.0
+    curvature_floor: Annotated[float, Meta(ge=0.0, le=0.25)] = 0.0
+    half_life: Positive | None = None
+    iterations: Iterations = 2
+    prior_strength: Positive = 20.0
+    ridge: Positive = 2.0
+
+
+class GaussianParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """Parameters of ``gaussian``: as of ``logistic``, on the scale of the reward itself.
+
+    ``noise`` is the standard deviation of a reward around its expectation.
+    """
+
+    alpha: Positive = 0.5
+    prior_mean: float = 0.0
+    prior_variance: Positive = 1.0
+    intercept_variance: Positive = 1.0
+    noise: Positive = 0.5
+    half_life: Positive | None = None
+    iterations: Iterations = 0
+    prior_strength: Positive = 20.0
+    ridge: Positive = 2.0
+
+
+class LinearState(Struct):
+    """The written form of a :class:`Linear` policy."""
+
+    kind: str
+    params: dict[str, Any]
+    dim: int
+    active: list[str] | None
+    features: dict[str, list[float]]
+    statistics: StatisticsState
+
+
+class Linear:
+    """Bayesian linear regression per action, in information form.
+
+    Parameters
+    ----------
+    kind
+        ``logistic`` or ``gaussian``.
+    params
+        :class:`LogisticParams` or :class:`GaussianParams`.
+    dim
+        The number of features, at least 1; the first is the intercept.
+    """
+
+    def __init__(self, kind: str, params: Mapping[str, Any] | None, dim: int) -> None:
+        if dim < 1:
+            raise PolicyError(f"policy {kind!r} needs features, got dim {dim}: use 'beta' without")
+        self.kind = kind
+        self.dim = dim
+        self._params: LogisticParams | GaussianParams = (
+            read_params(kind, LogisticParams, params)
+            if kind == "logistic"
+            else read_params(kind, GaussianParams, params)
+        )
+        self._active: list[str] | None = None
+        self._features: dict[str, Floats] = {}
+        shapes = {"counts": (), "rewards": (), "h": (dim,), "information": (dim, dim)}
+        self._statistics = Statistics(shapes, self._params.half_life)
+
+    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:
+        """Name the actions to publish, with a row of features each; statistics are kept."""
+        self._active = sorted(set(ids))
+        if item_features is None:
+            return
+        if len(item_features) != len(ids) or not np.isfinite(item_features).all():
+            raise PolicyError("item_features must be finite and have a row for each action")
+        self._features |= dict(zip(ids, np.asarray(item_features, dtype=float), strict=True))
+
+    def learn(self, deltas: Deltas) -> None:
+        """Add the contributions of a micro-batch."""
+        deltas.check(self.dim)
+        statistics = self._statistics
+        rows, weight = statistics.place(deltas.action_ids, deltas.time)
+        slope, offset = self._linearise(deltas.eta)
+        dn, dr = weight * deltas.dn, weight * deltas.dr
+        curvature, score = dn * slope, dn * offset + dr
+        order = np.argsort(rows, kind="stable")
+        edges = np.flatnonzero(np.diff(rows[order])) + 1
+        counts, rewards = statistics["counts"], statistics["rewards"]
+        h, information = statistics["h"], statistics["information"]
+        counts += np.bincount(rows, dn, len(counts))
+        rewards += np.bincount(rows, dr, len(rewards))
+        for part in np.split(order, edges) if len(order) else ():
+            x = deltas.x[part]
+            row = rows[part[0]]
+            h[row] += score[part] @ x
+            information[row] += (x * curvature[part, None]).T @ x
+
+    def _linearise(self, eta: Floats) -> tuple[Floats, Floats]:
+        """Give the slope W at η and W η - p."""
+        params = self._params
+        if isinstance(params, GaussianParams):
+            return np.full(len(eta), params.noise**-2), np.zeros(len(eta))
+        shrink = 1.0 / np.sqrt(1.0 + np.pi / 8.0 * params.smoothing**2)
+        eta = np.clip(eta, -_ETA_LIMIT, _ETA_LIMIT)
+        p = expit(shrink * eta)
+        slope = np.maximum(shrink * p * (1.0 - p), params.curvature_floor)
+        return slope, slope * eta - p
+
+    def merge(self, other: Self) -> None:
+        """Add the statistics of another replica."""
+        self._statistics.add(other._statistics)
+        self._features = other._features | self._features
+
+    def subtract(self, other: Self | Deltas) -> None:
+        """Remove contributions, given as the replica or the deltas that hold them."""
+        if isinstance(other, Deltas):
+            self.learn(-other)
+        else:
+            self._statistics.add(other._statistics, -1.0)
+
+    def publish(self, now: float | None = None) -> LinearPosterior:
+        """Give the posterior as of ``now``."""
+        active = self._statistics.ids if self._active is None else self._active
+        ids = sorted(active)
+        retired = sorted(set(self._statistics.ids).difference(ids))
+        known = ids + retired
+        names = ("counts", "rewards", "h", "information")
+        counts, rewards, h, information = lined_up(self._statistics, known, now, *names)
+        fitted = fit(information, self._scaled(h), self._feature_matrix(known), self._base())
+        kept = [*range(len(ids)), len(known)]
+        tallies = (counts[: len(ids)], rewards[: len(ids)])
+        return LinearPosterior(
+            self.kind, self._params.alpha, ids, tallies, fitted.mean[kept], fitted.factor[kept]
+        )
+
+    def _scaled(self, h: Floats) -> Floats:
+        params = self._params
+        return h * params.noise**-2 if isinstance(params, GaussianParams) else h
+
+    def _base(self) -> BasePrior:
+        params = self._params
+        mean = np.zeros(self.dim)
+        variance = np.full(self.dim, params.prior_variance)
+        mean[0], variance[0] = params.prior_mean, params.intercept_variance
+        return BasePrior(mean, variance, params.prior_strength, params.ridge, params.iterations)
+
+    def _feature_matrix(self, ids: Sequence[str]) -> Floats | None:
+        rows = [self._features.get(action_id) for action_id in ids]
+        given = [row for row in rows if row is not None]
+        if not given:
+            return None
+        if any(len(row) != len(given[0]) for row in given):
+            raise PolicyError("item_features changed their number: publish needs all of one length")
+        average = np.mean(given, axis=0)
+        return np.array([average if row is None else row for row in rows])
+
+    def dump(self) -> bytes:
+        """Write parameters and statistics."""
+        state = LinearState(
+            kind=self.kind,
+            params=msgspec.to_builtins(self._params),
+            dim=self.dim,
+            active=self._active,
+            features={action_id: row.tolist() for action_id, row in self._features.items()},
+            statistics=self._statistics.dump(),
+        )
+        return pack("policy-linear", _VERSION, state)
+
+    @classmethod
+    def load(cls, snapshot: bytes) -> Self:
+        """Read parameters and statistics."""
+        state = unpack("policy-linear", _VERSION, LinearState, snapshot)
+        policy = cls(state.kind, state.params, state.dim)
+        policy._active = state.active
+        policy._features = {a: np.array(row) for a, row in state.features.items()}
+        policy._statistics = Statistics.load(state.statistics)
+        return policy

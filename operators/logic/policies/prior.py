@@ -1,0 +1,123 @@
+"""The hierarchical prior: what the actions have in common, learned from their statistics.
+
+Empirical Bayes by a fixed number of iterations from the base prior, so that the result is a pure
+function of the statistics. One iteration computes each action's posterior under the current prior,
+then centres the prior on a ridge regression of the posterior means on the item features, and sets
+its covariance to that of the means around it plus the posterior covariances, shrunk towards the
+base (Gelman et al., Bayesian Data Analysis, section 5.4, by moments).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg.lapack import dtrtri
+
+from operators.logic.policies.base import Floats
+
+_JITTER = 1e-10
+"""Share of a matrix's mean diagonal that is added to it, which bounds its condition number."""
+
+
+@dataclass(frozen=True, slots=True)
+class BasePrior:
+    """The prior before anything is learned, and how fast it gives way.
+
+    ``strength`` is the base covariance's weight in actions, ``ridge`` the penalty of the item
+    features' regression, ``iterations`` the number of empirical Bayes iterations (0: the base).
+    """
+
+    mean: Floats
+    variance: Floats
+    strength: float
+    ridge: float
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Posteriors of K actions, and the prior of an action that is not among them.
+
+    ``mean`` [K + 1, d]; ``factor`` [K + 1, d, d] are lower triangular with covariance
+    ``factor.T @ factor``; the last row is the prior.
+    """
+
+    mean: Floats
+    factor: Floats
+
+
+def fit(information: Floats, h: Floats, features: Floats | None, base: BasePrior) -> Fitted:
+    """Compute the posteriors N(A⁻¹ (h + A0 μ0), A⁻¹), A = Λ + A0, under the fitted prior.
+
+    Parameters
+    ----------
+    information, h : arrays [K, d, d] and [K, d]
+    features : array [K, m] or None
+        The item features.
+    """
+    k, d = h.shape
+    centre = base.mean
+    prior_mean = np.broadcast_to(centre, (k, d))
+    covariance = np.diag(base.variance)
+    hat = _hat(features, base.ridge)
+    for _ in range(base.iterations if k else 0):
+        factor, precision = _factors(information, covariance)
+        mean = _solve(factor, h + prior_mean @ precision)
+        centre = mean.mean(axis=0)
+        prior_mean = np.broadcast_to(centre, (k, d))
+        if hat is not None:
+            prior_mean = centre + hat @ (mean - centre)
+        residual = mean - prior_mean
+        stacked = factor.reshape(-1, d)
+        spread = residual.T @ residual + stacked.T @ stacked
+        covariance = (base.strength * np.diag(base.variance) + spread) / (k + base.strength)
+    factor, precision = _factors(information, covariance)
+    mean = _solve(factor, h + prior_mean @ precision)
+    root = inverse_factor(precision[None])
+    return Fitted(np.vstack([mean, centre]), np.concatenate([factor, root]))
+
+
+def _factors(information: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+    root = inverse_factor(covariance[None])[0]
+    precision = root.T @ root
+    return inverse_factor(information + precision), precision
+
+
+def _solve(factor: Floats, target: Floats) -> Floats:
+    half = np.matmul(factor, target[:, :, None])
+    return np.asarray(np.matmul(factor.transpose(0, 2, 1), half)[:, :, 0])
+
+
+def inverse_factor(matrices: Floats) -> Floats:
+    """Give lower triangular R with RᵀR = M⁻¹ for each symmetric matrix M.
+
+    A matrix that rounding or a wrong subtraction left indefinite gets its eigenvalues raised to
+    1e-10 of the mean of their sizes.
+    """
+    d = matrices.shape[-1]
+    size = np.abs(np.trace(matrices, axis1=1, axis2=2)) / d
+    jittered = matrices + (_JITTER * size + 1e-300)[:, None, None] * np.eye(d)
+    try:
+        lower = np.linalg.cholesky(jittered)
+    except np.linalg.LinAlgError:
+        lower = np.linalg.cholesky(np.array([_raised(matrix) for matrix in jittered]))
+    inverse = np.empty_like(lower)
+    for i, root in enumerate(lower):
+        inverse[i] = dtrtri(root.T, lower=0)[0].T
+    return inverse
+
+
+def _raised(matrix: Floats) -> Floats:
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2.0)
+    least = _JITTER * float(np.abs(values).mean()) + 1e-300
+    if values.min() >= least:
+        return matrix
+    return np.asarray((vectors * np.maximum(values, least)) @ vectors.T)
+
+
+def _hat(features: Floats | None, ridge: float) -> Floats | None:
+    """Give the K x K matrix of ridge regression on the centred features."""
+    if features is None or not features.size:
+        return None
+    centred = features - features.mean(axis=0)
+    gram = centred @ centred.T
+    return np.asarray(np.linalg.solve(gram + ridge * np.eye(len(gram)), gram))
