@@ -1,0 +1,117 @@
+-- What every table and column holds.
+
+COMMENT ON TABLE slots IS 'Places on pages and how each decides, attributes and learns; the newest record of each';
+COMMENT ON COLUMN slots.slot_id IS 'The slot';
+COMMENT ON COLUMN slots.time IS 'From when on the record holds, UTC';
+COMMENT ON COLUMN slots.event_id IS 'The catalog record''s id; of equal times the greater id holds';
+COMMENT ON COLUMN slots.deleted IS 'True once the entry was removed';
+COMMENT ON COLUMN slots.policy IS 'The kind of policy that learns and decides';
+COMMENT ON COLUMN slots.reward_window IS 'Seconds from a decision within which rewards count';
+COMMENT ON COLUMN slots.settings IS 'The whole catalog record';
+
+COMMENT ON TABLE actions IS 'Content variants that slots may show; the newest record of each';
+COMMENT ON COLUMN actions.action_id IS 'The action';
+COMMENT ON COLUMN actions.time IS 'From when on the record holds, UTC';
+COMMENT ON COLUMN actions.event_id IS 'The catalog record''s id; of equal times the greater id holds';
+COMMENT ON COLUMN actions.deleted IS 'True once the entry was removed';
+COMMENT ON COLUMN actions.enabled IS 'False while it may not be chosen';
+COMMENT ON COLUMN actions.slots IS 'Ids of the slots that may show it';
+COMMENT ON COLUMN actions.features IS 'What describes it to the policies';
+COMMENT ON COLUMN actions.content IS 'What is shown';
+COMMENT ON COLUMN actions.embedding IS 'The content vector; none where all its numbers are zero';
+COMMENT ON COLUMN actions.dimension IS 'The count of numbers in the embedding';
+
+COMMENT ON TABLE experiments IS 'Comparisons that run in slots; the newest record of each';
+COMMENT ON COLUMN experiments.experiment_id IS 'The experiment';
+COMMENT ON COLUMN experiments.time IS 'From when on the record holds, UTC';
+COMMENT ON COLUMN experiments.event_id IS 'The catalog record''s id; of equal times the greater id holds';
+COMMENT ON COLUMN experiments.deleted IS 'True once the entry was removed';
+COMMENT ON COLUMN experiments.enabled IS 'False while it does not run';
+COMMENT ON COLUMN experiments.slot_id IS 'The slot it runs in';
+COMMENT ON COLUMN experiments.settings IS 'The whole catalog record';
+
+COMMENT ON TABLE user_profiles IS 'What is remembered of consenting visitors; the newest version of each';
+COMMENT ON COLUMN user_profiles.subject IS 'The visitor''s keyed pseudonym, never a raw id';
+COMMENT ON COLUMN user_profiles.version IS 'Rises with every change';
+COMMENT ON COLUMN user_profiles.time IS 'The newest event in the profile, UTC';
+COMMENT ON COLUMN user_profiles.deleted IS 'True once the profile was dropped: nothing else is kept then';
+COMMENT ON COLUMN user_profiles.purposes IS 'IAB TCF purposes that the visitor consents to';
+COMMENT ON COLUMN user_profiles.features IS 'Numbers by name';
+COMMENT ON COLUMN user_profiles.embedding IS 'The visitor''s vector; none where all its numbers are zero';
+COMMENT ON COLUMN user_profiles.dimension IS 'The count of numbers in the embedding';
+
+COMMENT ON TABLE decisions IS 'Every decision, for audit: what was chosen, from what, and with which probability';
+COMMENT ON COLUMN decisions.decision_key IS 'Keyed 64-bit hash of (subject, decision_id), hexadecimal';
+COMMENT ON COLUMN decisions.decision_id IS 'The decision''s id, unique per subject';
+COMMENT ON COLUMN decisions.event_id IS 'The decision record''s id';
+COMMENT ON COLUMN decisions.subject IS 'The visitor''s pseudonym; none without consent';
+COMMENT ON COLUMN decisions.slot_id IS 'The slot';
+COMMENT ON COLUMN decisions.action_id IS 'The chosen action, the first of a slate';
+COMMENT ON COLUMN decisions.time IS 'The request''s time, UTC';
+COMMENT ON COLUMN decisions.decided_at IS 'When it was decided, UTC';
+COMMENT ON COLUMN decisions.expires_at IS 'When its reward window closes, UTC';
+COMMENT ON COLUMN decisions.propensity IS 'The probability with which the action was chosen';
+COMMENT ON COLUMN decisions.ranking IS 'Eligible actions and their probabilities';
+COMMENT ON COLUMN decisions.policy IS 'What chose: a policy''s kind, or a rule such as a hold-out';
+COMMENT ON COLUMN decisions.policy_version IS 'The version of the policy snapshot that scored it';
+COMMENT ON COLUMN decisions.policy_time IS 'The newest outcome that the policy had learned from, UTC';
+COMMENT ON COLUMN decisions.baseline_action_id IS 'The slot''s baseline at that time';
+COMMENT ON COLUMN decisions.experiment_id IS 'The experiment it took part in';
+COMMENT ON COLUMN decisions.variation_id IS 'The experiment''s variation';
+COMMENT ON COLUMN decisions.learning_mode IS 'When an unanswered decision counts as a failure';
+COMMENT ON COLUMN decisions.deferred IS 'True if it counts only once it was shown';
+COMMENT ON COLUMN decisions.features IS 'The context vector that was scored';
+COMMENT ON COLUMN decisions.eta IS 'The chosen action''s mean linear predictor';
+COMMENT ON COLUMN decisions.draw IS 'The uniform number that picked the action';
+COMMENT ON COLUMN decisions.request_hash IS 'Hash of the request''s content: the same id with other content is refused';
+
+COMMENT ON TABLE outcomes IS 'What became of each decision; the newest report';
+COMMENT ON COLUMN outcomes.decision_key IS 'The decision''s key';
+COMMENT ON COLUMN outcomes.version IS 'Orders reports: 4 times the revision, plus 1 for settled, 2 for void';
+COMMENT ON COLUMN outcomes.revision IS 'Rises with each report on the decision';
+COMMENT ON COLUMN outcomes.status IS 'pending, settled (final) or void (counts for nothing)';
+COMMENT ON COLUMN outcomes.decision_id IS 'The decision''s id';
+COMMENT ON COLUMN outcomes.subject IS 'The visitor''s pseudonym; none without consent';
+COMMENT ON COLUMN outcomes.slot_id IS 'The slot';
+COMMENT ON COLUMN outcomes.action_id IS 'The chosen action';
+COMMENT ON COLUMN outcomes.time IS 'The decision''s time, UTC';
+COMMENT ON COLUMN outcomes.settled_at IS 'When it became final, event time, UTC';
+COMMENT ON COLUMN outcomes.propensity IS 'The probability with which the action was chosen';
+COMMENT ON COLUMN outcomes.reward IS 'The reward in [0, 1]';
+COMMENT ON COLUMN outcomes.activated IS 'True once the decision counts: it was shown, or needs no impression';
+COMMENT ON COLUMN outcomes.delay IS 'Seconds from the decision to its first reward';
+COMMENT ON COLUMN outcomes.policy IS 'What chose';
+COMMENT ON COLUMN outcomes.policy_version IS 'The version of the policy snapshot that scored it';
+COMMENT ON COLUMN outcomes.reason IS 'Why it is void';
+COMMENT ON COLUMN outcomes.experiment_id IS 'The experiment it took part in';
+COMMENT ON COLUMN outcomes.variation_id IS 'The experiment''s variation';
+COMMENT ON COLUMN outcomes.eta IS 'The chosen action''s mean linear predictor';
+
+COMMENT ON TABLE policy_snapshots IS 'The newest published policy of each slot';
+COMMENT ON COLUMN policy_snapshots.slot_id IS 'The slot';
+COMMENT ON COLUMN policy_snapshots.version IS 'Rises with each publication';
+COMMENT ON COLUMN policy_snapshots.policy IS 'The policy''s kind';
+COMMENT ON COLUMN policy_snapshots.time IS 'The newest outcome learned from, UTC';
+COMMENT ON COLUMN policy_snapshots.published_at IS 'When it was published, UTC';
+COMMENT ON COLUMN policy_snapshots.decisions IS 'Decisions learned from, weighted by age';
+COMMENT ON COLUMN policy_snapshots.rewards IS 'Rewards learned from, weighted by age';
+COMMENT ON COLUMN policy_snapshots.actions IS 'Each action''s count, reward, posterior mean and deviation';
+COMMENT ON COLUMN policy_snapshots.posterior IS 'The policy''s own compact form, base64';
+COMMENT ON COLUMN policy_snapshots.models IS 'Quality figures of the slot''s models';
+
+COMMENT ON TABLE experiment_results IS 'Every report of every experiment';
+COMMENT ON COLUMN experiment_results.experiment_id IS 'The experiment';
+COMMENT ON COLUMN experiment_results.time IS 'The moment that the report describes, UTC';
+COMMENT ON COLUMN experiment_results.slot_id IS 'The slot';
+COMMENT ON COLUMN experiment_results.summary IS 'Estimates, bounds and checks';
+
+COMMENT ON TABLE dead_letters IS 'Records that could not be used: why and where, never what they said';
+COMMENT ON COLUMN dead_letters.topic IS 'The topic of the record';
+COMMENT ON COLUMN dead_letters.topic_partition IS 'Its partition';
+COMMENT ON COLUMN dead_letters.topic_offset IS 'Its offset';
+COMMENT ON COLUMN dead_letters.reason IS 'Why it was refused';
+COMMENT ON COLUMN dead_letters.field IS 'The field at fault';
+COMMENT ON COLUMN dead_letters.detail IS 'A sentence that quotes no value';
+COMMENT ON COLUMN dead_letters.time IS 'The broker''s timestamp, UTC';
+COMMENT ON COLUMN dead_letters.payload_bytes IS 'The payload''s size';
+COMMENT ON COLUMN dead_letters.payload_sha256 IS 'The payload''s SHA-256, hexadecimal';
