@@ -5,9 +5,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from flows.embedded import mock
 from flows.embedded.apache_kafka import APACHE_KAFKA
 from flows.embedded.noida import NOIDA
-from flows.embedded.parts import Part, PartUnavailable
+from flows.embedded.parts import Part, PartUnavailable, kafka_answers
 from flows.embedded.processes import Child, ChildFailed
 from flows.embedded.server import Server
 from flows.embedded.supervisor import Supervisor
@@ -16,6 +17,7 @@ from flows.embedded.valkey import VALKEY
 __all__ = [
     "APACHE_KAFKA",
     "BROKERS",
+    "MOCK",
     "NOIDA",
     "VALKEY",
     "Child",
@@ -27,7 +29,9 @@ __all__ = [
     "Supervisor",
 ]
 
-BROKERS = {part.name: part for part in (NOIDA, APACHE_KAFKA)}
+MOCK = Part("mock", mock.command, kafka_answers, own_port=mock.own_port)
+
+BROKERS = {part.name: part for part in (NOIDA, MOCK, APACHE_KAFKA)}
 """The brokers to choose from by name."""
 
 

@@ -24,13 +24,15 @@ class Part:
     """One kind of embedded server.
 
     ``command(port, folder)`` is what to run to serve on that port of loopback with its data in
-    that folder, and raises :class:`PartUnavailable`; ``ready(port)`` says whether it answers.
+    that folder, and raises :class:`PartUnavailable`; ``ready(port)`` says whether it answers. A
+    server that chooses its port itself says with ``own_port(folder)`` which one, once it is known.
     """
 
     name: str
     command: Callable[[int, Path], Sequence[str]]
     ready: Callable[[int], bool]
     timeout: float = 30.0
+    own_port: Callable[[Path], int | None] | None = None
 
 
 def free_port() -> int:

@@ -49,23 +49,30 @@ class Server:
         """Start it again on the same port and data, killing it first if it still runs."""
         if self.child.running:
             self.kill()
-        self.child = self._start_on(self.port)
+        self.child, self.port = self._start_on(self.port)
 
     def _start_anywhere(self) -> tuple[Child, int]:
         for _ in range(_ATTEMPTS - 1):
             port = free_port()
             try:
-                return self._start_on(port), port
+                return self._start_on(port)
             except ChildFailed:
                 if not port_taken(port):  # not another process that was faster to take the port
                     raise
-        port = free_port()
-        return self._start_on(port), port
+        return self._start_on(free_port())
 
-    def _start_on(self, port: int) -> Child:
-        return self._supervisor.start(
+    def _start_on(self, port: int) -> tuple[Child, int]:
+        child = self._supervisor.start(
             self.part.name,
             self.part.command(port, self.folder),
-            ready=lambda: self.part.ready(port),
+            ready=lambda: self._serves(port),
             timeout=self.part.timeout,
         )
+        return child, self._port(port)
+
+    def _serves(self, port: int) -> bool:
+        actual = self._port(port)
+        return actual != 0 and self.part.ready(actual)
+
+    def _port(self, asked: int) -> int:
+        return asked if self.part.own_port is None else self.part.own_port(self.folder) or 0

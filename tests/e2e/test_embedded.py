@@ -82,6 +82,13 @@ def test_the_parts_serve_both_protocols_and_leave_nothing() -> None:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+def test_the_mock_broker_serves_too() -> None:
+    with Embedded(broker="mock", redis=False) as parts:
+        assert produce_and_consume(parts.bootstrap_servers, "orders", [b"a", b"b"]) == [b"a", b"b"]
+        pid = parts.broker.child.pid
+    assert not group_members(pid)
+
+
 def test_a_given_folder_is_kept_and_read_again(tmp_path: Path) -> None:
     with Embedded(tmp_path, redis=False) as parts:
         create_topics(parts.bootstrap_servers, {"orders": 1})
@@ -254,5 +261,5 @@ def test_a_port_lost_to_another_process_is_tried_again_elsewhere(
 
 
 def test_an_unknown_broker_is_named() -> None:
-    with pytest.raises(ValueError, match="broker: 'pulsar' is none of noida, apache-kafka"):
+    with pytest.raises(ValueError, match="broker: 'pulsar' is none of noida, mock, apache-kafka"):
         Embedded(broker="pulsar")
