@@ -15,6 +15,9 @@ EDGES = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5]
 
 CLIP = 1e-6
 
+_FLUSH = 1024
+"""River's window buffers updates until it is asked: it is asked this often."""
+
 
 class ReliabilityBin(NamedTuple):
     """A row of the reliability table, with Wilson's 95 % interval of the observed rate."""
@@ -47,28 +50,28 @@ class Calibration:
 
     def __init__(self, window: int = 5000) -> None:
         bins = len(EDGES) + 1
+        self.count = 0
         self._counts = [0] * bins
         self._predicted = [0.0] * bins
         self._clicked = [0] * bins
         self._loss = 0.0
         self._window = window
+        # River's window gives the exact AUC but not its contents, which a snapshot needs.
         self._recent: deque[tuple[float, bool]] = deque(maxlen=window)
+        self._recent_clicks = 0
+        self._auc = metrics.RollingROCAUC(window)
 
     def update(self, predicted: float, clicked: bool) -> float:
         """Take in one prediction and its answer; give its log-loss (nats)."""
         place = bisect_right(EDGES, predicted)
+        self.count += 1
         self._counts[place] += 1
         self._predicted[place] += predicted
         self._clicked[place] += clicked
         loss = log_loss(predicted, clicked)
         self._loss += loss
-        self._recent.append((predicted, clicked))
+        self._remember(predicted, clicked)
         return loss
-
-    @property
-    def count(self) -> int:
-        """Count the predictions seen."""
-        return sum(self._counts)
 
     def log_loss(self) -> float:
         """Give the mean log-loss in nats; 0 before the first prediction."""
@@ -76,13 +79,9 @@ class Calibration:
 
     def auc(self) -> float:
         """Give the ROC AUC of the recent window; 0.5 while it lacks clicks or misses."""
-        clicks = sum(clicked for _, clicked in self._recent)
-        if clicks in (0, len(self._recent)):
+        if self._recent_clicks in (0, len(self._recent)):
             return 0.5
-        metric = metrics.RollingROCAUC(self._window)
-        for predicted, clicked in self._recent:
-            metric.update(clicked, predicted)
-        return float(metric.get())
+        return float(self._auc.get())
 
     def error(self) -> float:
         """Give the expected calibration error: mean |predicted − observed| over the bins."""
@@ -113,14 +112,27 @@ class Calibration:
 
     def restore(self, state: CalibrationState) -> None:
         """Take over a snapshot's state."""
+        self.count = sum(state.counts)
         self._counts = list(state.counts)
         self._predicted = list(state.predicted)
         self._clicked = list(state.clicked)
         self._loss = state.loss
         predicted = np.frombuffer(state.recent).tolist()
         clicks = np.unpackbits(np.frombuffer(state.recent_clicks, np.uint8), count=len(predicted))
-        pairs = zip(predicted, clicks.astype(bool).tolist(), strict=True)
-        self._recent = deque(pairs, maxlen=self._window)
+        self._recent.clear()
+        self._recent_clicks = 0
+        self._auc = metrics.RollingROCAUC(self._window)
+        for value, click in zip(predicted, clicks.astype(bool).tolist(), strict=True):
+            self._remember(value, click)
+
+    def _remember(self, predicted: float, clicked: bool) -> None:
+        if len(self._recent) == self._window:
+            self._recent_clicks -= self._recent[0][1]
+        self._recent.append((predicted, clicked))
+        self._recent_clicks += clicked
+        self._auc.update(clicked, predicted)
+        if self.count % _FLUSH == 0:
+            self._auc.get()
 
 
 def log_loss(predicted: float, clicked: bool) -> float:

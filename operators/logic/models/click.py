@@ -27,9 +27,10 @@ class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     """Which click model learns, and from what share of the outcomes.
 
     ``logistic`` crosses every context feature with the action; ``factorization`` learns the
-    products of action and context features from ``factors`` latent numbers each. ``sample`` is
-    the share of settled outcomes that are scored and learned, chosen by their key: it bounds the
-    cost, and rates stay unbiased. An outcome is a click when its reward exceeds ``threshold``.
+    products of action and context features from ``factors`` latent numbers each. The first
+    ``warmup`` settled outcomes are all scored and learned, later ones with probability
+    ``sample``, by their key: it bounds the cost, and rates stay unbiased. An outcome is a click
+    when its reward exceeds ``threshold``.
     """
 
     kind: Literal["logistic", "factorization"] = "logistic"
@@ -38,7 +39,8 @@ class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     l2: float = 0.0
     factors: int = 4
     initial_rate: float = 0.05
-    sample: float = 1.0
+    warmup: int = 20_000
+    sample: float = 0.1
     threshold: float = 0.0
     window: int = 5000
     drift_delta: float = 0.002
@@ -62,6 +64,7 @@ class _State(Struct):
     latents: _Table | None
     calibration: CalibrationState
     drift: DriftState
+    seen: int
     foreign: int
 
 
@@ -85,6 +88,7 @@ class ClickModel:
         self.dim = dim
         self.calibration = Calibration(self.settings.window)
         self.drift = Drift(self.settings.drift_delta)
+        self.seen = 0
         self.foreign = 0
         self._actions: dict[str, int] = {}
         self._model: Any = _build(self.settings)
@@ -134,6 +138,7 @@ class ClickModel:
             None if linear else _vectors(model.latents, self.settings.factors),
             self.calibration.state(),
             self.drift.state(),
+            self.seen,
             self.foreign,
         )
         return pack(_KIND, _VERSION, state)
@@ -157,18 +162,20 @@ class ClickModel:
             model.latents.update(_entries(state.latents))
         click.calibration.restore(state.calibration)
         click.drift.restore(state.drift)
-        click.foreign = state.foreign
+        click.seen, click.foreign = state.seen, state.foreign
         return click
 
     def _takes(self, outcome: Outcome) -> bool:
         if outcome.status != "settled" or not outcome.activated:
             return False
-        # Keys are keyed hashes: their value is a fair coin that nobody can choose.
-        if int(outcome.key, 16) >= self.settings.sample * 2.0**64:
-            return False
         fits = outcome.features is None or len(outcome.features) == packed_length(self.dim)
         self.foreign += not fits
-        return fits
+        self.seen += fits
+        # Keys are keyed hashes: their value is a fair coin that nobody can choose.
+        return fits and (
+            self.seen <= self.settings.warmup
+            or int(outcome.key, 16) < self.settings.sample * 2.0**64
+        )
 
     def _learn_one(self, row: list[float], action_id: str, clicked: bool) -> None:
         self._actions.setdefault(action_id, len(self._actions))
