@@ -9,14 +9,14 @@ import argparse
 import json
 import multiprocessing
 import os
-import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import confluent_kafka
 import numpy as np
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from flows.embedded import BROKERS, Embedded
 
@@ -157,7 +157,7 @@ def _consume(
     while len(latencies) < count:
         messages = consumer.consume(1000, 0.001)
         now = time.monotonic()
-        latencies += [now - float(m.value()[:20]) for m in messages if m.error() is None]
+        latencies += [now - float((m.value() or b"")[:20]) for m in messages if m.value()]
     pipe.send((np.array(latencies), time.process_time() - cpu))
     consumer.close()
 
@@ -175,4 +175,4 @@ def _share(pid: int, seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
