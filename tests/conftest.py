@@ -13,6 +13,9 @@ from tests.support.parts import (
     prefix_for,
 )
 
+# Helpers and stand-alone servers, not tests; importing some needs packages of their own.
+collect_ignore_glob = ["support/*.py"]
+
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
