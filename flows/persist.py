@@ -7,29 +7,43 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import Sink
 
+from operators.batches import Batch, Event, Origin
 from operators.io.store import Writes
-from operators.persist import Message, rows_of
+from operators.persist import rows_of
 from schemas.settings import Settings
+from schemas.topics import Topic
 
 
 def build(
-    source: FixedPartitionedSource[tuple[str, list[Message]], Any],
+    source: FixedPartitionedSource[tuple[str, Batch], Any],
     sink: Sink[tuple[str, Writes]],
     settings: Settings,
 ) -> Dataflow:
     """Build the flow that writes every result to the store.
 
-    ``source`` gives (partition number, records of the topics that :func:`operators.persist.topics`
-    lists); ``sink`` is a :class:`operators.persist.StoreSink`.
+    ``source`` gives batches of the topics that :func:`operators.persist.topics` lists, as
+    :func:`as_written` reads them; ``sink`` is a :class:`operators.persist.StoreSink`.
     """
     limit = settings.max_record_bytes
 
-    def shim_mapper(item: tuple[str, list[Message]]) -> tuple[str, Writes]:
-        shard, messages = item
-        return shard, rows_of(int(shard), messages, limit)
+    def shim_mapper(item: tuple[str, Batch]) -> tuple[str, Writes]:
+        batch = item[1]
+        messages = [
+            (Topic(event.origin.topic), event.origin.offset, event.origin.time, event.payload)
+            for event in batch.events
+        ]
+        return str(batch.shard), rows_of(batch.shard, messages, limit)
 
     flow = Dataflow("persist")
-    messages = op.input("topics", flow, source)
-    writes = op.map("rows", messages, shim_mapper)
+    records = op.input("topics", flow, source)
+    writes = op.map("rows", records, shim_mapper)
     op.output("store", writes, sink)
     return flow
+
+
+def as_written(
+    topic: Topic, shard: int, key: bytes | None, payload: bytes | None, offset: int, time: int
+) -> Event:
+    """Read a record without decoding it, at the broker's time: the store's rows come later."""
+    del key
+    return Event(time, None, "", 0, Origin(topic, shard, offset, time), payload or b"")

@@ -13,7 +13,8 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 
-from flows.persist import build
+from flows.persist import as_written, build
+from operators.batches import Batch
 from operators.io.sqlite import SqliteStore
 from operators.io.store import Store, StoreError, StoreUnavailable, Writes
 from operators.persist import Patience, StoreSink, rows_of
@@ -45,6 +46,17 @@ class _Partition(StatefulSourcePartition[Any, int]):
         return self.at
 
 
+def as_batch(shard: int, messages: list[Any]) -> Batch:
+    return Batch(
+        shard,
+        0,
+        [
+            as_written(topic, shard, None, payload, offset, time)
+            for topic, offset, time, payload in messages
+        ],
+    )
+
+
 @dataclass
 class Batches(FixedPartitionedSource[Any, int]):
     """Batches of records per partition, with a place where the process dies."""
@@ -56,7 +68,8 @@ class Batches(FixedPartitionedSource[Any, int]):
         return sorted(self.shards)
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _Partition:
-        batches = [(for_part, batch) for batch in self.shards[for_part]]
+        shard = int(for_part)
+        batches = [(for_part, as_batch(shard, batch)) for batch in self.shards[for_part]]
         return _Partition(batches, resume_state or 0, self.crash_at)
 
 
