@@ -101,6 +101,8 @@ class FeatureMap:
         n = len(contexts)
         blocks = self._layout.blocks
         x = np.zeros((n, self.dim), np.float32)
+        if not n:
+            return x.astype(np.float64)
         x[:, 0] = 1.0
         if self._numbers.stop > 1:
             self._write_numbers(x, contexts, profiles or [None] * n, scaler)
@@ -225,7 +227,8 @@ def _float(value: float) -> float:
 def _small(numbers: NDArray[Any]) -> bool:
     """Tell quickly that all numbers are finite and within ±LIMIT; False may be a false alarm."""
     flat = numbers.astype(np.float64, copy=False).ravel()
-    return bool(np.dot(flat, flat) <= LIMIT * LIMIT)
+    with np.errstate(all="ignore"):
+        return bool(np.dot(flat, flat) <= LIMIT * LIMIT)
 
 
 def _refusal(row: Any, width: int) -> str:
