@@ -1,0 +1,90 @@
+"""Reads the catalog topic."""
+
+from datetime import UTC, datetime, timedelta
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from msgspec import Struct
+from typing_extensions import override
+
+from operators.batches import CatalogNews, Origin, Rejected
+from operators.io.kafka_client import check_topics
+from operators.io.kafka_fetch import SharedConsumer
+from operators.io.kafka_source import written
+from schemas.codec import Flaw, decode
+from schemas.settings import Settings
+from schemas.state import pack, unpack
+from schemas.topics import Topic
+
+Item = tuple[str, CatalogNews]
+
+_KIND, _VERSION = "kafka-catalog", 1
+_IDLE_WAIT = timedelta(milliseconds=20)
+
+
+class CatalogOffset(Struct):
+    """The next offset to read."""
+
+    offset: int
+
+
+class CatalogPartition(StatefulSourcePartition[Item, bytes]):
+    """The catalog topic's one partition."""
+
+    def __init__(self, settings: Settings, shared: SharedConsumer, offset: int | None) -> None:
+        self._shared = shared
+        self._limit = settings.max_record_bytes
+        self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, offset)
+        self._complete = False
+        self._awake: datetime | None = None
+
+    def next_batch(self) -> list[Item]:
+        """Give new records, and once that the topic has been read to its end."""
+        self._shared.poll()
+        entries, rejected = [], []
+        for message in self._inlet.take():
+            payload = message.value() or b""
+            found = decode(Topic.CATALOG, payload, self._limit)
+            if isinstance(found, Flaw):
+                origin = Origin(Topic.CATALOG, 0, message.offset(), written(message))
+                rejected.append(Rejected(found.reason, origin, payload, found.field, found.detail))
+            else:
+                entries.append(found)
+        completed = not self._complete and self._inlet.at_end
+        self._complete = self._complete or completed
+        if not (entries or rejected or completed):
+            self._awake = datetime.now(UTC) + _IDLE_WAIT
+            return []
+        self._awake = None
+        news = CatalogNews(entries, rejected, self._complete)
+        return [("catalog", news)]
+
+    def next_awake(self) -> datetime | None:
+        """Look for news every 20 milliseconds."""
+        return self._awake
+
+    def snapshot(self) -> bytes:
+        """Keep the next offset to read."""
+        return pack(_KIND, _VERSION, CatalogOffset(self._inlet.next_offset))
+
+
+class CatalogSource(FixedPartitionedSource[Item, bytes]):
+    """The catalog as ``("catalog", CatalogNews)``; an empty topic is complete at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def list_parts(self) -> list[str]:
+        """Give the only partition."""
+        return ["catalog"]
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> StatefulSourcePartition[Item, bytes]:
+        """Open the topic where the snapshot says, or at its beginning."""
+        offset = None
+        if resume_state is not None:
+            offset = unpack(_KIND, _VERSION, CatalogOffset, resume_state).offset
+        shared = SharedConsumer(self._settings)
+        check_topics(self._settings, shared.consumer, [Topic.CATALOG])
+        return CatalogPartition(self._settings, shared, offset)

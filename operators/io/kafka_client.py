@@ -1,0 +1,183 @@
+"""How Banditflow's Kafka clients are configured, and what is known of their health."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
+
+from schemas.settings import Settings
+from schemas.topics import Topic
+
+Fetched = Any
+"""A record as confluent-kafka gives it, which types each of its fields as optional."""
+
+logger = logging.getLogger("banditflow.kafka")
+
+PATIENCE = 120.0
+"""Seconds for which an unreachable broker is waited for before a start or a write gives up."""
+
+ERRORS: Counter[str] = Counter()
+"""Client errors by librdkafka's name since the process started; the metrics exporter reads it."""
+
+_REPEAT = 60.0
+_last_said: dict[str, float] = {}
+
+
+class KafkaTrouble(RuntimeError):  # noqa: N818 - it reads as what is the case
+    """Kafka cannot do what a flow needs; the message names the topic or setting and a remedy."""
+
+
+def client_config(settings: Settings) -> dict[str, Any]:
+    """Give the librdkafka settings that every client shares: addresses and security.
+
+    ``BANDITFLOW_KAFKA_OPTIONS`` are applied last, so a deployment can change anything.
+    """
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "security.protocol": settings.kafka_security,
+        "log_level": 2,
+        "error_cb": note_error,
+        # Some brokers answer a first fetch with everything that they have.
+        "receive.message.max.bytes": 1_000_000_000,
+        "reconnect.backoff.max.ms": 1000,
+        "topic.metadata.refresh.interval.ms": 60_000,
+    }
+    if settings.kafka_security.startswith("SASL"):
+        config["sasl.mechanism"] = settings.kafka_mechanism
+    optional = {
+        "sasl.username": settings.kafka_username,
+        "sasl.password": settings.kafka_password,
+        "ssl.ca.location": settings.kafka_ca,
+        "ssl.certificate.location": settings.kafka_cert,
+        "ssl.key.location": settings.kafka_key,
+    }
+    config |= {name: value for name, value in optional.items() if value}
+    return config | settings.kafka_options
+
+
+def producer_config(settings: Settings) -> dict[str, Any]:
+    """Give the settings of a producer that keys records as the Java client does.
+
+    Every record is acknowledged by all in-sync replicas. There is no idempotent producer
+    (OCI Streaming has none), so a retried request may be written twice or change places with the
+    next one: readers take the lowest offset and go by event time and version, not by offset order.
+    """
+    return {
+        "acks": "all",
+        "enable.idempotence": False,
+        "max.in.flight.requests.per.connection": 5,
+        "partitioner": "murmur2_random",
+        "linger.ms": 2,
+        "queue.buffering.max.messages": 100_000,
+        "message.timeout.ms": int(PATIENCE * 1000),
+        "retry.backoff.ms": 50,
+        "retry.backoff.max.ms": 1000,
+    } | client_config(settings)
+
+
+def consumer_config(settings: Settings) -> dict[str, Any]:
+    """Give the settings of a consumer that is told its offsets: no group, no commits."""
+    return {
+        "group.id": "banditflow",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": 10,
+        "fetch.error.backoff.ms": 50,
+        "queued.min.messages": 20_000,
+        "allow.auto.create.topics": False,
+    } | client_config(settings)
+
+
+def note_error(error: KafkaError) -> None:
+    """Count a client's error and say it once a minute; librdkafka goes on trying by itself."""
+    name = error.name()
+    ERRORS[name] += 1
+    now = time.monotonic()
+    if now - _last_said.get(name, -_REPEAT) >= _REPEAT:
+        _last_said[name] = now
+        logger.warning("Kafka: %s (trying again)", error.str())
+
+
+def partition_counts(settings: Settings, client: Any) -> dict[str, int]:
+    """Ask the broker for every topic and its partition count, waiting for it to be reachable.
+
+    ``client`` is any confluent-kafka client.
+    """
+    metadata = patiently(settings, lambda: client.list_topics(timeout=5))
+    return {
+        name: len(topic.partitions)
+        for name, topic in metadata.topics.items()
+        if topic.error is None
+    }
+
+
+def check_topics(settings: Settings, client: Any, topics: list[Topic]) -> None:
+    """Refuse to go on when a topic is missing or has another partition count than the settings."""
+    counts = partition_counts(settings, client)
+    for topic in topics:
+        check_partitions(settings, topic, counts.get(settings.topic(topic)))
+
+
+def check_partitions(settings: Settings, topic: Topic, count: int | None) -> None:
+    """Compare a topic's partition count on the broker (None: no topic) with the settings."""
+    name, wanted = settings.topic(topic), settings.partitions_of(topic)
+    if count is None:
+        raise KafkaTrouble(
+            f"topic {name!r} does not exist on {settings.bootstrap_servers}: "
+            "create it with `banditflow topics create`"
+        )
+    if count != wanted:
+        raise KafkaTrouble(
+            f"topic {name!r} has {count} partitions on {settings.bootstrap_servers}, but the "
+            f"settings say {wanted} (BANDITFLOW_PARTITIONS): event topics must all have the same "
+            "number; set it to that of the existing topics, or choose another prefix "
+            "(BANDITFLOW_TOPIC_PREFIX)"
+        )
+
+
+def patiently(settings: Settings, ask: Callable[[], Any]) -> Any:
+    """Repeat a question until the broker answers, or raise once ``PATIENCE`` is over."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            cause = error.args[0]
+            if not cause.retriable() and cause.code() not in _PASSING:
+                raise
+            if time.monotonic() > deadline:
+                raise KafkaTrouble(
+                    f"no answer from Kafka at {settings.bootstrap_servers} "
+                    f"(BANDITFLOW_BOOTSTRAP_SERVERS) for {PATIENCE:.0f} s: {cause.str()}"
+                ) from error
+            note_error(cause)
+            time.sleep(0.1)
+
+
+_PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT,
+            KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION}  # fmt: skip
+
+
+def consumer(settings: Settings, **options: Any) -> confluent_kafka.Consumer:
+    """Make a consumer for explicit assignment."""
+    return confluent_kafka.Consumer(consumer_config(settings) | options)
+
+
+def producer(settings: Settings) -> confluent_kafka.Producer:
+    """Make a producer."""
+    return confluent_kafka.Producer(producer_config(settings))
+
+
+def range_of(
+    settings: Settings, client: confluent_kafka.Consumer, topic: str, partition: int
+) -> tuple[int, int]:
+    """Ask for a partition's first offset and the offset after its last record."""
+    place = confluent_kafka.TopicPartition(topic, partition)
+    low, high = patiently(settings, lambda: client.get_watermark_offsets(place, timeout=5))
+    return low, high

@@ -1,0 +1,262 @@
+"""Reads topics into batches: aligned partition groups, or single topic partitions."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from weakref import WeakSet
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from msgspec import Struct
+from typing_extensions import override
+
+from operators.batches import ALWAYS, NEVER, Batch, Event, Rejected
+from operators.io.kafka_client import Fetched, check_topics
+from operators.io.kafka_fetch import Inlet, SharedConsumer
+from operators.logic.alignment import Alignment, Lane
+from schemas.settings import Settings
+from schemas.state import pack, unpack
+from schemas.topics import GROUP, Topic
+
+Read = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]
+"""Reads (topic, shard, record key, payload, offset, broker's timestamp in microseconds)."""
+
+Start = Literal["beginning", "end"]
+Item = tuple[str, Batch]
+
+_KIND, _VERSION = "kafka-source", 1
+_IDLE_TICK = 50_000
+"""Microseconds between batches that say nothing but a later watermark."""
+_IDLE_WAIT = timedelta(milliseconds=2)
+
+
+class SourceState(Struct):
+    """The first offset of each topic that was not released, and the watermark."""
+
+    offsets: dict[str, int]
+    watermark: int
+
+
+class GroupPartition(StatefulSourcePartition[Item, bytes]):
+    """Partition k of some topics, as batches in event-time order."""
+
+    def __init__(
+        self,
+        source: "KafkaSource",
+        key: str,
+        shard: int,
+        inlets: dict[Topic, Inlet],
+        watermark: int,
+    ) -> None:
+        settings = source.settings
+        self._source = source
+        self._key = key
+        self._shard = shard
+        self._inlets = inlets
+        self._limit = settings.batch_size
+        self._capacity = 4 * settings.batch_size
+        self.alignment = Alignment[Event](len(inlets), round(settings.idle_after * 1e6), watermark)
+        self._said = Batch(shard, NEVER, at_end=False)
+        self._said_at = 0
+        self._awake: datetime | None = None
+        self._over = False
+        _PARTITIONS.add(self)
+
+    def next_batch(self) -> list[Item]:
+        """Give the events that may go and what could not be read, or nothing."""
+        if self._over:
+            raise StopIteration
+        rejected = self._take_in()
+        now = time.monotonic_ns() // 1000
+        alignment = self.alignment
+        events = alignment.release(self._limit, now)
+        if alignment.silent:
+            alignment.follow(self._source.slowest())
+        batch = Batch(self._shard, alignment.watermark, events, rejected, alignment.at_end)
+        if self._source.bounded and batch.at_end:
+            batch.watermark, self._over = ALWAYS, True
+        if not self._news(batch, now):
+            self._awake = datetime.now(UTC) + _IDLE_WAIT
+            return []
+        self._said, self._said_at, self._awake = batch, now, None
+        return [(self._key, batch)]
+
+    def next_awake(self) -> datetime | None:
+        """Go on at once after a batch, otherwise in two milliseconds."""
+        return self._awake
+
+    def snapshot(self) -> bytes:
+        """Keep where to read on: at the first record of each topic that was not released."""
+        offsets = {topic.value: offset for topic, offset in self.offsets().items()}
+        return pack(_KIND, _VERSION, SourceState(offsets, self.alignment.watermark))
+
+    def offsets(self) -> dict[Topic, int]:
+        """Give the first offset of each topic that was not released."""
+        lanes = zip(self._inlets.items(), self.alignment.lanes, strict=True)
+        return {
+            topic: lane.events[0].origin.offset if lane.events else inlet.next_offset
+            for (topic, inlet), lane in lanes
+        }
+
+    def lags(self) -> dict[tuple[str, int], int]:
+        """Give the number of offsets between each topic's end and what was released."""
+        return {
+            (topic.value, self._shard): max(0, self._inlets[topic].high - offset)
+            for topic, offset in self.offsets().items()
+        }
+
+    def _take_in(self) -> list[Rejected]:
+        rejected: list[Rejected] = []
+        self._source.poll()
+        for (topic, inlet), lane in zip(self._inlets.items(), self.alignment.lanes, strict=True):
+            if inlet.messages:
+                self._decode(topic, inlet.take(), lane, rejected)
+            lane.at_end = inlet.at_end
+            inlet.hold(len(lane), self._capacity)
+        return rejected
+
+    def _decode(
+        self, topic: Topic, messages: Sequence[Fetched], lane: Lane[Event], out: list[Rejected]
+    ) -> None:
+        read, shard = self._source.read, self._shard
+        events: list[Event] = []
+        for message in messages:
+            found = read(
+                topic, shard, message.key(), message.value(), message.offset(), written(message)
+            )
+            if isinstance(found, Event):
+                events.append(found)
+            else:
+                out.append(found)
+        lane.extend(events, [e.at for e in events], [e.origin.time for e in events])
+
+    def _news(self, batch: Batch, now: int) -> bool:
+        return bool(
+            batch.events
+            or batch.rejected
+            or (batch.at_end and not self._said.at_end)
+            or (batch.watermark > self._said.watermark and now - self._said_at >= _IDLE_TICK)
+            or self._over
+        )
+
+
+_PARTITIONS: "WeakSet[GroupPartition]" = WeakSet()
+
+
+def lags() -> dict[tuple[str, int], int]:
+    """Give how many offsets each (topic, partition) that this process reads is behind its end."""
+    found: dict[tuple[str, int], int] = {}
+    for partition in list(_PARTITIONS):
+        found |= partition.lags()
+    return found
+
+
+def written(message: Fetched) -> int:
+    """Give the broker's timestamp in microseconds; now, where the broker keeps none."""
+    kind, milliseconds = message.timestamp()
+    return int(milliseconds) * 1000 if kind else time.time_ns() // 1000
+
+
+class KafkaSource(FixedPartitionedSource[Item, bytes]):
+    """Topic partitions in groups; all groups of a process share one consumer.
+
+    Each item is ``(group's key, Batch)``. With ``bounded`` a group ends when it has been read to
+    its end; its last batch has the watermark ``ALWAYS``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        read: Read,
+        groups: Mapping[str, tuple[int, Sequence[Topic]]],
+        start: Start = "beginning",
+        bounded: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.read = read
+        self.bounded = bounded
+        self._groups = groups
+        self._start = start
+        self._shared: SharedConsumer | None = None
+        self._built: list[GroupPartition] = []
+
+    def list_parts(self) -> list[str]:
+        """Give the keys of the groups."""
+        return list(self._groups)
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> StatefulSourcePartition[Item, bytes]:
+        """Open a group where its snapshot says, or at the start."""
+        shard, topics = self._groups[for_part]
+        state = SourceState({}, NEVER)
+        if resume_state is not None:
+            state = unpack(_KIND, _VERSION, SourceState, resume_state)
+        shared = self._connect()
+        inlets = {
+            topic: shared.open(
+                self.settings.topic(topic),
+                shard,
+                state.offsets.get(topic.value),
+                self._start == "end",
+            )
+            for topic in topics
+        }
+        part = GroupPartition(self, for_part, shard, inlets, state.watermark)
+        self._built.append(part)
+        return part
+
+    def poll(self) -> None:
+        """Fetch for all groups of this process."""
+        self._connect().poll()
+
+    def slowest(self) -> int:
+        """Give the smallest watermark of the groups that have had an event (``NEVER``: none)."""
+        heard = [part.alignment for part in self._built if not part.alignment.silent]
+        return min((alignment.watermark for alignment in heard), default=NEVER)
+
+    def _connect(self) -> SharedConsumer:
+        if self._shared is None:
+            self._shared = SharedConsumer(self.settings)
+            topics = {topic for _, group in self._groups.values() for topic in group}
+            check_topics(self.settings, self._shared.consumer, sorted(topics))
+        return self._shared
+
+
+class GroupSource(KafkaSource):
+    """Partition k of all the group's topics as one source partition ``str(k)``, aligned by time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        read: Read,
+        topics: Sequence[Topic] = GROUP,
+        start: Start = "beginning",
+        bounded: bool = False,
+    ) -> None:
+        groups = {str(k): (k, topics) for k in range(settings.partitions)}
+        super().__init__(settings, read, groups, start, bounded)
+
+
+class TopicSource(KafkaSource):
+    """Each partition of each topic as a source partition ``topic/k``, in offset order per batch."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        read: Read,
+        topics: Sequence[Topic],
+        start: Start = "beginning",
+        bounded: bool = False,
+    ) -> None:
+        groups = {
+            f"{topic.value}/{k}": (k, [topic])
+            for topic in topics
+            for k in range(settings.partitions_of(topic))
+        }
+        super().__init__(settings, read, groups, start, bounded)
+
+    def slowest(self) -> int:
+        """Topics of different kinds say nothing of each other's time."""
+        return NEVER

@@ -1,0 +1,143 @@
+"""Releases the events of a partition group in event-time order, with the group's watermark.
+
+A group is partition k of several topics; each topic is a *lane*. Within a lane, events keep their
+offset order. The rules:
+
+- The *key* of an event is the largest alignment time of its lane up to it, so keys never fall
+  within a lane however disordered its times are.
+- The *frontier* of a lane is its newest key. A lane that has been read to its end holds nobody
+  back; the *bound* is the smallest frontier of the other lanes (there is none when all lanes are at
+  their end). An event goes when its key does not pass the bound: every lane that has more to come
+  has then come at least as far.
+- The *watermark* is the smallest of: the first key that waits in each lane, and the frontier of
+  each lane that is empty and not at its end. When there is neither, it is the newest frontier. It
+  never falls. Every event read so far with a smaller key has been released.
+- When all lanes have been at their end, with nothing released, for ``idle_after``, the watermark
+  goes on with the clock from its value at the last release: the log's own time goes on, whether
+  the log is live or historical.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import itemgetter
+from typing import Generic, TypeVar
+
+E = TypeVar("E")
+
+NEVER = -(2**62)
+ALWAYS = 2**62
+
+_TIME = itemgetter(0)
+
+
+class Lane(Generic[E]):
+    """One topic of the group: what waits, in offset order, and how far it was read."""
+
+    __slots__ = ("at_end", "events", "frontier", "keys", "times")
+
+    def __init__(self) -> None:
+        self.events: list[E] = []
+        self.keys: list[int] = []
+        self.times: list[int] = []
+        self.frontier = NEVER
+        self.at_end = False
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def extend(self, events: Sequence[E], times: Sequence[int], limits: Sequence[int]) -> None:
+        """Add events with their times; no key passes the event's ``limit``.
+
+        The limit (the broker's timestamp) keeps one visitor's fast clock from holding back all that
+        lies behind its event.
+        """
+        self.events.extend(events)
+        self.times.extend(times)
+        keys = list(accumulate(map(min, times, limits), max, initial=self.frontier))
+        self.keys.extend(keys[1:])
+        self.frontier = keys[-1]
+
+    def take(self, count: int) -> list[tuple[int, E]]:
+        """Remove the first ``count`` events and give them with their times."""
+        taken = list(zip(self.times[:count], self.events[:count], strict=True))
+        del self.events[:count], self.keys[:count], self.times[:count]
+        return taken
+
+
+class Alignment(Generic[E]):
+    """The lanes of one partition group; times are whole microseconds.
+
+    A group that has never released an event is ``silent``.
+
+    >>> group = Alignment[str](lanes=2, idle_after=1_000_000)
+    >>> group.lanes[0].extend(["a1", "a5"], [1, 5], [9, 9])
+    >>> group.release(limit=10, now=0), group.watermark == NEVER
+    ([], True)
+    >>> group.lanes[1].extend(["b3"], [3], [9])
+    >>> group.release(limit=10, now=0), group.watermark
+    (['a1', 'b3'], 3)
+    >>> group.lanes[1].at_end = True
+    >>> group.release(limit=10, now=0), group.watermark
+    (['a5'], 5)
+    """
+
+    def __init__(self, lanes: int, idle_after: int, watermark: int = NEVER) -> None:
+        self.lanes: list[Lane[E]] = [Lane() for _ in range(lanes)]
+        self.idle_after = idle_after
+        self.watermark = watermark
+        self.silent = watermark == NEVER
+        self._idle: tuple[int, int] | None = None
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every lane was read to its end and nothing waits."""
+        return all(lane.at_end and not lane.events for lane in self.lanes)
+
+    def release(self, limit: int, now: int) -> list[E]:
+        """Give up to ``limit`` events that may go (more only where keys tie), by time.
+
+        Events of equal time come in the order of lanes, then offsets. ``now`` is any steady clock;
+        only its differences are used.
+        """
+        bound = self._bound()
+        counts = [bisect_right(lane.keys, bound) for lane in self.lanes]
+        if sum(counts) > limit:
+            cut = self._cut(counts, limit)
+            counts = [bisect_right(lane.keys, cut) for lane in self.lanes]
+        timed: list[tuple[int, E]] = []
+        for lane, count in zip(self.lanes, counts, strict=True):
+            if count:
+                timed += lane.take(count)
+        timed.sort(key=_TIME)
+        self.silent = self.silent and not timed
+        self._advance(bool(timed), now)
+        return [event for _, event in timed]
+
+    def follow(self, watermark: int) -> None:
+        """Raise the watermark of a group that has never had an event to that of its neighbours."""
+        if self.silent and self.at_end:
+            self.watermark = max(self.watermark, watermark)
+
+    def _bound(self) -> int:
+        return min((lane.frontier for lane in self.lanes if not lane.at_end), default=ALWAYS)
+
+    def _cut(self, counts: list[int], limit: int) -> int:
+        """Give the key of the ``limit``-th event that may go."""
+        keys: list[int] = []
+        for lane, count in zip(self.lanes, counts, strict=True):
+            keys += lane.keys[: min(count, limit)]
+        keys.sort()
+        return keys[limit - 1]
+
+    def _advance(self, released: bool, now: int) -> None:
+        waiting = [lane.keys[0] if lane.keys else lane.frontier
+                   for lane in self.lanes if lane.keys or not lane.at_end]  # fmt: skip
+        reached = min(waiting) if waiting else max(lane.frontier for lane in self.lanes)
+        self.watermark = max(self.watermark, reached)
+        if waiting:
+            self._idle = None
+        elif released or self._idle is None:
+            self._idle = (now, self.watermark)
+        elif now - self._idle[0] >= self.idle_after and self._idle[1] != NEVER:
+            self.watermark = max(self.watermark, self._idle[1] + now - self._idle[0])
