@@ -23,6 +23,8 @@ class Kinds:
 
     def __init__(self, kinds: Iterable[Kind] = ()) -> None:
         self.all: list[Kind] = []
+        self.spans: list[timedelta] = []
+        self.waits: list[bool] = []
         self.window = np.empty(0, dtype=np.int64)
         self.mode = np.empty(0, dtype=np.uint8)
         self.unanswered = np.empty(0)
@@ -44,8 +46,7 @@ class Kinds:
 
     def number(self, body: DecisionBack) -> int | None:
         """Give the number of a decision's kind; None when its slot is not in the catalog."""
-        window = body.expires_at - body.time
-        common = (
+        recent = (
             body.slot_id,
             body.action_id,
             body.policy,
@@ -53,14 +54,15 @@ class Kinds:
             body.variation_id,
             body.learning_mode,
             body.deferred,
+            body.expires_at - body.time,
         )
-        found = self._recent.get((common, window))
+        found = self._recent.get(recent)
         if found is None:
             rules = self._rules.get(body.slot_id)
             if rules is None:
                 return None
-            found = self._number(Kind(*common, window // _MICROSECOND, rules))
-            self._recent[(common, window)] = found
+            window = recent[-1] // _MICROSECOND
+            found = self._recent[recent] = self._number(Kind(*recent[:-1], window, rules))
         return found
 
     @property
@@ -73,6 +75,8 @@ class Kinds:
         if number is None:
             number = self._numbers[kind] = len(self.all)
             self.all.append(kind)
+            self.spans.append(kind.window * _MICROSECOND)
+            self.waits.append(kind.waits)
             if kind.slot_id not in self.slot_ids:
                 self.slot_ids.append(kind.slot_id)
             self.window = np.append(self.window, np.int64(kind.window))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.batches import ALWAYS, NEVER, Event, Rejected
+from operators.batches import ALWAYS, NEVER, Event, Rejected, moment
 from operators.logic.attribution import reasons, reports, texts
 from operators.logic.attribution.delays import WHOLE, unknown
 from operators.logic.attribution.kinds import EXPOSURE, IMMEDIATE, Kinds
@@ -233,7 +233,7 @@ class Attribution:
         kind = np.array(numbers)
         soon = int((np.array(ats) + self._kinds.window[kind]).min())
         rows = self._pending.add(family, columns, list(blobs), soon)
-        at_once = [not self._kinds.all[number].waits for number in numbers]
+        at_once = [not self._kinds.waits[number] for number in numbers]
         if any(at_once):
             self._activate(rows[np.array(at_once)])
         if self._withdrawals:
@@ -354,7 +354,7 @@ class Attribution:
             outcome = reports.report(
                 kind,
                 key,
-                int(pending.at[row]),
+                moment(int(pending.at[row])),
                 float(pending.propensity[row]),
                 float(pending.eta[row]),
                 int(pending.version[row]),
@@ -461,6 +461,7 @@ class Attribution:
         if not len(rows):
             return
         pending, step = self._pending, self._step
+        unanswered = self._kinds.unanswered.tolist()
         delays: dict[str, list[float]] = {}
         facts = zip(
             rows.tolist(),
@@ -482,22 +483,23 @@ class Attribution:
                     self._void(row, reasons.NOT_ACTIVATED)
                 continue
             rewards = self._rewards.pop(key, None)
-            unanswered = kind.rules.unanswered
             if rewards is None:
-                reward, told, revision_delay = unanswered, weight / WHOLE * unanswered, None
+                delay, reward = None, unanswered[number]
+                told = weight / WHOLE * reward
             else:
                 reward, told = rewards.reward(kind.rules), rewards.told
-                revision_delay = rewards.first_at - at
+                delay = rewards.first_at - at
                 if kind.learning_mode == "wait":
                     self._teaching.rewarded(kind.slot_id, rewards.first_at)
                 elif kind.learning_mode == "exposure" and kind.window > 0:
-                    delays.setdefault(kind.slot_id, []).append(revision_delay / kind.window)
+                    delays.setdefault(kind.slot_id, []).append(delay / kind.window)
             if weight < WHOLE:
                 self._teaching.tell(row, 1.0 - weight / WHOLE, reward - told)
+            time = moment(at)
             outcome = reports.report(
                 kind,
                 key,
-                at,
+                time,
                 propensity,
                 eta,
                 version,
@@ -505,7 +507,8 @@ class Attribution:
                 reward,
                 "settled",
                 reports.SETTLED_REVISION,
-                revision_delay,
+                delay,
+                time + self._kinds.spans[number],
             )
             step.outcomes.append((key, outcome))
             step.settled.append(outcome)

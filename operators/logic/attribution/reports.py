@@ -1,5 +1,6 @@
 """Outcomes: what attribution reports of a decision, and the identity of each report."""
 
+from datetime import datetime
 from typing import Final
 
 from operators.batches import moment
@@ -33,7 +34,7 @@ def outcome_id(key: int, status: OutcomeStatus, revision: int) -> int:
 def report(
     kind: Kind,
     key: int,
-    at: int,
+    time: datetime,
     propensity: float,
     eta: float,
     version: int,
@@ -42,11 +43,12 @@ def report(
     status: OutcomeStatus,
     revision: int,
     delay: int | None,
+    settled_at: datetime | None = None,
 ) -> Outcome:
     """Report on an activated decision; ``delay`` is in microseconds."""
     features, subject, decision_id = texts.unpack(blob)
     return Outcome(
-        time=moment(at),
+        time=time,
         subject=subject,
         decision_id=decision_id,
         key=f"{key:016x}",
@@ -64,7 +66,7 @@ def report(
         variation_id=kind.variation_id,
         features=features,
         eta=eta,
-        settled_at=moment(at + kind.window) if status == "settled" else None,
+        settled_at=settled_at,
     )
 
 

@@ -27,6 +27,11 @@ def pack(features: str | None, subject: str | None, decision_id: str) -> bytes |
         floats = len(vector) // 4
         if len(vector) % 4 or floats >= _NO_FEATURES:
             return None
+    if subject is not None and len(subject) == 32 and len(decision_id) == 36:
+        digits = subject + decision_id.replace("-", "")
+        value = _digits(digits)
+        if value is not None and len(value) == 32 and decision_id == _dashed(digits[32:]):
+            return _HEADER.pack(floats, 16, _HEX << 4 | _UUID) + vector + value
     subject_code, subject_bytes = _packed(subject)
     id_code, id_bytes = _packed(decision_id)
     header = _HEADER.pack(floats, len(subject_bytes), subject_code << 4 | id_code)
@@ -36,11 +41,15 @@ def pack(features: str | None, subject: str | None, decision_id: str) -> bytes |
 def unpack(blob: bytes | bytearray) -> tuple[str | None, str | None, str]:
     """Read features (base64), subject and decision id."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
-    start = HEADER_BYTES + 4 * (floats if floats != _NO_FEATURES else 0)
-    end = start + subject_bytes
-    features = None
+    start, features = HEADER_BYTES, None
     if floats != _NO_FEATURES:
+        start += 4 * floats
         features = binascii.b2a_base64(blob[HEADER_BYTES:start], newline=False).decode()
+    if codes == _HEX << 4 | _UUID:
+        digits = blob[start:].hex()
+        if subject_bytes == 16:
+            return features, digits[:32], _dashed(digits[32:])
+    end = start + subject_bytes
     decision_id = _unpacked(codes & 15, blob[end:])
     assert decision_id is not None
     return features, _unpacked(codes >> 4, blob[start:end]), decision_id
@@ -63,16 +72,25 @@ def _packed(text: str | None) -> tuple[int, bytes]:
     if text is None:
         return _NONE, b""
     size = len(text)
-    if size in (16, 32, 36):
-        digits = text.replace("-", "") if size == 36 else text
-        try:
-            value = bytes.fromhex(digits)
-        except ValueError:
-            return _TEXT, text.encode()
-        code = _UUID if size == 36 else _HEX
-        if _unpacked(code, value) == text:
-            return code, value
+    value = _digits(text.replace("-", "") if size == 36 else text) if size >= 16 else None
+    if value is not None and size < 36:
+        return _HEX, value
+    if value is not None and len(value) == 16 and _dashed(value.hex()) == text:
+        return _UUID, value
     return _TEXT, text.encode()
+
+
+def _digits(text: str) -> bytes | None:
+    """Read lower-case hexadecimal digits and nothing else."""
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return value if value.hex() == text else None
+
+
+def _dashed(digits: str) -> str:
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _unpacked(code: int, value: bytes | bytearray) -> str | None:
@@ -81,6 +99,4 @@ def _unpacked(code: int, value: bytes | bytearray) -> str | None:
     if code == _TEXT:
         return value.decode()
     digits = value.hex()
-    if code == _HEX:
-        return digits
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return digits if code == _HEX else _dashed(digits)

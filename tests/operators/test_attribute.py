@@ -1,0 +1,205 @@
+"""The attribute step in a dataflow: any number of shards, crashed and resumed."""
+
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+import msgspec
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import TestingSink, TestingSource, run_main
+
+from operators.attribute import attribute
+from operators.batches import ALWAYS, Batch, Event, Lesson, Message
+from operators.logic.attribution import outcome_id
+from operators.logic.catalog import Catalog
+from schemas.codec import decode
+from schemas.results import Outcome
+from schemas.settings import Settings
+from schemas.topics import Topic
+from tests.support.attribution_oracle import Verdict, verdicts
+from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Visitors
+
+SETTINGS = Settings(secret="sixteen letters!", allowed_lateness=LATENESS / 1e6)
+CATALOG = Catalog(slots=SLOTS)
+EXPECTED_REASONS = {
+    "no_decision", "duplicate", "duplicate_decision", "wrong_action", "outside_window",
+    "value_out_of_range", "click_without_impression", "unknown_slot",
+}  # fmt: skip
+
+
+def traffic(shards: int, decisions: int, seed: int) -> tuple[list[list[Event]], list[Visitors]]:
+    """Each shard's events, and who made them."""
+    rng = random.Random(seed)
+    makers = [Visitors(shard=shard) for shard in range(shards)]
+    events: list[list[Event]] = [[] for _ in range(shards)]
+    for number in range(decisions):
+        shard = rng.randrange(shards)
+        make, mine = makers[shard], events[shard]
+        at = START + rng.randrange(3 * WINDOW)
+        subject = f"{rng.randrange(40):032x}"
+        slot_id = rng.choice([*SLOTS, *SLOTS, "nowhere"])
+        key = rng.getrandbits(64)
+        decision = make.decision(slot_id, subject, at, key, eta=float(number))
+        mine.append(decision)
+        if rng.random() < 0.8:
+            action = rng.choice(["a"] * 9 + ["b"])
+            mine.append(make.impression(decision, at + SECOND, action_id=action, viewable=True))
+        while rng.random() < 0.4:
+            age = rng.choice([WINDOW, WINDOW + 1000, rng.randrange(WINDOW)])
+            mine.append(make.click(decision, at + age))
+        if rng.random() < 0.2:
+            mine.append(make.reward(decision, at + rng.randrange(WINDOW), rng.choice([0.5, 99.0])))
+        if rng.random() < 0.1:
+            mine.append(mine[-1])
+        if rng.random() < 0.02:
+            mine.append(make.erasure(subject, at + rng.randrange(WINDOW)))
+        if rng.random() < 0.02:
+            mine.append(make.click(decision, at + 10, id=f"stray{number}"))
+            mine[-1].key ^= 1
+    return events, makers
+
+
+def batches(events: list[list[Event]], seed: int) -> list[tuple[str, Batch]]:
+    """What a disordered source releases, shard by shard in turn, to the end of the input."""
+    rng = random.Random(seed)
+    found: list[tuple[int, str, Batch]] = []
+    for shard, mine in enumerate(events):
+        arriving = sorted(
+            ((event.at + rng.randrange(LATENESS), event) for event in mine),
+            key=lambda each: each[0],
+        )
+        while arriving:
+            size = rng.randrange(1, 30)
+            part, arriving = arriving[:size], arriving[size:]
+            held = sorted((event for _, event in part), key=lambda event: event.at)
+            batch = Batch(shard, part[-1][0], held, catalog=CATALOG)
+            found.append((batch.watermark, str(shard), batch))
+        found.append((ALWAYS, str(shard), Batch(shard, ALWAYS, catalog=CATALOG)))
+    found.sort(key=lambda each: each[:2])
+    return [(key, batch) for _, key, batch in found]
+
+
+def add_up(totals: dict[float, tuple[float, float]] | None, lesson: Lesson) -> Any:
+    """The running contribution of each decision, named by its eta."""
+    totals = dict(totals or {})
+    if lesson.deltas is not None:
+        deltas = lesson.deltas
+        for eta, dn, dr in zip(
+            deltas.eta.tolist(), deltas.dn.tolist(), deltas.dr.tolist(), strict=True
+        ):
+            before = totals.get(eta, (0.0, 0.0))
+            totals[eta] = (before[0] + dn, before[1] + dr)
+    return totals, totals
+
+
+def flow(items: list[Any], outcomes: list[Any], totals: list[Any], rejected: list[Any]) -> Dataflow:
+    """The step between a list and lists."""
+    made = Dataflow("attribution")
+    up = op.input("in", made, TestingSource(items))
+    attributed = attribute("attribute", up, SETTINGS)
+    op.output("outcomes", attributed.outcomes, TestingSink(outcomes))
+    op.output("rejected", attributed.rejected, TestingSink(rejected))
+    summed = op.stateful_map("sum", attributed.lessons, add_up)
+    op.output("totals", summed, TestingSink(totals))
+    return made
+
+
+def final(messages: list[tuple[str, list[Message]]]) -> dict[int, Outcome]:
+    """The final reports, each fence key once and always with the same content."""
+    by_id: dict[int, Outcome] = {}
+    for _, part in messages:
+        for message in part:
+            outcome = decode(Topic.OUTCOMES, message.value)
+            key = int(outcome.key, 16)
+            assert message.id == outcome_id(key, outcome.status, outcome.revision)
+            if outcome.status != "pending":
+                assert by_id.setdefault(message.id, outcome) == outcome
+    return {int(outcome.key, 16): outcome for outcome in by_id.values()}
+
+
+def check(
+    events: list[list[Event]], messages: list[Any], totals: list[tuple[str, dict[float, Any]]]
+) -> None:
+    """Outcomes and what the learners hold equal the recomputation."""
+    expected: dict[int, Verdict] = {}
+    numbers: dict[int, float] = {}
+    for mine in events:
+        expected |= verdicts(mine, SLOTS)
+        numbers |= {e.key: e.body.eta for e in mine if hasattr(e.body, "eta")}
+    found = final(messages)
+    assert found.keys() == expected.keys()
+    learned = {eta: sums for by_eta in dict(totals).values() for eta, sums in by_eta.items()}
+    for key, verdict in expected.items():
+        outcome = found[key]
+        assert (outcome.status, outcome.reward) == (verdict.status, verdict.reward)
+        assert outcome.reason in verdict.reasons
+        sums = (1.0, verdict.reward) if verdict.status == "settled" else (0.0, 0.0)
+        assert learned.get(numbers[key], (0.0, 0.0)) == sums
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_outcomes_and_lessons_equal_the_recomputation(shards: int) -> None:
+    events, _ = traffic(shards, decisions=600, seed=shards)
+    outcomes: list[Any] = []
+    totals: list[Any] = []
+    rejected: list[Any] = []
+    run_main(flow(batches(events, seed=7), outcomes, totals, rejected))
+    check(events, outcomes, totals)
+    reasons = {item.reason for _, part in rejected for item in part}
+    assert reasons == EXPECTED_REASONS
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_a_crash_changes_nothing(shards: int, tmp_path: Path) -> None:
+    init_db_dir(tmp_path, 1)
+    events, _ = traffic(shards, decisions=300, seed=10 + shards)
+    items: list[Any] = list(batches(events, seed=8))
+    rng = random.Random(9)
+    crashes = 6
+    for place in sorted(rng.sample(range(1, len(items)), crashes), reverse=True):
+        items.insert(place, TestingSource.ABORT())
+    outcomes: list[Any] = []
+    totals: list[Any] = []
+    made = flow(items, outcomes, totals, [])
+    for _ in range(crashes + 1):
+        run_main(
+            made,
+            epoch_interval=timedelta(0),
+            recovery_config=RecoveryConfig(str(tmp_path)),
+        )
+    check(events, outcomes, totals)
+
+
+def test_every_slot_hears_how_far_settlement_is_complete() -> None:
+    events, _ = traffic(1, decisions=50, seed=3)
+    lessons: list[tuple[str, Lesson]] = []
+    made = Dataflow("lessons")
+    up = op.input("in", made, TestingSource(batches(events, seed=4)))
+    op.output("out", attribute("attribute", up, SETTINGS).lessons, TestingSink(lessons))
+    run_main(made)
+    for slot_id, slot in SLOTS.items():
+        mine = [lesson for key, lesson in lessons if key == slot_id]
+        assert all(lesson.slot is slot for lesson in mine)
+        marks = [lesson.watermark for lesson in mine]
+        assert marks == sorted(marks)
+        assert marks[-1] == ALWAYS
+        done = -(2**62)
+        for lesson in mine:
+            for outcome in lesson.settled:
+                assert outcome.settled_at is not None
+                assert done <= round(outcome.settled_at.timestamp() * 1e6) < lesson.watermark
+            done = lesson.watermark
+
+
+def test_an_outcome_is_json_with_the_key_of_its_decision() -> None:
+    events, _ = traffic(1, decisions=20, seed=5)
+    outcomes: list[Any] = []
+    run_main(flow(batches(events, seed=6), outcomes, [], []))
+    for _, part in outcomes:
+        for message in part:
+            record = msgspec.json.decode(message.value)
+            assert message.key == record["key"].encode()
