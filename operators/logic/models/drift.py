@@ -17,11 +17,11 @@ class DriftState(Struct):
 
 
 class Drift:
-    """Watches a stream of errors in [0, 1] for a change of their mean.
+    """Watches a stream of errors in [0, 1] for a rise of their mean.
 
     ADWIN (Bifet and Gavaldà 2007) raises a false alarm with a probability of at most ``delta``
-    for each check. ``detections`` counts changes, ``last`` is the number of errors seen at the
-    newest one.
+    for each check. It finds falls, too: those are the model learning, and are not counted.
+    ``detections`` counts rises, ``last`` is the number of errors seen at the newest one.
     """
 
     def __init__(self, delta: float = 0.002) -> None:
@@ -37,13 +37,15 @@ class Drift:
         return float(self._detector.estimation)
 
     def update(self, error: float) -> bool:
-        """Take in one error; tell whether the mean has just been found to have changed."""
+        """Take in one error; tell whether the mean has just been found to have risen."""
+        before = self.mean
         self._detector.update(error)
         self.seen += 1
-        if self._detector.drift_detected:
-            self.detections += 1
-            self.last = self.seen
-        return bool(self._detector.drift_detected)
+        if not self._detector.drift_detected or self.mean <= before:
+            return False
+        self.detections += 1
+        self.last = self.seen
+        return True
 
     def state(self) -> DriftState:
         """Give what a snapshot keeps."""

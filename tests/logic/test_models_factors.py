@@ -1,0 +1,101 @@
+"""Matrix factorisation: it finds shared tastes, forgets on request, and restarts exactly."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from operators.logic.models import FactorModel, FactorSettings
+from tests.support.settled import settled
+
+SUBJECTS, ACTIONS = 200, 12
+
+
+def tastes(n, seed=0):
+    """Subjects of two camps; each likes one half of the actions."""
+    rng = np.random.default_rng(seed)
+    outcomes = []
+    for number in range(n):
+        subject, action = int(rng.integers(SUBJECTS)), int(rng.integers(ACTIONS))
+        p = 0.5 if subject % 2 == action % 2 else 0.05
+        outcomes.append(
+            settled(number, f"a{action}", float(rng.random() < p), subject=f"s{subject}")
+        )
+    return outcomes
+
+
+OUTCOMES = tastes(20_000)
+
+
+def test_factors_tell_the_camps_apart():
+    model = FactorModel()
+    model.learn(OUTCOMES)
+    subjects = np.array([model.subject_factors(f"s{i}") for i in range(SUBJECTS)])
+    actions = np.array([model.action_factors(f"a{i}") for i in range(ACTIONS)])
+    scores = subjects @ actions.T
+    same = np.arange(SUBJECTS)[:, None] % 2 == np.arange(ACTIONS)[None] % 2
+    assert ((scores > scores.mean()) == same).mean() > 0.95
+
+
+def test_restarts_and_batches_change_nothing():
+    whole, again = FactorModel(), FactorModel()
+    whole.learn(OUTCOMES[:3000])
+    for start in range(0, 3000, 370):
+        again.learn(OUTCOMES[start : min(start + 370, 3000)])
+        again = FactorModel.load(again.dump())
+    assert again.dump() == whole.dump()
+    factors = whole.subject_factors("s1")
+    assert again.subject_factors("s1") == pytest.approx(factors, rel=1e-12)
+
+
+def test_a_forgotten_subject_leaves_no_trace_of_its_own():
+    model = FactorModel()
+    model.learn(OUTCOMES[:3000])
+    assert model.forget("s1")
+    assert not model.forget("s1")
+    assert model.subject_factors("s1") is None
+    assert "s1" not in model.changed()
+    assert b"\xa2s1\xa2" not in model.dump()
+
+
+def test_subjects_without_a_name_are_passed_over():
+    model = FactorModel()
+    outcomes = [
+        settled(0, "a0", 1.0, subject=None),
+        msgspec.structs.replace(OUTCOMES[0], status="void"),
+        msgspec.structs.replace(OUTCOMES[0], activated=False),
+    ]
+    assert model.learn(outcomes) == 0
+    assert (len(model), model.action_factors("a0")) == (0, None)
+
+
+def test_changes_are_given_once():
+    model = FactorModel()
+    model.learn(OUTCOMES[:50])
+    changed = model.changed()
+    assert set(changed) == {outcome.subject for outcome in OUTCOMES[:50]}
+    name = OUTCOMES[0].subject
+    assert (changed[name] == model.subject_factors(name)).all()
+    assert model.changed() == {}
+
+
+def test_the_longest_unseen_are_forgotten_first():
+    model = FactorModel(FactorSettings(max_subjects=3))
+    model.learn([settled(i, "a0", 0.0, subject=s) for i, s in enumerate("abcad")])
+    assert [s for s in "abcd" if model.subject_factors(s) is not None] == ["a", "c", "d"]
+    model = FactorModel(FactorSettings(ttl=100.0))
+    model.learn([settled(0, "a0", 0.0, subject="a"), settled(90, "a0", 0.0, subject="b")])
+    assert len(model) == 2
+    model.learn([settled(101, "a0", 0.0, subject="c")])
+    assert model.subject_factors("a") is None
+    assert len(model) == 2
+
+
+def test_a_subject_starts_from_its_own_place_whenever_it_comes():
+    first, second = FactorModel(), FactorModel()
+    first.learn([settled(0, "a0", 1.0, subject="x"), settled(1, "a1", 1.0, subject="y")])
+    second.learn([settled(1, "a1", 1.0, subject="y"), settled(0, "a0", 1.0, subject="x")])
+    start = FactorModel()._model.u_latents
+    assert (start["x"] == start.initial("x")).all()
+    for name in "xy":
+        moved = np.abs(first.subject_factors(name) - second.subject_factors(name)).max()
+        assert moved < 1e-2
