@@ -1,22 +1,21 @@
 """The composition root: settings become sources and sinks, and those a dataflow."""
 
+from collections.abc import Callable
+
 from bytewax.dataflow import Dataflow
 
-from flows import persist, personalize
-from flows.store import open_store
-from operators.decode import reader
-from operators.fences import dead_letter_fence, decision_fence, outcome_fence
-from operators.io.kafka_catalog import CatalogSource
-from operators.io.kafka_sink import KafkaSink, SharedProducer
-from operators.io.kafka_source import GroupSource, TopicSource
-from operators.io.redis import RedisSink
-from operators.persist import StoreSink, topics
 from schemas.settings import Settings
 from schemas.topics import Topic
 
 
 def personalize_flow(settings: Settings) -> Dataflow:
     """Wire the personalize dataflow to Kafka and Redis."""
+    from flows import personalize
+    from operators.decode import reader
+    from operators.fences import dead_letter_fence, decision_fence, outcome_fence
+    from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer
+    from operators.io.redis import RedisSink
+
     shared = SharedProducer(settings)
     sources = personalize.Sources(
         records=GroupSource(settings, reader(settings)), catalog=CatalogSource(settings)
@@ -34,10 +33,15 @@ def personalize_flow(settings: Settings) -> Dataflow:
 
 def persist_flow(settings: Settings) -> Dataflow:
     """Wire the persist dataflow to Kafka and the durable store."""
+    from flows import persist
+    from flows.store import open_store
+    from operators.io.kafka import TopicSource
+    from operators.persist import StoreSink, topics
+
     source = TopicSource(settings, persist.as_written, topics())
     sink = StoreSink(lambda: open_store(settings), settings.partitions)
     return persist.build(source, sink, settings)
 
 
-FLOWS = {"personalize": personalize_flow, "persist": persist_flow}
-"""Every flow by its name on the command line."""
+FLOWS: dict[str, Callable[[Settings], Dataflow]] = {"personalize": personalize_flow, "persist": persist_flow}
+"""Every flow by its name on the command line; each imports only what it needs."""

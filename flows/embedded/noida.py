@@ -1,9 +1,11 @@
 """The embedded Kafka-protocol broker: noida-db, one binary in a wheel."""
 
+import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from flows.embedded import pacer
 from flows.embedded.parts import HOST, Part, PartUnavailable, kafka_answers
 
 INSTALL = 'pip install "banditflow[embedded]"'
@@ -11,7 +13,12 @@ INSTALL = 'pip install "banditflow[embedded]"'
 
 def _command(port: int, folder: Path) -> Sequence[str]:
     # The binary itself, not the wheel's entry point: that only starts it and hides it from signals.
+    # It answers empty fetches at once, hence the pacer.
     return [
+        sys.executable,
+        "-I",
+        pacer.__file__,
+        str(port),
         str(binary()),
         "start",
         "--only",
@@ -19,7 +26,7 @@ def _command(port: int, folder: Path) -> Sequence[str]:
         "--host",
         HOST,
         "--kafka-port",
-        str(port),
+        "{port}",
         "--data-dir",
         str(folder),
     ]

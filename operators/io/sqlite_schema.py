@@ -40,7 +40,7 @@ V001 = (
         enabled=_FLAG,
         slots=_JSON,
         features=_JSON,
-        content="TEXT CHECK (json_valid({0}))",
+        content="TEXT CHECK ({0} IS NULL OR json_valid({0}))",
         embedding=_VECTOR,
         dimension="INTEGER",
     ),
