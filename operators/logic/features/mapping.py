@@ -132,37 +132,37 @@ class FeatureMap:
         profiles: Sequence[Profile | None],
         scaler: Scaler | None,
     ) -> None:
-        columns = [
-            self._column(name, [context.get(name, _NAN) for context in contexts])
-            for name in self.spec.numeric
-        ]
-        columns += [
-            self._column(
-                f"profile.{name}", [_NAN if p is None else p.get(name, _NAN) for p in profiles]
-            )
-            for name in self.spec.profile
-        ]
-        numbers = np.array(columns).T
+        fields = {
+            name: [context.get(name, _NAN) for context in contexts] for name in self.spec.numeric
+        }
+        for name in self.spec.profile:
+            fields[f"profile.{name}"] = [_NAN if p is None else p.get(name, _NAN) for p in profiles]
+        numbers = _floats([self._typed(name, values) for name, values in fields.items()])
+        whole = _small(numbers)
+        if not whole:
+            items = zip(fields.items(), numbers, strict=True)
+            numbers = np.array([self._bounded(name, raw, found) for (name, raw), found in items])
+        numbers = numbers.T
         if self.spec.scale:
             if scaler is not None:
                 scaler.update(numbers)
             numbers = self.scaling.apply(numbers)
-        x[:, self._numbers] = np.where(np.isnan(numbers), 0.0, numbers)
+        x[:, self._numbers] = numbers if whole else np.where(np.isnan(numbers), 0.0, numbers)
 
-    def _column(self, name: str, values: list[Any]) -> Floats:
-        """Give one field's numbers within ±LIMIT, NaN where there is none."""
-        wrong = 0
-        if not _NUMBER_TYPES.issuperset(map(type, values)):
-            wrong = sum(not isinstance(value, int | float | None) for value in values)
-            self._count(name, "wrong_type", wrong)
-            values = [value if isinstance(value, int | float) else _NAN for value in values]
-        found = _floats(values)
-        if _small(found):
-            return found
+    def _typed(self, name: str, values: list[Any]) -> list[float]:
+        """Give one field's numbers as they are, NaN where there is none."""
+        if _NUMBER_TYPES.issuperset(map(type, values)):
+            return values
+        wrong = sum(not isinstance(value, int | float | None) for value in values)
+        self._count(name, "wrong_type", wrong)
+        return [value if isinstance(value, int | float) else _NAN for value in values]
+
+    def _bounded(self, name: str, raw: list[Any], found: Floats) -> Floats:
+        """Hold one field's numbers to ±LIMIT; those that are not finite become NaN."""
         infinite = np.isinf(found)
+        self._count(name, "missing", sum(value is None or value != value for value in raw))
         self._count(name, "not_finite", infinite.sum())
-        self._count(name, "missing", np.isnan(found).sum() - wrong)
-        found[infinite] = np.nan
+        found = np.where(infinite, np.nan, found)
         self._count(name, "clipped", (np.abs(found) > LIMIT).sum())
         return np.clip(found, -LIMIT, LIMIT)
 
@@ -179,13 +179,14 @@ class FeatureMap:
     def _vector(self, block: Block, row: Any) -> Floats:
         """Give a vector, zero where the value is not one, and count why."""
         reason = _refusal(row, block.width)
-        found = np.zeros(block.width) if reason else _floats([_float(v) for v in row])
+        found = np.zeros(block.width) if reason else np.array([_float(v) for v in row])
         if not np.isfinite(found).all():
             reason, found = "not_finite", np.zeros(block.width)
         elif np.abs(found).max() > LIMIT:
             reason = "clipped"
         self._count(block.source, reason, reason != "")
-        return np.clip(found, -LIMIT, LIMIT)
+        result: Floats = np.clip(found, -LIMIT, LIMIT)
+        return result
 
     def _light(self, x: Rows, contexts: Sequence[Context]) -> None:
         places = np.array(
@@ -210,11 +211,11 @@ def _one_hots(
     return [*listed, *((name, Buckets(blocks[name], problems)) for name in spec.hashed)]
 
 
-def _floats(values: Sequence[float]) -> Floats:
+def _floats(columns: list[list[float]]) -> Floats:
     try:
-        return np.array(values, np.float64)
+        return np.array(columns, np.float64)
     except OverflowError:
-        return np.array([_float(value) for value in values])
+        return np.array([[_float(value) for value in column] for column in columns])
 
 
 def _float(value: float) -> float:

@@ -27,9 +27,8 @@ class Scaling:
         """Scale an array of shape (rows, numbers); NaN stays NaN."""
         if not self.mean:
             return numbers
-        scaled = (numbers - np.array(self.mean)) / np.array(self.deviation)
-        result: Floats = np.clip(scaled, -CLIP, CLIP)
-        return result
+        scaled: Floats = (numbers - self.mean) / self.deviation
+        return np.maximum(np.minimum(scaled, CLIP), -CLIP)
 
 
 class ScalerState(Struct):
