@@ -61,7 +61,7 @@ class GaussianParams(Struct, frozen=True, forbid_unknown_fields=True):
     ``noise`` is the standard deviation of a reward around its expectation.
     """
 
-    alpha: Positive = 0.5
+    alpha: Positive = 0.25
     prior_mean: float = 0.0
     prior_variance: Positive = 1.0
     intercept_variance: Positive = 1.0

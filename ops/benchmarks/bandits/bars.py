@@ -1,0 +1,116 @@
+"""The bars of the learning core: each with its figure and whether it is met."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from ops.benchmarks.bandits.propensities import accuracy, cost, largest_z
+from ops.benchmarks.bandits.tasks import Row
+
+CONTEXTUAL = "contextual-none-20"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar; ``passed`` is None where this run is too small to judge."""
+
+    name: str
+    limit: str
+    figure: str
+    passed: bool | None
+
+
+def mean_and_error(values: list[float]) -> tuple[float, float]:
+    """Give the mean and its standard error (0 for one value)."""
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return float(np.mean(values)), error
+
+
+def _figures(rows: list[Row], environment: str, learner: str, events: int) -> dict[int, float]:
+    return {
+        row.seed: row.fractions[events]
+        for row in rows
+        if row.environment == environment and row.learner == learner and events in row.fractions
+    }
+
+
+def quality(rows: list[Row], full: bool) -> list[Bar]:
+    """Judge the fractions of the oracle."""
+    result = [
+        _at_least(rows, CONTEXTUAL, "logistic", 200_000, 0.83, full),
+        _at_least(rows, CONTEXTUAL, "logistic", 50_000, 0.75, full),
+        _lead(rows, 200_000, 0.03, full),
+        _lead(rows, 10_000, -0.03, full),
+        _at_least(rows, "contextual-abrupt-20", "logistic", 200_000, 0.69, full),
+        _at_least(rows, "contextual-drift-20", "logistic", 200_000, 0.70, full),
+        _at_least(rows, "plain-none-50", "beta", 200_000, 0.95, full),
+        _at_least(rows, "delayed", "logistic immediate", 100_000, 0.75, full),
+    ]
+    for environment, limit in (("digits", 0.90), ("segments", 0.88)):
+        events = max((row.events for row in rows if row.environment == environment), default=0)
+        result.append(_at_least(rows, environment, "gaussian", events, limit, full))
+    return result
+
+
+def _at_least(
+    rows: list[Row], environment: str, learner: str, events: int, limit: float, full: bool
+) -> Bar:
+    figures = list(_figures(rows, environment, learner, events).values())
+    name = f"{environment}, {learner}, {events:,} events"
+    if not figures:
+        return Bar(name, f">= {limit}", "not run", None)
+    mean, error = mean_and_error(figures)
+    return Bar(name, f">= {limit}", f"{mean:.3f} ± {error:.3f}", mean >= limit if full else None)
+
+
+def _lead(rows: list[Row], events: int, limit: float, full: bool) -> Bar:
+    """Compare with the VW setting that is best at that number of events, seed by seed."""
+    name = f"{CONTEXTUAL}, paired lead over VW's best, {events:,} events"
+    ours = _figures(rows, CONTEXTUAL, "logistic", events)
+    settings = sorted({row.learner for row in rows if row.learner.startswith("VW")})
+    theirs = {who: _figures(rows, CONTEXTUAL, who, events) for who in settings}
+    theirs = {who: figures for who, figures in theirs.items() if figures.keys() == ours.keys()}
+    if not ours or not theirs:
+        return Bar(name, f">= {limit}", "not run", None)
+    best = max(theirs, key=lambda who: float(np.mean(list(theirs[who].values()))))
+    mean, error = mean_and_error([ours[seed] - theirs[best][seed] for seed in ours])
+    figure = f"{mean:+.3f} ± {error:.3f} ({best})"
+    return Bar(name, f">= {limit}", figure, mean >= limit if full else None)
+
+
+def speed(rows: list[Row]) -> list[Bar]:
+    """Compare decide + learn, 20 actions, 32 features, batch 250, with VW in Python."""
+    by_name: dict[str, float] = defaultdict(float, {row.learner: row.speed for row in rows})
+    vw = max((row.speed for row in rows if row.learner.startswith("VW")), default=0.0)
+    result = []
+    for learner, limit in (("logistic", 10.0), ("logistic sampled", 20.0)):
+        name = f"events/s per core over VW's, {learner}"
+        if not vw:
+            result.append(Bar(name, f">= {limit:g} x", "not run", None))
+            continue
+        ratio = by_name[learner] / vw
+        figure = f"{ratio:.1f} x ({by_name[learner]:,.0f} against {vw:,.0f})"
+        result.append(Bar(name, f">= {limit:g} x", figure, ratio >= limit))
+    return result
+
+
+def propensities(seed: int, quick: bool) -> list[Bar]:
+    """Judge the quadrature."""
+    result = []
+    rows = 20 if quick else 200
+    sums = 0.0
+    for ratio, limit in ((1.0, 1e-3), (3.0, 1e-3), (6.0, 1e-3), (30.0, 1e-2), (100.0, 1e-2)):
+        measured = accuracy(ratio, rows, seed)
+        sums = max(sums, measured.sum_error)
+        name = f"propensity relative error p99, widths 1:{ratio:g}"
+        figure = f"{measured.p99:.1e} (largest {measured.largest:.1e})"
+        result.append(Bar(name, f"<= {limit:g}", figure, measured.p99 <= limit))
+    result.append(Bar("propensities sum to 1", "<= 1e-9", f"{sums:.1e}", sums <= 1e-9))
+    worst, limit = largest_z(3 if quick else 10, 200_000 if quick else 1_000_000, seed)
+    name = "propensities against draws, largest |z| (error rate 1e-4)"
+    result.append(Bar(name, f"<= {limit:.2f}", f"{worst:.2f}", worst <= limit))
+    scoring, weighing = cost(seed, 5_000 if quick else 20_000)
+    figure = f"{weighing / scoring:.1f} x ({weighing:.1f} against {scoring:.1f} us)"
+    result.append(Bar("propensity cost over scoring", "<= 8 x", figure, weighing <= 8.0 * scoring))
+    return result
