@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from operators.logic import profile_record as records
 from operators.logic.profile_record import NO_CATEGORY, Record, category_of, read, remembered
+from operators.logic.profile_tastes import Tastes
 from schemas import state
 from schemas.results import Profile
 
@@ -30,17 +31,10 @@ class Seen(Protocol):
     body: Any
 
 
-class _Tastes(Struct, gc=False):
-    """Clicks by category, decayed to the time ``at``."""
-
-    at: int
-    clicks: dict[int, float]
-
-
 class _State(Struct):
     subjects: list[str]
     records: bytes
-    tastes: dict[str, _Tastes]
+    tastes: dict[str, Tastes]
     embeddings: dict[str, bytes]
     categories: list[str]
     refused: dict[str, int]
@@ -74,7 +68,7 @@ class Profiles:
         self._late = round(late_s * 1e6)
         self._width = max(1, self._ttl // _BUCKETS)
         self._records: dict[str, bytes] = {}
-        self._tastes: dict[str, _Tastes] = {}
+        self._tastes: dict[str, Tastes] = {}
         self._embeddings: dict[str, bytes] = {}
         self._buckets: dict[int, list[str]] = defaultdict(list)
         self._refused: dict[str, int] = {}
@@ -123,7 +117,8 @@ class Profiles:
         self._add(event, 0, 0, 1, 0.0)
         code = category_of(packed, event.key)
         if code != NO_CATEGORY:
-            self._taste(event.subject, event.at, code)
+            tastes = self._tastes.setdefault(event.subject, Tastes(event.at, {}))
+            tastes.add(event.at, code, self._decay)
 
     def reward(self, event: Seen) -> None:
         """Add a reward."""
@@ -194,9 +189,8 @@ class Profiles:
         }
         tastes = self._tastes.get(subject)
         if tastes is not None:
-            total = 1.0 + sum(tastes.clicks.values())
-            for code, weight in tastes.clicks.items():
-                features[f"affinity.{self._categories[code]}"] = weight / total
+            for code, share in tastes.shares():
+                features[f"affinity.{self._categories[code]}"] = share
         return features
 
     def changed(self) -> list[Profile]:
@@ -305,17 +299,6 @@ class Profiles:
             recent,
         )
         self._changed.add(subject)
-
-    def _taste(self, subject: str, at: int, code: int) -> None:
-        tastes = self._tastes.get(subject)
-        if tastes is None:
-            tastes = self._tastes[subject] = _Tastes(at, {})
-        if at > tastes.at:
-            fade = 2.0 ** ((at - tastes.at) * self._decay)
-            tastes.clicks = {kept: weight * fade for kept, weight in tastes.clicks.items()}
-            tastes.at = at
-        weight = 2.0 ** ((tastes.at - at) * self._decay)
-        tastes.clicks[code] = tastes.clicks.get(code, 0.0) + weight
 
     def _begin(self, subject: str, at: int, purposes: int) -> None:
         # Versions count on from the time in milliseconds: they rise over a life and the next one.

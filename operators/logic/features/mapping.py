@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.logic.features.layout import Block, Column, Product, fingerprint, layout
-from operators.logic.features.one_hot import Buckets, Categories, OneHot, stable_hash
+from operators.logic.features.layout import Block, Column, fingerprint, layout
+from operators.logic.features.one_hot import Buckets, Categories, OneHot
+from operators.logic.features.products import write_product
 from operators.logic.features.scaling import Scaler, Scaling
 from schemas.catalog import FeatureSpec
 
@@ -28,7 +29,6 @@ LIMIT = 1e6
 _DAY = 86_400_000_000
 _NAN = float("nan")
 _NUMBER_TYPES = {float, int}
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 class FeatureMap:
@@ -118,7 +118,7 @@ class FeatureMap:
         if self._one_hots:
             self._light(x, contexts)
         for product in self._layout.products:
-            _write_product(x, product)
+            write_product(x, product)
         return x.astype(np.float64)
 
     def describe(self) -> list[Column]:
@@ -241,30 +241,3 @@ def _refusal(row: Any, width: int) -> str:
         return "wrong_length"
     numbers = all(isinstance(value, int | float | np.number) for value in row)
     return "" if numbers else "wrong_type"
-
-
-def _write_product(x: Rows, product: Product) -> None:
-    """Write the products of every pair of columns of two blocks that ``x`` already holds."""
-    left, right = x[:, product.left.columns], x[:, product.right.columns]
-    if not product.hashed:
-        pairs = left[:, :, None] * right[:, None, :]
-        x[:, product.block.columns] = pairs.reshape(len(x), product.block.width)
-        return
-    row_l, col_l = np.nonzero(left)
-    row_r, col_r = np.nonzero(right)
-    first = np.searchsorted(row_r, row_l, "left")
-    many = np.searchsorted(row_r, row_l, "right") - first
-    a = np.repeat(np.arange(len(row_l)), many)
-    b = np.arange(len(a)) + np.repeat(first - np.cumsum(many) + many, many)
-    pair = (col_l[a] * product.right.width + col_r[b]).astype(np.uint64)
-    place = _mix(pair, product.block.source) % np.uint64(product.block.width)
-    value = left[row_l[a], col_l[a]] * right[row_r[b], col_r[b]]
-    np.add.at(x, (row_l[a], product.block.start + place.astype(np.int64)), value)
-
-
-def _mix(pair: NDArray[np.uint64], source: str) -> NDArray[np.uint64]:
-    """Hash pairs of columns: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
-    z = (pair + np.uint64(1)) * _MIX + np.uint64(stable_hash("interaction", source))
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -1,20 +1,22 @@
 """River's click-probability model with progressive validation."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from river import facto, linear_model, optim, utils
+from river import linear_model, optim, utils
 
 from operators.logic.features.packing import packed_length, unpack_rows
 from operators.logic.models.calibration import Calibration, CalibrationState, log_loss
 from operators.logic.models.drift import Drift, DriftState
+from operators.logic.models.factorization import FactorizationMachine
 from operators.logic.models.keyed import KeyedLatents
+from operators.logic.models.tables import Table, entries, table, vectors
 from schemas.results import Outcome
-from schemas.state import StateError, pack, unpack
+from schemas.state import pack, unpack
 
 Floats = NDArray[np.float64]
 
@@ -46,22 +48,14 @@ class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     drift_delta: float = 0.002
 
 
-class _Table(Struct):
-    """A mapping from integers to numbers, or to vectors of ``width`` numbers, in its order."""
-
-    keys: bytes
-    values: bytes
-    width: int = 1
-
-
 class _State(Struct):
     settings: ClickSettings
     dim: int
     actions: list[str]
     intercept: float
     iterations: int
-    tables: dict[str, _Table]
-    latents: _Table | None
+    tables: dict[str, Table]
+    latents: Table | None
     calibration: CalibrationState
     drift: DriftState
     seen: int
@@ -125,9 +119,9 @@ class ClickModel:
         """Write the state compactly; :meth:`load` gives a model that predicts and learns alike."""
         model = self._model
         optimizer = _optimizer(model)
-        tables = {name: _table(getattr(optimizer, name)) for name in _memory(self.settings)}
+        tables = {name: table(getattr(optimizer, name)) for name in _memory(self.settings)}
         linear = self.settings.kind == "logistic"
-        tables["weights"] = _table(model._weights.to_dict() if linear else model.weights)
+        tables["weights"] = table(model._weights.to_dict() if linear else model.weights)
         state = _State(
             self.settings,
             self.dim,
@@ -135,7 +129,7 @@ class ClickModel:
             float(model.intercept),
             optimizer.n_iterations,
             tables,
-            None if linear else _vectors(model.latents, self.settings.factors),
+            None if linear else vectors(model.latents, self.settings.factors),
             self.calibration.state(),
             self.drift.state(),
             self.seen,
@@ -153,13 +147,13 @@ class ClickModel:
         model.intercept = state.intercept
         optimizer.n_iterations = state.iterations
         for name in _memory(state.settings):
-            getattr(optimizer, name).update(_entries(state.tables[name]))
-        weights = dict(_entries(state.tables["weights"]))
+            getattr(optimizer, name).update(entries(state.tables[name]))
+        weights = dict(entries(state.tables["weights"]))
         if state.latents is None:
             model._weights = utils.VectorDict(weights)
         else:
             model.weights.update(weights)
-            model.latents.update(_entries(state.latents))
+            model.latents.update(entries(state.latents))
         click.calibration.restore(state.calibration)
         click.drift.restore(state.drift)
         click.seen, click.foreign = state.seen, state.foreign
@@ -201,25 +195,6 @@ class ClickModel:
         return x
 
 
-class _FactorizationMachine(facto.FMClassifier):
-    """River's factorisation machine, its latent vectors handled whole and in linear time.
-
-    Rendle (2010), lemma 3.1: Σ_{i<j} ⟨v_i, v_j⟩ x_i x_j = (|Σ v_i x_i|² − Σ |v_i|² x_i²) / 2.
-    """
-
-    def _calculate_interactions(self, x: Mapping[Hashable, float]) -> float:
-        scaled = np.array([self.latents[j] * xj for j, xj in x.items()])
-        total = scaled.sum(axis=0)
-        return float(total @ total - (scaled * scaled).sum()) / 2.0
-
-    def _update_latents(self, x: Mapping[Hashable, float], g_loss: float) -> None:
-        v, l2 = self.latents, self.l2_latent
-        total = np.sum([v[j] * xj for j, xj in x.items()], axis=0)
-        for j, xj in x.items():
-            gradient = g_loss * xj * (total - v[j] * xj) + l2 * v[j]
-            v[j] = self.latent_optimizer.step(v[j], gradient)
-
-
 def _build(settings: ClickSettings) -> Any:
     if settings.optimizer == "adagrad":
         optimizer: Any = optim.AdaGrad(settings.learning_rate)
@@ -231,7 +206,7 @@ def _build(settings: ClickSettings) -> Any:
         return linear_model.LogisticRegression(
             optimizer=optimizer, l2=settings.l2, intercept_init=intercept, intercept_lr=0.0
         )
-    model: Any = _FactorizationMachine(
+    model: Any = FactorizationMachine(
         n_factors=settings.factors,
         weight_optimizer=optimizer,
         latent_optimizer=optim.SGD(settings.learning_rate),
@@ -252,23 +227,3 @@ def _optimizer(model: Any) -> Any:
 def _memory(settings: ClickSettings) -> tuple[str, ...]:
     """Name what the optimizer remembers of each weight."""
     return ("g2",) if settings.optimizer == "adagrad" else ("z", "n")
-
-
-def _table(numbers: Mapping[int, float]) -> _Table:
-    keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
-    return _Table(keys.tobytes(), np.fromiter(numbers.values(), np.float64, len(numbers)).tobytes())
-
-
-def _vectors(numbers: Mapping[int, Floats], width: int) -> _Table:
-    keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
-    return _Table(keys.tobytes(), b"".join(v.tobytes() for v in numbers.values()), width)
-
-
-def _entries(table: _Table) -> Iterable[tuple[int, Any]]:
-    keys = np.frombuffer(table.keys, np.int64).tolist()
-    values = np.frombuffer(table.values)
-    if len(values) != len(keys) * table.width:
-        raise StateError("state 'click-model' is cut short: start with an empty recovery store")
-    if table.width == 1:
-        return zip(keys, values.tolist(), strict=True)
-    return zip(keys, values.reshape(-1, table.width).copy(), strict=True)

@@ -1,0 +1,43 @@
+"""Mappings from integers to numbers or vectors, packed."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from schemas.state import StateError
+
+Floats = NDArray[np.float64]
+
+
+class Table(Struct):
+    """A mapping from integers to numbers, or to vectors of ``width`` numbers, in its order."""
+
+    keys: bytes
+    values: bytes
+    width: int = 1
+
+
+def table(numbers: Mapping[int, float]) -> Table:
+    """Pack a mapping to numbers."""
+    keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
+    return Table(keys.tobytes(), np.fromiter(numbers.values(), np.float64, len(numbers)).tobytes())
+
+
+def vectors(numbers: Mapping[int, Floats], width: int) -> Table:
+    """Pack a mapping to vectors of ``width`` numbers."""
+    keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
+    return Table(keys.tobytes(), b"".join(v.tobytes() for v in numbers.values()), width)
+
+
+def entries(table: Table) -> Iterable[tuple[int, Any]]:
+    """Unpack a mapping, in its order."""
+    keys = np.frombuffer(table.keys, np.int64).tolist()
+    values = np.frombuffer(table.values)
+    if len(values) != len(keys) * table.width:
+        raise StateError("state 'click-model' is cut short: start with an empty recovery store")
+    if table.width == 1:
+        return zip(keys, values.tolist(), strict=True)
+    return zip(keys, values.reshape(-1, table.width).copy(), strict=True)
