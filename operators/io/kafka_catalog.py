@@ -41,7 +41,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         """Give new records, and once that the topic has been read to its end."""
         self._shared.poll()
         entries, rejected = [], []
-        for message in self._inlet.take():
+        for message in self._inlet.take(10_000):
             payload = message.value() or b""
             found = decode(Topic.CATALOG, payload, self._limit)
             if isinstance(found, Flaw):

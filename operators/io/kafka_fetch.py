@@ -32,9 +32,10 @@ class Inlet:
         self.position = offset
         self.paused = False
 
-    def take(self) -> Sequence[Fetched]:
-        """Take all that was fetched, in offset order."""
-        taken, self.messages = self.messages, []
+    def take(self, limit: int) -> Sequence[Fetched]:
+        """Take up to ``limit`` records, in offset order."""
+        taken = self.messages[:limit]
+        del self.messages[:limit]
         if taken:
             self.position = max(self.position, taken[-1].offset() + 1)
         return taken
@@ -60,8 +61,13 @@ class Inlet:
         """Whether everything up to the partition's end has been taken."""
         return not self.messages and 0 <= self.high <= self.position
 
-    def hold(self, waiting: int, capacity: int) -> None:
-        """Stop fetching when ``waiting`` records fill the capacity; go on at half of it."""
+    def hold(self, capacity: int) -> None:
+        """Stop fetching when the capacity is full; go on at half of it.
+
+        The client throws away what it had fetched ahead of a stop and fetches it again later, so
+        the capacity should be many fetches large.
+        """
+        waiting = len(self.messages)
         if not self.paused and waiting >= capacity:
             self._shared.consumer.pause([self.place])
             self.paused = True

@@ -25,6 +25,9 @@ Start = Literal["beginning", "end"]
 Item = tuple[str, Batch]
 
 _KIND, _VERSION = "kafka-source", 1
+CAPACITY = 25_000
+"""Records of one topic partition that may wait, undecoded, for the other topics of the group."""
+
 _IDLE_TICK = 50_000
 """Microseconds between batches that say nothing but a later watermark."""
 _IDLE_WAIT = timedelta(milliseconds=2)
@@ -54,7 +57,6 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         self._shard = shard
         self._inlets = inlets
         self._limit = settings.batch_size
-        self._capacity = 4 * settings.batch_size
         self.alignment = Alignment[Event](len(inlets), round(settings.idle_after * 1e6), watermark)
         self._said = Batch(shard, NEVER, at_end=False)
         self._said_at = 0
@@ -109,10 +111,10 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         rejected: list[Rejected] = []
         self._source.poll()
         for (topic, inlet), lane in zip(self._inlets.items(), self.alignment.lanes, strict=True):
-            if inlet.messages:
-                self._decode(topic, inlet.take(), lane, rejected)
+            if inlet.messages and len(lane) < self._limit:
+                self._decode(topic, inlet.take(self._limit), lane, rejected)
+            inlet.hold(CAPACITY)
             lane.at_end = inlet.at_end
-            inlet.hold(len(lane), self._capacity)
         return rejected
 
     def _decode(
@@ -120,15 +122,21 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
     ) -> None:
         read, shard = self._source.read, self._shard
         events: list[Event] = []
+        times: list[int] = []
+        limits: list[int] = []
         for message in messages:
+            kind, milliseconds = message.timestamp()
+            time_written = milliseconds * 1000 if kind else written(message)
             found = read(
-                topic, shard, message.key(), message.value(), message.offset(), written(message)
+                topic, shard, message.key(), message.value(), message.offset(), time_written
             )
             if isinstance(found, Event):
                 events.append(found)
+                times.append(found.at)
+                limits.append(time_written)
             else:
                 out.append(found)
-        lane.extend(events, [e.at for e in events], [e.origin.time for e in events])
+        lane.extend(events, times, limits)
 
     def _news(self, batch: Batch, now: int) -> bool:
         return bool(

@@ -1,0 +1,116 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import confluent_kafka
+import pytest
+
+from flows.embedded import Server
+from operators.io.kafka import KafkaTrouble, create_topics
+from schemas.settings import Settings
+from schemas.topics import Topic
+from tests.support import kafka_flow
+from tests.support.kafka_flow import build, log_of, produce, run, settings_for
+
+ROOT = Path(__file__).parent.parent.parent
+REQUESTS = 8000
+
+
+def answers_so_far(settings: Settings) -> int:
+    client = confluent_kafka.Consumer(
+        {"bootstrap.servers": settings.bootstrap_servers, "group.id": "test"}
+    )
+    places = [confluent_kafka.TopicPartition(settings.topic(Topic.DECISIONS), k) for k in (0, 1)]
+    ends = [client.get_watermark_offsets(place, timeout=10)[1] for place in places]
+    client.close()
+    return sum(ends)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def start(settings: Settings, recovery: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, kafka_flow.__file__, settings.bootstrap_servers,
+               settings.topic_prefix, str(recovery)]  # fmt: skip
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def check_effects(settings: Settings) -> None:
+    answered = [identify for log in log_of(settings, Topic.DECISIONS).values() for identify in log]
+    numbers = sorted(kafka_flow.identify(value) for value in answered)
+    assert numbers == list(range(1, REQUESTS + 1)), "a request has no answer, or two"
+    final = [log[-1].split(b":") for log in log_of(settings, Topic.OUTCOMES).values()]
+    assert sum(int(count) for count, _ in final) == REQUESTS
+    assert sum(int(total) for _, total in final) == REQUESTS * (REQUESTS + 1) // 2
+
+
+@pytest.fixture
+def requested(broker: Server, topic_prefix: str) -> Settings:
+    settings = settings_for(broker.address, topic_prefix)
+    create_topics(settings)
+    numbers = range(1, REQUESTS + 1)
+    values = {k: [b"%d" % n for n in numbers if n % 2 == k] for k in (0, 1)}
+    produce(settings, Topic.DECISION_REQUESTS, values)
+    return settings
+
+
+def test_a_killed_flow_goes_on_with_one_answer_per_request(
+    requested: Settings, tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+    recovery = tmp_path / "recovery"
+    for _ in range(4):
+        before = answers_so_far(requested)
+        if before > REQUESTS * 0.8:
+            break
+        process = start(requested, recovery)
+        wanted = before + chance.randrange(200, 1500)
+        wait_until(lambda wanted=wanted: answers_so_far(requested) >= wanted)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(10) == -signal.SIGKILL
+    last = start(requested, recovery)
+    assert last.wait(60) == 0
+    check_effects(requested)
+
+
+def test_a_lost_recovery_store_gives_no_second_answer(requested: Settings, tmp_path: Path) -> None:
+    process = start(requested, tmp_path / "first")
+    wait_until(lambda: answers_so_far(requested) >= REQUESTS // 3)
+    process.kill()
+    process.wait(10)
+    run(build(requested), tmp_path / "second")
+    check_effects(requested)
+
+
+def test_an_undelivered_record_stops_the_flow_and_its_epoch_is_replayed(
+    requested: Settings, broker: Server, tmp_path: Path
+) -> None:
+    options = {"message.timeout.ms": "400", "socket.timeout.ms": "300"}
+    impatient = settings_for(
+        requested.bootstrap_servers, requested.topic_prefix, kafka_options=options
+    )
+    seen = 0
+
+    def freeze_then_answer(item):
+        nonlocal seen
+        seen += len(item[1].events)
+        if seen > REQUESTS // 4:
+            broker.pause()
+        return kafka_flow.answer(item)
+
+    try:
+        with pytest.raises(KafkaTrouble, match=r"decisions.*was not written"):
+            run(build(impatient, freeze_then_answer), tmp_path / "recovery")
+    finally:
+        broker.resume()
+    run(build(requested), tmp_path / "recovery")
+    check_effects(requested)

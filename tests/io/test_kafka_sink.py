@@ -1,0 +1,148 @@
+import time
+
+import pytest
+
+from flows.embedded import Server
+from operators.batches import Message
+from operators.io.kafka import SUPPRESSED, KafkaSink, KafkaTrouble, SharedProducer, create_topics
+from schemas.settings import Settings
+from schemas.topics import Topic
+from tests.support.kafka_flow import identify, log_of, produce, settings_for
+
+
+@pytest.fixture
+def deployment(broker: Server, topic_prefix: str) -> Settings:
+    settings = settings_for(broker.address, topic_prefix, partitions=12)
+    create_topics(settings)
+    return settings
+
+
+def messages(*ids: int, text: bytes = b"first") -> list[Message]:
+    return [Message(n, None, b"%d:%b" % (n, text)) for n in ids]
+
+
+def fenced(settings: Settings) -> KafkaSink:
+    return KafkaSink(SharedProducer(settings), Topic.DECISIONS, identify)
+
+
+def test_a_key_is_a_partition_number_beyond_ten_partitions(deployment: Settings) -> None:
+    sink = fenced(deployment)
+    parts = sorted(sink.list_parts())
+    assert [int(parts[sink.part_fn(str(k))]) for k in range(12)] == list(range(12))
+    for k in (2, 11):
+        part = sink.build_part("out", parts[k], None)
+        part.write_batch([messages(k)])
+        part.snapshot()
+    log = log_of(deployment, Topic.DECISIONS)
+    assert {k: values for k, values in log.items() if values} == {
+        2: [b"2:first"],
+        11: [b"11:first"],
+    }
+
+
+def test_a_snapshot_returns_once_the_broker_has_everything(deployment: Settings) -> None:
+    part = fenced(deployment).build_part("out", "00000", None)
+    part.write_batch([messages(*range(1, 501)), messages(*range(501, 1001))])
+    part.snapshot()
+    assert [identify(v) for v in log_of(deployment, Topic.DECISIONS)[0]] == list(range(1, 1001))
+
+
+def test_the_fence_suppresses_what_lies_behind_the_snapshot_once(deployment: Settings) -> None:
+    part = fenced(deployment).build_part("out", "00000", None)
+    part.write_batch([messages(1, 2)])
+    snapshot = part.snapshot()
+    part.write_batch([messages(3, 4)])
+    part.snapshot()  # the broker has 3 and 4, but their epoch is not committed
+    before = SUPPRESSED[deployment.topic(Topic.DECISIONS)]
+    resumed = fenced(deployment).build_part("out", "00000", snapshot)
+    resumed.write_batch([messages(4, 5, text=b"second"), messages(3, text=b"second")])
+    resumed.snapshot()
+    log = log_of(deployment, Topic.DECISIONS)[0]
+    assert log == [b"1:first", b"2:first", b"3:first", b"4:first", b"5:second"]
+    assert SUPPRESSED[deployment.topic(Topic.DECISIONS)] - before == 2
+
+
+def test_without_a_snapshot_the_fence_reads_from_the_start(deployment: Settings) -> None:
+    produce(deployment, Topic.DECISIONS, {0: [b"1:first", b"2:first"]})
+    part = fenced(deployment).build_part("out", "00000", None)
+    part.write_batch([messages(1, 2, 3, text=b"second")])
+    part.snapshot()
+    assert log_of(deployment, Topic.DECISIONS)[0] == [b"1:first", b"2:first", b"3:second"]
+
+
+def test_a_second_crash_before_all_was_repeated_gives_no_second_answer(
+    deployment: Settings,
+) -> None:
+    part = fenced(deployment).build_part("out", "00000", None)
+    snapshot = part.snapshot()
+    part.write_batch([messages(1, 2, 3)])
+    part.snapshot()  # lost with the crash
+    once = fenced(deployment).build_part("out", "00000", snapshot)
+    once.write_batch([messages(1, 9, text=b"second")])  # the replayed epoch is shorter
+    snapshot = once.snapshot()
+    twice = fenced(deployment).build_part("out", "00000", snapshot)
+    twice.write_batch([messages(2, 3, 9, 10, text=b"third")])
+    twice.snapshot()
+    log = log_of(deployment, Topic.DECISIONS)[0]
+    assert log == [b"1:first", b"2:first", b"3:first", b"9:second", b"10:third"]
+
+
+def test_duplicated_bytes_of_a_killed_producer_count_once(deployment: Settings) -> None:
+    produce(deployment, Topic.DECISIONS, {0: [b"1:first", b"1:late"]})
+    part = fenced(deployment).build_part("out", "00000", None)
+    part.write_batch([messages(1, text=b"second")])
+    part.snapshot()
+    assert log_of(deployment, Topic.DECISIONS)[0] == [b"1:first", b"1:late"]
+
+
+def test_a_frozen_broker_is_waited_for(deployment: Settings, broker: Server) -> None:
+    part = fenced(deployment).build_part("out", "00000", None)
+    part.write_batch([messages(1)])
+    part.snapshot()
+    broker.pause()
+    try:
+        part.write_batch([messages(*range(2, 300))])
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline:
+            part.write_batch([])
+    finally:
+        broker.resume()
+    part.snapshot()
+    written = {identify(v) for v in log_of(deployment, Topic.DECISIONS)[0]}
+    assert written == set(range(1, 300))
+
+
+def test_a_full_queue_is_waited_for(deployment: Settings) -> None:
+    small = settings_for(
+        deployment.bootstrap_servers,
+        deployment.topic_prefix,
+        partitions=12,
+        kafka_options={"queue.buffering.max.messages": "10"},
+    )
+    part = fenced(small).build_part("out", "00000", None)
+    part.write_batch([messages(*range(1, 301))])
+    part.snapshot()
+    assert len(log_of(deployment, Topic.DECISIONS)[0]) == 300
+
+
+def test_what_cannot_be_delivered_raises(deployment: Settings, broker: Server) -> None:
+    impatient = settings_for(
+        deployment.bootstrap_servers,
+        deployment.topic_prefix,
+        partitions=12,
+        kafka_options={"message.timeout.ms": "300", "socket.timeout.ms": "200"},
+    )
+    part = fenced(impatient).build_part("out", "00000", None)
+    broker.pause()
+    try:
+        part.write_batch([messages(1)])
+        with pytest.raises(KafkaTrouble, match=r"decisions', partition 0: .*was not written"):
+            part.snapshot()
+    finally:
+        broker.resume()
+
+
+def test_an_unknown_topic_names_the_command(broker: Server, topic_prefix: str) -> None:
+    sink = fenced(settings_for(broker.address, topic_prefix))
+    with pytest.raises(KafkaTrouble, match="does not exist.*banditflow topics create"):
+        sink.build_part("out", "00000", None)

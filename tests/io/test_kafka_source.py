@@ -1,0 +1,232 @@
+import time
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from flows.embedded import Server
+from operators.batches import ALWAYS, NEVER, Batch, Event
+from operators.io import kafka_source
+from operators.io.kafka import (
+    CatalogSource,
+    GroupSource,
+    KafkaTrouble,
+    TopicSource,
+    create_topics,
+    lags,
+)
+from operators.io.kafka_source import GroupPartition
+from schemas.settings import Settings
+from schemas.topics import Topic
+from tests.support.kafka_flow import produce, read, settings_for
+
+TRIO = (Topic.DECISION_REQUESTS, Topic.IMPRESSIONS, Topic.CLICKS)
+
+
+@pytest.fixture
+def deployment(broker: Server, topic_prefix: str) -> Settings:
+    settings = settings_for(broker.address, topic_prefix, idle_after=0.2)
+    create_topics(settings)
+    return settings
+
+
+def batches_until(
+    part: GroupPartition, done: Callable[[list[Batch]], bool], seconds: float = 20.0
+) -> list[Batch]:
+    """Poll a partition as Bytewax does until the batches satisfy a condition."""
+    got: list[Batch] = []
+    deadline = time.monotonic() + seconds
+    while not done(got):
+        assert time.monotonic() < deadline, f"only {got}"
+        got += [batch for _, batch in part.next_batch()]
+    return got
+
+
+def events_in(got: list[Batch]) -> list[Event]:
+    return [event for batch in got for event in batch.events]
+
+
+def at_end(got: list[Batch]) -> bool:
+    return bool(got) and got[-1].at_end
+
+
+def numbers(*values: int) -> list[bytes]:
+    return [b"%d" % value for value in values]
+
+
+def backlog(settings: Settings, count: int) -> None:
+    """Topic after topic, as a backlog lies there: each topic has all of its time."""
+    for place, topic in enumerate(TRIO):
+        step = len(TRIO)
+        values = [b"%d" % (n * step + place) for n in range(count)]
+        produce(settings, topic, {0: values})
+
+
+def test_a_backlog_over_topics_comes_in_time_order(deployment: Settings) -> None:
+    backlog(deployment, 2000)
+    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    got = batches_until(part, lambda got: at_end(got) and len(events_in(got)) == 6000)
+    assert [event.at for event in events_in(got)] == list(range(6000))
+    assert got[-1].watermark == 5999
+    for batch in got:
+        assert all(e.at <= batch.watermark or not batch.at_end for e in batch.events)
+
+
+def test_a_topic_that_ran_ahead_is_paused_and_loses_nothing(
+    deployment: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_source, "CAPACITY", 300)
+    produce(deployment, Topic.CLICKS, {0: numbers(*range(0, 9000, 3))})
+    for start in range(0, 9000, 1000):
+        produce(deployment, Topic.IMPRESSIONS, {0: numbers(*range(start, start + 1000, 2))})
+    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    got = batches_until(part, lambda got: at_end(got) and len(events_in(got)) >= 7500)
+    clicks = [e.at for e in events_in(got) if e.origin.topic == Topic.CLICKS]
+    impressions = [e.at for e in events_in(got) if e.origin.topic == Topic.IMPRESSIONS]
+    assert clicks == list(range(0, 9000, 3))
+    assert impressions == list(range(0, 9000, 2))
+
+
+def test_a_snapshot_resumes_at_the_first_unreleased_record(deployment: Settings) -> None:
+    backlog(deployment, 1000)
+    source = GroupSource(deployment, read, TRIO)
+    part = source.build_part("in", "0", None)
+    first = batches_until(part, lambda got: len(events_in(got)) > 1000)
+    snapshot = part.snapshot()
+    resumed = GroupSource(deployment, read, TRIO).build_part("in", "0", snapshot)
+    rest = batches_until(resumed, lambda got: at_end(got) and bool(events_in(got)))
+    assert [e.at for e in events_in(first) + events_in(rest)] == list(range(3000))
+    assert all(batch.watermark >= first[-1].watermark for batch in rest)
+
+
+def test_a_record_that_cannot_be_read_is_given_as_rejected(deployment: Settings) -> None:
+    produce(deployment, Topic.CLICKS, {1: [b"1", b"what?", b"2"]})
+    part = GroupSource(deployment, read, TRIO).build_part("in", "1", None)
+    got = batches_until(part, at_end)
+    assert [e.at for e in events_in(got)] == [1, 2]
+    [rejected] = [r for batch in got for r in batch.rejected]
+    assert (rejected.origin.topic, rejected.origin.partition, rejected.origin.offset) == (
+        Topic.CLICKS, 1, 1,
+    )  # fmt: skip
+
+
+def test_the_end_is_not_declared_before_the_first_fetch(deployment: Settings) -> None:
+    produce(deployment, Topic.CLICKS, {0: numbers(*range(500))})
+    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    got = batches_until(part, at_end)
+    assert len(events_in(got)) == 500
+
+
+def test_idle_groups_go_on_with_the_clock_and_silent_ones_follow(deployment: Settings) -> None:
+    source = GroupSource(deployment, read, TRIO)
+    heard, silent = (source.build_part("in", k, None) for k in ("0", "1"))
+    batches_until(heard, at_end)
+    batches_until(silent, at_end)
+    assert silent.alignment.watermark == NEVER
+    produce(deployment, Topic.CLICKS, {0: [b"7"]})
+    batches_until(heard, lambda got: any(batch.events for batch in got))
+    start = time.monotonic()
+    got = batches_until(heard, lambda got: bool(got) and got[-1].watermark > 7 + 300_000)
+    assert 0.25 < time.monotonic() - start < 5.0
+    assert not events_in(got)
+    assert len(got) < 20, "idle batches are rare"
+    batches_until(silent, lambda got: bool(got) and got[-1].watermark >= 7 + 300_000)
+
+
+def test_live_events_do_not_wait_for_silent_topics(deployment: Settings) -> None:
+    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    batches_until(part, at_end)
+    for n in range(1, 20):
+        produce(deployment, Topic.DECISION_REQUESTS, {0: [b"%d" % n]})
+        start = time.monotonic()
+        batches_until(part, lambda got: bool(events_in(got)))
+        assert time.monotonic() - start < 1.0
+
+
+def test_a_bounded_source_ends_with_the_last_watermark(deployment: Settings) -> None:
+    backlog(deployment, 10)
+    part = GroupSource(deployment, read, TRIO, bounded=True).build_part("in", "0", None)
+    got = batches_until(part, lambda got: bool(got) and got[-1].watermark == ALWAYS)
+    assert len(events_in(got)) == 30
+    with pytest.raises(StopIteration):
+        part.next_batch()
+
+
+def test_a_deleted_resume_offset_stops_with_a_clear_message(deployment: Settings) -> None:
+    produce(deployment, Topic.CLICKS, {0: numbers(*range(10))})
+    source = GroupSource(deployment, read, (Topic.CLICKS,))
+    snapshot = source.build_part("in", "0", None).snapshot()
+    place = TopicPartition(deployment.topic(Topic.CLICKS), 0, 6)
+    admin = AdminClient({"bootstrap.servers": deployment.bootstrap_servers})
+    assert admin.delete_records([place])[place].result(10).low_watermark == 6
+    part = GroupSource(deployment, read, (Topic.CLICKS,)).build_part("in", "0", snapshot)
+    with pytest.raises(KafkaTrouble, match=r"clicks', partition 0: offset 0 .* has only 6 to 10"):
+        batches_until(part, at_end)
+
+
+def test_an_offset_beyond_the_end_stops_too(deployment: Settings, topic_prefix: str) -> None:
+    produce(deployment, Topic.CLICKS, {0: numbers(*range(10))})
+    part = GroupSource(deployment, read, (Topic.CLICKS,)).build_part("in", "0", None)
+    batches_until(part, at_end)
+    other = settings_for(deployment.bootstrap_servers, topic_prefix + "again-")
+    create_topics(other)
+    again = GroupSource(other, read, (Topic.CLICKS,)).build_part("in", "0", part.snapshot())
+    with pytest.raises(KafkaTrouble, match=r"offset 10 .* has only 0 to 0"):
+        batches_until(again, at_end)
+
+
+def test_an_unknown_topic_names_the_command(broker: Server, topic_prefix: str) -> None:
+    source = GroupSource(settings_for(broker.address, topic_prefix), read)
+    with pytest.raises(KafkaTrouble, match="does not exist.*banditflow topics create"):
+        source.build_part("in", "0", None)
+
+
+def test_another_partition_count_names_the_setting(deployment: Settings) -> None:
+    other = settings_for(deployment.bootstrap_servers, deployment.topic_prefix, partitions=3)
+    with pytest.raises(KafkaTrouble, match=r"has 2 partitions.*3 \(BANDITFLOW_PARTITIONS\)"):
+        create_topics(other)
+    assert create_topics(deployment) == []
+
+
+def test_lags_count_what_was_not_released(deployment: Settings) -> None:
+    backlog(deployment, 100)
+    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    batches_until(part, lambda got: bool(events_in(got)))
+    released = 300 - sum(part.lags().values())
+    assert 0 < released <= 300
+    batches_until(part, lambda _: sum(part.lags().values()) == 0)
+    assert lags()["clicks", 0] == 0
+
+
+def test_topics_without_alignment_come_one_by_one(deployment: Settings) -> None:
+    produce(deployment, Topic.OUTCOMES, {0: numbers(5, 3), 1: numbers(4)})
+    produce(deployment, Topic.POLICIES, {0: numbers(9)})
+    source = TopicSource(deployment, read, [Topic.OUTCOMES, Topic.POLICIES])
+    assert source.list_parts() == ["outcomes/0", "outcomes/1", "policies/0"]
+    found = {}
+    for name in source.list_parts():
+        part = source.build_part("in", name, None)
+        found[name] = [e.at for e in events_in(batches_until(part, at_end))]
+    assert found == {"outcomes/0": [3, 5], "outcomes/1": [4], "policies/0": [9]}
+
+
+def test_the_catalog_is_complete_once_read_to_its_end(deployment: Settings) -> None:
+    def news_until_complete(part):
+        deadline = time.monotonic() + 20
+        got = []
+        while not (got and got[-1].complete):
+            assert time.monotonic() < deadline
+            got += [news for _, news in part.next_batch()]
+        return got
+
+    empty = news_until_complete(CatalogSource(deployment).build_part("in", "catalog", None))
+    assert [(n.entries, n.rejected, n.complete) for n in empty] == [([], [], True)]
+    slot = b'{"type":"slot","id":"s1","time":"2026-01-01T00:00:00Z","slot_id":"home"}'
+    produce(deployment, Topic.CATALOG, {0: [slot, b"{"]})
+    part = CatalogSource(deployment).build_part("in", "catalog", None)
+    got = news_until_complete(part)
+    assert [entry.slot_id for news in got for entry in news.entries] == ["home"]
+    assert [r.reason for news in got for r in news.rejected] == ["not_json"]
+    resumed = CatalogSource(deployment).build_part("in", "catalog", part.snapshot())
+    assert [n.entries for n in news_until_complete(resumed)] == [[]]
