@@ -298,7 +298,7 @@ def test_integers_reach_64_bits(store: Store) -> None:
 
 
 def test_long_texts_and_documents_are_kept_whole(store: Store) -> None:
-    title = "漢" * 30_000
+    title = "漢" * 20_000
     write(store, make.policy("home", 1, posterior="QUJD" * 100_000))
     write(store, make.action("a0", content={"title": title, "empty": "", "none": None, "list": []}))
     found = store.policy("home")

@@ -155,9 +155,15 @@ def _psql(root: Path, port: int, sql: str, database: str) -> str:
 
 
 def _start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with log.open("wb") as output:
         return subprocess.Popen(
-            command, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            cwd="/",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
 
 

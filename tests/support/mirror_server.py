@@ -4,7 +4,9 @@ The mirror is seerdb 3.3.0 over PostgreSQL. Worked round here, and only here:
 
 * two faults in how it reads a statement that the driver runs again: JSON and vector values are
   taken for LONG ones, and an array that spans packets is cut short without an error;
-* Oracle SQL that it does not know: the WHERE of a MERGE's update, partitions.
+* more errors of an array than fit a short field are written so that the driver misreads them;
+* Oracle SQL that it does not know: the WHERE of a MERGE's update, partitions, and that a NULL in
+  a MERGE's source keeps the type with which it was bound.
 """
 
 import re
@@ -18,6 +20,8 @@ from seerdb.server import session
 from seerdb.server.backends.postgres import PostgresBackend
 from seerdb.server.service import serve
 
+from operators.io.tables import TABLES, Kind
+
 ACCOUNTS = {"BANDITFLOW_TEST": "mirror-secret"}
 
 _PLAIN = 4
@@ -28,6 +32,9 @@ _NOT_LONG = {119, 127}
 
 _MERGE = re.compile(r"WHEN MATCHED THEN (UPDATE SET .*?) WHERE (.*?) (WHEN NOT MATCHED)", re.S)
 _PARTITIONS = re.compile(r"\)\s*PARTITION BY RANGE .*ENABLE ROW MOVEMENT", re.S)
+
+_KINDS = {column.name: column.kind for table in TABLES.values() for column in table.columns}
+_TYPES = {Kind.TIME: "TIMESTAMP", Kind.REAL: "BINARY_DOUBLE", Kind.INTEGER: "NUMBER(19)"}
 
 _parse_reexecute = tns.parse_reexecute
 
@@ -43,7 +50,23 @@ def parse_reexecute(payload: bytes, bind_types: Any = None, **options: Any) -> A
     return request
 
 
+def encode_batch_numbers(values: list[int]) -> bytes:
+    """Write each number of a long field as a chunk of its own, as the driver reads it."""
+    if not values:
+        return tns.encode_sb4(0)
+    chunks = [tns.encode_sb4(value) for value in values]
+    body = b"".join(tns.encode_sb4(len(chunk)) + chunk for chunk in chunks)
+    return tns.encode_sb4(len(values)) + b"\xfe" + body + b"\0"
+
+
+def typed(bind: re.Match[str]) -> str:
+    kind = _KINDS.get(bind[2])
+    return f"CAST({bind[1]} AS {_TYPES[kind]}) AS {bind[2]}" if kind in _TYPES else bind[0]
+
+
 def translate(sql: str) -> str:
+    if sql.startswith("MERGE"):
+        sql = re.sub(r"(:\d+) AS (\w+)", typed, sql)
     sql = _MERGE.sub(r"WHEN MATCHED AND (\2) THEN \1 \3", sql)
     return _PARTITIONS.sub(")", sql)
 
@@ -62,6 +85,7 @@ class Backend(PostgresBackend):
 def main() -> None:
     port, conninfo = int(sys.argv[1]), sys.argv[2]
     session.parse_reexecute = parse_reexecute
+    tns._encode_batch_ub4_array = encode_batch_numbers
     serve(
         "127.0.0.1",
         port,
