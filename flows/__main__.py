@@ -144,7 +144,7 @@ def _topics(commands: Commands) -> None:
     command = commands.add_parser("topics", help="create the topics of a deployment")
     command.add_argument("action", choices=("create",))
 
-    def run(options: argparse.Namespace) -> None:
+    def run(_: argparse.Namespace) -> None:
         from operators.io.kafka import create_topics
 
         for name in create_topics(load()):

@@ -82,7 +82,7 @@ def _generation(flow: str, settings: Settings, processes: int, logs: Path) -> No
 
 
 def _end_on_sigterm() -> None:
-    def end(number: int, frame: FrameType | None) -> None:
+    def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, end)

@@ -43,5 +43,8 @@ def persist_flow(settings: Settings) -> Dataflow:
     return persist.build(source, sink, settings)
 
 
-FLOWS: dict[str, Callable[[Settings], Dataflow]] = {"personalize": personalize_flow, "persist": persist_flow}
+FLOWS: dict[str, Callable[[Settings], Dataflow]] = {
+    "personalize": personalize_flow,
+    "persist": persist_flow,
+}
 """Every flow by its name on the command line; each imports only what it needs."""

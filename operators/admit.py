@@ -8,8 +8,9 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import Batch, CatalogNews, Event, Origin, Rejected
+from operators.batches import Batch, CatalogNews, Event, Rejected
 from operators.decode import Reader
+from operators.io import metrics
 from operators.logic.catalog import CatalogHistory, CatalogState
 from operators.streams import only
 from schemas.state import pack, unpack
@@ -60,7 +61,7 @@ class AdmitLogic(StatefulBatchLogic[Batch | CatalogNews, Admission, bytes]):
         out: list[Admission] = []
         for value in values:
             if isinstance(value, CatalogNews):
-                self._learn(value, out)
+                self._learn(value)
             else:
                 if value.rejected:
                     out.append(list(value.rejected))
@@ -79,7 +80,7 @@ class AdmitLogic(StatefulBatchLogic[Batch | CatalogNews, Admission, bytes]):
         ]
         return pack(_KIND, _VERSION, AdmitState(self.history.state(), self.complete, held))
 
-    def _learn(self, news: CatalogNews, out: list[Admission]) -> None:
+    def _learn(self, news: CatalogNews) -> None:
         for entry in news.entries:
             self.history.add(entry)
         self.complete = self.complete or news.complete
@@ -99,6 +100,7 @@ class AdmitLogic(StatefulBatchLogic[Batch | CatalogNews, Admission, bytes]):
 
     def _emit(self, batch: Batch, start: int, out: list[Admission]) -> None:
         batch.catalog = self.history.as_of(start)
+        metrics.events_in(event.origin.topic for event in batch.events)
         out.append(batch)
 
 

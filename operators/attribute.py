@@ -2,21 +2,28 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
+from msgspec import Struct
 
 from operators.batches import NEVER, Batch, Lesson, Message, Rejected
+from operators.io import metrics
+from operators.io.segments import ShardSegments
 from operators.logic.attribution import Attribution, AttributionState, Step, outcome_id
 from operators.logic.catalog import Catalog
 from operators.streams import only
 from schemas.codec import encode
 from schemas.results import Outcome
 from schemas.settings import Settings
-from schemas.state import pack, unpack
+from schemas.state import StateError, pack, unpack
 
 _KIND, _VERSION = "attribution", 1
+
+SEGMENTS = "pending"
+"""The folder of pending decisions in the recovery folder."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +48,31 @@ class _Rejections:
 _Out = Lesson | _Messages | _Rejections
 
 
+class AttributeState(Struct):
+    """What a snapshot keeps; ``segmented`` when the decisions are in segment files."""
+
+    shard: int
+    segmented: bool
+    attribution: AttributionState
+
+
 @dataclass
 class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
-    """One shard's attribution; ``told`` is the horizon that every slot has heard of."""
+    """One shard's attribution; ``told`` is the horizon that every slot has heard of.
+
+    With a ``folder``, decisions are written to segment files there, once each.
+    """
 
     attribution: Attribution
+    folder: Path | None = None
     told: int = NEVER
+    shard: int = 0
+    segments: ShardSegments | None = None
 
     def on_batch(self, values: list[Batch]) -> tuple[Iterable[_Out], bool]:
         """Step through the batches in order."""
         out: list[_Out] = []
+        self.shard = values[0].shard
         for batch in values:
             step = self.attribution.step(batch.events, batch.watermark, batch.catalog.slots)
             out += self._lessons(batch.shard, step, batch.catalog)
@@ -58,11 +80,17 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
                 out.append(_Messages([_message(key, outcome) for key, outcome in step.outcomes]))
             if step.rejected:
                 out.append(_Rejections(step.rejected))
+            metrics.outcomes((outcome.slot_id, outcome.status) for _, outcome in step.outcomes)
+        last = values[-1].shard
+        metrics.attribution(last, self.attribution.pending, self.attribution.waiting)
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
         """Keep all that is pending or waiting."""
-        return pack(_KIND, _VERSION, self.attribution.state())
+        if self.folder is not None and self.segments is None:
+            self.segments = ShardSegments(self.folder, self.shard)
+        state = self.attribution.state(self.segments)
+        return pack(_KIND, _VERSION, AttributeState(self.shard, self.segments is not None, state))
 
     def _lessons(self, shard: int, step: Step, catalog: Catalog) -> Iterable[Lesson]:
         """Teach each slot of the catalog; all of them hear when the horizon moves."""
@@ -94,6 +122,21 @@ def _message(key: int, outcome: Outcome) -> Message:
     return Message(id_, outcome.key.encode(), encode(outcome))
 
 
+def _resume(settings: Settings, folder: Path | None, snapshot: bytes | None) -> AttributeLogic:
+    lateness = round(settings.allowed_lateness * 1e6)
+    limits = (lateness, settings.max_pending, settings.max_orphans)
+    if snapshot is None:
+        return AttributeLogic(Attribution(*limits), folder)
+    state = unpack(_KIND, _VERSION, AttributeState, snapshot)
+    segments = ShardSegments(folder, state.shard) if folder is not None else None
+    if state.segmented and segments is None:
+        raise StateError(
+            "the recovery store keeps pending decisions in its folder: set BANDITFLOW_RECOVERY"
+        )
+    attribution = Attribution(*limits, state.attribution, segments)
+    return AttributeLogic(attribution, folder, state.attribution.horizon, state.shard, segments)
+
+
 @operator
 def attribute(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Attributed:
     """Join each shard's decisions with their impressions, clicks and rewards.
@@ -101,14 +144,10 @@ def attribute(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Attri
     ``up`` is keyed by shard. A lesson's ``watermark`` is the time before whose end of window all
     of the shard's decisions have been given as settled.
     """
-    lateness = round(settings.allowed_lateness * 1e6)
+    folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 
     def shim_builder(resume_state: bytes | None) -> AttributeLogic:
-        state = None
-        if resume_state is not None:
-            state = unpack(_KIND, _VERSION, AttributionState, resume_state)
-        attribution = Attribution(lateness, settings.max_pending, settings.max_orphans, state)
-        return AttributeLogic(attribution, state.horizon if state else NEVER)
+        return _resume(settings, folder, resume_state)
 
     attributed = op.stateful_batch("life", up, shim_builder)
     lessons = only("lessons", attributed, Lesson)

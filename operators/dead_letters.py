@@ -8,8 +8,12 @@ from bytewax.operators import KeyedStream
 
 from operators.batches import Message, Rejected, moment
 from operators.io import metrics
+from operators.logic.attribution import reasons
 from schemas.codec import encode
 from schemas.results import DeadLetter
+
+REPEATS = frozenset({reasons.DUPLICATE, reasons.DUPLICATE_DECISION})
+"""Reasons that need no record."""
 
 
 def dead_letter(rejected: Rejected) -> DeadLetter:
@@ -36,12 +40,15 @@ def fence_id(letter: DeadLetter) -> int:
 
 @operator
 def dead_letters(step_id: str, up: KeyedStream[list[Rejected]]) -> KeyedStream[list[Message]]:
-    """Turn rejected records, keyed by shard, into messages for the dead-letter topic."""
+    """Turn rejected records, keyed by shard, into messages for the dead-letter topic.
+
+    Repeats are counted, but not recorded: at-least-once senders make them in good faith.
+    """
 
     def shim_mapper(rejected: list[Rejected]) -> list[Message]:
-        letters = [dead_letter(item) for item in rejected]
-        for letter in letters:
-            metrics.dead_letter(letter.reason)
+        letters = [dead_letter(item) for item in rejected if item.reason not in REPEATS]
+        metrics.duplicates("event", len(rejected) - len(letters))
+        metrics.dead_letters(letter.reason for letter in letters)
         return [Message(fence_id(letter), None, encode(letter)) for letter in letters]
 
     return op.map_value("encode", up, shim_mapper)

@@ -1,7 +1,7 @@
 """Decide: score micro-batches of requests and draw an action from each probability vector."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from operators.batches import Batch, Message, PolicyNews, Rejected
+from operators.batches import NEVER, Batch, Message, PolicyNews, Rejected
 from operators.io import metrics
 from operators.logic.features import FeatureMap
 from operators.logic.voting import Ballot, Votes, vote
@@ -118,13 +118,12 @@ def _universe(ready: Ready) -> tuple[str, ...]:
 def _observe(ready: Ready, news: PolicyNews, votes: Votes, now: datetime) -> None:
     at = now.timestamp() * 1e6
     slot = ready.slot.slot_id
-    metrics.decisions(
-        slot,
-        latencies=[(at - event.origin.time) * 1e-6 for event in ready.events],
-        staleness=[(event.at - news.newest) * 1e-6 for event in ready.events],
-        version=news.version,
-    )
-    metrics.propensities(slot, votes.action_ids, votes.chosen, votes.propensity)
+    latencies = [(at - event.origin.time) * 1e-6 for event in ready.events]
+    known = news.newest > NEVER
+    staleness = [(event.at - news.newest) * 1e-6 for event in ready.events] if known else []
+    metrics.decisions(slot, latencies, staleness, news.version)
+    eligible = float((votes.logged > 0.0).sum(axis=1).mean())
+    metrics.choices(slot, votes.action_ids, votes.chosen, votes.propensity, eligible)
 
 
 @operator

@@ -1,1 +1,84 @@
-"""Hot copies for readers outside the dataflow: latest decisions, features and policies in Redis."""
+"""Hot copies for readers outside the dataflow: latest decisions, features and policies."""
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream
+
+from operators.batches import Batch, micros
+from operators.io.redis import HotWrite
+from schemas.codec import encode
+from schemas.events import DecisionBack
+from schemas.results import PolicySnapshot, Profile
+from schemas.settings import Settings
+
+
+def features_key(subject: str) -> str:
+    """Name the key of a subject's features."""
+    return f"bf:features:{subject}"
+
+
+def decision_key(subject: str, slot_id: str) -> str:
+    """Name the key of a subject's latest decision in a slot."""
+    return f"bf:decision:{subject}:{slot_id}"
+
+
+def policy_key(slot_id: str) -> str:
+    """Name the key of a slot's policy."""
+    return f"bf:policy:{slot_id}"
+
+
+@operator
+def hot_decisions(
+    step_id: str, up: KeyedStream[Batch], settings: Settings
+) -> KeyedStream[list[HotWrite]]:
+    """Copy the decisions that were read back; those without a subject leave no copy."""
+    ttl = settings.redis_ttl
+
+    def shim_mapper(batch: Batch) -> list[HotWrite] | None:
+        writes = [
+            HotWrite(
+                decision_key(event.subject, event.body.slot_id),
+                event.at,
+                ttl,
+                {"decision": event.payload},
+            )
+            for event in batch.events
+            if isinstance(event.body, DecisionBack) and event.subject
+        ]
+        return writes or None
+
+    return op.filter_map_value("copy", up, shim_mapper)
+
+
+@operator
+def hot_profiles(
+    step_id: str, up: KeyedStream[list[Profile]], settings: Settings
+) -> KeyedStream[list[HotWrite]]:
+    """Copy changed profiles; a deleted one leaves only its version behind."""
+    ttl = settings.redis_ttl
+
+    def shim_mapper(profiles: list[Profile]) -> list[HotWrite]:
+        return [
+            HotWrite(features_key(profile.subject), profile.version, ttl, _features(profile))
+            for profile in profiles
+        ]
+
+    return op.map_value("copy", up, shim_mapper)
+
+
+@operator
+def hot_policies(
+    step_id: str, up: KeyedStream[PolicySnapshot], settings: Settings
+) -> KeyedStream[list[HotWrite]]:
+    """Copy policy snapshots, the posterior included."""
+    ttl = settings.redis_ttl
+
+    def shim_mapper(snapshot: PolicySnapshot) -> list[HotWrite]:
+        fields = {"policy": encode(snapshot), "time": str(micros(snapshot.time))}
+        return [HotWrite(policy_key(snapshot.slot_id), snapshot.version, ttl, fields)]
+
+    return op.map_value("copy", up, shim_mapper)
+
+
+def _features(profile: Profile) -> dict[str, str]:
+    return {} if profile.deleted else {name: repr(x) for name, x in profile.features.items()}

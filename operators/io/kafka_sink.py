@@ -12,6 +12,7 @@ from msgspec import Struct
 from typing_extensions import override
 
 from operators.batches import Message
+from operators.io import metrics
 from operators.io.kafka_client import PATIENCE, Fetched, KafkaTrouble, check_topics, producer
 from operators.io.kafka_fence import Identify, ids_written
 from schemas.settings import Settings
@@ -74,7 +75,9 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
     def write_batch(self, values: list[list[Message]]) -> None:
         """Hand messages to the producer, waiting where its queue is full."""
         for messages in values:
-            self._write(self._unsaid(messages) if self._fence else messages)
+            unsaid = self._unsaid(messages) if self._fence else messages
+            self._write(unsaid)
+            metrics.events_out(self._topic, len(unsaid))
         self._client.poll(0)
         self._raise_failure()
 

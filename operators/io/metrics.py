@@ -1,0 +1,226 @@
+"""What the flows report to Prometheus, and the exporter that serves it.
+
+Operators call these functions once per batch. Label values are bounded: topics, reasons and
+statuses are fixed sets; slots and actions beyond :data:`MOST_LABELS` are counted as ``other``.
+"""
+
+import contextlib
+from collections import Counter as Counts
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Counter, Gauge, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import REGISTRY, Collector
+
+from operators.io.histogram import ArrayHistogram
+from schemas.results import ActionSummary
+
+MOST_LABELS = 200
+"""Slots, or actions of a slot, that get a label of their own."""
+
+OTHER = "other"
+
+_SECONDS = [
+    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1,
+    0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
+]  # fmt: skip
+
+EVENTS_IN = Counter("banditflow_events_in", "Records taken in.", ["topic"])
+EVENTS_OUT = Counter("banditflow_events_out", "Records written.", ["topic"])
+DEAD_LETTERS = Counter("banditflow_dead_letters", "Records that could not be used.", ["reason"])
+DUPLICATES = Counter("banditflow_duplicates", "Repeated records that were dropped.", ["kind"])
+LATENCY = ArrayHistogram(
+    "banditflow_decision_latency_seconds",
+    "From the request's arrival at the broker to its decision.",
+    "slot",
+    _SECONDS,
+)
+STALENESS = ArrayHistogram(
+    "banditflow_policy_staleness_seconds",
+    "Decision time minus the newest outcome that its policy had learned from.",
+    "slot",
+    _SECONDS,
+)
+VERSION = Gauge("banditflow_policy_version", "The version that decided last.", ["slot"])
+DECISIONS = Counter("banditflow_decisions", "Decisions by action.", ["slot", "action"])
+SHARE = Gauge("banditflow_slot_action_share", "Recent share of the traffic.", ["slot", "action"])
+REWARD = Gauge("banditflow_slot_action_reward", "Posterior mean reward.", ["slot", "action"])
+AUDIT = Gauge(
+    "banditflow_propensity_audit_ratio",
+    "Mean of 1/propensity over the eligible actions' number: 1 when propensities are exact.",
+    ["slot"],
+)
+PENDING = Gauge("banditflow_pending_decisions", "Decisions whose window is open.", ["shard"])
+ORPHANS = Gauge("banditflow_waiting_events", "Events that wait for their decision.", ["shard"])
+PROFILES = Gauge("banditflow_profiles", "Subjects with a profile.", ["shard"])
+SETTLED = Counter("banditflow_outcomes_settled", "Outcomes given.", ["slot", "status"])
+MODEL = Gauge("banditflow_model", "Measures of the click model.", ["slot", "measure"])
+
+
+class _Labels:
+    """Keeps the number of label values bounded."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, set[str]] = {}
+
+    def bounded(self, scope: str, name: str) -> str:
+        known = self._known.setdefault(scope, set())
+        if name in known:
+            return name
+        if len(known) >= MOST_LABELS:
+            return OTHER
+        known.add(name)
+        return name
+
+
+_LABELS = _Labels()
+_SHARES: dict[tuple[str, str], float] = {}
+_AUDIT: dict[str, tuple[float, float]] = {}
+_FORGET = 0.999
+"""Recent shares forget by this factor per decision."""
+
+
+def slot_label(slot_id: str) -> str:
+    """Give the slot's label."""
+    return _LABELS.bounded("", slot_id)
+
+
+def action_label(slot_id: str, action_id: str) -> str:
+    """Give the action's label within its slot."""
+    return _LABELS.bounded(slot_id, action_id)
+
+
+def events_in(topics: Iterable[str]) -> None:
+    """Count records taken in, by topic."""
+    for topic, count in Counts(topics).items():
+        EVENTS_IN.labels(topic).inc(count)
+
+
+def events_out(topic: str, count: int) -> None:
+    """Count records written to a topic."""
+    EVENTS_OUT.labels(topic).inc(count)
+
+
+def dead_letters(reasons: Iterable[str]) -> None:
+    """Count dead letters by reason."""
+    for reason, count in Counts(reasons).items():
+        DEAD_LETTERS.labels(reason).inc(count)
+
+
+def duplicates(kind: str, count: int) -> None:
+    """Count dropped repeats."""
+    if count:
+        DUPLICATES.labels(kind).inc(count)
+
+
+def decisions(
+    slot_id: str, latencies: Sequence[float], staleness: Sequence[float], version: int
+) -> None:
+    """Report a group of decisions of one slot; staleness may be empty before any outcome."""
+    slot = slot_label(slot_id)
+    LATENCY.observe(slot, latencies)
+    if len(staleness):
+        STALENESS.observe(slot, staleness)
+    VERSION.labels(slot).set(version)
+
+
+def choices(
+    slot_id: str,
+    action_ids: Sequence[str],
+    chosen: NDArray[np.intp],
+    propensity: NDArray[np.float64],
+    eligible: float,
+) -> None:
+    """Report which actions were drawn, with which propensities, from ``eligible`` on average.
+
+    The audit is exact in expectation: over draws from p, 1/p averages to the number of actions
+    with p > 0, so its ratio to that number has mean 1.
+    """
+    slot = slot_label(slot_id)
+    counts = np.bincount(chosen, minlength=len(action_ids))
+    decay = _FORGET ** len(chosen)
+    for place, action_id in enumerate(action_ids):
+        label = action_label(slot_id, action_id)
+        key = (slot, label)
+        count = int(counts[place])
+        share = _SHARES.get(key, 0.0) * decay + (1.0 - decay) * count / len(chosen)
+        _SHARES[key] = share
+        SHARE.labels(*key).set(share)
+        if count:
+            DECISIONS.labels(*key).inc(count)
+    total, weight = _AUDIT.get(slot, (0.0, 0.0))
+    total += float((1.0 / propensity).sum()) / max(eligible, 1.0)
+    weight += len(chosen)
+    _AUDIT[slot] = (total, weight)
+    AUDIT.labels(slot).set(total / weight)
+
+
+def actions(slot_id: str, summaries: Iterable[ActionSummary]) -> None:
+    """Report the posterior means of a slot's actions."""
+    for summary in summaries:
+        label = action_label(slot_id, summary.action_id)
+        REWARD.labels(slot_label(slot_id), label).set(summary.mean)
+
+
+def model(slot_id: str, measures: Mapping[str, float]) -> None:
+    """Report the click model's measures: log-loss, AUC, calibration error, drifts."""
+    for name, value in measures.items():
+        MODEL.labels(slot_label(slot_id), name).set(value)
+
+
+def attribution(shard: int, pending: int, waiting: int) -> None:
+    """Report what a shard's attribution holds."""
+    PENDING.labels(str(shard)).set(pending)
+    ORPHANS.labels(str(shard)).set(waiting)
+
+
+def outcomes(given: Iterable[tuple[str, str]]) -> None:
+    """Count outcomes, given as (slot, status)."""
+    for (slot_id, status), count in Counts(given).items():
+        SETTLED.labels(slot_label(slot_id), status).inc(count)
+
+
+def profiles(shard: int, count: int) -> None:
+    """Report how many subjects a shard remembers."""
+    PROFILES.labels(str(shard)).set(count)
+
+
+class _Kafka(Collector):
+    """Reads the lags and the client's counters when it is scraped."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        from operators.io.kafka import ERRORS, SUPPRESSED, lags
+
+        lag = GaugeMetricFamily(
+            "banditflow_consumer_lag_records",
+            "Offsets between the topic's end and what the flow has released.",
+            labels=["topic", "partition"],
+        )
+        for (topic, partition), behind in lags().items():
+            lag.add_metric([topic, str(partition)], behind)
+        yield lag
+        errors = CounterMetricFamily(
+            "banditflow_kafka_errors", "Errors of the Kafka clients by name.", labels=["error"]
+        )
+        for name, count in ERRORS.items():
+            errors.add_metric([name], count)
+        yield errors
+        suppressed = CounterMetricFamily(
+            "banditflow_suppressed", "Writes that the resume fence suppressed.", labels=["topic"]
+        )
+        for topic, count in SUPPRESSED.items():
+            suppressed.add_metric([topic], count)
+        yield suppressed
+
+
+_KAFKA = _Kafka()
+
+
+def serve(host: str, port: int) -> str:
+    """Serve the metrics on ``host:port`` (port 0: a free one) and give the address."""
+    with contextlib.suppress(ValueError):  # it is registered where this process served before
+        REGISTRY.register(_KAFKA)
+    server, _ = start_http_server(port, addr=host)
+    return f"http://{host}:{server.server_port}/metrics"

@@ -1,0 +1,209 @@
+"""Hot copies in Redis: version-guarded writes with a TTL, off the dataflow's path.
+
+Redis is a cache. Writes are coalesced per key in a bounded buffer and sent by a thread of their
+own, one batched Lua call at a time, so a Redis that is slow, frozen or away costs freshness and
+nothing else. Every key is a hash with a ``version`` field and expires.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import redis
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from msgspec import Struct
+from prometheus_client import Counter, Gauge, Histogram
+
+from schemas.settings import Settings
+
+BATCH = 500
+"""Keys per call."""
+
+_LUA = """
+local place, written = 1, 0
+for _, key in ipairs(KEYS) do
+  local version, ttl, count = ARGV[place], ARGV[place + 1], tonumber(ARGV[place + 2])
+  local kept = redis.call('HGET', key, 'version') or ''
+  if #version > #kept or (#version == #kept and version > kept) then
+    redis.call('DEL', key)
+    redis.call('HSET', key, 'version', version, unpack(ARGV, place + 3, place + 2 + count))
+    redis.call('PEXPIRE', key, ttl)
+    written = written + 1
+  end
+  place = place + 3 + count
+end
+return written
+"""
+# Versions are compared as decimal strings: Lua's numbers are exact up to 2^53 only.
+
+_WRITES = Counter("banditflow_redis_writes", "Keys sent to Redis.")
+_DROPPED = Counter("banditflow_redis_dropped", "Keys given up because the buffer was full.")
+_ERRORS = Counter("banditflow_redis_errors", "Calls that failed, by kind.", ["error"])
+_UP = Gauge("banditflow_redis_up", "1 while the last call succeeded.")
+_BUFFERED = Gauge("banditflow_redis_buffered_keys", "Keys that wait to be sent.")
+_SECONDS = Histogram(
+    "banditflow_redis_write_seconds",
+    "Seconds per batched call.",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HotWrite:
+    """The whole new content of a key: it replaces what is there if its version is higher.
+
+    ``version`` is not negative; ``ttl`` is in seconds. Without fields only the version stays, so
+    that an older write cannot bring back what was removed.
+    """
+
+    key: str
+    version: int
+    ttl: float
+    fields: Mapping[str, str | bytes]
+
+
+class HotBuffer:
+    """The writes that wait for a flush: the newest of each key, at most ``capacity`` of them."""
+
+    def __init__(self, capacity: int = 100_000) -> None:
+        self._capacity = capacity
+        self._writes: dict[str, HotWrite] = {}
+        self._lock = threading.Lock()
+        self._filled = threading.Condition(self._lock)
+
+    def __len__(self) -> int:
+        """Count the keys that wait."""
+        return len(self._writes)
+
+    def add(self, writes: Iterable[HotWrite]) -> None:
+        """Take in writes; where the buffer is full the key that waits longest is given up."""
+        with self._filled:
+            for write in writes:
+                kept = self._writes.get(write.key)
+                if kept is None or write.version >= kept.version:
+                    self._writes.pop(write.key, None)
+                    self._writes[write.key] = write
+            excess = len(self._writes) - self._capacity
+            for key in list(islice(self._writes, max(excess, 0))):
+                del self._writes[key]
+            if excess > 0:
+                _DROPPED.inc(excess)
+            self._filled.notify()
+
+    def take(self, most: int, timeout: float) -> list[HotWrite]:
+        """Wait for writes and remove up to ``most`` of them, the longest waiting first."""
+        with self._filled:
+            if not self._writes:
+                self._filled.wait(timeout)
+            keys = list(islice(self._writes, most))
+            return [self._writes.pop(key) for key in keys]
+
+    def give_back(self, writes: Iterable[HotWrite]) -> None:
+        """Return writes that could not be sent, unless newer ones came meanwhile."""
+        self.add([write for write in writes if write.key not in self._writes])
+
+
+class HotWriter:
+    """Sends what is buffered to Redis, from a thread of its own, for as long as the process."""
+
+    def __init__(
+        self, url: str, buffer: HotBuffer, timeout: float = 2.0, longest_wait: float = 5.0
+    ) -> None:
+        self._buffer = buffer
+        self._longest_wait = longest_wait
+        self._client = client(url, timeout)
+        self._script = self._client.register_script(_LUA)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hot writer", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop sending."""
+        self._stopped.set()
+        self._thread.join()
+        self._client.close()
+
+    def _run(self) -> None:
+        wait = 0.0
+        while not self._stopped.wait(wait):
+            writes = self._buffer.take(BATCH, 0.2)
+            _BUFFERED.set(len(self._buffer))
+            if not writes:
+                continue
+            try:
+                started = time.perf_counter()
+                send(self._script, writes)
+            except redis.RedisError as error:
+                self._buffer.give_back(writes)
+                _ERRORS.labels(type(error).__name__).inc()
+                _UP.set(0)
+                wait = min(self._longest_wait, max(0.1, 2 * wait))
+            else:
+                _SECONDS.observe(time.perf_counter() - started)
+                _WRITES.inc(len(writes))
+                _UP.set(1)
+                wait = 0.0
+
+
+def client(url: str, timeout: float = 2.0) -> redis.Redis:
+    """Connect to Redis; every call ends within ``timeout`` seconds."""
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout, socket_connect_timeout=timeout, health_check_interval=30
+    )
+
+
+def send(script: Any, writes: Sequence[HotWrite]) -> int:
+    """Write the batch in one call and count the keys that took it, loading a lost script again."""
+    arguments: list[str | bytes | int] = []
+    for write in writes:
+        fields = [part for pair in write.fields.items() for part in pair]
+        arguments += [str(write.version), round(write.ttl * 1000), len(fields), *fields]
+    return int(script(keys=[write.key for write in writes], args=arguments))
+
+
+class RedisSink(DynamicSink[tuple[str, list[HotWrite]]]):
+    """Takes ``(shard, [HotWrite, …])``; nothing here is durable, so nothing waits for an epoch."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._buffer: HotBuffer | None = None
+        self._lock = threading.Lock()
+
+    def build(
+        self,
+        step_id: str,  # noqa: ARG002
+        worker_index: int,  # noqa: ARG002
+        worker_count: int,  # noqa: ARG002
+    ) -> StatelessSinkPartition[tuple[str, list[HotWrite]]]:
+        """Share one buffer and one writer among the process's workers."""
+        with self._lock:
+            if self._buffer is None:
+                self._buffer = HotBuffer()
+                HotWriter(self._settings.redis_url, self._buffer)
+        return _Partition(self._buffer)
+
+
+class _Partition(StatelessSinkPartition[tuple[str, list[HotWrite]]]):
+    def __init__(self, buffer: HotBuffer) -> None:
+        self._buffer = buffer
+
+    def write_batch(self, items: list[tuple[str, list[HotWrite]]]) -> None:
+        self._buffer.add([write for _, writes in items for write in writes])
+
+
+class Hot(Struct):
+    """What a key holds."""
+
+    version: int
+    fields: dict[str, str]
+
+
+def read(connection: redis.Redis, key: str) -> Hot | None:
+    """Read a hot copy; None where there is none, or only the mark of a removed one."""
+    found: Mapping[bytes, bytes] = connection.hgetall(key)  # type: ignore[assignment]
+    fields = {name.decode(): value.decode() for name, value in found.items()}
+    version = fields.pop("version", None)
+    return Hot(int(version), fields) if version is not None and fields else None
