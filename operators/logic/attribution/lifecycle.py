@@ -16,7 +16,7 @@ from operators.logic.attribution import reasons, reports, texts
 from operators.logic.attribution.delays import WHOLE, unknown
 from operators.logic.attribution.kinds import EXPOSURE, IMMEDIATE, Kinds
 from operators.logic.attribution.orphans import Orphans
-from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID, Pending, Rows
+from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID, Pending, Rows, Segments
 from operators.logic.attribution.rewards import Rewards, begin
 from operators.logic.attribution.rules import Kind
 from operators.logic.attribution.snapshots import AttributionState, waiting
@@ -71,6 +71,7 @@ class Attribution:
         max_pending: int,
         max_orphans: int,
         state: AttributionState | None = None,
+        segments: Segments | None = None,
     ) -> None:
         state = state or AttributionState()
         self._lateness = lateness
@@ -79,7 +80,7 @@ class Attribution:
         self._exposed = state.exposed
         self._kinds = Kinds(state.kinds)
         self._pending = Pending()
-        self._pending.restore(state.chunks, self._kinds.window)
+        self._pending.restore(state.chunks, self._kinds.window, segments)
         self._rewards = state.rewards if state.rewards else {}
         self._orphans = Orphans(max_orphans)
         self._quarantine = Orphans(max_orphans)
@@ -103,13 +104,13 @@ class Attribution:
         """How many events wait for their decision or its impression."""
         return len(self._orphans) + len(self._quarantine)
 
-    def state(self) -> AttributionState:
-        """Give what a snapshot keeps."""
+    def state(self, segments: Segments | None = None) -> AttributionState:
+        """Give what a snapshot keeps; the decisions themselves go to the ``segments``."""
         return AttributionState(
             self._horizon,
             self._exposed,
             self._kinds.all,
-            self._pending.state(),
+            self._pending.state(segments),
             self._rewards,
             [waiting(event) for event in self._orphans],
             [waiting(event) for event in self._quarantine],

@@ -1,8 +1,10 @@
 """Pending decisions, packed: columns for numbers, one slab of bytes per chunk for the rest."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from struct import Struct as Layout
+from typing import Any, Final, Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -15,6 +17,10 @@ CHUNK: Final = 4096
 """Decisions per chunk."""
 
 FAR: Final = 2**62
+
+_SLAB: Final = 65_536
+_BLOCK: Final = Layout("<II")
+"""What a block starts with: its rows, and the bytes of its part of the slab."""
 
 LIVE: Final = 1
 ACTIVE: Final = 2
@@ -40,19 +46,53 @@ _STATUS: Final = (("flags", np.uint8), ("weight", np.uint8))
 
 
 class ChunkState(Struct, array_like=True):
-    """What a snapshot keeps of a chunk: raw columns, and the slab."""
+    """What a snapshot keeps of a chunk: the status columns, and where its decisions are.
+
+    They are in ``blocks``, or the first ``length`` bytes of the chunk's segment are those blocks.
+    """
 
     name: int
     family: int
     rows: int
-    record: bytes
-    slab: bytes
     status: bytes
+    blocks: bytes = b""
+    length: int = 0
+
+
+class Segments(Protocol):
+    """Where the decisions of chunks are kept outside the snapshot, once each."""
+
+    def append(self, name: int, offset: int, block: bytes) -> None:
+        """Write a block at an offset of a segment, durably; what was behind it is void."""
+        ...
+
+    def read(self, name: int, length: int) -> bytes:
+        """Give the first ``length`` bytes of a segment."""
+        ...
+
+    def keep(self, names: Collection[int]) -> None:
+        """Say which segments the newest snapshot needs."""
+        ...
+
+
+def _column(rows: int, type_: type) -> NDArray[Any]:
+    """Make a column in a mapping of its own, so that outgrown ones leave no holes."""
+    column: NDArray[Any] = np.frombuffer(_slab(rows * np.dtype(type_).itemsize), dtype=type_)
+    return column
+
+
+def _slab(size: int = _SLAB) -> mmap:
+    return mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Decisions that arrived one after another and expire at about the same time."""
+    """Decisions that arrived one after another and expire at about the same time.
+
+    The slab is anonymous memory of its own, so that growing and dropping it leaves no holes; the
+    first ``used`` bytes are taken. ``written`` rows are in the first ``length`` bytes of the
+    chunk's segment.
+    """
 
     name: int
     family: int
@@ -60,7 +100,25 @@ class Chunk:
     fill: int = 0
     alive: int = 0
     first_expiry: int = FAR
-    slab: bytes | bytearray = field(default_factory=bytearray)
+    slab: mmap = field(default_factory=_slab)
+    used: int = 0
+    written: int = 0
+    length: int = 0
+
+    def write(self, data: bytes) -> None:
+        """Append to the slab."""
+        end = self.used + len(data)
+        if end > len(self.slab):
+            self.resize(max(end, 2 * len(self.slab)))
+        self.slab[self.used : end] = data
+        self.used = end
+
+    def resize(self, size: int) -> None:
+        """Give the slab another size."""
+        slab = _slab(size)
+        slab[: self.used] = self.slab[: self.used]
+        self.slab.close()
+        self.slab = slab
 
     @property
     def rows(self) -> slice:
@@ -115,15 +173,15 @@ class Pending:
             for name, values in columns.items():
                 getattr(self, name)[span] = values[part]
             sizes = np.fromiter(map(len, blobs[part]), dtype=np.int64, count=count)
-            self.end[span] = len(chunk.slab) + np.cumsum(sizes)
+            self.end[span] = chunk.used + np.cumsum(sizes)
             self.flags[span] = LIVE
             self.weight[span] = 0
-            chunk.slab += b"".join(blobs[part])
+            chunk.write(b"".join(blobs[part]))
             chunk.first_expiry = min(chunk.first_expiry, soon)
             chunk.fill += count
             chunk.alive += count
             if chunk.fill == CHUNK:
-                chunk.slab = bytes(chunk.slab)
+                chunk.resize(chunk.used)
                 del self._open[family]
             rows[part] = np.arange(first, first + count)
             done += count
@@ -138,14 +196,14 @@ class Pending:
             return np.full(len(keys), -1, dtype=np.int64)
         return self.index.find(asked, self.key)
 
-    def blob(self, row: int) -> bytes | bytearray:
+    def blob(self, row: int) -> bytes:
         """Give what :mod:`texts` packed for a row."""
         chunk = self.chunks[row // CHUNK]
         assert chunk is not None
         start = int(self.end[row - 1]) if row % CHUNK else 0
         return chunk.slab[start : int(self.end[row])]
 
-    def blobs(self, rows: Rows) -> list[bytes | bytearray]:
+    def blobs(self, rows: Rows) -> list[bytes]:
         """Give what :mod:`texts` packed for each row."""
         starts = np.where(rows % CHUNK == 0, 0, self.end[rows - 1]).tolist()
         places = zip((rows // CHUNK).tolist(), starts, self.end[rows].tolist(), strict=True)
@@ -203,37 +261,70 @@ class Pending:
         """Give every row that holds a decision."""
         return np.flatnonzero(self.flags & LIVE)
 
-    def state(self) -> list[ChunkState]:
-        """Give what a snapshot keeps."""
-        return [
-            ChunkState(
-                chunk.name,
-                chunk.family,
-                chunk.fill,
-                self._bytes(_RECORD, chunk.rows),
-                bytes(chunk.slab),
-                self._bytes(_STATUS, chunk.rows),
-            )
-            for chunk in self.held()
-        ]
+    def state(self, segments: Segments | None = None) -> list[ChunkState]:
+        """Give what a snapshot keeps; new decisions go to the ``segments`` where there are any."""
+        states = []
+        for chunk in self.held():
+            status = self._bytes(_STATUS, chunk.rows)
+            state = ChunkState(chunk.name, chunk.family, chunk.fill, status)
+            if segments is None:
+                state.blocks = self._block(chunk, 0)
+            else:
+                if chunk.written < chunk.fill:
+                    block = self._block(chunk, chunk.written)
+                    segments.append(chunk.name, chunk.length, block)
+                    chunk.length += len(block)
+                    chunk.written = chunk.fill
+                state.length = chunk.length
+            states.append(state)
+        if segments is not None:
+            segments.keep({state.name for state in states})
+        return states
 
-    def restore(self, states: Sequence[ChunkState], window: NDArray[np.int64]) -> None:
+    def restore(
+        self,
+        states: Sequence[ChunkState],
+        window: NDArray[np.int64],
+        segments: Segments | None = None,
+    ) -> None:
         """Take in what :meth:`state` gave."""
         for state in states:
             chunk = self._claim(state.name, state.family)
-            chunk.fill = state.rows
-            self._read(_RECORD, chunk.rows, state.record)
+            blocks = state.blocks
+            if state.length:
+                assert segments is not None
+                blocks = segments.read(state.name, state.length)
+                chunk.length, chunk.written = state.length, state.rows
+            self._read_blocks(chunk, blocks)
             self._read(_STATUS, chunk.rows, state.status)
             rows, expiry = self._expiries(chunk, window)
             chunk.alive = len(rows)
             chunk.first_expiry = int(expiry.min(initial=FAR))
-            chunk.slab = state.slab
             if chunk.fill < CHUNK:
-                chunk.slab = bytearray(state.slab)
                 self._open[chunk.family] = chunk
             self._names = max(self._names, chunk.name + 1)
             self.index.insert(self.key[rows], rows, self.key)
             self.size += chunk.alive
+
+    def _block(self, chunk: Chunk, first: int) -> bytes:
+        """Write the decisions from row ``first`` of a chunk on."""
+        span = slice(chunk.start + first, chunk.start + chunk.fill)
+        start = int(self.end[span.start - 1]) if first else 0
+        header = _BLOCK.pack(chunk.fill - first, chunk.used - start)
+        return header + self._bytes(_RECORD, span) + chunk.slab[start : chunk.used]
+
+    def _read_blocks(self, chunk: Chunk, blocks: bytes) -> None:
+        place = 0
+        while place < len(blocks):
+            rows, size = _BLOCK.unpack_from(blocks, place)
+            place += _BLOCK.size
+            first = chunk.start + chunk.fill
+            place += self._read(_RECORD, slice(first, first + rows), blocks[place:])
+            chunk.write(blocks[place : place + size])
+            chunk.fill += rows
+            place += size
+        if chunk.fill == CHUNK:
+            chunk.resize(chunk.used)
 
     def _expiries(self, chunk: Chunk, window: NDArray[np.int64]) -> tuple[Rows, Rows]:
         rows = chunk.start + np.flatnonzero(self.flags[chunk.rows] & LIVE)
@@ -259,22 +350,23 @@ class Pending:
         self.chunks += [None] * more
         self._free += reversed(range(slots, slots + more))
         for name, type_ in _RECORD + _STATUS:
-            column = np.zeros((slots + more) * CHUNK, dtype=type_)
+            column = _column((slots + more) * CHUNK, type_)
             column[: slots * CHUNK] = getattr(self, name)
             setattr(self, name, column)
 
     def _bytes(self, columns: tuple[tuple[str, type], ...], span: slice) -> bytes:
         return b"".join(getattr(self, name)[span].tobytes() for name, _ in columns)
 
-    def _read(self, columns: tuple[tuple[str, type], ...], span: slice, raw: bytes) -> None:
+    def _read(self, columns: tuple[tuple[str, type], ...], span: slice, raw: bytes) -> int:
         rows, start = span.stop - span.start, 0
         for name, type_ in columns:
             values: NDArray[Any] = np.frombuffer(raw, dtype=type_, count=rows, offset=start)
             getattr(self, name)[span] = values
             start += values.nbytes
+        return start
 
 
-def vectors(blobs: Sequence[bytes | bytearray]) -> NDArray[np.float64]:
+def vectors(blobs: Sequence[bytes]) -> NDArray[np.float64]:
     """Give the features of rows that all have equally many, as a matrix."""
     flat = np.frombuffer(b"".join(map(texts.vector_of, blobs)), dtype="<f4")
     return flat.reshape(len(blobs), len(flat) // len(blobs)).astype(np.float64)

@@ -38,7 +38,7 @@ def report(
     propensity: float,
     eta: float,
     version: int,
-    blob: bytes | bytearray,
+    blob: bytes,
     reward: float,
     status: OutcomeStatus,
     revision: int,

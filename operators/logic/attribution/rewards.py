@@ -1,16 +1,17 @@
 """The rewards that count for one decision, aggregated so that their order does not matter."""
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from operators.logic.attribution.rules import GRID, Rules
 
 
-class Rewards(Struct):
+class Rewards(Struct, gc=False):
     """What a decision has earned so far.
 
     ``first_at`` and ``first_id`` name the earliest reward (by event time, then id) and ``first``
     its value; ``total`` is the sum in units of 1/GRID, an integer, so that it is exact in any
-    order; ``told`` is the reward that the learner has been told.
+    order; ``told`` is the reward that the learner has been told; ``seen`` are the ids of all
+    rewards once there are several.
     """
 
     first_at: int
@@ -19,18 +20,20 @@ class Rewards(Struct):
     highest: float
     total: int
     told: float = 0.0
-    seen: set[str] = field(default_factory=set)
+    seen: set[str] | None = None
 
     @property
     def count(self) -> int:
         """How many rewards count."""
-        return len(self.seen)
+        return len(self.seen) if self.seen else 1
 
     def add(self, at: int, id_: str, value: float) -> bool:
         """Count a reward; False when its id was counted before."""
-        if id_ in self.seen:
+        seen = self.seen or {self.first_id}
+        if id_ in seen:
             return False
-        self.seen.add(id_)
+        seen.add(id_)
+        self.seen = seen
         self.total += round(value * GRID)
         self.highest = max(self.highest, value)
         if (at, id_) < (self.first_at, self.first_id):
@@ -59,4 +62,4 @@ class Rewards(Struct):
 
 def begin(at: int, id_: str, value: float) -> Rewards:
     """Start with a decision's first reward to arrive."""
-    return Rewards(at, id_, value, value, round(value * GRID), seen={id_})
+    return Rewards(at, id_, value, value, round(value * GRID))

@@ -38,7 +38,7 @@ def pack(features: str | None, subject: str | None, decision_id: str) -> bytes |
     return header + vector + subject_bytes + id_bytes
 
 
-def unpack(blob: bytes | bytearray) -> tuple[str | None, str | None, str]:
+def unpack(blob: bytes) -> tuple[str | None, str | None, str]:
     """Read features (base64), subject and decision id."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
     start, features = HEADER_BYTES, None
@@ -55,14 +55,14 @@ def unpack(blob: bytes | bytearray) -> tuple[str | None, str | None, str]:
     return features, _unpacked(codes >> 4, blob[start:end]), decision_id
 
 
-def subject_of(blob: bytes | bytearray) -> str | None:
+def subject_of(blob: bytes) -> str | None:
     """Read the subject only."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
     start = HEADER_BYTES + 4 * (floats if floats != _NO_FEATURES else 0)
     return _unpacked(codes >> 4, blob[start : start + subject_bytes])
 
 
-def vector_of(blob: bytes | bytearray) -> bytes | bytearray:
+def vector_of(blob: bytes) -> bytes | bytearray:
     """Read the features only, as float32 bytes; empty without any."""
     floats = blob[0] | blob[1] << 8
     return blob[HEADER_BYTES : HEADER_BYTES + 4 * floats] if floats != _NO_FEATURES else b""
@@ -93,7 +93,7 @@ def _dashed(digits: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def _unpacked(code: int, value: bytes | bytearray) -> str | None:
+def _unpacked(code: int, value: bytes) -> str | None:
     if code == _NONE:
         return None
     if code == _TEXT:

@@ -1,0 +1,175 @@
+"""Measure the memory of pending decisions, and what an epoch costs while they are pending.
+
+Resident memory is from /proc (Linux), in a process of its own. The decisions carry 32 float32
+features, a pseudonymous subject and a random UUID each, and 5 % of them a click.
+"""
+
+import argparse
+import base64
+import gc
+import json
+import pickle
+import random
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from operators.attribute import AttributeLogic
+from operators.batches import Batch, Event, Origin, micros, moment
+from operators.logic.attribution import Attribution
+from operators.logic.catalog import Catalog
+from schemas.catalog import Slot
+from schemas.events import Click, DecisionBack, Impression
+
+FEATURES = 32
+WINDOW = 600
+LATENESS = 60
+SHARDS = 4
+EPOCHS = 3
+CATALOG = Catalog(
+    slots={"home": Slot(id="1", time=moment(0), slot_id="home", reward_window=WINDOW)}
+)
+START = micros(datetime(2026, 3, 1, tzinfo=UTC))
+ORIGIN = Origin("decisions", 0, 0, START)
+
+BARS = {
+    "bytes_per_decision": ("≤", 250.0),
+    "epoch_overhead_percent": ("≤", 15.0),
+    "epoch_pause_ms": ("≤", 50.0),
+}
+
+
+def main() -> None:
+    """Fill the shards, measure, print one table and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--decisions", type=int, default=1_000_000, help="pending, over 4 shards")
+    parser.add_argument("--rate", type=int, default=20_000, help="events/s during an epoch")
+    parser.add_argument("--epoch", type=float, default=10.0, help="seconds")
+    parser.add_argument("--quick", action="store_true", help="100,000 decisions")
+    parser.add_argument("--whole", action="store_true", help="whole snapshots, no segment files")
+    args = parser.parse_args()
+    if args.quick:
+        args.decisions = 100_000
+    with tempfile.TemporaryDirectory() as folder:
+        segments = None if args.whole else Path(folder)
+        figures = measure(args.decisions, args.rate, args.epoch, segments)
+    failed = report(figures)
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    (results / "memory.json").write_text(json.dumps(figures, indent=1))
+    raise SystemExit(failed)
+
+
+def measure(decisions: int, rate: int, epoch: float, folder: Path | None) -> dict[str, float]:
+    """Fill SHARDS shards with pending decisions and time epochs on top of them."""
+    limits = (LATENESS * 10**6, 10**9, 10**6)
+    logics = [AttributeLogic(Attribution(*limits), folder) for _ in range(SHARDS)]
+    makers = [traffic(shard, decisions / (WINDOW + LATENESS)) for shard in range(SHARDS)]
+    for shard in range(SHARDS):
+        logics[shard].on_batch([next(makers[shard])])
+    gc.collect()
+    before = resident()
+    while logics[0].attribution.pending < decisions / SHARDS:
+        for logic, maker in zip(logics, makers, strict=True):
+            logic.on_batch([next(maker)])
+    gc.collect()
+    pending = sum(logic.attribution.pending for logic in logics)
+    memory = resident() - before
+    for logic in logics:
+        logic.snapshot()
+    spent, events, pauses, sizes = 0.0, 0, [], []
+    for _ in range(EPOCHS):
+        seen = events
+        while events - seen < rate * epoch:
+            for logic, maker in zip(logics, makers, strict=True):
+                batch = next(maker)
+                events += len(batch.events)
+                started = time.thread_time()
+                logic.on_batch([batch])
+                spent += time.thread_time() - started
+        started = time.perf_counter()
+        sizes.append(sum(len(pickle.dumps(logic.snapshot())) for logic in logics))
+        pauses.append(time.perf_counter() - started)
+    per_event = spent / events
+    pause = float(np.median(pauses))
+    return {
+        "pending": float(pending),
+        "features": float(FEATURES),
+        "bytes_per_decision": memory / pending,
+        "us_per_event": per_event * 1e6,
+        "snapshot_mb": float(np.median(sizes)) / 1e6,
+        "epoch_pause_ms": pause * 1e3,
+        "epoch_overhead_percent": 100 * pause / epoch,
+    }
+
+
+def traffic(shard: int, rate: float) -> Iterator[Batch]:
+    """One shard's decisions, impressions and clicks at ``rate`` decisions/s over all shards."""
+    rng = random.Random(shard)
+    vectors = np.random.default_rng(shard)
+    step = round(1e6 * SHARDS / rate)
+    at = START
+    while True:
+        events = []
+        drawn = vectors.normal(size=(250, FEATURES)).astype("<f4")
+        for row in range(250):
+            at += step
+            events += life(rng, at, base64.b64encode(drawn[row].tobytes()).decode())
+        events.sort(key=lambda event: event.at)
+        yield Batch(shard, at, events, catalog=CATALOG)
+
+
+def life(rng: random.Random, at: int, features: str) -> list[Event]:
+    """Make a decision, its impression and now and then its click."""
+    key, time_ = rng.getrandbits(64), moment(at)
+    subject = f"{rng.getrandbits(128):032x}"
+    common = {
+        "time": time_,
+        "subject": "visitor",
+        "decision_id": str(uuid.UUID(int=rng.getrandbits(128))),
+        "slot_id": "home",
+    }
+    decision = DecisionBack(
+        **{**common, "subject": subject},
+        id="decision",
+        key=f"{key:016x}",
+        action_id=f"a{rng.randrange(10)}",
+        propensity=rng.random() + 1e-6,
+        policy="logistic",
+        policy_version=(at - START) // 250_000,
+        expires_at=time_ + timedelta(seconds=WINDOW),
+        features=features,
+        eta=rng.gauss(-3.0, 1.0),
+    )
+    bodies = [decision, Impression(**common, id=f"i{key}")]
+    if rng.random() < 0.05:
+        bodies.append(Click(**common, id=f"c{key}"))
+    return [Event(at, body, subject, key, ORIGIN) for body in bodies]
+
+
+def resident() -> int:
+    """Give this process's resident memory in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def report(figures: dict[str, float]) -> int:
+    """Print the figures and bars; give the number of bars missed."""
+    failed = 0
+    for name, value in figures.items():
+        sign, bar = BARS.get(name, ("", 0.0))
+        verdict = ""
+        if sign:
+            good = value <= bar
+            failed += not good
+            verdict = f"{sign} {bar:g}  {'pass' if good else 'FAIL'}"
+        print(f"{name:26} {value:14,.1f}  {verdict}")
+    return failed
+
+
+if __name__ == "__main__":
+    main()
