@@ -74,7 +74,8 @@ def test_restarts_and_batches_change_nothing(settings):
 def test_rivers_own_model_learns_the_same():
     """Our inputs fed to River by hand: intercept, context, context crossed with the action."""
     outcomes = WORLD.outcomes[:300]
-    model = ClickModel(4, ClickSettings(initial_rate=0.5))
+    settings = ClickSettings(optimizer="adagrad", learning_rate=0.05, initial_rate=0.5)
+    model = ClickModel(4, settings)
     model.learn(outcomes)
     river = linear_model.LogisticRegression(optim.AdaGrad(0.05), intercept_lr=0.0)
     actions = list(dict.fromkeys(outcome.action_id for outcome in outcomes))
@@ -95,7 +96,7 @@ def test_rivers_own_model_learns_the_same():
 def test_the_linear_time_factorisation_machine_is_rivers():
     """River's pairwise sums from the same latent vectors give the same predictions."""
     outcomes = WORLD.outcomes[:400]
-    model = ClickModel(4, ClickSettings(kind="factorization"))
+    model = ClickModel(4, ClickSettings(kind="factorization", learning_rate=0.02))
     model.learn(outcomes)
     ours = model._model
     river = facto.FMClassifier(n_factors=4, intercept=ours.intercept)

@@ -36,8 +36,8 @@ class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     """
 
     kind: Literal["logistic", "factorization"] = "logistic"
-    optimizer: Literal["adagrad", "ftrl"] = "adagrad"
-    learning_rate: float = 0.05
+    optimizer: Literal["adagrad", "ftrl"] = "ftrl"
+    learning_rate: float = 0.1
     l2: float = 0.0
     factors: int = 4
     initial_rate: float = 0.05
