@@ -11,7 +11,8 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from operators.io import store_metrics
+from operators.batches import Event
+from operators.io import metrics, store_metrics
 from operators.io.backoff import Backoff
 from operators.io.rows import (
     AuditedDecision,
@@ -40,16 +41,17 @@ DECODERS: dict[Topic, Decoder[Struct]] = {
 }
 """How each topic that the store keeps is read."""
 
-Message = tuple[Topic, int, int, bytes | None]
-"""A record as a source gives it: topic, offset, the broker's timestamp (µs), payload."""
 
+def rows_of(shard: int, events: Iterable[Event], limit: int = MAX_RECORD_BYTES) -> Writes:
+    """Read undecoded records of a partition; one that cannot be read becomes a dead letter's row.
 
-def rows_of(shard: int, messages: Iterable[Message], limit: int = MAX_RECORD_BYTES) -> Writes:
-    """Read records of one partition; one that cannot be read becomes a dead letter's row."""
+    Only the events' origin and payload are looked at.
+    """
     writes = Writes()
-    for topic, offset, timestamp, payload in messages:
-        place = Place(topic.value, shard, offset, timestamp, payload or b"")
-        record = decode_with(DECODERS[topic], payload, limit)
+    for event in events:
+        origin, payload = event.origin, event.payload
+        place = Place(str(origin.topic), shard, origin.offset, origin.time, payload)
+        record = decode_with(DECODERS[Topic(origin.topic)], payload, limit)
         if not isinstance(record, Flaw):
             try:
                 table, row = row_of(record)
@@ -58,7 +60,7 @@ def rows_of(shard: int, messages: Iterable[Message], limit: int = MAX_RECORD_BYT
             else:
                 writes.add(table, row, place)
                 continue
-        store_metrics.dead_letter(record.reason)
+        metrics.dead_letters([record.reason])
         letter = refusal_row(place, record.reason, record.field, record.detail)
         writes.add(DEAD_LETTERS, letter, place)
     return writes

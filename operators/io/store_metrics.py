@@ -10,7 +10,6 @@ from operators.io.store import Applied
 
 _ROWS = Counter("banditflow_store_rows", "Rows committed to the store.", ["table"])
 _REFUSED = Counter("banditflow_store_refused", "Rows that the store refused.", ["code"])
-_UNREADABLE = Counter("banditflow_store_unreadable", "Records not fit for the store.", ["reason"])
 _FAILURES = Counter("banditflow_store_failures", "Attempts that found no store.", ["code"])
 _UP = Gauge("banditflow_store_up", "1 while the last attempt reached the store.")
 _COMMIT = Histogram(
@@ -24,11 +23,6 @@ _STATEMENT = Histogram(
     ["statement"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
 )
-
-
-def dead_letter(reason: str) -> None:
-    """Count a record that could not be read."""
-    _UNREADABLE.labels(reason).inc()
 
 
 def unavailable(code: str) -> None:

@@ -19,6 +19,7 @@ from operators.io.sqlite import SqliteStore
 from operators.io.store import Store, StoreError, StoreUnavailable, Writes
 from operators.persist import Patience, StoreSink, rows_of
 from schemas.settings import Settings
+from schemas.topics import Topic
 from tests.support import records as make
 
 SETTINGS = Settings(secret="sixteen letters!", partitions=2)
@@ -46,17 +47,6 @@ class _Partition(StatefulSourcePartition[Any, int]):
         return self.at
 
 
-def as_batch(shard: int, messages: list[Any]) -> Batch:
-    return Batch(
-        shard,
-        0,
-        [
-            as_written(topic, shard, None, payload, offset, time)
-            for topic, offset, time, payload in messages
-        ],
-    )
-
-
 @dataclass
 class Batches(FixedPartitionedSource[Any, int]):
     """Batches of records per partition, with a place where the process dies."""
@@ -69,7 +59,7 @@ class Batches(FixedPartitionedSource[Any, int]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _Partition:
         shard = int(for_part)
-        batches = [(for_part, as_batch(shard, batch)) for batch in self.shards[for_part]]
+        batches = [(for_part, Batch(shard, 0, batch)) for batch in self.shards[for_part]]
         return _Partition(batches, resume_state or 0, self.crash_at)
 
 
@@ -127,7 +117,7 @@ def batches(count: int = 40, size: int = 25) -> dict[str, list[Any]]:
         decisions = [make.decision(at) for at in ids]
         outcomes = [make.outcome(at, revision) for at in ids for revision in (1, 2)]
         offset = number * size * 3
-        shards[str(number % 2)].append(make.messages(*decisions, *outcomes, offset=offset))
+        shards[str(number % 2)].append(make.events(*decisions, *outcomes, offset=offset))
     return shards
 
 
@@ -212,10 +202,10 @@ def test_nothing_becomes_durable_in_close(store: SqliteStore) -> None:
 
 def test_bad_records_are_dead_letters_and_the_rest_is_stored(store: SqliteStore) -> None:
     shards = batches(4)
-    topic, _, timestamp, payload = shards["1"][0][0]
-    shards["1"][0].append((topic, 9_000, timestamp, payload[:-2]))
-    shards["1"][0].append((topic, 9_001, timestamp, b"\xff" * 10))
-    shards["1"][0] += make.messages(make.outcome(1, reason="r" * 300), offset=9_002)
+    payload = shards["1"][0][0].payload
+    for offset, broken in ((9_000, payload[:-2]), (9_001, b"\xff" * 10)):
+        shards["1"][0].append(as_written(Topic.DECISIONS, 1, None, broken, offset, 0))
+    shards["1"][0] += make.events(make.outcome(1, reason="r" * 300), offset=9_002, shard=1)
     run_main(build(Batches(shards), sink(store), SETTINGS))
     assert store.counts()["decisions"] == 100
     assert store.counts()["outcomes"] == 100

@@ -9,17 +9,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flows.persist import as_written
 from operators.io.rows import Place, row_of
 from operators.io.store import Store, Writes, compact
 from operators.io.tables import TABLES
 from operators.persist import rows_of
+from schemas.topics import Topic
 from tests.support import records as make
 
 EMPTY = dict.fromkeys(TABLES, 0)
 
 
 def write(store: Store, *records: Any, offset: int = 0) -> Any:
-    return store.apply(rows_of(0, make.messages(*records, offset=offset)))
+    return store.apply(rows_of(0, make.events(*records, offset=offset)))
 
 
 def everything() -> list[Any]:
@@ -224,13 +226,16 @@ def test_a_refused_newest_state_does_not_take_the_older_one_with_it(store: Store
 
 
 def test_records_that_do_not_decode_become_dead_letters(store: Store) -> None:
-    good = make.message(make.decision(1), 0)
-    topic = good[0]
+    good = make.event(make.decision(1), 0)
+    payloads = [
+        b"{",
+        b"",
+        good.payload.replace(b'"key":"', b'"key":"x'),
+        good.payload.replace(b'Z"', b'"'),
+    ]
     bad = [
-        (topic, 1, good[2], b"{"),
-        (topic, 2, good[2], None),
-        (topic, 3, good[2], good[3].replace(b'"key":"', b'"key":"x')),
-        (topic, 4, good[2], good[3].replace(b"+00:00", b"").replace(b'Z"', b'"')),
+        as_written(Topic.DECISIONS, 3, None, payload, offset, good.origin.time)
+        for offset, payload in enumerate(payloads, 1)
     ]
     store.apply(rows_of(3, [*bad, good]))
     letters = store.rows("dead_letters")

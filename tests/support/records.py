@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from operators.batches import micros
+from flows.persist import as_written
+from operators.batches import Event, micros
 from schemas.catalog import Action, Experiment, PolicySettings, Slot
 from schemas.events import Decision, Ranked
 from schemas.results import (
@@ -179,10 +180,12 @@ _TOPICS = {
 }
 
 
-def message(record: msgspec.Struct, offset: int) -> tuple[Topic, int, int, bytes]:
-    """A record as it lies on its topic: (topic, offset, timestamp, payload)."""
-    return _TOPICS[type(record)], offset, micros(START), msgspec.json.encode(record)
+def event(record: msgspec.Struct, offset: int, shard: int = 0) -> Event:
+    """A record as it lies on its topic."""
+    topic = _TOPICS[type(record)]
+    payload = msgspec.json.encode(record)
+    return as_written(topic, shard, None, payload, offset, micros(START))
 
 
-def messages(*records: msgspec.Struct, offset: int = 0) -> list[tuple[Topic, int, int, bytes]]:
-    return [message(record, offset + at) for at, record in enumerate(records)]
+def events(*records: msgspec.Struct, offset: int = 0, shard: int = 0) -> list[Event]:
+    return [event(record, offset + at, shard) for at, record in enumerate(records)]
