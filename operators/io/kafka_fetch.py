@@ -51,7 +51,8 @@ class Inlet:
 
         The broker's answer raises it before its records can be taken, so an inlet whose position
         has reached it was at its end at that answer. End-of-partition events say the same, but one
-        fetch later; they are needed where the last offsets hold no records.
+        fetch later; they are needed where the last offsets hold no records. A position beyond it
+        is that of a topic made anew, and about to be refused.
         """
         _, high = self._shared.consumer.get_watermark_offsets(self.place, cached=True)
         return int(high)
@@ -59,7 +60,7 @@ class Inlet:
     @property
     def at_end(self) -> bool:
         """Whether everything up to the partition's end has been taken."""
-        return not self.messages and 0 <= self.high <= self.position
+        return not self.messages and self.high == self.position
 
     def hold(self, capacity: int) -> None:
         """Stop fetching when the capacity is full; go on at half of it.

@@ -56,6 +56,9 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
     is not written, and its key is forgotten. A snapshot's offset does not pass the first key that
     still waits: replay cuts epochs anew, so that its repetition may come epochs later, and the next
     crash before that. What waits after ``horizon`` seconds without a repetition never repeats.
+
+    There is no ``close()``: Bytewax snapshots at the end of a finite flow too, and an exception in
+    ``close()`` while another one unwinds the dataflow aborts the process without a message.
     """
 
     def __init__(
@@ -95,10 +98,6 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
         if self._fence and time.monotonic() - self._suppressed_at > self._horizon:
             self._fence.clear()
         return pack(_KIND, _VERSION, SinkState(next(iter(self._fence.values()), self._offset)))
-
-    def close(self) -> None:
-        """Let a finite flow end with everything written."""
-        self.snapshot()
 
     def _unsaid(self, messages: Sequence[Message]) -> list[Message]:
         kept = [message for message in messages if message.id not in self._fence]

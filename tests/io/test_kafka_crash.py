@@ -44,9 +44,12 @@ def start(settings: Settings, recovery: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
-def check_effects(settings: Settings) -> None:
-    answered = [identify for log in log_of(settings, Topic.DECISIONS).values() for identify in log]
-    numbers = sorted(kafka_flow.identify(value) for value in answered)
+def check_effects(settings: Settings, late_bytes: bool = False) -> None:
+    """Every request was answered once (with late bytes: at least once) and counted once."""
+    answers = [value for log in log_of(settings, Topic.DECISIONS).values() for value in log]
+    numbers = sorted(kafka_flow.identify(value) for value in answers)
+    if late_bytes:
+        numbers = sorted(set(numbers))
     assert numbers == list(range(1, REQUESTS + 1)), "a request has no answer, or two"
     final = [log[-1].split(b":") for log in log_of(settings, Topic.OUTCOMES).values()]
     assert sum(int(count) for count, _ in final) == REQUESTS
@@ -108,9 +111,12 @@ def test_an_undelivered_record_stops_the_flow_and_its_epoch_is_replayed(
         return kafka_flow.answer(item)
 
     try:
-        with pytest.raises(KafkaTrouble, match=r"decisions.*was not written"):
+        with pytest.raises(BytewaxRuntimeError) as raised:
             run(build(impatient, freeze_then_answer), tmp_path / "recovery")
     finally:
         broker.resume()
+    assert isinstance(raised.value.__cause__, KafkaTrouble)
+    assert "was not written" in str(raised.value.__cause__)
     run(build(requested), tmp_path / "recovery")
-    check_effects(requested)
+    # What the frozen broker had in its socket may land after the fence was read.
+    check_effects(requested, late_bytes=True)

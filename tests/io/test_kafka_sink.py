@@ -144,5 +144,5 @@ def test_what_cannot_be_delivered_raises(deployment: Settings, broker: Server) -
 
 def test_an_unknown_topic_names_the_command(broker: Server, topic_prefix: str) -> None:
     sink = fenced(settings_for(broker.address, topic_prefix))
-    with pytest.raises(KafkaTrouble, match="does not exist.*banditflow topics create"):
+    with pytest.raises(KafkaTrouble, match=r"does not exist.*banditflow topics create"):
         sink.build_part("out", "00000", None)

@@ -178,7 +178,7 @@ def test_an_offset_beyond_the_end_stops_too(deployment: Settings, topic_prefix: 
 
 def test_an_unknown_topic_names_the_command(broker: Server, topic_prefix: str) -> None:
     source = GroupSource(settings_for(broker.address, topic_prefix), read)
-    with pytest.raises(KafkaTrouble, match="does not exist.*banditflow topics create"):
+    with pytest.raises(KafkaTrouble, match=r"does not exist.*banditflow topics create"):
         source.build_part("in", "0", None)
 
 
