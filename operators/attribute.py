@@ -60,7 +60,7 @@ class AttributeState(Struct):
 class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
     """One shard's attribution; ``told`` is the horizon that every slot has heard of.
 
-    With a ``folder``, decisions are written to segment files there, once each.
+    With a ``folder``, full chunks of decisions are written to segment files there, once each.
     """
 
     attribution: Attribution
@@ -72,6 +72,9 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
     def on_batch(self, values: list[Batch]) -> tuple[Iterable[_Out], bool]:
         """Step through the batches in order."""
         out: list[_Out] = []
+        if self.folder is not None and self.segments is None:
+            self.segments = ShardSegments(self.folder, values[0].shard)
+            self.attribution.use(self.segments)
         self.shard = values[0].shard
         for batch in values:
             step = self.attribution.step(batch.events, batch.watermark, batch.catalog.slots)
@@ -87,9 +90,7 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
 
     def snapshot(self) -> bytes:
         """Keep all that is pending or waiting."""
-        if self.folder is not None and self.segments is None:
-            self.segments = ShardSegments(self.folder, self.shard)
-        state = self.attribution.state(self.segments)
+        state = self.attribution.state()
         return pack(_KIND, _VERSION, AttributeState(self.shard, self.segments is not None, state))
 
     def _lessons(self, shard: int, step: Step, catalog: Catalog) -> Iterable[Lesson]:
@@ -122,7 +123,8 @@ def _message(key: int, outcome: Outcome) -> Message:
     return Message(id_, outcome.key.encode(), encode(outcome))
 
 
-def _resume(settings: Settings, folder: Path | None, snapshot: bytes | None) -> AttributeLogic:
+def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> AttributeLogic:
+    """Go on from a snapshot, or begin where there is none."""
     lateness = round(settings.allowed_lateness * 1e6)
     limits = (lateness, settings.max_pending, settings.max_orphans)
     if snapshot is None:
@@ -147,7 +149,7 @@ def attribute(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Attri
     folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 
     def shim_builder(resume_state: bytes | None) -> AttributeLogic:
-        return _resume(settings, folder, resume_state)
+        return resumed(settings, folder, resume_state)
 
     attributed = op.stateful_batch("life", up, shim_builder)
     lessons = only("lessons", attributed, Lesson)

@@ -11,14 +11,17 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, run_main
+from msgspec import structs
 
-from operators.attribute import attribute
+from operators.attribute import SEGMENTS, attribute, resumed
 from operators.batches import ALWAYS, Batch, Event, Lesson, Message
-from operators.logic.attribution import outcome_id
+from operators.io.segments import ShardSegments
+from operators.logic.attribution import outcome_id, pending
 from operators.logic.catalog import Catalog
 from schemas.codec import decode
 from schemas.results import Outcome
 from schemas.settings import Settings
+from schemas.state import StateError
 from schemas.topics import Topic
 from tests.support.attribution_oracle import Verdict, verdicts
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Visitors
@@ -96,11 +99,17 @@ def add_up(totals: dict[float, tuple[float, float]] | None, lesson: Lesson) -> A
     return totals, totals
 
 
-def flow(items: list[Any], outcomes: list[Any], totals: list[Any], rejected: list[Any]) -> Dataflow:
+def flow(
+    items: list[Any],
+    outcomes: list[Any],
+    totals: list[Any],
+    rejected: list[Any],
+    settings: Settings = SETTINGS,
+) -> Dataflow:
     """The step between a list and lists."""
     made = Dataflow("attribution")
     up = op.input("in", made, TestingSource(items))
-    attributed = attribute("attribute", up, SETTINGS)
+    attributed = attribute("attribute", up, settings)
     op.output("outcomes", attributed.outcomes, TestingSink(outcomes))
     op.output("rejected", attributed.rejected, TestingSink(rejected))
     summed = op.stateful_map("sum", attributed.lessons, add_up)
@@ -154,8 +163,15 @@ def test_outcomes_and_lessons_equal_the_recomputation(shards: int) -> None:
 
 
 @pytest.mark.parametrize("shards", [1, 2, 4])
-def test_a_crash_changes_nothing(shards: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("segments", [False, True])
+def test_a_crash_changes_nothing(
+    shards: int, segments: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending, "CHUNK", 8)
+    read, reader = [], ShardSegments.read
+    monkeypatch.setattr(ShardSegments, "read", lambda *args: read.append(args) or reader(*args))
     init_db_dir(tmp_path, 1)
+    settings = structs.replace(SETTINGS, recovery=str(tmp_path) if segments else "")
     events, _ = traffic(shards, decisions=300, seed=10 + shards)
     items: list[Any] = list(batches(events, seed=8))
     rng = random.Random(9)
@@ -164,7 +180,7 @@ def test_a_crash_changes_nothing(shards: int, tmp_path: Path) -> None:
         items.insert(place, TestingSource.ABORT())
     outcomes: list[Any] = []
     totals: list[Any] = []
-    made = flow(items, outcomes, totals, [])
+    made = flow(items, outcomes, totals, [], settings)
     for _ in range(crashes + 1):
         run_main(
             made,
@@ -172,6 +188,34 @@ def test_a_crash_changes_nothing(shards: int, tmp_path: Path) -> None:
             recovery_config=RecoveryConfig(str(tmp_path)),
         )
     check(events, outcomes, totals)
+    files = list((tmp_path / SEGMENTS).glob("*"))
+    assert bool(read) == segments
+    assert len(files) < 8 * shards, "settled chunks leave no files"
+
+
+def test_a_lost_segment_is_named(tmp_path: Path) -> None:
+    segments = ShardSegments(tmp_path / "pending", 3)
+    segments.write(7, b"decisions")
+    segments.settle({7})
+    assert segments.read(7) == b"decisions"
+    with pytest.raises(StateError, match=r"3-8.* is missing"):
+        segments.read(8)
+    for _ in range(3):
+        segments.settle(())
+    assert not list((tmp_path / "pending").iterdir())
+
+
+def test_a_snapshot_waits_for_segments_and_fails_with_them(tmp_path: Path) -> None:
+    segments = ShardSegments(tmp_path / "pending", 0)
+    (tmp_path / "pending").rmdir()
+    segments.write(1, b"decisions")
+    with pytest.raises(FileNotFoundError):
+        segments.settle({1})
+
+
+def test_a_snapshot_of_another_version_is_refused() -> None:
+    with pytest.raises(StateError, match="written as version 0, this release reads version 1"):
+        resumed(SETTINGS, None, b"attribution/0\n")
 
 
 def test_every_slot_hears_how_far_settlement_is_complete() -> None:

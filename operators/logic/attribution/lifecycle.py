@@ -80,7 +80,8 @@ class Attribution:
         self._exposed = state.exposed
         self._kinds = Kinds(state.kinds)
         self._pending = Pending()
-        self._pending.restore(state.chunks, self._kinds.window, segments)
+        self._pending.segments = segments
+        self._pending.restore(state.chunks, self._kinds.window)
         self._rewards = state.rewards if state.rewards else {}
         self._orphans = Orphans(max_orphans)
         self._quarantine = Orphans(max_orphans)
@@ -104,13 +105,17 @@ class Attribution:
         """How many events wait for their decision or its impression."""
         return len(self._orphans) + len(self._quarantine)
 
-    def state(self, segments: Segments | None = None) -> AttributionState:
-        """Give what a snapshot keeps; the decisions themselves go to the ``segments``."""
+    def use(self, segments: Segments) -> None:
+        """Keep full chunks of decisions there from now on."""
+        self._pending.segments = segments
+
+    def state(self) -> AttributionState:
+        """Give what a snapshot keeps."""
         return AttributionState(
             self._horizon,
             self._exposed,
             self._kinds.all,
-            self._pending.state(segments),
+            self._pending.state(),
             self._rewards,
             [waiting(event) for event in self._orphans],
             [waiting(event) for event in self._quarantine],

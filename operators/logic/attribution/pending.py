@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
-from struct import Struct as Layout
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -19,8 +18,6 @@ CHUNK: Final = 4096
 FAR: Final = 2**62
 
 _SLAB: Final = 65_536
-_BLOCK: Final = Layout("<II")
-"""What a block starts with: its rows, and the bytes of its part of the slab."""
 
 LIVE: Final = 1
 ACTIVE: Final = 2
@@ -46,32 +43,31 @@ _STATUS: Final = (("flags", np.uint8), ("weight", np.uint8))
 
 
 class ChunkState(Struct, array_like=True):
-    """What a snapshot keeps of a chunk: the status columns, and where its decisions are.
+    """What a snapshot keeps of a chunk: its status columns, and its decisions as a ``block``.
 
-    They are in ``blocks``, or the first ``length`` bytes of the chunk's segment are those blocks.
+    The block of a full chunk is in the chunk's segment instead, where there are segments.
     """
 
     name: int
     family: int
     rows: int
     status: bytes
-    blocks: bytes = b""
-    length: int = 0
+    block: bytes = b""
 
 
 class Segments(Protocol):
-    """Where the decisions of chunks are kept outside the snapshot, once each."""
+    """Where full chunks are kept outside the snapshot: they are written once and never change."""
 
-    def append(self, name: int, offset: int, block: bytes) -> None:
-        """Write a block at an offset of a segment, durably; what was behind it is void."""
+    def write(self, name: int, block: bytes) -> None:
+        """Begin to write a segment."""
         ...
 
-    def read(self, name: int, length: int) -> bytes:
-        """Give the first ``length`` bytes of a segment."""
+    def settle(self, names: Collection[int]) -> None:
+        """Return once all is durable; ``names`` are the segments that the snapshot needs."""
         ...
 
-    def keep(self, names: Collection[int]) -> None:
-        """Say which segments the newest snapshot needs."""
+    def read(self, name: int) -> bytes:
+        """Give a segment's block."""
         ...
 
 
@@ -90,8 +86,7 @@ class Chunk:
     """Decisions that arrived one after another and expire at about the same time.
 
     The slab is anonymous memory of its own, so that growing and dropping it leaves no holes; the
-    first ``used`` bytes are taken. ``written`` rows are in the first ``length`` bytes of the
-    chunk's segment.
+    first ``used`` bytes are taken.
     """
 
     name: int
@@ -102,8 +97,6 @@ class Chunk:
     first_expiry: int = FAR
     slab: mmap = field(default_factory=_slab)
     used: int = 0
-    written: int = 0
-    length: int = 0
 
     def write(self, data: bytes) -> None:
         """Append to the slab."""
@@ -151,6 +144,7 @@ class Pending:
         self.index = KeyIndex()
         self.chunks: list[Chunk | None] = []
         self.size = 0
+        self.segments: Segments | None = None
         self._free: list[int] = []
         self._open: dict[int, Chunk] = {}
         self._names = 0
@@ -183,6 +177,8 @@ class Pending:
             if chunk.fill == CHUNK:
                 chunk.resize(chunk.used)
                 del self._open[family]
+                if self.segments is not None:
+                    self.segments.write(chunk.name, self._block(chunk))
             rows[part] = np.arange(first, first + count)
             done += count
         self.index.insert(self.key[rows], rows, self.key)
@@ -261,70 +257,47 @@ class Pending:
         """Give every row that holds a decision."""
         return np.flatnonzero(self.flags & LIVE)
 
-    def state(self, segments: Segments | None = None) -> list[ChunkState]:
-        """Give what a snapshot keeps; new decisions go to the ``segments`` where there are any."""
-        states = []
+    def state(self) -> list[ChunkState]:
+        """Give what a snapshot keeps, once the segments it needs are durable."""
+        states, elsewhere = [], set()
         for chunk in self.held():
             status = self._bytes(_STATUS, chunk.rows)
             state = ChunkState(chunk.name, chunk.family, chunk.fill, status)
-            if segments is None:
-                state.blocks = self._block(chunk, 0)
+            if self.segments is not None and chunk.fill == CHUNK:
+                elsewhere.add(chunk.name)
             else:
-                if chunk.written < chunk.fill:
-                    block = self._block(chunk, chunk.written)
-                    segments.append(chunk.name, chunk.length, block)
-                    chunk.length += len(block)
-                    chunk.written = chunk.fill
-                state.length = chunk.length
+                state.block = self._block(chunk)
             states.append(state)
-        if segments is not None:
-            segments.keep({state.name for state in states})
+        if self.segments is not None:
+            self.segments.settle(elsewhere)
         return states
 
-    def restore(
-        self,
-        states: Sequence[ChunkState],
-        window: NDArray[np.int64],
-        segments: Segments | None = None,
-    ) -> None:
+    def restore(self, states: Sequence[ChunkState], window: NDArray[np.int64]) -> None:
         """Take in what :meth:`state` gave."""
         for state in states:
             chunk = self._claim(state.name, state.family)
-            blocks = state.blocks
-            if state.length:
-                assert segments is not None
-                blocks = segments.read(state.name, state.length)
-                chunk.length, chunk.written = state.length, state.rows
-            self._read_blocks(chunk, blocks)
+            chunk.fill = state.rows
+            block = state.block
+            if not block:
+                assert self.segments is not None
+                block = self.segments.read(state.name)
+            chunk.write(block[self._read(_RECORD, chunk.rows, block) :])
             self._read(_STATUS, chunk.rows, state.status)
             rows, expiry = self._expiries(chunk, window)
             chunk.alive = len(rows)
             chunk.first_expiry = int(expiry.min(initial=FAR))
             if chunk.fill < CHUNK:
                 self._open[chunk.family] = chunk
+            else:
+                chunk.resize(chunk.used)
+                if state.block and self.segments is not None:
+                    self.segments.write(state.name, block)
             self._names = max(self._names, chunk.name + 1)
             self.index.insert(self.key[rows], rows, self.key)
             self.size += chunk.alive
 
-    def _block(self, chunk: Chunk, first: int) -> bytes:
-        """Write the decisions from row ``first`` of a chunk on."""
-        span = slice(chunk.start + first, chunk.start + chunk.fill)
-        start = int(self.end[span.start - 1]) if first else 0
-        header = _BLOCK.pack(chunk.fill - first, chunk.used - start)
-        return header + self._bytes(_RECORD, span) + chunk.slab[start : chunk.used]
-
-    def _read_blocks(self, chunk: Chunk, blocks: bytes) -> None:
-        place = 0
-        while place < len(blocks):
-            rows, size = _BLOCK.unpack_from(blocks, place)
-            place += _BLOCK.size
-            first = chunk.start + chunk.fill
-            place += self._read(_RECORD, slice(first, first + rows), blocks[place:])
-            chunk.write(blocks[place : place + size])
-            chunk.fill += rows
-            place += size
-        if chunk.fill == CHUNK:
-            chunk.resize(chunk.used)
+    def _block(self, chunk: Chunk) -> bytes:
+        return self._bytes(_RECORD, chunk.rows) + chunk.slab[: chunk.used]
 
     def _expiries(self, chunk: Chunk, window: NDArray[np.int64]) -> tuple[Rows, Rows]:
         rows = chunk.start + np.flatnonzero(self.flags[chunk.rows] & LIVE)

@@ -5,7 +5,7 @@ from msgspec import Struct
 from operators.logic.attribution.rules import GRID, Rules
 
 
-class Rewards(Struct, gc=False):
+class Rewards(Struct, array_like=True, gc=False):
     """What a decision has earned so far.
 
     ``first_at`` and ``first_id`` name the earliest reward (by event time, then id) and ``first``
