@@ -21,7 +21,7 @@ _BELOW, _ABOVE = 4.3, 4.7
 _GRADE = 4.0
 """Narrowest widths from L after which the spacing of the nodes grows in proportion."""
 
-_STEP = 0.1
+_STEP = 0.11
 """Target of the spacing in t."""
 
 _NODES = np.array([10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256])
@@ -32,17 +32,16 @@ _CHUNK = 40_000
 
 _MASKED = -1e30
 _SATURATED = 13.0
-_MILLS_SCALE = 0.34
+_MILLS_SCALE = 0.275
 _MILLS = (
-    -0.1106728179604404,
-    0.34811921892330105,
-    -0.06699755667868834,
-    0.20674947629714574,
-    0.12168934889670181,
-    0.0011131442338474685,
+    0.3878420414401985,
+    -0.2552585731159971,
+    0.3033549638105732,
+    0.05881750842290112,
+    0.005237149897032573,
 )
-"""Φ(-a) / exp(-a²/2) as a polynomial in 1 / (1 + 0.34 a), least squares on the relative error:
-at most 2.9e-6 for a in [0, 6.5]."""
+"""Φ(-a) / exp(-a²/2) as a polynomial in 1 / (1 + 0.275 a), least squares on the relative error:
+at most 2.8e-5 for a in [0, 6.5]."""
 
 
 def gaussian_probabilities(
@@ -141,7 +140,7 @@ def _normal(z: Singles) -> tuple[Singles, Singles]:
     density = z * z
     density *= np.float32(-0.5)
     np.exp(density, out=density)
-    positive = z > 0
+    positive = (z > 0).astype(np.float32)
     t = np.abs(z, out=z)
     t *= np.float32(_MILLS_SCALE)
     t += np.float32(1.0)
@@ -152,7 +151,10 @@ def _normal(z: Singles) -> tuple[Singles, Singles]:
         tail *= t
     tail += np.float32(_MILLS[-1])
     tail *= density
-    np.subtract(np.float32(1.0), tail, out=tail, where=positive)
+    sign = positive * np.float32(-2.0)
+    sign += np.float32(1.0)
+    tail *= sign
+    tail += positive
     return density, tail
 
 

@@ -11,9 +11,6 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 from ops.benchmarks.bandits import bars, report
 from ops.benchmarks.bandits.tasks import VW_SETTINGS, Row, Task, perform
 

@@ -39,7 +39,7 @@ def print_rows(rows: list[Row]) -> None:
         cells = []
         for events in (*CHECKPOINTS, group[0].events):
             values = [row.fractions[events] for row in group if events in row.fractions]
-            cells.append("%.3f ± %.3f" % mean_and_error(values) if values else "")
+            cells.append("{:.3f} ± {:.3f}".format(*mean_and_error(values)) if values else "")
         speed = np.mean([row.speed for row in group])
         table.add_row(environment, learner, str(len(group)), *cells, f"{speed:,.0f}")
     Console(width=150).print(table)
