@@ -9,6 +9,7 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
+from bytewax.errors import BytewaxRuntimeError
 
 from flows.embedded import Server
 from operators.io.kafka import KafkaTrouble, create_topics
@@ -56,9 +57,18 @@ def check_effects(settings: Settings, late_bytes: bool = False) -> None:
     assert sum(int(total) for _, total in final) == REQUESTS * (REQUESTS + 1) // 2
 
 
+BROKERS = ["broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)]
+
+
+@pytest.fixture(params=BROKERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """The embedded broker, then Apache Kafka."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
-def requested(broker: Server, topic_prefix: str) -> Settings:
-    settings = settings_for(broker.address, topic_prefix)
+def requested(server: Server, topic_prefix: str) -> Settings:
+    settings = settings_for(server.address, topic_prefix)
     create_topics(settings)
     numbers = range(1, REQUESTS + 1)
     values = {k: [b"%d" % n for n in numbers if n % 2 == k] for k in (0, 1)}
@@ -95,7 +105,7 @@ def test_a_lost_recovery_store_gives_no_second_answer(requested: Settings, tmp_p
 
 
 def test_an_undelivered_record_stops_the_flow_and_its_epoch_is_replayed(
-    requested: Settings, broker: Server, tmp_path: Path
+    requested: Settings, server: Server, tmp_path: Path
 ) -> None:
     options = {"message.timeout.ms": "400", "socket.timeout.ms": "300"}
     impatient = settings_for(
@@ -107,14 +117,14 @@ def test_an_undelivered_record_stops_the_flow_and_its_epoch_is_replayed(
         nonlocal seen
         seen += len(item[1].events)
         if seen > REQUESTS // 4:
-            broker.pause()
+            server.pause()
         return kafka_flow.answer(item)
 
     try:
         with pytest.raises(BytewaxRuntimeError) as raised:
             run(build(impatient, freeze_then_answer), tmp_path / "recovery")
     finally:
-        broker.resume()
+        server.resume()
     assert isinstance(raised.value.__cause__, KafkaTrouble)
     assert "was not written" in str(raised.value.__cause__)
     run(build(requested), tmp_path / "recovery")

@@ -9,10 +9,18 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support.kafka_flow import identify, log_of, produce, settings_for
 
+BROKERS = ["broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)]
+
+
+@pytest.fixture(params=BROKERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """The embedded broker, then Apache Kafka."""
+    return request.getfixturevalue(request.param)
+
 
 @pytest.fixture
-def deployment(broker: Server, topic_prefix: str) -> Settings:
-    settings = settings_for(broker.address, topic_prefix, partitions=12)
+def deployment(server: Server, topic_prefix: str) -> Settings:
+    settings = settings_for(server.address, topic_prefix, partitions=12)
     create_topics(settings)
     return settings
 
@@ -95,18 +103,18 @@ def test_duplicated_bytes_of_a_killed_producer_count_once(deployment: Settings) 
     assert log_of(deployment, Topic.DECISIONS)[0] == [b"1:first", b"1:late"]
 
 
-def test_a_frozen_broker_is_waited_for(deployment: Settings, broker: Server) -> None:
+def test_a_frozen_broker_is_waited_for(deployment: Settings, server: Server) -> None:
     part = fenced(deployment).build_part("out", "00000", None)
     part.write_batch([messages(1)])
     part.snapshot()
-    broker.pause()
+    server.pause()
     try:
         part.write_batch([messages(*range(2, 300))])
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:
             part.write_batch([])
     finally:
-        broker.resume()
+        server.resume()
     part.snapshot()
     written = {identify(v) for v in log_of(deployment, Topic.DECISIONS)[0]}
     assert written == set(range(1, 300))
@@ -125,7 +133,7 @@ def test_a_full_queue_is_waited_for(deployment: Settings) -> None:
     assert len(log_of(deployment, Topic.DECISIONS)[0]) == 300
 
 
-def test_what_cannot_be_delivered_raises(deployment: Settings, broker: Server) -> None:
+def test_what_cannot_be_delivered_raises(deployment: Settings, server: Server) -> None:
     impatient = settings_for(
         deployment.bootstrap_servers,
         deployment.topic_prefix,
@@ -133,16 +141,16 @@ def test_what_cannot_be_delivered_raises(deployment: Settings, broker: Server) -
         kafka_options={"message.timeout.ms": "300", "socket.timeout.ms": "200"},
     )
     part = fenced(impatient).build_part("out", "00000", None)
-    broker.pause()
+    server.pause()
     try:
         part.write_batch([messages(1)])
         with pytest.raises(KafkaTrouble, match=r"decisions', partition 0: .*was not written"):
             part.snapshot()
     finally:
-        broker.resume()
+        server.resume()
 
 
-def test_an_unknown_topic_names_the_command(broker: Server, topic_prefix: str) -> None:
-    sink = fenced(settings_for(broker.address, topic_prefix))
+def test_an_unknown_topic_names_the_command(server: Server, topic_prefix: str) -> None:
+    sink = fenced(settings_for(server.address, topic_prefix))
     with pytest.raises(KafkaTrouble, match=r"does not exist.*banditflow topics create"):
         sink.build_part("out", "00000", None)

@@ -24,9 +24,18 @@ from tests.support.kafka_flow import produce, read, settings_for
 TRIO = (Topic.DECISION_REQUESTS, Topic.IMPRESSIONS, Topic.CLICKS)
 
 
+BROKERS = ["broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)]
+
+
+@pytest.fixture(params=BROKERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """The embedded broker, then Apache Kafka."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
-def deployment(broker: Server, topic_prefix: str) -> Settings:
-    settings = settings_for(broker.address, topic_prefix, idle_after=0.2)
+def deployment(server: Server, topic_prefix: str) -> Settings:
+    settings = settings_for(server.address, topic_prefix, idle_after=0.2)
     create_topics(settings)
     return settings
 
@@ -176,8 +185,8 @@ def test_an_offset_beyond_the_end_stops_too(deployment: Settings, topic_prefix: 
         batches_until(again, at_end)
 
 
-def test_an_unknown_topic_names_the_command(broker: Server, topic_prefix: str) -> None:
-    source = GroupSource(settings_for(broker.address, topic_prefix), read)
+def test_an_unknown_topic_names_the_command(server: Server, topic_prefix: str) -> None:
+    source = GroupSource(settings_for(server.address, topic_prefix), read)
     with pytest.raises(KafkaTrouble, match=r"does not exist.*banditflow topics create"):
         source.build_part("in", "0", None)
 

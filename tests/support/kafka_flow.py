@@ -59,7 +59,11 @@ def produce(settings: Settings, topic: Topic, values: dict[int, list[bytes]]) ->
 def log_of(settings: Settings, topic: Topic) -> dict[int, list[bytes]]:
     """Read all of a topic, partition by partition, without our own source."""
     consumer = confluent_kafka.Consumer(
-        {"bootstrap.servers": settings.bootstrap_servers, "group.id": "test"}
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": "test",
+            "fetch.wait.max.ms": 10,
+        }
     )
     log: dict[int, list[bytes]] = {}
     for partition in range(settings.partitions_of(topic)):
