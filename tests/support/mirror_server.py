@@ -34,7 +34,12 @@ _MERGE = re.compile(r"WHEN MATCHED THEN (UPDATE SET .*?) WHERE (.*?) (WHEN NOT M
 _PARTITIONS = re.compile(r"\)\s*PARTITION BY RANGE .*ENABLE ROW MOVEMENT", re.S)
 
 _KINDS = {column.name: column.kind for table in TABLES.values() for column in table.columns}
-_TYPES = {Kind.TIME: "TIMESTAMP", Kind.REAL: "BINARY_DOUBLE", Kind.INTEGER: "NUMBER(19)"}
+_TYPES = {
+    Kind.TIME: "TIMESTAMP",
+    Kind.REAL: "BINARY_DOUBLE",
+    Kind.INTEGER: "NUMBER(19)",
+    Kind.JSON: "JSON",
+}
 
 _parse_reexecute = tns.parse_reexecute
 
