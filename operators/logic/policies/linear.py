@@ -1,10 +1,8 @@
 """Contextual Thompson sampling: Bayesian logistic or Gaussian regression per action.
 
-A decision contributes Λ += w n W x xᵀ and h += w (n (W η - p) + r) x to its action, where p and W
-are the expected reward and its slope at the logged linear predictor η. So the statistics are
-additive, whatever the order. p and W are averaged over N(η, smoothing²): a linearisation at a
-point trusts an early η too much (MacKay 1992, The evidence framework applied to classification
-networks, eq. 10).
+A decision contributes Λ += w n W x xᵀ and h += w (n (W η - p) + r) x to its action: one Newton
+step of the log-likelihood, linearised at the logged linear predictor η, where p is the expected
+reward and W = p (1 - p) its slope. So the statistics are additive, whatever the order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +25,6 @@ _VERSION = 1
 _ETA_LIMIT = 30.0
 
 Positive = Annotated[float, Meta(gt=0.0)]
-NotNegative = Annotated[float, Meta(ge=0.0)]
 Iterations = Annotated[int, Meta(ge=0, le=20)]
 
 
@@ -36,18 +33,16 @@ class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``alpha`` scales the posterior width when drawing. The base prior of the coefficients has mean
     ``prior_mean`` for the intercept (the first feature, on the log-odds scale) and 0 otherwise,
-    and variances ``intercept_variance`` and ``prior_variance``. ``smoothing`` is the deviation of
-    the linear predictor over which the linearisation is averaged, and ``curvature_floor`` the
-    least slope. ``half_life`` is in seconds of decision time. ``iterations`` of empirical Bayes
-    learn the prior from all actions, with ``ridge`` on the item features and the base prior
-    counting as ``prior_strength`` actions; 0 keeps the base prior.
+    and variances ``intercept_variance`` and ``prior_variance``. ``curvature_floor`` is the least
+    slope W. ``half_life`` is in seconds of decision time. ``iterations`` of empirical Bayes learn
+    the prior from all actions, with ``ridge`` on the item features and the base prior counting as
+    ``prior_strength`` actions; 0 keeps the base prior.
     """
 
     alpha: Positive = 0.5
     prior_mean: float = -3.5
     prior_variance: Positive = 0.1
     intercept_variance: Positive = 0.3
-    smoothing: NotNegative = 1.0
     curvature_floor: Annotated[float, Meta(ge=0.0, le=0.25)] = 0.0
     half_life: Positive | None = None
     iterations: Iterations = 2
@@ -145,10 +140,9 @@ class Linear:
         params = self._params
         if isinstance(params, GaussianParams):
             return np.full(len(eta), params.noise**-2), np.zeros(len(eta))
-        shrink = 1.0 / np.sqrt(1.0 + np.pi / 8.0 * params.smoothing**2)
         eta = np.clip(eta, -_ETA_LIMIT, _ETA_LIMIT)
-        p = expit(shrink * eta)
-        slope = np.maximum(shrink * p * (1.0 - p), params.curvature_floor)
+        p = expit(eta)
+        slope = np.maximum(p * (1.0 - p), params.curvature_floor)
         return slope, slope * eta - p
 
     def merge(self, other: Self) -> None:
