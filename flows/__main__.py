@@ -134,8 +134,10 @@ def _replay(commands: Commands) -> None:
         description="Read logged decisions, impressions and clicks, learn from them in order, and "
         "print what was learned and what the learned policy would have earned (IPS, SNIPS).",
     )
-    from flows.replay import add_arguments, run_replay
-
+    try:
+        from flows.replay import add_arguments, run_replay
+    except ImportError:
+        return
     add_arguments(command)
     command.set_defaults(command=run_replay)
 

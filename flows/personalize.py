@@ -6,14 +6,15 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
-from operators.attribute import attribute
-from operators.hot import HotWrite, hot_decisions, hot_policies, hot_profiles
 
 from operators.admit import admit
+from operators.attribute import attribute
 from operators.batches import Batch, CatalogNews, Message, PolicyNews, Rejected
 from operators.dead_letters import dead_letters
 from operators.decide import decide
 from operators.decode import reader
+from operators.hot import hot_decisions, hot_policies, hot_profiles
+from operators.io.redis import HotWrite
 from operators.learn import learn
 from operators.profile import profile
 from operators.publish import encode_policies, encode_profiles

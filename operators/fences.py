@@ -6,7 +6,7 @@ from msgspec.json import Decoder
 from operators.dead_letters import fence_id
 from operators.logic.attribution import outcome_id
 from schemas.codec import decode
-from schemas.results import DeadLetter
+from schemas.results import DeadLetter, OutcomeStatus
 from schemas.topics import Topic
 
 
@@ -16,7 +16,7 @@ class _DecisionKey(Struct):
 
 class _OutcomeKey(Struct):
     key: str
-    status: str
+    status: OutcomeStatus
     revision: int
 
 

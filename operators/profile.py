@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from operators.batches import NEVER, Batch, Event
 from operators.io import metrics
+from operators.logic.catalog import Catalog
 from operators.logic.profiles import Profiles
 from operators.streams import only
 from schemas.events import (
@@ -52,11 +53,15 @@ class ProfileLogic(StatefulBatchLogic[Batch, Batch | list[Profile], bytes]):
     interval: int
     published: int = NEVER
     watermark: int = NEVER
+    catalog: Catalog | None = None
 
     def on_batch(self, values: list[Batch]) -> tuple[Iterable[Batch | list[Profile]], bool]:
         """Update profiles in event order and hand requests what may be known."""
         out: list[Batch | list[Profile]] = []
         for batch in values:
+            if batch.catalog is not self.catalog:
+                self.catalog = batch.catalog
+                self.profiles.categorise(categories(batch.catalog))
             for event in batch.events:
                 self._take(event)
             self.watermark = max(self.watermark, batch.watermark)
@@ -95,6 +100,16 @@ class ProfileLogic(StatefulBatchLogic[Batch, Batch | list[Profile], bytes]):
                 self.profiles.consent(event)
             case Erasure():
                 self.profiles.erasure(event)
+
+
+def categories(catalog: Catalog) -> dict[str, str]:
+    """Give the declared category of each action that has one."""
+    return {
+        action.action_id: action.features["category"]
+        for actions in catalog.actions.values()
+        for action in actions
+        if isinstance(action.features.get("category"), str)
+    }
 
 
 @operator

@@ -82,8 +82,7 @@ def _rankings(votes: Votes) -> Iterator[Raw]:
     openings = [f'{{"action_id":{name},"probability":' for name in names]
     numbers = orjson.dumps(votes.logged, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     for row, text in enumerate(numbers[2:-2].split("],[")):
-        pairs = zip(openings, text.split(","), strict=True)
+        pairs = list(zip(openings, text.split(","), strict=True))
         if votes.mask is not None:
-            allowed = votes.mask[row].tolist()
-            pairs = (pair for pair, eligible in zip(pairs, allowed, strict=True) if eligible)
+            pairs = [pairs[column] for column in votes.mask[row].nonzero()[0]]
         yield Raw(f"[{','.join(f'{opening}{number}}}' for opening, number in pairs)}]".encode())

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,7 +26,7 @@ class Supervisor:
         self.logs = logs
         self.guard = Guard()
         self._children: list[Child] = []
-        self._may_end: set[Child] = set()
+        self._may_end: dict[Child, Collection[int]] = {}
         self._failure: ChildFailed | None = None
         self._failed = threading.Event()
         self._closing = False
@@ -39,7 +39,7 @@ class Supervisor:
         *,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        may_end: bool = False,
+        may_end: Collection[int] = (),
         ready: Callable[[], bool] | None = None,
         timeout: float = 30.0,
     ) -> Child:
@@ -47,7 +47,7 @@ class Supervisor:
 
         With ``ready`` wait until it says so and raise :class:`ChildFailed` when the child ends
         first or ``timeout`` seconds pass. ``env`` replaces the environment, which is inherited
-        without it. A child that ``may_end`` can finish with status 0.
+        without it. A child may end with one of the statuses in ``may_end``.
         """
         child = Child(
             name,
@@ -62,8 +62,7 @@ class Supervisor:
             _await_ready(child, ready, timeout)
         with self._lock:
             self._children.append(child)
-            if may_end:
-                self._may_end.add(child)
+            self._may_end[child] = may_end
         if not child.running:  # it ended before it was in the list
             self._on_exit(child)
         return child
@@ -120,7 +119,7 @@ class Supervisor:
     def _on_exit(self, child: Child) -> None:
         with self._lock:
             wanted = self._closing or child.end_wanted or child not in self._children
-            finished = child in self._may_end and child.poll() == 0
+            finished = child.poll() in self._may_end.get(child, ())
             if wanted or finished or self._failure is not None:
                 return
             self._failure = ChildFailed(child, describe_exit(child.poll()))

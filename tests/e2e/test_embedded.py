@@ -144,7 +144,7 @@ def test_a_failure_quotes_the_end_of_the_log_and_ends_the_others(tmp_path: Path)
 
 def test_a_child_that_may_end_is_no_failure_when_it_ends_well(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
-        finite = supervisor.start("finite", ["/bin/sh", "-c", "exit 0"], may_end=True)
+        finite = supervisor.start("finite", ["/bin/sh", "-c", "exit 0"], may_end=(0,))
         assert finite.wait(20) == 0
         finite.join()
         supervisor.check()

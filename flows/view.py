@@ -1,0 +1,151 @@
+"""The demo's live terminal view: how fast, how fresh, how much better than chance, and why."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_BAR = 22
+
+
+class Arm(Struct):
+    """An action as the view shows it: posterior mean and deviation, traffic share, truth."""
+
+    action_id: str
+    count: float
+    mean: float
+    deviation: float
+    share: float
+
+
+class DemoFrame(Struct, kw_only=True):
+    """What the view shows at a moment; rates are per second, latencies in milliseconds."""
+
+    elapsed: float
+    events_per_second: float
+    requests: int
+    decisions: int
+    unanswered: int
+    impressions: int
+    clicks: int
+    latency_p50_ms: float
+    latency_p99_ms: float
+    staleness_p99_s: float
+    click_rate_policy: float
+    click_rate_uniform: float
+    click_rate_best: float
+    policy: str
+    policy_version: int
+    arms: Sequence[Arm] = ()
+    history_policy: Sequence[float] = ()
+    history_uniform: Sequence[float] = ()
+    history_best: Sequence[float] = ()
+    dead_letters: dict[str, int] = {}
+    lag: int = 0
+    metrics_url: str = ""
+    store: str = ""
+
+
+def render(frame: DemoFrame, height: int = 30) -> RenderableType:
+    """Lay a frame out for a terminal of ``height`` lines; 80 columns are enough."""
+    rows = max(3, height - 15)
+    return Group(_head(frame), _rates(frame), _arms(frame, rows), _foot(frame))
+
+
+def sparkline(values: Sequence[float], width: int, top: float) -> str:
+    """Draw the last ``width`` values as blocks, ``top`` being the full height.
+
+    >>> sparkline([0.0, 0.5, 1.0], 3, 1.0)
+    ' ▄█'
+    """
+    scale = (len(_BLOCKS) - 1) / top if top > 0 else 0.0
+    shown = values[-width:]
+    return "".join(_BLOCKS[min(len(_BLOCKS) - 1, max(0, round(v * scale)))] for v in shown)
+
+
+def bar(share: float, width: int = _BAR) -> str:
+    """Draw a share of 1 as a bar.
+
+    >>> bar(0.5, 4)
+    '██  '
+    """
+    return ("█" * round(share * width)).ljust(width)
+
+
+def _head(frame: DemoFrame) -> RenderableType:
+    grid = Table.grid(expand=True, padding=(0, 2))
+    for _ in range(4):
+        grid.add_column(justify="left", ratio=1)
+    grid.add_row(
+        _fact("events/s", f"{frame.events_per_second:,.0f}"),
+        _fact("p50", f"{frame.latency_p50_ms:.0f} ms"),
+        _fact("p99", f"{frame.latency_p99_ms:.0f} ms"),
+        _fact("stale p99", f"{frame.staleness_p99_s:.2f} s"),
+    )
+    grid.add_row(
+        _fact("decisions", f"{frame.decisions:,}"),
+        _fact("unanswered", f"{frame.unanswered:,}"),
+        _fact("clicks", f"{frame.clicks:,}"),
+        _fact("lag", f"{frame.lag:,}"),
+    )
+    title = f"banditflow demo · {frame.elapsed:.0f} s"
+    subtitle = f"{frame.policy} policy, version {frame.policy_version}"
+    return Panel(grid, title=title, subtitle=subtitle, box=box.ROUNDED)
+
+
+def _fact(name: str, value: str) -> Text:
+    return Text.assemble((f"{name} ", "dim"), (value, "bold"))
+
+
+def _rates(frame: DemoFrame) -> RenderableType:
+    top = max([*frame.history_best[-120:], frame.click_rate_best, 1e-9])
+    table = Table.grid(padding=(0, 1))
+    for name, rate, history, style in (
+        ("best possible", frame.click_rate_best, frame.history_best, "cyan"),
+        ("policy", frame.click_rate_policy, frame.history_policy, "bold green"),
+        ("uniform hold-out", frame.click_rate_uniform, frame.history_uniform, "yellow"),
+    ):
+        line = Text(sparkline(history, 34, top), style=style)
+        table.add_row(Text(name, style=style), Text(f"{rate:6.2%}", style=style), line)
+    lift = frame.click_rate_policy / frame.click_rate_uniform if frame.click_rate_uniform else 0.0
+    title = f"click rate · the policy earns {lift:.2f} × the hold-out"
+    return Panel(table, title=title, box=box.ROUNDED)
+
+
+def _arms(frame: DemoFrame, rows: int) -> RenderableType:
+    table = Table(box=None, padding=(0, 1), expand=True)
+    table.add_column("action", no_wrap=True)
+    table.add_column("traffic", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("posterior mean ± sd", justify="right", no_wrap=True)
+    table.add_column("shown", justify="right", no_wrap=True)
+    ranked = sorted(frame.arms, key=lambda arm: -arm.share)
+    most = max([arm.share for arm in ranked], default=0.0) or 1.0
+    for arm in ranked[: rows - 1]:
+        table.add_row(
+            arm.action_id,
+            Text(bar(arm.share / most), style="green"),
+            f"{arm.share:5.1%}",
+            f"{arm.mean:6.2%} ± {arm.deviation:.2%}",
+            f"{arm.count:,.0f}",
+        )
+    rest = ranked[rows - 1 :]
+    if rest:
+        table.add_row(f"{len(rest)} more", "", f"{sum(arm.share for arm in rest):5.1%}", "", "")
+    return Panel(table, title="what each action is believed to earn", box=box.ROUNDED)
+
+
+def _foot(frame: DemoFrame) -> RenderableType:
+    letters = ", ".join(f"{reason} {count:,}" for reason, count in frame.dead_letters.items())
+    lines = Text.assemble(
+        ("dead letters ", "dim"),
+        (letters or "none", ""),
+        ("   metrics ", "dim"),
+        (frame.metrics_url, "underline"),
+    )
+    return lines
