@@ -110,6 +110,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
     def _take_in(self) -> list[Rejected]:
         rejected: list[Rejected] = []
         self._source.poll()
+        if self.alignment.at_end and not any(inlet.messages for inlet in self._inlets.values()):
+            return rejected
         for (topic, inlet), lane in zip(self._inlets.items(), self.alignment.lanes, strict=True):
             if inlet.messages and len(lane) < self._limit:
                 self._decode(topic, inlet.take(self._limit), lane, rejected)
