@@ -24,10 +24,15 @@ class OracleProxy:
         self.cuts: list[Cut | None] = []
         self.done: list[Cut] = []
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.port = 0
+        self.open()
+
+    def open(self) -> None:
+        """Listen, on the same port as before if there was one."""
+        listener = self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = int(listener.getsockname()[1])
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def drop_all(self) -> None:
         """Cut every connection at once."""
@@ -40,10 +45,10 @@ class OracleProxy:
         _close(self._listener)
         self.drop_all()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", self._target))
