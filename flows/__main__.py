@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from schemas.settings import SettingsError, load
 
@@ -23,7 +24,7 @@ with your own Kafka, Redis and store:
 Every setting is a variable BANDITFLOW_<NAME>: docs/reference/settings.md lists them.
 """
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

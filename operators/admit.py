@@ -141,7 +141,8 @@ def admit(
     def shim_builder(resume_state: bytes | None) -> AdmitLogic:
         return _resume(read, resume_state)
 
-    admitted = op.stateful_batch("hold", op.merge("merge", up, catalog), shim_builder)
+    merged: KeyedStream[Batch | CatalogNews] = op.merge("merge", up, catalog)
+    admitted = op.stateful_batch("hold", merged, shim_builder)
     return Admitted(
         batches=only("batches", admitted, Batch),
         rejected=only("rejected", admitted, list),
