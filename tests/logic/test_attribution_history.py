@@ -1,10 +1,14 @@
 """Attribution against a from-scratch recomputation, for histories in any order of arrival."""
 
+from collections.abc import Iterator
+
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from operators.batches import ALWAYS, Event
+from operators.logic.attribution import pending
 from tests.support.attribution_oracle import verdicts
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
 
@@ -12,6 +16,14 @@ SUBJECTS = ["11" * 16, "22" * 16, "visitor-3", None]
 VALUES = [0.0, 0.25, 0.5, 1.0, 2.0, 3.75, -0.5, 9.0]
 EDGES = [-1, 0, 1, 1000, 3 * SECOND, 3 * SECOND + 1000, WINDOW - 1, WINDOW, WINDOW + 1000]
 AGES = st.one_of(st.sampled_from(EDGES), st.integers(-SECOND, WINDOW + SECOND))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_chunks() -> Iterator[None]:
+    """Let a handful of decisions fill a chunk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pending, "CHUNK", 3)
+        yield
 
 
 def agree(driver: Driver, events: list[Event], visitors: Visitors) -> None:
@@ -97,11 +109,11 @@ def test_any_order_within_the_allowed_lateness_gives_the_recomputed_outcomes(
     data: st.DataObject,
 ) -> None:
     visitors, events = data.draw(histories())
-    restart = data.draw(st.booleans())
+    restarts = data.draw(st.sampled_from([0.0, 0.3, 1.0]))
     driver = Driver()
     for batch, watermark in arrivals(data.draw, events, data.draw(st.sampled_from([1, 2, 5, 100]))):
         driver.step(batch, watermark)
-        if restart:
+        if data.draw(st.floats(0.0, 1.0)) < restarts:
             driver.restart()
     driver.finish()
     agree(driver, events, visitors)

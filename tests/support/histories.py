@@ -154,6 +154,7 @@ class Driver:
         """Take in a batch."""
         events = sorted(events, key=lambda event: event.at)
         step = self.attribution.step(events, watermark, self.slots)
+        self.attribution.state()  # an unchanged chunk is kept as an earlier snapshot had it
         assert step.horizon >= self.horizon
         for outcome in step.settled:
             assert outcome.settled_at is not None

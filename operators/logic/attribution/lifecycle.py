@@ -82,7 +82,6 @@ class Attribution:
         self._pending = Pending()
         self._pending.segments = segments
         self._pending.restore(state.chunks, self._kinds.window)
-        self._rewards = state.rewards if state.rewards else {}
         self._orphans = Orphans(max_orphans)
         self._quarantine = Orphans(max_orphans)
         for kept in state.orphans:
@@ -116,7 +115,6 @@ class Attribution:
             self._exposed,
             self._kinds.all,
             self._pending.state(),
-            self._rewards,
             [waiting(event) for event in self._orphans],
             [waiting(event) for event in self._quarantine],
             self._withdrawals.state(),
@@ -249,6 +247,7 @@ class Attribution:
     def _activate(self, rows: Rows) -> None:
         """Let decisions count; a learner that does not wait hears of them as failures."""
         pending, kinds = self._pending, self._kinds
+        pending.touch(rows)
         pending.flags[rows] |= ACTIVE
         rows = rows[kinds.mode[pending.kind[rows]] == IMMEDIATE]
         pending.weight[rows] = WHOLE
@@ -298,6 +297,7 @@ class Attribution:
         """Activate the decisions that were shown; give the rewards that were quarantined."""
         flags = self._pending.flags
         shown: dict[int, int] = {}
+        seen: list[int] = []
         for event, row, kind in self._matched(events):
             body = event.body
             rules = kind.rules
@@ -309,8 +309,11 @@ class Attribution:
                 self._step.reject(event, reasons.DUPLICATE)
             else:
                 flags[row] |= SHOWN
+                seen.append(row)
                 if not flags[row] & ACTIVE:
                     shown[row] = event.key
+        if seen:
+            self._pending.touch(np.array(seen))
         if not shown:
             return []
         self._activate(np.fromiter(shown, dtype=np.int64, count=len(shown)))
@@ -339,17 +342,19 @@ class Attribution:
 
     def _reward(self, event: Event, row: int, kind: Kind, id_: str, value: float) -> None:
         pending, key = self._pending, event.key
-        rewards = self._rewards.get(key)
+        earned = pending.rewards(row)
+        rewards = earned.get(key)
         weight = int(pending.weight[row]) / WHOLE
         if rewards is None:
             before = kind.rules.unanswered
-            rewards = self._rewards[key] = begin(event.at, id_, value)
+            rewards = earned[key] = begin(event.at, id_, value)
             rewards.told = weight * before
         else:
             before = rewards.reward(kind.rules)
             if not rewards.add(event.at, id_, value):
                 self._step.reject(event, reasons.DUPLICATE, "id")
                 return
+        pending.touch(np.array([row]))
         reward = rewards.reward(kind.rules)
         if kind.learning_mode != "wait":
             self._teaching.tell(row, 1.0 - weight, reward - rewards.told)
@@ -411,7 +416,8 @@ class Attribution:
         pending = self._pending
         key, number = int(pending.key[row]), int(pending.kind[row])
         weight = int(pending.weight[row]) / WHOLE
-        rewards: Rewards | None = self._rewards.pop(key, None)
+        pending.touch(np.array([row]))
+        rewards: Rewards | None = pending.rewards(row).pop(key, None)
         told = rewards.told if rewards else weight * float(self._kinds.unanswered[number])
         self._teaching.tell(row, -weight, -told)
         pending.weight[row] = 0
@@ -488,7 +494,7 @@ class Attribution:
                 if not flags & VOID:
                     self._void(row, reasons.NOT_ACTIVATED)
                 continue
-            rewards = self._rewards.pop(key, None)
+            rewards = pending.rewards(row).pop(key, None)
             if rewards is None:
                 delay, reward = None, unanswered[number]
                 told = weight / WHOLE * reward
@@ -549,3 +555,4 @@ class Attribution:
                 of_slot, share, target / WHOLE * unanswered - weight / WHOLE * unanswered
             )
             pending.weight[of_slot] = target
+            pending.touch(of_slot)

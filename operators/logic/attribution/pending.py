@@ -6,11 +6,12 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any, Final, Protocol
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Raw, Struct, msgpack
 from numpy.typing import NDArray
 
 from operators.logic.attribution import texts
 from operators.logic.attribution.index import KeyIndex
+from operators.logic.attribution.rewards import Rewards
 
 CHUNK: Final = 4096
 """Decisions per chunk."""
@@ -43,7 +44,7 @@ _STATUS: Final = (("flags", np.uint8), ("weight", np.uint8))
 
 
 class ChunkState(Struct, array_like=True):
-    """What a snapshot keeps of a chunk: its status columns, and its decisions as a ``block``.
+    """What a snapshot keeps of a chunk: status, rewards, and the decisions as a ``block``.
 
     The block of a full chunk is in the chunk's segment instead, where there are segments.
     """
@@ -52,6 +53,7 @@ class ChunkState(Struct, array_like=True):
     family: int
     rows: int
     status: bytes
+    rewards: dict[int, Rewards]
     block: bytes = b""
 
 
@@ -86,7 +88,8 @@ class Chunk:
     """Decisions that arrived one after another and expire at about the same time.
 
     The slab is anonymous memory of its own, so that growing and dropping it leaves no holes; the
-    first ``used`` bytes are taken.
+    first ``used`` bytes are taken. ``kept`` is what the last snapshot kept of the chunk, if that
+    still holds.
     """
 
     name: int
@@ -97,6 +100,8 @@ class Chunk:
     first_expiry: int = FAR
     slab: mmap = field(default_factory=_slab)
     used: int = 0
+    rewards: dict[int, Rewards] = field(default_factory=dict)
+    kept: Raw | None = None
 
     def write(self, data: bytes) -> None:
         """Append to the slab."""
@@ -173,6 +178,7 @@ class Pending:
             chunk.write(b"".join(blobs[part]))
             chunk.first_expiry = min(chunk.first_expiry, soon)
             chunk.fill += count
+            chunk.kept = None
             chunk.alive += count
             if chunk.fill == CHUNK:
                 chunk.resize(chunk.used)
@@ -191,6 +197,19 @@ class Pending:
         if not self.size:
             return np.full(len(keys), -1, dtype=np.int64)
         return self.index.find(asked, self.key)
+
+    def rewards(self, row: int) -> dict[int, Rewards]:
+        """Give the rewards, by decision key, of the chunk that a row lies in."""
+        chunk = self.chunks[row // CHUNK]
+        assert chunk is not None
+        return chunk.rewards
+
+    def touch(self, rows: Rows) -> None:
+        """Say that the status or the rewards of rows change: the next snapshot writes them."""
+        for slot in set((rows // CHUNK).tolist()):
+            chunk = self.chunks[slot]
+            assert chunk is not None
+            chunk.kept = None
 
     def blob(self, row: int) -> bytes:
         """Give what :mod:`texts` packed for a row."""
@@ -235,6 +254,7 @@ class Pending:
     def remove(self, rows: Rows) -> None:
         """Forget rows; a chunk with no decision left gives its place back."""
         self.index.remove(self.key[rows], rows)
+        self.touch(rows)
         self.flags[rows] = 0
         self.size -= len(rows)
         slots, counts = np.unique(rows // CHUNK, return_counts=True)
@@ -257,26 +277,26 @@ class Pending:
         """Give every row that holds a decision."""
         return np.flatnonzero(self.flags & LIVE)
 
-    def state(self) -> list[ChunkState]:
-        """Give what a snapshot keeps, once the segments it needs are durable."""
-        states, elsewhere = [], set()
+    def state(self) -> list[Raw]:
+        """Give what a snapshot keeps, once the segments it needs are durable.
+
+        Each chunk is a :class:`ChunkState`; a chunk that has not changed is not encoded again.
+        """
+        states = []
         for chunk in self.held():
-            status = self._bytes(_STATUS, chunk.rows)
-            state = ChunkState(chunk.name, chunk.family, chunk.fill, status)
-            if self.segments is not None and chunk.fill == CHUNK:
-                elsewhere.add(chunk.name)
-            else:
-                state.block = self._block(chunk)
-            states.append(state)
+            if chunk.kept is None:
+                chunk.kept = Raw(msgpack.encode(self._chunk_state(chunk)))
+            states.append(chunk.kept)
         if self.segments is not None:
-            self.segments.settle(elsewhere)
+            self.segments.settle({each.name for each in self.held() if each.fill == CHUNK})
         return states
 
-    def restore(self, states: Sequence[ChunkState], window: NDArray[np.int64]) -> None:
+    def restore(self, states: Sequence[Raw], window: NDArray[np.int64]) -> None:
         """Take in what :meth:`state` gave."""
-        for state in states:
+        for raw in states:
+            state = msgpack.decode(raw, type=ChunkState)
             chunk = self._claim(state.name, state.family)
-            chunk.fill = state.rows
+            chunk.fill, chunk.rewards = state.rows, state.rewards
             block = state.block
             if not block:
                 assert self.segments is not None
@@ -295,6 +315,17 @@ class Pending:
             self._names = max(self._names, chunk.name + 1)
             self.index.insert(self.key[rows], rows, self.key)
             self.size += chunk.alive
+
+    def _chunk_state(self, chunk: Chunk) -> ChunkState:
+        inline = self.segments is None or chunk.fill < CHUNK
+        return ChunkState(
+            chunk.name,
+            chunk.family,
+            chunk.fill,
+            self._bytes(_STATUS, chunk.rows),
+            chunk.rewards,
+            self._block(chunk) if inline else b"",
+        )
 
     def _block(self, chunk: Chunk) -> bytes:
         return self._bytes(_RECORD, chunk.rows) + chunk.slab[: chunk.used]

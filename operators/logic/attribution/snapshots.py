@@ -1,11 +1,9 @@
 """What a snapshot of attribution keeps."""
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from operators.batches import NEVER, Event, Origin
 from operators.logic.attribution.delays import Delays
-from operators.logic.attribution.pending import ChunkState
-from operators.logic.attribution.rewards import Rewards
 from operators.logic.attribution.rules import Kind
 from operators.logic.attribution.withdrawals import Withdrawal
 from schemas.events import Click, Impression, Reward
@@ -43,13 +41,12 @@ def waiting(event: Event) -> Waiting:
 
 
 class AttributionState(Struct):
-    """One shard's attribution; the decisions' columns are raw little-endian arrays."""
+    """One shard's attribution; ``chunks`` hold what :meth:`Pending.state` gives."""
 
     horizon: int = NEVER
     exposed: int = NEVER
     kinds: list[Kind] = []
-    chunks: list[ChunkState] = []
-    rewards: dict[int, Rewards] = {}
+    chunks: list[Raw] = []
     orphans: list[Waiting] = []
     quarantined: list[Waiting] = []
     withdrawals: list[Withdrawal] = []
