@@ -35,7 +35,7 @@ from schemas.results import PolicySnapshot
 from schemas.settings import Settings, child_environment
 from schemas.topics import Topic
 
-POLICY = PolicySettings(kind="beta")
+POLICY = PolicySettings(kind="logistic")
 REWARD_WINDOW = 10.0
 LATENESS = 5.0
 REFRESH = 0.5

@@ -285,5 +285,6 @@ def queue(
             watermark=state.watermark,
         )
 
-    queued = op.stateful_batch("admit", op.merge("merge", up, policies), shim_builder)
+    merged: KeyedStream[Batch | PolicyNews] = op.merge("merge", up, policies)
+    queued = op.stateful_batch("admit", merged, shim_builder)
     return Queued(only("ready", queued, Ready), only("rejected", queued, list))
