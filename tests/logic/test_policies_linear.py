@@ -154,7 +154,7 @@ def test_publishing_twenty_actions_of_32_features_takes_milliseconds() -> None:
 
 
 def test_learning_modes_agree_once_the_window_has_closed() -> None:
-    age, answered = np.array([60.0, 61.0, 5.0]), np.array([False, True, True])
+    age, answered = np.array([60.0, 61.0, 1e9]), np.array([False, True, True])
     for mode in ("immediate", "wait", "exposure"):
         np.testing.assert_array_equal(exposure_count(mode, age, answered, 60.0, 20.0), 1.0)
     with pytest.raises(PolicyError, match="learning_mode"):

@@ -11,8 +11,9 @@ def exposure_count(
 ) -> Floats:
     """Give the count that decisions contribute at an age; a change of it is a delta's ``dn``.
 
-    ``immediate`` counts a decision from its start, ``wait`` once it is answered or its window has
-    closed, and ``exposure`` an unanswered one by the share of delays that would have ended by now,
+    ``immediate`` counts a decision from its start and ``wait`` once its window has closed, its
+    reward with it: to count the answered ones earlier would show the policy only successes.
+    ``exposure`` counts an unanswered decision by the share of delays that would have ended by now,
     for exponential delays cut at the window. All agree once the window has closed.
 
     Parameters
@@ -30,18 +31,18 @@ def exposure_count(
     --------
     >>> age, answered = np.array([10.0, 10.0, 90.0]), np.array([False, True, False])
     >>> exposure_count("wait", age, answered, 60.0, 20.0)
-    array([0., 1., 1.])
+    array([0., 0., 1.])
     >>> exposure_count("exposure", age, answered, 60.0, 20.0).round(3)
     array([0.414, 1.   , 1.   ])
     """
     if mode == "immediate":
         return np.ones(len(age))
-    done = answered | (age >= window)
+    closed = age >= window
     if mode == "wait":
-        return done.astype(float)
+        return closed.astype(float)
     if mode != "exposure":
         raise PolicyError(f"learning_mode must be 'immediate', 'wait' or 'exposure', got {mode!r}")
     if not (window > 0.0 and mean_delay > 0.0):
         raise PolicyError("window and mean_delay must be > 0 seconds")
     share = np.expm1(-np.clip(age, 0.0, window) / mean_delay) / np.expm1(-window / mean_delay)
-    return np.where(done, 1.0, share)
+    return np.where(answered | closed, 1.0, share)

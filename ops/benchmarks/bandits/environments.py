@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.benchmarks.bandits.visitors import World
+from flows.visitors import Visitors
 
 Floats = NDArray[np.float64]
 
@@ -40,20 +40,20 @@ class Stream:
 
 def contextual(seed: int, events: int, actions: int = 20, change: str = "none") -> Stream:
     """Environment (b), or (c) when tastes ``change``: none, abrupt or drift."""
-    rng = np.random.default_rng([22, seed])
-    world = World(rng, actions)
+    world = Visitors(seed, actions)
+    rng = np.random.default_rng([23, seed])
     block = {"none": events, "abrupt": ABRUPT_EVERY, "drift": DRIFT_EVERY}[change]
     xs, ps = [], []
     for start in range(0, events, block):
         if start and change == "abrupt":
-            world.redraw(rng.choice(actions, size=round(0.4 * actions), replace=False))
+            world.change(world.redrawn(0.4, rng))
         elif start:
-            world.drift(0.99)
-        users, hours = world.visit(min(block, events - start))
-        xs.append(world.features(users, hours))
-        ps.append(world.click_probability(users, hours))
-    u = np.random.default_rng([23, seed]).random(events)
-    return Stream(f"contextual-{change}", np.vstack(xs), np.vstack(ps), u, world.item_features)
+            world.change(world.drifted(0.99, rng))
+        users, hours = world.arrivals(min(block, events - start), rng)
+        xs.append(world.x(users, hours))
+        ps.append(world.p(users, hours))
+    u = np.random.default_rng([24, seed]).random(events)
+    return Stream(f"contextual-{change}", np.vstack(xs), np.vstack(ps), u, world.items.features)
 
 
 def plain(seed: int, events: int, actions: int, change: str = "none") -> Stream:

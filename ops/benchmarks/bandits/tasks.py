@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,12 @@ class Row:
 
 
 def stream_of(task: Task) -> Stream:
-    """Make the task's stream."""
-    name, seed, events = task.environment, task.seed, task.events
+    """Make the task's stream; every learner of an environment and seed sees the same one."""
+    return _stream(task.environment, task.seed, task.events)
+
+
+@lru_cache(maxsize=2)
+def _stream(name: str, seed: int, events: int) -> Stream:
     if name.startswith("contextual"):
         _, change, actions = name.split("-")
         return contextual(seed, events, int(actions), change)
