@@ -9,8 +9,9 @@ from operators.io.kafka_client import (
     consumer_config,
     producer_config,
 )
+from operators.io.kafka_group import lags
 from operators.io.kafka_sink import SUPPRESSED, KafkaSink, SharedProducer
-from operators.io.kafka_source import GroupSource, TopicSource, lags
+from operators.io.kafka_source import GroupSource, TopicSource
 
 __all__ = [
     "ERRORS",

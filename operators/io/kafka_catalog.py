@@ -9,7 +9,7 @@ from typing_extensions import override
 from operators.batches import CatalogNews, Origin, Rejected
 from operators.io.kafka_client import check_topics
 from operators.io.kafka_fetch import SharedConsumer
-from operators.io.kafka_source import written
+from operators.io.kafka_group import written
 from schemas.codec import Flaw, decode
 from schemas.settings import Settings
 from schemas.state import pack, unpack

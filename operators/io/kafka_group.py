@@ -1,0 +1,190 @@
+"""One aligned partition group: partition k of some topics as batches in event-time order."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from weakref import WeakSet
+
+from bytewax.inputs import StatefulSourcePartition
+from msgspec import Struct
+
+from operators.batches import ALWAYS, NEVER, Batch, Event, Rejected
+from operators.io.kafka_client import Fetched
+from operators.io.kafka_fetch import Inlet
+from operators.logic.alignment import Alignment, Lane
+from schemas.settings import Settings
+from schemas.state import pack, unpack
+from schemas.topics import Topic
+
+Read = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]
+"""Reads (topic, shard, record key, payload, offset, broker's timestamp in microseconds)."""
+
+Item = tuple[str, Batch]
+
+_KIND, _VERSION = "kafka-source", 1
+CAPACITY = 25_000
+"""Records of one topic partition that may wait, undecoded, for the other topics of the group."""
+
+_IDLE_TICK = 50_000
+"""Microseconds between batches that say nothing but a later watermark."""
+_IDLE_WAIT = timedelta(milliseconds=2)
+
+
+class SourceState(Struct):
+    """The first offset of each topic that was not released, and the watermark."""
+
+    offsets: dict[str, int]
+    watermark: int
+
+
+class Feeder(Protocol):
+    """What a partition needs of the source that it belongs to."""
+
+    settings: Settings
+    read: Read
+    bounded: bool
+
+    def poll(self) -> None:
+        """Fetch for all groups of this process."""
+
+    def slowest(self) -> int:
+        """Give the smallest watermark of the groups that have had an event."""
+
+
+def restore(snapshot: bytes | None) -> SourceState:
+    """Read a partition's snapshot; without one, nothing was read yet."""
+    if snapshot is None:
+        return SourceState({}, NEVER)
+    return unpack(_KIND, _VERSION, SourceState, snapshot)
+
+
+class GroupPartition(StatefulSourcePartition[Item, bytes]):
+    """Partition k of some topics, as batches in event-time order."""
+
+    def __init__(
+        self,
+        source: Feeder,
+        key: str,
+        shard: int,
+        inlets: dict[Topic, Inlet],
+        watermark: int,
+    ) -> None:
+        settings = source.settings
+        self._source = source
+        self._key = key
+        self._shard = shard
+        self._inlets = inlets
+        self._limit = settings.batch_size
+        self.alignment = Alignment[Event](len(inlets), round(settings.idle_after * 1e6), watermark)
+        self._said = Batch(shard, NEVER, at_end=False)
+        self._said_at = 0
+        self._awake: datetime | None = None
+        self._over = False
+        _PARTITIONS.add(self)
+
+    def next_batch(self) -> list[Item]:
+        """Give the events that may go and what could not be read, or nothing."""
+        if self._over:
+            raise StopIteration
+        rejected = self._take_in()
+        now = time.monotonic_ns() // 1000
+        alignment = self.alignment
+        events = alignment.release(self._limit, now)
+        if alignment.silent:
+            alignment.follow(self._source.slowest())
+        batch = Batch(self._shard, alignment.watermark, events, rejected, alignment.at_end)
+        if self._source.bounded and batch.at_end:
+            batch.watermark, self._over = ALWAYS, True
+        if not self._news(batch, now):
+            self._awake = datetime.now(UTC) + _IDLE_WAIT
+            return []
+        self._said, self._said_at, self._awake = batch, now, None
+        return [(self._key, batch)]
+
+    def next_awake(self) -> datetime | None:
+        """Go on at once after a batch, otherwise in two milliseconds."""
+        return self._awake
+
+    def snapshot(self) -> bytes:
+        """Keep where to read on: at the first record of each topic that was not released."""
+        offsets = {topic.value: offset for topic, offset in self.offsets().items()}
+        return pack(_KIND, _VERSION, SourceState(offsets, self.alignment.watermark))
+
+    def offsets(self) -> dict[Topic, int]:
+        """Give the first offset of each topic that was not released."""
+        lanes = zip(self._inlets.items(), self.alignment.lanes, strict=True)
+        return {
+            topic: lane.events[0].origin.offset if lane.events else inlet.next_offset
+            for (topic, inlet), lane in lanes
+        }
+
+    def lags(self) -> dict[tuple[str, int], int]:
+        """Give the number of offsets between each topic's end and what was released."""
+        return {
+            (topic.value, self._shard): max(0, self._inlets[topic].high - offset)
+            for topic, offset in self.offsets().items()
+        }
+
+    def _take_in(self) -> list[Rejected]:
+        rejected: list[Rejected] = []
+        self._source.poll()
+        if self.alignment.at_end and not any(inlet.messages for inlet in self._inlets.values()):
+            return rejected
+        for (topic, inlet), lane in zip(self._inlets.items(), self.alignment.lanes, strict=True):
+            if inlet.messages and len(lane) < self._limit:
+                self._decode(topic, inlet.take(self._limit), lane, rejected)
+            inlet.hold(CAPACITY)
+            lane.at_end = inlet.at_end
+        return rejected
+
+    def _decode(
+        self, topic: Topic, messages: Sequence[Fetched], lane: Lane[Event], out: list[Rejected]
+    ) -> None:
+        read, shard = self._source.read, self._shard
+        events: list[Event] = []
+        times: list[int] = []
+        limits: list[int] = []
+        for message in messages:
+            kind, milliseconds = message.timestamp()
+            time_written = milliseconds * 1000 if kind else written(message)
+            found = read(
+                topic, shard, message.key(), message.value(), message.offset(), time_written
+            )
+            if isinstance(found, Event):
+                events.append(found)
+                times.append(found.at)
+                limits.append(time_written)
+            else:
+                out.append(found)
+        lane.extend(events, times, limits)
+
+    def _news(self, batch: Batch, now: int) -> bool:
+        return bool(
+            batch.events
+            or batch.rejected
+            or (batch.at_end and not self._said.at_end)
+            or (batch.watermark > self._said.watermark and now - self._said_at >= _IDLE_TICK)
+            or self._over
+        )
+
+
+_PARTITIONS: "WeakSet[GroupPartition]" = WeakSet()
+
+
+def lags() -> dict[tuple[str, int], int]:
+    """Give how many offsets each (topic, partition) that this process reads is behind its end.
+
+    Where several sources read one, the slowest counts.
+    """
+    found: dict[tuple[str, int], int] = {}
+    for partition in list(_PARTITIONS):
+        for place, lag in partition.lags().items():
+            found[place] = max(lag, found.get(place, 0))
+    return found
+
+
+def written(message: Fetched) -> int:
+    """Give the broker's timestamp in microseconds; now, where the broker keeps none."""
+    kind, milliseconds = message.timestamp()
+    return int(milliseconds) * 1000 if kind else time.time_ns() // 1000
