@@ -197,9 +197,6 @@ def _changes(
     age = now - open_rows
     known = exposure_count(mode, age, answered, window, float(window / 3.0))
     dn = known - counted[open_rows]
-    if mode == "wait":
-        rewarded = (dn > 0) & clicked[open_rows]
-    else:
-        rewarded = np.isin(open_rows, arrived)
+    rewarded = (dn > 0) & clicked[open_rows] if mode == "wait" else np.isin(open_rows, arrived)
     touched = (np.abs(dn) > 1e-12) | rewarded
     return open_rows[touched], dn[touched], rewarded[touched].astype(float)
