@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from schemas.settings import SettingsError, load
+from schemas.settings import load
 
 EPILOG = """\
 start here:
@@ -35,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if not _explains_itself(error):
+        explained = _explained(error)
+        if explained is None:
             raise
-        print(f"banditflow: {error}", file=sys.stderr)
+        print(f"banditflow: {explained}", file=sys.stderr)
         return 2
 
 
@@ -181,13 +182,13 @@ def _inspect(commands: Commands) -> None:
     command.set_defaults(command=run_inspect)
 
 
-def _explains_itself(error: Exception) -> bool:
-    """Say whether an error's message is written for the person at the command line."""
-    return isinstance(error, SettingsError) or type(error).__module__.split(".")[0] in {
-        "flows",
-        "operators",
-        "schemas",
-    }
+def _explained(error: BaseException | None) -> BaseException | None:
+    """Find the error that was written for people: ours, where Bytewax has wrapped it."""
+    while error is not None:
+        if type(error).__module__.split(".")[0] in {"flows", "operators", "schemas"}:
+            return error
+        error = error.__cause__
+    return None
 
 
 if __name__ == "__main__":

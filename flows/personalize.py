@@ -1,6 +1,6 @@
 """The personalize dataflow: profile, attribute, learn and decide."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -16,6 +16,7 @@ from operators.decode import reader
 from operators.hot import hot_decisions, hot_policies, hot_profiles
 from operators.io.redis import HotWrite
 from operators.learn import learn
+from operators.logic.positions import by_position
 from operators.profile import profile
 from operators.publish import encode_policies, encode_profiles
 from schemas.settings import Settings
@@ -58,7 +59,8 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
 
     admitted = admit("admit", records, op.flat_map("catalog_to_shards", catalog, every_shard), read)
     profiled = profile("profile", admitted.batches, settings)
-    attributed = attribute("attribute", profiled.batches, settings)
+    singles = op.map_value("positions", profiled.batches, _by_position)
+    attributed = attribute("attribute", singles, settings)
     learned = learn("learn", attributed.lessons, settings)
     policies = op.flat_map("policies_to_shards", learned.news, to_scoring)
     decided = decide("decide", profiled.batches, policies, settings)
@@ -83,6 +85,10 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     op.output("dead_letters_out", dead_letters("dead_letters", rejected), sinks.dead_letters)
     op.output("hot_out", hot, sinks.hot)
     return flow
+
+
+def _by_position(batch: Batch) -> Batch:
+    return replace(batch, events=by_position(batch.events, batch.catalog))
 
 
 def _rejected_catalog(item: tuple[str, CatalogNews]) -> tuple[str, list[Rejected]] | None:

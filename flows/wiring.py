@@ -11,6 +11,7 @@ from schemas.topics import Topic
 def personalize_flow(settings: Settings) -> Dataflow:
     """Wire the personalize dataflow to Kafka and Redis."""
     from flows import personalize
+    from operators.catalog_check import flaw_of
     from operators.decode import reader
     from operators.fences import dead_letter_fence, decision_fence, outcome_fence
     from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer
@@ -18,7 +19,7 @@ def personalize_flow(settings: Settings) -> Dataflow:
 
     shared = SharedProducer(settings)
     sources = personalize.Sources(
-        records=GroupSource(settings, reader(settings)), catalog=CatalogSource(settings)
+        records=GroupSource(settings, reader(settings)), catalog=CatalogSource(settings, flaw_of)
     )
     sinks = personalize.Sinks(
         decisions=KafkaSink(shared, Topic.DECISIONS, decision_fence),

@@ -15,7 +15,7 @@ from operators.logic.features import FeatureMap
 from operators.logic.voting import Ballot, Votes, vote
 from operators.queue import Ready, queue
 from operators.records import decision_records
-from operators.slot_policy import first_policy
+from operators.slot_policy import first_policy, policy_dim
 from schemas.catalog import Slot
 from schemas.codec import encode
 from schemas.settings import Settings
@@ -51,7 +51,7 @@ class Scorer:
     def _decide(self, group: list[Ready], messages: dict[str, list[Message]]) -> None:
         ready = _joined(group)
         mapping = self._feature_map(ready.slot)
-        news = ready.news or self._first_policy(ready, mapping.dim)
+        news = ready.news or self._first_policy(ready, policy_dim(ready.slot, mapping))
         ballot = _ballot(ready, mapping)
         votes = vote(ready.slot, news.posterior, ballot, self._secret)
         now = datetime.now(UTC)

@@ -74,7 +74,8 @@ def hot_policies(
     ttl = settings.redis_ttl
 
     def shim_mapper(snapshot: PolicySnapshot) -> list[HotWrite]:
-        fields: dict[str, str | bytes] = {"policy": encode(snapshot), "time": str(micros(snapshot.time))}
+        time = str(micros(snapshot.time))
+        fields: dict[str, str | bytes] = {"policy": encode(snapshot), "time": time}
         return [HotWrite(policy_key(snapshot.slot_id), snapshot.version, ttl, fields)]
 
     return op.map_value("copy", up, shim_mapper)

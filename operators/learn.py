@@ -16,7 +16,7 @@ from operators.io import metrics
 from operators.logic.features import FeatureMap
 from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Deltas, Policy, load_policy
-from operators.slot_policy import name_actions, new_policy
+from operators.slot_policy import name_actions, new_policy, policy_dim
 from operators.streams import only
 from schemas.catalog import Action, Slot
 from schemas.results import PolicySnapshot
@@ -124,7 +124,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
         """Follow the catalog; another kind of policy, its parameters or features start anew."""
         if slot is self.slot and actions is self.actions:
             return
-        dim = FeatureMap(slot.features).dim
+        dim = policy_dim(slot, FeatureMap(slot.features))
         if self.policy is None or self.model is None or _differs(self.slot, slot):
             self.policy = new_policy(slot, actions, dim)
             self.model = ClickModel(dim)
@@ -192,11 +192,10 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
 
 
 def _differs(old: Slot | None, new: Slot) -> bool:
-    return old is None or (old.policy.kind, old.policy.params, old.features) != (
-        new.policy.kind,
-        new.policy.params,
-        new.features,
-    )
+    def shape(slot: Slot) -> tuple[object, ...]:
+        return (slot.policy.kind, slot.policy.params, slot.features, slot.slate_size)
+
+    return old is None or shape(old) != shape(new)
 
 
 def _resume(snapshot: bytes) -> LearnerLogic:

@@ -5,10 +5,15 @@ import hashlib
 import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
+from msgspec import structs
 
 from operators.batches import Message
 from schemas.codec import encode
 from schemas.results import PolicySnapshot, Profile
+
+
+LARGEST_POSTERIOR = 700_000
+"""Characters of a posterior that still goes into a record."""
 
 
 @operator
@@ -23,10 +28,15 @@ def encode_profiles(step_id: str, up: KeyedStream[list[Profile]]) -> KeyedStream
 
 @operator
 def encode_policies(step_id: str, up: KeyedStream[PolicySnapshot]) -> KeyedStream[list[Message]]:
-    """Turn policy snapshots, keyed by slot, into messages for the topic's one partition."""
+    """Turn policy snapshots, keyed by slot, into messages for the topic's one partition.
+
+    A posterior that would not fit into a record (brokers take 1 MB) is left out; Redis has it.
+    """
 
     def shim_mapper(item: tuple[str, PolicySnapshot]) -> tuple[str, list[Message]]:
         slot_id, snapshot = item
+        if len(snapshot.posterior) > LARGEST_POSTERIOR:
+            snapshot = structs.replace(snapshot, posterior="")
         return ("0", [Message(_id(snapshot), slot_id.encode(), encode(snapshot))])
 
     return op.map("encode", up, shim_mapper)

@@ -1,6 +1,6 @@
 """Decisions as records: what was chosen, with which probabilities, by which policy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -9,9 +9,10 @@ from msgspec import Raw
 
 from operators.batches import PolicyNews, moment
 from operators.logic.features import FeatureMap, pack_rows
+from operators.logic.propensity import NO_ACTION
 from operators.logic.voting import Ballot, Votes
 from operators.queue import Ready
-from schemas.events import Decision, Ranked
+from schemas.events import Decision, Placed, Ranked
 
 
 def decision_records(
@@ -42,9 +43,10 @@ def decision_records(
         votes.eta[range(len(votes.chosen)), votes.chosen].tolist(),
         votes.uniform.tolist(),
         votes.held_out.tolist(),
+        _slates(votes),
         strict=True,
     )
-    for event, content, packed, ranking, chosen, propensity, eta, uniform, held_out in rows:
+    for event, content, packed, ranking, chosen, propensity, eta, uniform, held_out, slate in rows:
         body = event.body
         yield Decision(
             id=f"decision-{event.key:016x}",
@@ -69,7 +71,28 @@ def decision_records(
             policy_time=policy_time,
             decided_at=now,
             request_hash=f"{content:08x}",
+            slate=slate,
         )
+
+
+def _slates(votes: Votes) -> Iterable[list[Placed] | None]:
+    """Give what each request is shown, up to where nothing was left to show."""
+    if votes.slates is None or votes.position_eta is None:
+        return [None] * len(votes.chosen)
+    names = votes.action_ids
+    return [
+        [
+            Placed(names[column], probability, eta)
+            for column, probability, eta in zip(*row, strict=True)
+            if column != NO_ACTION
+        ]
+        for row in zip(
+            votes.slates.chosen.tolist(),
+            votes.slates.conditional.tolist(),
+            votes.position_eta.tolist(),
+            strict=True,
+        )
+    ]
 
 
 def _rankings(votes: Votes) -> Iterator[Raw]:

@@ -1,9 +1,14 @@
 """A slot's policy as the catalog declares it."""
 
 from operators.batches import NEVER, PolicyNews
-from operators.logic.features import action_matrix
+from operators.logic.features import FeatureMap, action_matrix
 from operators.logic.policies import Policy, make_policy
 from schemas.catalog import Action, Slot
+
+
+def policy_dim(slot: Slot, mapping: FeatureMap) -> int:
+    """Count what the slot's policy learns from: its features, and the position in a slate."""
+    return mapping.dim + slot.slate_size - 1
 
 
 def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:

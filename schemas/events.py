@@ -98,13 +98,27 @@ class Ranked(Struct, gc=False):
     probability: float
 
 
+class Placed(Struct, gc=False):
+    """An action shown in a slate, first position first.
+
+    ``probability`` is that of drawing it given the actions above it, ``eta`` its mean linear
+    predictor at its position.
+    """
+
+    action_id: str
+    probability: float
+    eta: float
+
+
 class Decision(Struct, kw_only=True, omit_defaults=True):
     """What was chosen, with the exact probability of choosing it (the propensity).
 
     ``time`` is the request's time, so that a replay gives the same times. ``key`` is a 64-bit keyed
     hash of (subject, decision_id), in hexadecimal: the join key of attribution and of the resume
     fence. ``features`` is the context vector (base64 of little-endian float32), ``eta`` the chosen
-    action's mean linear predictor, ``draw`` the uniform number that picked the action.
+    action's mean linear predictor, ``draw`` the uniform number that picked the action. In a slot
+    that shows several actions ``slate`` is what is shown, ``action_id`` its first action and
+    ``propensity`` the probability of the order shown: the product over the slate.
     ``policy_time`` is the time of the newest outcome that the policy had learned from.
     """
 
@@ -133,7 +147,7 @@ class Decision(Struct, kw_only=True, omit_defaults=True):
     policy_time: datetime | None = None
     decided_at: datetime | None = None
     request_hash: str = ""
-    content: Any = None
+    slate: list[Placed] | None = None
 
 
 class DecisionBack(Struct, kw_only=True, gc=False):
@@ -157,3 +171,4 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     features: str | None = None
     eta: float = 0.0
     request_hash: str = ""
+    slate: list[Placed] | None = None

@@ -1,5 +1,6 @@
 """Reads the catalog topic."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -10,12 +11,14 @@ from operators.batches import CatalogNews, Origin, Rejected
 from operators.io.kafka_client import check_topics
 from operators.io.kafka_fetch import SharedConsumer
 from operators.io.kafka_group import written
+from schemas.catalog import CatalogEntry
 from schemas.codec import Flaw, decode
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
 Item = tuple[str, CatalogNews]
+Check = Callable[[CatalogEntry], Flaw | None]
 
 _KIND, _VERSION = "kafka-catalog", 1
 _IDLE_WAIT = timedelta(milliseconds=20)
@@ -30,8 +33,11 @@ class CatalogOffset(Struct):
 class CatalogPartition(StatefulSourcePartition[Item, bytes]):
     """The catalog topic's one partition."""
 
-    def __init__(self, settings: Settings, shared: SharedConsumer, offset: int | None) -> None:
+    def __init__(
+        self, settings: Settings, shared: SharedConsumer, offset: int | None, check: Check
+    ) -> None:
         self._shared = shared
+        self._check = check
         self._limit = settings.max_record_bytes
         self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, offset)
         self._complete = False
@@ -44,9 +50,10 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         for message in self._inlet.take(10_000):
             payload = message.value() or b""
             found = decode(Topic.CATALOG, payload, self._limit)
-            if isinstance(found, Flaw):
+            flaw = found if isinstance(found, Flaw) else self._check(found)
+            if flaw is not None:
                 origin = Origin(Topic.CATALOG, 0, message.offset(), written(message))
-                rejected.append(Rejected(found.reason, origin, payload, found.field, found.detail))
+                rejected.append(Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail))
             else:
                 entries.append(found)
         completed = not self._complete and self._inlet.at_end
@@ -68,10 +75,14 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
 
 
 class CatalogSource(FixedPartitionedSource[Item, bytes]):
-    """The catalog as ``("catalog", CatalogNews)``; an empty topic is complete at once."""
+    """The catalog as ``("catalog", CatalogNews)``; an empty topic is complete at once.
 
-    def __init__(self, settings: Settings) -> None:
+    ``check`` says what is wrong with a record that decodes, if anything.
+    """
+
+    def __init__(self, settings: Settings, check: Check) -> None:
         self._settings = settings
+        self._check = check
 
     def list_parts(self) -> list[str]:
         """Give the only partition."""
@@ -87,4 +98,4 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
             offset = unpack(_KIND, _VERSION, CatalogOffset, resume_state).offset
         shared = SharedConsumer(self._settings)
         check_topics(self._settings, shared.consumer, [Topic.CATALOG])
-        return CatalogPartition(self._settings, shared, offset)
+        return CatalogPartition(self._settings, shared, offset, self._check)

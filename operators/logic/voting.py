@@ -9,6 +9,13 @@ from numpy.typing import NDArray
 from operators.logic import draws
 from operators.logic.policies import Posterior
 from operators.logic.propensity import choose, mix
+from operators.logic.slates import (
+    Slates,
+    at_positions,
+    draw_slates,
+    mixed_slates,
+    slate_uniforms,
+)
 from schemas.catalog import Slot
 
 Floats = NDArray[np.float64]
@@ -51,7 +58,11 @@ class Votes:
     chosen : array [n]
         The column of the chosen action.
     propensity : array [n]
-        ``logged`` of the chosen action.
+        ``logged`` of the chosen action; of the order shown where the slot shows a slate.
+    slates : Slates or None
+        What is shown where the slot shows several actions; ``chosen`` is its first column.
+    position_eta : array [n, k] or None
+        The mean linear predictor of each action of the slate at its position.
     """
 
     action_ids: tuple[str, ...]
@@ -62,35 +73,68 @@ class Votes:
     uniform: Floats
     chosen: NDArray[np.intp]
     propensity: Floats
+    slates: Slates | None = None
+    position_eta: Floats | None = None
 
 
 def vote(slot: Slot, posterior: Posterior, ballot: Ballot, secret: bytes) -> Votes:
     """Draw an action for each request from its probability vector."""
-    count = len(ballot.subjects)
     mask = eligibility(ballot)
-    weights = posterior.weigh(ballot.x, posterior.columns(ballot.action_ids), mask)
+    x = at_position(ballot.x, 0, slot.slate_size)
+    weights = posterior.weigh(x, posterior.columns(ballot.action_ids), mask)
     policy = mix(weights.p, mask, floor=slot.floor)
     held_out = _held_out(slot, ballot, secret)
-    given = logged = policy
-    if slot.holdout.share > 0.0:
+    share = slot.holdout.share
+    given = logged = even = policy
+    if share > 0.0:
         even = mix(weights.p, mask, holdout=1.0)
-        given = np.where(held_out[:, None], even, policy)
-        logged = given
+        given = logged = np.where(held_out[:, None], even, policy)
         if slot.holdout.unit == "decision":
-            logged = mix(policy, mask, holdout=slot.holdout.share)
-    uniform = draws.uniforms(secret, slot.slot_id, ballot.subjects, ballot.decision_ids)
-    chosen = choose(given, uniform)
-    rows = np.arange(count)
+            logged = mix(policy, mask, holdout=share)
+    eta = np.broadcast_to(weights.eta, logged.shape)
+    size = min(slot.slate_size, len(ballot.action_ids))
+    names = secret, slot.slot_id, ballot.subjects, ballot.decision_ids
+    if size == 1:
+        uniform = draws.uniforms(*names)
+        chosen = choose(given, uniform)
+        propensity = logged[np.arange(len(chosen)), chosen]
+        return Votes(ballot.action_ids, mask, logged, eta, held_out, uniform, chosen, propensity)
+    uniforms = slate_uniforms(*names, size)
+    slates = draw_slates(given, uniforms)
+    if share > 0.0 and slot.holdout.unit == "decision":
+        slates = mixed_slates(slates.chosen, [(1.0 - share, policy), (share, even)])
     return Votes(
         ballot.action_ids,
         mask,
         logged,
-        np.broadcast_to(weights.eta, logged.shape),
+        eta,
         held_out,
-        uniform,
-        chosen,
-        logged[rows, chosen],
+        uniforms[:, 0],
+        slates.chosen[:, 0],
+        slates.propensity,
+        slates,
+        _position_eta(slot, posterior, ballot, slates.chosen),
     )
+
+
+def at_position(x: Floats, position: int, size: int) -> Floats:
+    """Give the feature vectors of a slot that shows ``size`` actions, at one position."""
+    return x if size == 1 else at_positions(x, np.full(len(x), position), size)
+
+
+def _position_eta(
+    slot: Slot, posterior: Posterior, ballot: Ballot, chosen: NDArray[np.intp]
+) -> Floats:
+    columns = posterior.columns(ballot.action_ids)
+    rows = np.arange(len(chosen))
+    eta = np.zeros(chosen.shape)
+    for position in range(chosen.shape[1]):
+        x = at_position(ballot.x, position, slot.slate_size)
+        means = posterior.weigh(x, columns).eta
+        eta[:, position] = np.broadcast_to(means, (len(rows), len(columns)))[
+            rows, chosen[:, position]
+        ]
+    return eta
 
 
 def eligibility(ballot: Ballot) -> Mask | None:

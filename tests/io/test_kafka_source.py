@@ -7,6 +7,7 @@ from confluent_kafka.admin import AdminClient
 
 from flows.embedded import Server
 from operators.batches import ALWAYS, NEVER, Batch, Event
+from operators.catalog_check import flaw_of
 from operators.io import kafka_group
 from operators.io.kafka import (
     CatalogSource,
@@ -229,13 +230,13 @@ def test_the_catalog_is_complete_once_read_to_its_end(deployment: Settings) -> N
             got += [news for _, news in part.next_batch()]
         return got
 
-    empty = news_until_complete(CatalogSource(deployment).build_part("in", "catalog", None))
+    empty = news_until_complete(CatalogSource(deployment, flaw_of).build_part("in", "catalog", None))
     assert [(n.entries, n.rejected, n.complete) for n in empty] == [([], [], True)]
     slot = b'{"type":"slot","id":"s1","time":"2026-01-01T00:00:00Z","slot_id":"home"}'
     produce(deployment, Topic.CATALOG, {0: [slot, b"{"]})
-    part = CatalogSource(deployment).build_part("in", "catalog", None)
+    part = CatalogSource(deployment, flaw_of).build_part("in", "catalog", None)
     got = news_until_complete(part)
     assert [entry.slot_id for news in got for entry in news.entries] == ["home"]
     assert [r.reason for news in got for r in news.rejected] == ["not_json"]
-    resumed = CatalogSource(deployment).build_part("in", "catalog", part.snapshot())
+    resumed = CatalogSource(deployment, flaw_of).build_part("in", "catalog", part.snapshot())
     assert [n.entries for n in news_until_complete(resumed)] == [[]]

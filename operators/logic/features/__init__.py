@@ -3,7 +3,7 @@
 from operators.logic.features.items import action_matrix
 from operators.logic.features.layout import Column, FeatureError, fingerprint
 from operators.logic.features.mapping import LIMIT, FeatureMap
-from operators.logic.features.packing import pack, pack_rows, packed_length, unpack_rows
+from operators.logic.features.packing import pack, pack_rows, packed_dim, packed_length, unpack_rows
 from operators.logic.features.scaling import Scaler, Scaling
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "fingerprint",
     "pack",
     "pack_rows",
+    "packed_dim",
     "packed_length",
     "unpack_rows",
 ]

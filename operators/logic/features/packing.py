@@ -35,6 +35,17 @@ def packed_length(dim: int) -> int:
     return (4 * dim + 2) // 3 * 4
 
 
+def packed_dim(row: str) -> int:
+    """Count the numbers of a packed vector.
+
+    Raises :class:`FeatureError` if it is not base64.
+    """
+    try:
+        return len(a2b_base64(row)) // 4
+    except (Error, ValueError):
+        raise FeatureError("features: not base64") from None
+
+
 def unpack_rows(rows: Sequence[str | None], dim: int) -> Floats:
     """Read packed vectors into a matrix of shape (rows, dim).
 
