@@ -1,0 +1,81 @@
+"""The reports say the same on SQLite and through Oracle's protocol, and what a recount says."""
+
+from pathlib import Path
+from typing import Any
+
+import oracledb
+import pytest
+
+from operators.io.oracle import OracleStore
+from operators.io.sqlite import SqliteStore
+from operators.persist import rows_of
+from tests.support import records as make
+from tests.support.mirror import PASSWORD, USER, Mirror
+
+COUNT = 200
+QUERIES = {
+    "slot_daily": "slot_id, decisions, impressions, reward, inverse_propensity",
+    "action_funnel": "action_id, decisions, impressions, rewarded, reward, mean_propensity",
+    "learning_curve": "slot_id, decisions, reward, mean_reward_so_far",
+    "experiment_summary": "experiment_id, decisions, reward, mean_reward, weighted_mean_reward",
+    "consents": "subject, version",
+}
+
+
+def records() -> list[Any]:
+    made: list[Any] = [make.decision(number) for number in range(COUNT)]
+    for number in range(0, COUNT, 2):
+        status = "void" if number % 10 == 0 else "settled"
+        made.append(make.outcome(number + 1, 2, status=status, activated=number % 3 > 0))
+    return [*made, make.profile("s1", 1), make.profile("s2", 3)]
+
+
+def ordered(view: str) -> str:
+    return f"SELECT {QUERIES[view]} FROM {view} ORDER BY 1"
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Any:
+    store = SqliteStore(tmp_path / "store.db")
+    store.migrate()
+    store.apply(rows_of(0, make.events(*records())))
+    return store._connection
+
+
+def test_the_daily_report_is_what_a_recount_says(sqlite: Any) -> None:
+    decisions = {made.key: made for made in records() if hasattr(made, "ranking")}
+    outcomes = [made for made in records() if hasattr(made, "revision")]
+    live = [made for made in outcomes if made.status != "void"]
+    shown = [made for made in live if made.activated]
+    ((slot, count, impressions, reward, inverse),) = sqlite.execute(ordered("slot_daily"))
+    assert (slot, count) == ("home", COUNT)
+    assert impressions == len(shown)
+    assert reward == sum(made.reward for made in live)
+    assert inverse == pytest.approx(sum(1 / decisions[made.key].propensity for made in shown))
+
+
+def test_an_experiment_is_summed_up_by_inverse_propensity(sqlite: Any) -> None:
+    made = [made for made in records() if hasattr(made, "revision")]
+    shown = [each for each in made if each.status != "void" and each.activated]
+    weight = sum(1 / each.propensity for each in shown)
+    expected = sum(each.reward / each.propensity for each in shown) / weight
+    ((_, count, _, _, weighted),) = sqlite.execute(ordered("experiment_summary"))
+    assert count == len(shown)
+    assert weighted == pytest.approx(expected)
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("view", QUERIES)
+def test_views_agree(view: str, sqlite: Any, mirror: Mirror) -> None:
+    store = OracleStore(mirror.access())
+    store.apply(rows_of(0, make.events(*records())))
+    store.close()
+    connection = oracledb.connect(user=USER, password=PASSWORD, dsn=mirror.dsn)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(ordered(view))
+        got = cursor.fetchall()
+    expected = sqlite.execute(ordered(view)).fetchall()
+    assert len(got) == len(expected) > 0
+    for left, right in zip(got, expected, strict=True):
+        assert left[0] == right[0]
+        assert [float(value) for value in left[1:]] == pytest.approx(right[1:])
