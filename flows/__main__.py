@@ -103,7 +103,7 @@ def _run(commands: Commands) -> None:
 
 
 def _worker(commands: Commands) -> None:
-    command = commands.add_parser("worker", help=argparse.SUPPRESS)
+    command = commands.add_parser("worker")  # of `run --processes`; without help it is not listed
     command.add_argument("flow")
     command.add_argument("--process", type=int, default=0)
     command.add_argument("--address", action="append", default=[])
@@ -136,10 +136,8 @@ def _replay(commands: Commands) -> None:
         description="Read logged decisions, impressions and clicks, learn from them in order, and "
         "print what was learned and what the learned policy would have earned (IPS, SNIPS).",
     )
-    try:
-        from flows.replay import add_arguments, run_replay
-    except ImportError:
-        return
+    from flows.replay import add_arguments, run_replay
+
     add_arguments(command)
     command.set_defaults(command=run_replay)
 

@@ -280,15 +280,19 @@ def _sentences(summary: dict[str, Any]) -> str:
     policy, uniform = summary["click_rate_policy"] or 0.0, summary["click_rate_uniform"] or 0.0
     lift = f"{policy / uniform:.2f} ×" if uniform else "not comparable with"
     letters = summary["dead_letters"] or "none"
-    return f"""
-{summary["requests"]:,} requests in {summary["seconds"]:.0f} s: {summary["decisions"]:,} decisions, \
-{summary["unanswered"]} unanswered, {summary["clicks"]:,} clicks
-click rate over the last 20 s: policy {policy:.2%}, {lift} the uniform hold-out's {uniform:.2%}; \
-best possible {summary["click_rate_best"] or 0.0:.2%}
-decision latency p50 {summary["latency_p50_ms"] or 0.0:.0f} ms, \
-p99 {summary["latency_p99_ms"] or 0.0:.0f} ms; \
-policy staleness p99 {summary["staleness_p99_s"] or 0.0:.2f} s
-dead letters: {letters}
-results: {summary["store"]} ({summary["stored"]["decisions"]:,} decisions, \
-{summary["stored"]["outcomes"]:,} outcomes); logs in {summary["folder"]}/logs
-"""
+    p50, p99 = summary["latency_p50_ms"] or 0.0, summary["latency_p99_ms"] or 0.0
+    stored = summary["stored"]
+    return "\n".join(
+        (
+            f"{summary['requests']:,} requests in {summary['seconds']:.0f} s: "
+            f"{summary['decisions']:,} decisions, {summary['unanswered']} unanswered, "
+            f"{summary['clicks']:,} clicks",
+            f"click rate over the last 20 s: policy {policy:.2%}, {lift} the uniform hold-out's "
+            f"{uniform:.2%}; best possible {summary['click_rate_best'] or 0.0:.2%}",
+            f"decision latency p50 {p50:.0f} ms, p99 {p99:.0f} ms; "
+            f"policy staleness p99 {summary['staleness_p99_s'] or 0.0:.2f} s",
+            f"dead letters: {letters}",
+            f"results: {summary['store']} ({stored['decisions']:,} decisions, "
+            f"{stored['outcomes']:,} outcomes); logs in {summary['folder']}/logs",
+        )
+    )

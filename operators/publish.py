@@ -11,7 +11,6 @@ from operators.batches import Message
 from schemas.codec import encode
 from schemas.results import PolicySnapshot, Profile
 
-
 LARGEST_POSTERIOR = 700_000
 """Characters of a posterior that still goes into a record."""
 
