@@ -54,6 +54,17 @@ class Mirror:
         """Run SQL in the PostgreSQL behind the mirror."""
         return _psql(self.root, self.postgres_port, sql, database)
 
+    @contextmanager
+    def with_tls(self, certificates: Path) -> Iterator[int]:
+        """Start a second server on the same database that speaks TLS; give its port."""
+        port, log = free_port(), certificates / "mirror.log"
+        server = _start(_server(port, self.postgres_port, str(certificates)), log)
+        try:
+            _until(lambda: _answers(port), server, log)
+            yield port
+        finally:
+            _end(server)
+
     def kill_sessions(self) -> None:
         """End every session of the mirror, as an administrator would."""
         self.postgres(
@@ -89,19 +100,12 @@ def mirror() -> Iterator[Mirror]:
         _until(lambda: _ready(root, postgres_port), running[-1], data / "postgres.log")
         _psql(root, postgres_port, "CREATE DATABASE ora", "postgres")
         _psql(root, postgres_port, "CREATE EXTENSION vector", "ora")
-        conninfo = f"host=127.0.0.1 port={postgres_port} dbname=ora user=postgres"
-        server = [sys.executable, str(HERE / "mirror_server.py"), str(port), conninfo]
-        running.append(_start(server, data / "mirror.log"))
+        running.append(_start(_server(port, postgres_port), data / "mirror.log"))
         _until(lambda: _answers(port), running[-1], data / "mirror.log")
         yield Mirror(port, postgres_port, root)
     finally:
         for process in reversed(running):
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
         shutil.rmtree(data, ignore_errors=True)
 
 
@@ -133,6 +137,20 @@ _RUN = (
     "-c",
     "fsync=off",
 )
+
+
+def _server(port: int, postgres_port: int, *options: str) -> list[str]:
+    conninfo = f"host=127.0.0.1 port={postgres_port} dbname=ora user=postgres"
+    return [sys.executable, str(HERE / "mirror_server.py"), str(port), conninfo, *options]
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _command(root: Path, binary: str, *arguments: str) -> list[str]:

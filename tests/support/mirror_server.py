@@ -1,4 +1,6 @@
-"""Run the Oracle-protocol mirror in a process of its own: ``mirror_server.py PORT CONNINFO``.
+"""Run the Oracle-protocol mirror in a process: ``mirror_server.py PORT CONNINFO [CERTIFICATES]``.
+
+With a folder of certificates it speaks TLS and asks clients for theirs.
 
 The mirror is seerdb 3.3.0 over PostgreSQL. Worked round here, and only here:
 
@@ -10,8 +12,10 @@ The mirror is seerdb 3.3.0 over PostgreSQL. Worked round here, and only here:
 """
 
 import re
+import ssl
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from seerdb.common import tns
@@ -95,7 +99,16 @@ def main() -> None:
         "127.0.0.1",
         port,
         backend_factory=lambda: Backend(conninfo, credentials=ACCOUNTS, presents="23ai"),
+        ssl_context=tls(Path(sys.argv[3])) if len(sys.argv) > 3 else None,
     )
+
+
+def tls(certificates: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem")
+    context.load_verify_locations(certificates / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 if __name__ == "__main__":
