@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from operators.io.oracle import OracleStore
-from operators.io.store import StoreError
+from operators.io.oracle.connect import Access
+from operators.io.store import StoreUnavailable
 from tests.support.mirror import Mirror
 
 pytestmark = pytest.mark.mirror
@@ -86,19 +87,31 @@ def test_the_wallet_opens_the_store(mirror: Mirror, wallet: Path) -> None:
 
 
 def test_without_a_certificate_the_server_refuses(mirror: Mirror, wallet: Path) -> None:
-    names = wallet / "tnsnames.ora"
-    description = names.read_text().partition("=")[2].strip()
-    store = OracleStore(mirror.access(dsn=description, acquire_timeout=2.0))
-    with pytest.raises(StoreError):
-        store.ping()
-    store.close()
+    """The wallet without our own certificate: the server is trusted, but does not trust us."""
+    everything = (wallet / "ewallet.pem").read_text()
+    begin = "-----BEGIN CERTIFICATE-----"
+    (wallet / "ewallet.pem").write_text(begin + everything.rpartition(begin)[2])
+    refused(mirror.access(dsn="store_high", wallet=str(wallet), acquire_timeout=2.0))
+
+
+def test_a_server_of_another_authority_is_refused(mirror: Mirror, wallet: Path) -> None:
+    description = (wallet / "tnsnames.ora").read_text().partition("=")[2].strip()
+    text = refused(mirror.access(dsn=description, acquire_timeout=2.0))
+    assert "CERTIFICATE_VERIFY_FAILED" in text
 
 
 def test_a_wrong_wallet_password_is_an_error(mirror: Mirror, wallet: Path) -> None:
-    access = mirror.access(
-        dsn="store_high", wallet=str(wallet), wallet_password="other", acquire_timeout=2.0
+    text = refused(
+        mirror.access(
+            dsn="store_high", wallet=str(wallet), wallet_password="other", acquire_timeout=2.0
+        )
     )
+    assert "other" not in text
+
+
+def refused(access: Access) -> str:
     store = OracleStore(access)
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreUnavailable, match=r"DPY-(6005|4011)") as caught:
         store.ping()
     store.close()
+    return str(caught.value)

@@ -119,6 +119,8 @@ def translated() -> Iterator[None]:
             raise StoreError(f"{type(error).__name__}: {error}") from error
         if verdict_of(found) in (Verdict.RETRY, Verdict.RECONNECT):
             text = first_line(found.message).removeprefix(f"{found.full_code}: ")
+            if error.__cause__ is not None:
+                text = f"{text} {first_line(str(error.__cause__))}"
             raise StoreUnavailable(found.full_code, text) from error
         raise StoreError(f"{first_line(found.message)}{_advice(found.code)}") from error
 

@@ -1,0 +1,46 @@
+"""``banditflow store migrate`` and ``status``, and which store a setting opens."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.store import migrate, open_store, status
+from operators.io.oracle import OracleStore
+from operators.io.sqlite import SqliteStore
+from operators.io.store import StoreError
+from schemas.settings import Settings, SettingsError
+
+
+def settings(store: str) -> Settings:
+    return Settings(secret="sixteen letters!", store=store, store_password="unspoken")
+
+
+def test_migrate_says_what_it_did(tmp_path: Path) -> None:
+    here = settings(f"sqlite:{tmp_path / 'store.db'}")
+    assert status(here) == ["V001  tables                   pending"]
+    assert migrate(here) == ["applied V001 tables"]
+    assert migrate(here) == ["the schema is current"]
+    assert "applied 20" in status(here)[0]
+
+
+def test_a_setting_opens_its_store(tmp_path: Path) -> None:
+    sqlite = open_store(settings(f"sqlite:{tmp_path / 'store.db'}"))
+    assert isinstance(sqlite, SqliteStore)
+    sqlite.close()
+    oracle = open_store(settings("oracle:db:1521/FREEPDB1"))
+    assert isinstance(oracle, OracleStore)
+    assert oracle._access.dsn == "db:1521/FREEPDB1"
+    assert "unspoken" not in repr(oracle._access)
+    oracle.close()
+
+
+@pytest.mark.parametrize("store", ["", "sqlite:", "oracle:", "mysql:x", "banditflow.db"])
+def test_another_store_is_refused_by_the_name_of_its_setting(store: str) -> None:
+    with pytest.raises(SettingsError, match="BANDITFLOW_STORE"):
+        open_store(settings(store))
+
+
+def test_a_file_that_is_no_database_stops(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("Dear reader, " * 100)
+    with pytest.raises(StoreError, match="NOTADB"):
+        open_store(settings(f"sqlite:{tmp_path / 'letter.txt'}"))
