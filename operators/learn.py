@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import bytewax.operators as op
@@ -80,7 +80,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
     def on_batch(self, values: list[Lesson]) -> tuple[Iterable[PolicyNews | PolicySnapshot], bool]:
         """Add the lessons to the statistics and publish when it is time."""
         self._configure(values[-1].slot, values[-1].actions)
-        self._learn([lesson.deltas for lesson in values if lesson.deltas is not None])
+        self._learn(lesson.deltas for lesson in values if lesson.deltas is not None)
         for lesson in values:
             self.fresh += lesson.rewards
             self.newest = max(self.newest, lesson.newest)
@@ -133,11 +133,14 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
             name_actions(self.policy, slot, actions)
         self.slot, self.actions, self.dirty = slot, actions, True
 
-    def _learn(self, parts: Sequence[Deltas]) -> None:
+    def _learn(self, deltas: Iterable[Deltas]) -> None:
+        """Learn what has the policy's features; decisions of an earlier feature spec have not."""
+        assert self.policy is not None
+        dim = self.policy.dim
+        parts = [fitted for part in deltas if (fitted := with_features(part, dim)) is not None]
         if not parts:
             return
         deltas = parts[0] if len(parts) == 1 else joined(parts)
-        assert self.policy is not None
         self.policy.learn(deltas)
         self.decisions += float(deltas.dn.sum())
         self.rewards += float(deltas.dr.sum())
@@ -216,6 +219,18 @@ def _resume(snapshot: bytes) -> LearnerLogic:
         dirty=True,
         wake=datetime.now(UTC),
     )
+
+
+def with_features(deltas: Deltas, dim: int) -> Deltas | None:
+    """Give deltas with ``dim`` features: without any logged, the intercept alone; else None."""
+    given = deltas.x.shape[1]
+    if given == dim:
+        return deltas
+    if given:
+        return None
+    x = np.zeros((len(deltas), dim))
+    x[:, :1] = 1.0
+    return replace(deltas, x=x)
 
 
 def joined(parts: Sequence[Deltas]) -> Deltas:
