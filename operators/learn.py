@@ -133,11 +133,11 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
             name_actions(self.policy, slot, actions)
         self.slot, self.actions, self.dirty = slot, actions, True
 
-    def _learn(self, deltas: Iterable[Deltas]) -> None:
+    def _learn(self, given: Iterable[Deltas]) -> None:
         """Learn what has the policy's features; decisions of an earlier feature spec have not."""
         assert self.policy is not None
         dim = self.policy.dim
-        parts = [fitted for part in deltas if (fitted := with_features(part, dim)) is not None]
+        parts = [fitted for part in given if (fitted := with_features(part, dim)) is not None]
         if not parts:
             return
         deltas = parts[0] if len(parts) == 1 else joined(parts)
