@@ -23,7 +23,7 @@ from operators.io.tables import (
     Table,
 )
 from schemas.catalog import Action, Experiment, Slot
-from schemas.events import DecisionBack, Time
+from schemas.events import DecisionBack, Id, Time
 from schemas.results import DeadLetter, Outcome, PolicySnapshot, Profile, TestReport
 
 Row = tuple[Any, ...]
@@ -33,25 +33,46 @@ _STATUS = {"pending": 0, "settled": 1, "void": 2}
 _LONGEST_DETAIL = 1000
 
 
+Word = Annotated[str, Meta(max_length=256)]
+"""A text that fits its column; longer ones are refused here, by name, and cost no transaction."""
+
+
 class AuditedDecision(DecisionBack, kw_only=True, gc=False):
     """A decision as the store keeps it for audit: everything but the content that was shown.
 
     The ranking stays JSON; the features are the bytes of the context vector.
     """
 
+    subject: Word | None
+    policy: Annotated[str, Meta(min_length=1, max_length=256)]
+    experiment_id: Word | None = None
+    variation_id: Word | None = None
+    request_hash: Word = ""
     ranking: Raw
     features: bytes | None = None  # type: ignore[assignment]
     draw: float = 0.0
-    baseline_action_id: str | None = None
+    baseline_action_id: Word | None = None
     policy_time: Time | None = None
     decided_at: Time | None = None
 
 
 class KeyedOutcome(Outcome, kw_only=True, gc=False):
-    """An outcome as the store keeps it: its key and its time are checked."""
+    """An outcome as the store keeps it: its key, its time and the length of its texts are checked.
+
+    The database checks the rest.
+    """
 
     key: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
     time: Time
+    subject: Word | None
+    decision_id: Id
+    slot_id: Id
+    action_id: Id
+    policy: Word = ""
+    reason: Word = ""
+    experiment_id: Word | None = None
+    variation_id: Word | None = None
+    settled_at: Time | None = None
 
 
 class Place(NamedTuple):

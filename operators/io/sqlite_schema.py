@@ -1,10 +1,12 @@
 """The embedded store's schema: the tables of ``ops/sql`` as SQLite has them.
 
-Times are microseconds since 1970 (UTC), booleans 0 or 1, vectors blobs of float32.
+Times are microseconds since 1970 (UTC), booleans 0 or 1, vectors blobs of float32. The lengths of
+texts in decisions and outcomes are checked when their records are decoded, which is faster.
 """
 
 _ID = "TEXT NOT NULL CHECK (length({0}) BETWEEN 1 AND 256)"
 _OPTIONAL_ID = "TEXT CHECK (length({0}) <= 256)"
+_TEXT = "TEXT NOT NULL"
 _FLAG = "INTEGER NOT NULL CHECK ({0} IN (0, 1))"
 _SHARE = "REAL NOT NULL CHECK ({0} > 0 AND {0} <= 1.000000001)"
 _JSON = "TEXT NOT NULL CHECK (json_valid({0}))"
@@ -66,28 +68,28 @@ V001 = (
     _table(
         "decisions",
         decision_key=_KEY,
-        decision_id=_ID,
-        event_id=_ID,
-        subject=_OPTIONAL_ID,
-        slot_id=_ID,
-        action_id=_ID,
+        decision_id=_TEXT,
+        event_id=_TEXT,
+        subject="TEXT",
+        slot_id=_TEXT,
+        action_id=_TEXT,
         time=_TIME,
         decided_at="INTEGER",
         expires_at=_TIME,
         propensity=_SHARE,
         ranking="TEXT NOT NULL",
-        policy=_ID,
+        policy=_TEXT,
         policy_version="INTEGER NOT NULL",
         policy_time="INTEGER",
-        baseline_action_id=_OPTIONAL_ID,
-        experiment_id=_OPTIONAL_ID,
-        variation_id=_OPTIONAL_ID,
+        baseline_action_id="TEXT",
+        experiment_id="TEXT",
+        variation_id="TEXT",
         learning_mode="TEXT NOT NULL CHECK ({0} IN ('immediate', 'wait', 'exposure'))",
         deferred=_FLAG,
         features=_VECTOR,
         eta="REAL NOT NULL",
         draw="REAL NOT NULL",
-        request_hash=_OPTIONAL_ID,
+        request_hash="TEXT",
     ),
     "CREATE INDEX decisions_by_id ON decisions (decision_id)",
     _table(
@@ -96,21 +98,21 @@ V001 = (
         version="INTEGER NOT NULL",
         revision="INTEGER NOT NULL CHECK ({0} >= 0)",
         status="TEXT NOT NULL CHECK ({0} IN ('pending', 'settled', 'void'))",
-        decision_id=_ID,
-        subject=_OPTIONAL_ID,
-        slot_id=_ID,
-        action_id=_ID,
+        decision_id=_TEXT,
+        subject="TEXT",
+        slot_id=_TEXT,
+        action_id=_TEXT,
         time=_TIME,
         settled_at="INTEGER",
         propensity=_SHARE,
         reward="REAL NOT NULL",
         activated=_FLAG,
         delay="REAL",
-        policy=_OPTIONAL_ID,
+        policy="TEXT",
         policy_version="INTEGER NOT NULL",
-        reason=_OPTIONAL_ID,
-        experiment_id=_OPTIONAL_ID,
-        variation_id=_OPTIONAL_ID,
+        reason="TEXT",
+        experiment_id="TEXT",
+        variation_id="TEXT",
         eta="REAL NOT NULL",
     ),
     _table(

@@ -205,7 +205,7 @@ def test_bad_records_are_dead_letters_and_the_rest_is_stored(store: SqliteStore)
     payload = shards["1"][0][0].payload
     for offset, broken in ((9_000, payload[:-2]), (9_001, b"\xff" * 10)):
         shards["1"][0].append(as_written(Topic.DECISIONS, 1, None, broken, offset, 0))
-    shards["1"][0] += make.events(make.outcome(1, reason="r" * 300), offset=9_002, shard=1)
+    shards["1"][0] += make.events(make.outcome(1, propensity=1.5), offset=9_002, shard=1)
     run_main(build(Batches(shards), sink(store), SETTINGS))
     assert store.counts()["decisions"] == 100
     assert store.counts()["outcomes"] == 100

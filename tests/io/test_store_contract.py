@@ -203,7 +203,7 @@ def test_a_query_of_another_dimension_says_so(store: Store) -> None:
 
 def test_a_refused_row_becomes_a_dead_letter_and_nothing_else_is_lost(store: Store) -> None:
     records = [make.decision(number) for number in range(5)]
-    refused = make.outcome(2, reason="x" * 300)
+    refused = make.outcome(2, propensity=1.5, reason="xxx")
     applied = write(store, *records, make.outcome(1), refused, make.outcome(3))
     assert sum(applied.refused.values()) == 1
     counts = store.counts()
@@ -219,7 +219,7 @@ def test_a_refused_newest_state_does_not_take_the_older_one_with_it(store: Store
         store,
         make.decision(1),
         make.outcome(1, 1),
-        make.outcome(1, 2, reason="x" * 300),
+        make.outcome(1, 2, propensity=1.5),
     )
     assert store.decision("d1")[0]["outcome"]["revision"] == 1
     assert store.counts()["dead_letters"] == 1
@@ -246,6 +246,30 @@ def test_records_that_do_not_decode_become_dead_letters(store: Store) -> None:
         (3, 4, "time_without_zone"),
     ]
     assert store.counts()["decisions"] == 1
+
+
+def test_a_text_that_does_not_fit_is_refused_by_name(store: Store) -> None:
+    long = "😀" * 257
+    write(
+        store,
+        make.outcome(1, reason=long),
+        make.decision(1, policy=long),
+        make.decision(2, subject=long),
+        make.profile(long, 1),
+        make.slot("home", id="x", policy={"kind": long}),
+    )
+    letters = store.rows("dead_letters")
+    assert [letter["field"] for letter in letters if letter["topic"] != "catalog"][:2] == [
+        "policy",
+        "subject",
+    ]
+    assert {letter["topic"] for letter in letters} == {
+        "outcomes",
+        "decisions",
+        "profiles",
+        "catalog",
+    }
+    assert len(letters) == 5
 
 
 TEXTS = [
