@@ -3,6 +3,8 @@
 import argparse
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -62,10 +64,10 @@ def run_simulate(options: argparse.Namespace) -> int:
     The first SIGINT or SIGTERM ends the requests and drains; the second one ends at once.
     """
     simulator = simulator_of(options)
-    _stop_on_signals(simulator)
     stream = _stream(options.progress)
     try:
-        report = simulator.run(None if stream is None else lambda now: _write(stream, now))
+        with _stopped_by_signals(simulator):
+            report = simulator.run(None if stream is None else lambda now: _write(stream, now))
         if stream is not None:
             _say(stream, Summary(report))
     finally:
@@ -130,10 +132,17 @@ def _say(stream: TextIO, line: Line) -> None:
     stream.flush()
 
 
-def _stop_on_signals(simulator: Simulator) -> None:
+@contextmanager
+def _stopped_by_signals(simulator: Simulator) -> Iterator[None]:
+    """Let the first signal of a kind stop the simulator, and the second one what it stops."""
+
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         simulator.stop()
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
