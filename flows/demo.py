@@ -36,7 +36,7 @@ from schemas.settings import Settings, child_environment
 from schemas.topics import Topic
 
 POLICY = PolicySettings(kind="logistic")
-REWARD_WINDOW = 10.0
+REWARD_WINDOW = 20.0
 LATENESS = 5.0
 REFRESH = 0.5
 START_TIMEOUT = 90.0

@@ -11,7 +11,6 @@ the word ``{port}`` and serves on PORT until either ends.
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import struct
@@ -96,6 +95,9 @@ async def _run(outer: int, command: list[str]) -> int:
         probe.bind((HOST, 0))
         inner = int(probe.getsockname()[1])
     broker = subprocess.Popen([part.replace("{port}", str(inner)) for part in command])
+    # The broker shares this process's group, so it is sent the same signal: it ends in its own
+    # time, and this process with it.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
     try:
         server = await asyncio.start_server(Pacer(outer, inner).serve, HOST, outer, limit=2**26)
         async with server:
@@ -104,11 +106,5 @@ async def _run(outer: int, command: list[str]) -> int:
         broker.terminate()
 
 
-def _end(number: int, _: object) -> None:
-    # The broker shares this process's group and was sent the same signal.
-    os._exit(128 + number)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)
     sys.exit(asyncio.run(_run(int(sys.argv[1]), sys.argv[2:])))
