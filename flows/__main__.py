@@ -68,6 +68,7 @@ def _demo(commands: Commands) -> None:
     command.add_argument("--seed", type=int, default=7, help="of the visitors and their tastes")
     command.add_argument("--policy", default=None, help="kind of policy (default: the demo's)")
     command.add_argument("--folder", type=Path, help="where results go (default: .banditflow/...)")
+    command.add_argument("--picture", type=Path, metavar="FILE", help="save the last view (SVG)")
     command.add_argument("--no-tty", action="store_true", help="no live view")
     command.add_argument("--json", action="store_true", help="print the summary as JSON")
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import secrets
 import signal
 import sys
@@ -88,6 +89,8 @@ def demo(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             console.print("stopping: no new requests, waiting for the last answers …")
             running.simulator.signal(signal.SIGINT)
+        if options.picture is not None:
+            _draw(running, options.picture)
         summary = _finish(running)
     print(encode_for_people(summary) if options.json else _sentences(summary))
     return 0 if summary["unanswered"] == 0 else 1
@@ -173,6 +176,15 @@ def _watch_quietly(running: Demo, console: Console) -> None:
                 highlight=False,
             )
         running.parts.wait(REFRESH)
+
+
+def _draw(running: Demo, picture: Path) -> None:
+    """Save the view as it stands as an SVG."""
+    frame = _frame(running)
+    if frame is not None:
+        canvas = Console(record=True, width=96, file=io.StringIO(), force_terminal=True)
+        canvas.print(render(frame, 36))
+        picture.write_text(canvas.export_svg(title="banditflow demo"))
 
 
 def _frame(running: Demo) -> DemoFrame | None:
