@@ -9,13 +9,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+from flows.embedded import ChildFailed, Supervisor
 from operators.io.oracle.connect import Access
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +26,7 @@ USER = "banditflow_test"
 PASSWORD = "mirror-secret"
 _BINARIES = "/usr/lib/postgresql/17/bin"
 _OWNER = 65500
-_PATIENCE = 60.0
+_ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 class Unavailable(Exception):  # noqa: N818 (a state of the machine, not a mistake)
@@ -40,6 +40,7 @@ class Mirror:
     port: int
     postgres_port: int
     root: Path
+    supervisor: Supervisor
 
     @property
     def dsn(self) -> str:
@@ -57,13 +58,15 @@ class Mirror:
     @contextmanager
     def with_tls(self, certificates: Path) -> Iterator[int]:
         """Start a second server on the same database that speaks TLS; give its port."""
-        port, log = free_port(), certificates / "mirror.log"
-        server = _start(_server(port, self.postgres_port, str(certificates)), log)
+        port = free_port()
+        command = _server(port, self.postgres_port, str(certificates))
+        child = self.supervisor.start(
+            f"mirror-tls-{port}", command, env=_ENVIRONMENT, ready=lambda: _answers(port)
+        )
         try:
-            _until(lambda: _answers(port), server, log)
             yield port
         finally:
-            _end(server)
+            self.supervisor.stop(child)
 
     def kill_sessions(self) -> None:
         """End every session of the mirror, as an administrator would."""
@@ -89,24 +92,26 @@ def mirror() -> Iterator[Mirror]:
     root = packages()
     data = Path(mkdtemp(dir=root / "data"))
     os.chown(data, _OWNER, _OWNER)
-    inside = f"/data/{data.name}"
-    running: list[subprocess.Popen[bytes]] = []
     try:
-        _chroot(root, "initdb", "-D", f"{inside}/pg", "-U", "postgres", *_INITDB)
-        postgres_port, port = free_port(), free_port()
-        command = _command(root, "postgres", "-D", f"{inside}/pg", "-p", str(postgres_port), *_RUN)
-        running.append(_start(command, data / "postgres.log"))
-        _until(lambda: _answers(postgres_port), running[-1], data / "postgres.log")
-        _until(lambda: _ready(root, postgres_port), running[-1], data / "postgres.log")
-        _psql(root, postgres_port, "CREATE DATABASE ora", "postgres")
-        _psql(root, postgres_port, "CREATE EXTENSION vector", "ora")
-        running.append(_start(_server(port, postgres_port), data / "mirror.log"))
-        _until(lambda: _answers(port), running[-1], data / "mirror.log")
-        yield Mirror(port, postgres_port, root)
+        with Supervisor(data) as supervisor:
+            supervisor.guard.remove_at_end(data)
+            yield _started(root, f"/data/{data.name}/pg", supervisor)
+    except ChildFailed as failure:
+        raise Unavailable(str(failure)) from failure
     finally:
-        for process in reversed(running):
-            _end(process)
         shutil.rmtree(data, ignore_errors=True)
+
+
+def _started(root: Path, folder: str, supervisor: Supervisor) -> Mirror:
+    _chroot(root, "initdb", "-D", folder, "-U", "postgres", *_INITDB)
+    postgres_port, port = free_port(), free_port()
+    command = _command(root, "postgres", "-D", folder, "-p", str(postgres_port), *_RUN)
+    supervisor.start("postgres", command, ready=lambda: _ready(root, postgres_port))
+    _psql(root, postgres_port, "CREATE DATABASE ora", "postgres")
+    _psql(root, postgres_port, "CREATE EXTENSION vector", "ora")
+    server = _server(port, postgres_port)
+    supervisor.start("mirror", server, env=_ENVIRONMENT, ready=lambda: _answers(port))
+    return Mirror(port, postgres_port, root, supervisor)
 
 
 def packages() -> Path:
@@ -144,15 +149,6 @@ def _server(port: int, postgres_port: int, *options: str) -> list[str]:
     return [sys.executable, str(HERE / "mirror_server.py"), str(port), conninfo, *options]
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def _command(root: Path, binary: str, *arguments: str) -> list[str]:
     user = f"--userspec={_OWNER}:{_OWNER}"
     return ["chroot", user, str(root), f"{_BINARIES}/{binary}", *arguments]
@@ -172,19 +168,6 @@ def _psql(root: Path, port: int, sql: str, database: str) -> str:
     return _chroot(root, "psql", *where, "-Atqc", sql)
 
 
-def _start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            command,
-            cwd="/",
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-
-
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)
@@ -194,11 +177,3 @@ def _answers(port: int) -> bool:
 def _ready(root: Path, port: int) -> bool:
     ready = _command(root, "pg_isready", "-h", "127.0.0.1", "-p", str(port))
     return subprocess.run(ready, capture_output=True, check=False).returncode == 0
-
-
-def _until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise Unavailable(f"{process.args!r} did not start: {log.read_text()[-2000:]}")
-        time.sleep(0.05)
