@@ -52,6 +52,8 @@ class SqliteStore:
 
     def __init__(self, path: str | Path, patience: float = 5.0) -> None:
         self._lock = threading.Lock()
+        if not Path(path).parent.is_dir():
+            raise StoreError(f"BANDITFLOW_STORE: the folder of {path} does not exist")
         with _errors():
             self._connection = sqlite3.connect(
                 path, timeout=patience, isolation_level=None, check_same_thread=False

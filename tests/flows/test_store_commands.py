@@ -44,3 +44,8 @@ def test_a_file_that_is_no_database_stops(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("Dear reader, " * 100)
     with pytest.raises(StoreError, match="NOTADB"):
         open_store(settings(f"sqlite:{tmp_path / 'letter.txt'}"))
+
+
+def test_a_missing_folder_stops_instead_of_waiting_for_it(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="BANDITFLOW_STORE: the folder of .* does not exist"):
+        open_store(settings(f"sqlite:{tmp_path / 'none' / 'store.db'}"))
