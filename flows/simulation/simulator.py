@@ -195,6 +195,7 @@ class Simulator:
             sent.append(asked_at)
         seen = self._react(np.array(numbers), kept, now, outbox) if kept else None
         with self._lock:
+            self._injected = dict(outbox.injected)
             self._tally.foreign += foreign
             self._tally.duplicate_answers += repeated
             if seen is not None:
