@@ -140,7 +140,8 @@ def _stopped_by_signals(simulator: Simulator) -> Iterator[None]:
         simulator.stop()
         signal.signal(number, before[number])
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (int(signal.SIGINT), int(signal.SIGTERM))
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ from schemas.topics import Topic
 
 HELD_OUT = "holdout"
 
-_TICK = 0.002
+_TICK = 0.005
 """Seconds between looks at what is due."""
 
 
