@@ -16,20 +16,27 @@ import redis
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from msgspec import Struct
 from prometheus_client import Counter, Gauge, Histogram
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from schemas.settings import Settings
+from schemas.settings import Settings, SettingsError
 
 BATCH = 500
 """Keys per call."""
 
-_LUA = """
+SCRIPT = """
 local place, written = 1, 0
 for _, key in ipairs(KEYS) do
   local version, ttl, count = ARGV[place], ARGV[place + 1], tonumber(ARGV[place + 2])
-  local kept = redis.call('HGET', key, 'version') or ''
+  local kept = redis.pcall('HGET', key, 'version')
+  if type(kept) ~= 'string' then kept = '' end
   if #version > #kept or (#version == #kept and version > kept) then
     redis.call('DEL', key)
-    redis.call('HSET', key, 'version', version, unpack(ARGV, place + 3, place + 2 + count))
+    redis.call('HSET', key, 'version', version)
+    local last = place + 2 + count
+    for first = place + 3, last, 1000 do
+      redis.call('HSET', key, unpack(ARGV, first, math.min(first + 999, last)))
+    end
     redis.call('PEXPIRE', key, ttl)
     written = written + 1
   end
@@ -37,7 +44,8 @@ for _, key in ipairs(KEYS) do
 end
 return written
 """
-# Versions are compared as decimal strings: Lua's numbers are exact up to 2^53 only.
+# Versions are compared as decimal strings: Lua's numbers are exact up to 2^53 only. What is no hash
+# is replaced, and fields go in parts because Lua's stack is small: no write may fail its batch.
 
 _WRITES = Counter("banditflow_redis_writes", "Keys sent to Redis.")
 _DROPPED = Counter("banditflow_redis_dropped", "Keys given up because the buffer was full.")
@@ -86,11 +94,7 @@ class HotBuffer:
                 if kept is None or write.version >= kept.version:
                     self._writes.pop(write.key, None)
                     self._writes[write.key] = write
-            excess = len(self._writes) - self._capacity
-            for key in list(islice(self._writes, max(excess, 0))):
-                del self._writes[key]
-            if excess > 0:
-                _DROPPED.inc(excess)
+            self._make_room()
             self._filled.notify()
 
     def take(self, most: int, timeout: float) -> list[HotWrite]:
@@ -102,8 +106,17 @@ class HotBuffer:
             return [self._writes.pop(key) for key in keys]
 
     def give_back(self, writes: Iterable[HotWrite]) -> None:
-        """Return writes that could not be sent, unless newer ones came meanwhile."""
-        self.add([write for write in writes if write.key not in self._writes])
+        """Return writes that could not be sent to the front, unless newer ones came meanwhile."""
+        with self._filled:
+            self._writes = {write.key: write for write in writes} | self._writes
+            self._make_room()
+
+    def _make_room(self) -> None:
+        excess = len(self._writes) - self._capacity
+        if excess > 0:
+            for key in list(islice(self._writes, excess)):
+                del self._writes[key]
+            _DROPPED.inc(excess)
 
 
 class HotWriter:
@@ -115,7 +128,7 @@ class HotWriter:
         self._buffer = buffer
         self._longest_wait = longest_wait
         self._client = client(url, timeout)
-        self._script = self._client.register_script(_LUA)
+        self._script = self._client.register_script(SCRIPT)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hot writer", daemon=True)
         self._thread.start()
@@ -136,7 +149,7 @@ class HotWriter:
             try:
                 started = time.perf_counter()
                 send(self._script, writes)
-            except redis.RedisError as error:
+            except (redis.RedisError, OSError) as error:
                 self._buffer.give_back(writes)
                 _ERRORS.labels(type(error).__name__).inc()
                 _UP.set(0)
@@ -150,9 +163,16 @@ class HotWriter:
 
 def client(url: str, timeout: float = 2.0) -> redis.Redis:
     """Connect to Redis; every call ends within ``timeout`` seconds."""
-    return redis.Redis.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=timeout, health_check_interval=30
-    )
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            health_check_interval=30,
+            retry=Retry(NoBackoff(), 0),  # who calls decides whether and when to try again
+        )
+    except ValueError as error:
+        raise SettingsError(f"BANDITFLOW_REDIS_URL: {error}") from error
 
 
 def send(script: Any, writes: Sequence[HotWrite]) -> int:

@@ -1,0 +1,281 @@
+"""Hot copies on a real Valkey: versions, expiry, and a server that dies, freezes or forgets."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import bytewax.operators as op
+import numpy as np
+import pytest
+import redis
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSource, run_main
+from prometheus_client import REGISTRY
+
+from flows.embedded import Server
+from operators.io.redis import (
+    BATCH,
+    SCRIPT,
+    Hot,
+    HotBuffer,
+    HotWrite,
+    HotWriter,
+    RedisSink,
+    client,
+    read,
+)
+from operators.io.redis import send as send_with
+from schemas.settings import Settings, SettingsError
+
+TTL = 60.0
+BEYOND_DOUBLES = 2**53
+_NUMBERS = count()
+
+
+@pytest.fixture
+def url(valkey: Server) -> str:
+    return f"redis://{valkey.address}/0"
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[redis.Redis]:
+    connection = client(url)
+    connection.flushall()
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def start(url: str) -> Iterator[Callable[[HotBuffer], HotWriter]]:
+    """Start writers that end with the test."""
+    writers: list[HotWriter] = []
+
+    def start(buffer: HotBuffer) -> HotWriter:
+        writers.append(HotWriter(url, buffer, timeout=0.3, longest_wait=0.3))
+        return writers[-1]
+
+    yield start
+    for writer in writers:
+        writer.close()
+
+
+def write(key: str, version: int, text: str | None = "x", ttl: float = TTL) -> HotWrite:
+    return HotWrite(key, version, ttl, {} if text is None else {"text": text})
+
+
+def send(connection: redis.Redis, *writes: HotWrite) -> int:
+    return send_with(connection.register_script(SCRIPT), writes)
+
+
+def total(name: str) -> float:
+    return REGISTRY.get_sample_value(name) or 0.0
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what was awaited did not happen"
+        time.sleep(0.01)
+
+
+def test_a_write_replaces_an_older_one_and_all_of_its_fields(connection: redis.Redis) -> None:
+    assert send(connection, HotWrite("k", 9, TTL, {"a": "1", "b": b"\xc3\xa9"})) == 1
+    assert send(connection, HotWrite("k", 10, TTL, {"a": "2"})) == 1
+    assert read(connection, "k") == Hot(10, {"a": "2"})
+
+
+@pytest.mark.parametrize("newest", [7, 10**15, BEYOND_DOUBLES + 1, 2**63 + 1])
+def test_an_older_or_equal_version_changes_nothing(connection: redis.Redis, newest: int) -> None:
+    """2^53 and 2^53 + 1 are one number to Lua; the guard tells them apart."""
+    send(connection, write("k", newest, "newest", ttl=TTL))
+    assert send(connection, write("k", newest, "again"), write("k", newest - 1, "older")) == 0
+    assert read(connection, "k") == Hot(newest, {"text": "newest"})
+
+
+def test_concurrent_writers_leave_the_newest_version_whole(
+    url: str, connection: redis.Redis
+) -> None:
+    keys, writers, each = [f"k{i}" for i in range(5)], 4, 300
+    versions = np.random.default_rng(11).permutation(writers * each) + BEYOND_DOUBLES
+
+    def work(mine: list[int]) -> None:
+        own = client(url)
+        for version in mine:
+            text = {"one": str(version), "two": str(version)}
+            send(own, *[HotWrite(key, version, TTL, text) for key in keys])
+        own.close()
+
+    threads = [
+        threading.Thread(target=work, args=(v.tolist(),)) for v in np.split(versions, writers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    newest = BEYOND_DOUBLES + writers * each - 1
+    expected = Hot(newest, {"one": str(newest), "two": str(newest)})
+    assert [read(connection, key) for key in keys] == [expected] * len(keys)
+
+
+def test_every_key_expires(
+    connection: redis.Redis, start: Callable[[HotBuffer], HotWriter]
+) -> None:
+    buffer = HotBuffer()
+    start(buffer)
+    buffer.add([write(f"k{i}", 1, None if i % 3 == 0 else "x", ttl=5.0 + i) for i in range(30)])
+    until(lambda: connection.dbsize() == 30)
+    left = [connection.pttl(f"k{i}") for i in range(30)]
+    assert all(i < ms / 1000 <= 5 + i for i, ms in enumerate(left)), left
+
+
+def test_a_write_renews_the_expiry_and_an_expired_key_takes_any_version(
+    connection: redis.Redis,
+) -> None:
+    send(connection, write("k", 1, ttl=TTL), write("short", 9, ttl=0.05))
+    send(connection, write("k", 2, ttl=2 * TTL))
+    assert connection.pttl("k") > 1000 * TTL  # type: ignore[operator]
+    until(lambda: connection.exists("short") == 0)
+    assert send(connection, write("short", 3)) == 1
+
+
+def test_removal_leaves_a_version_that_keeps_older_writes_out(connection: redis.Redis) -> None:
+    send(connection, write("k", 5), write("k", 6, None))
+    assert read(connection, "k") is None
+    assert connection.pttl("k") > 0  # type: ignore[operator]
+    send(connection, write("k", 5, "back from the dead"))
+    assert read(connection, "k") is None
+    send(connection, write("k", 7, "consented again"))
+    assert read(connection, "k") == Hot(7, {"text": "consented again"})
+
+
+def test_one_bad_key_and_one_wide_hash_do_not_hold_up_their_batch(connection: redis.Redis) -> None:
+    """A key of another type is ours to replace; Lua's stack is smaller than a wide hash."""
+    connection.set("k", "not a hash")
+    wide = {f"f{i}": str(i) for i in range(20_000)}
+    assert send(connection, write("k", 1), HotWrite("wide", 1, TTL, wide), write("z", 1)) == 3
+    assert read(connection, "k") == Hot(1, {"text": "x"})
+    assert read(connection, "wide") == Hot(1, wide)
+
+
+def test_ten_thousand_keys_arrive_in_batches(
+    connection: redis.Redis, start: Callable[[HotBuffer], HotWriter]
+) -> None:
+    before = total("banditflow_redis_writes_total")
+    calls = total("banditflow_redis_write_seconds_count")
+    buffer = HotBuffer()
+    buffer.add([write(f"k{i}", 1, str(i)) for i in range(10_000)])
+    start(buffer)
+    until(lambda: connection.dbsize() == 10_000)
+    until(lambda: total("banditflow_redis_writes_total") - before == 10_000)
+    assert total("banditflow_redis_write_seconds_count") - calls == 10_000 / BATCH
+    assert read(connection, "k9999") == Hot(1, {"text": "9999"})
+
+
+def test_the_buffer_keeps_the_newest_of_each_key() -> None:
+    buffer = HotBuffer()
+    buffer.add([write("a", 2, "new"), write("a", 1, "old"), write("b", 1), write("b", 2, "new")])
+    assert buffer.take(10, 0.0) == [write("a", 2, "new"), write("b", 2, "new")]
+    assert buffer.take(10, 0.0) == []
+
+
+def test_the_buffer_is_bounded_and_counts_what_it_gives_up() -> None:
+    before = total("banditflow_redis_dropped_total")
+    buffer = HotBuffer(capacity=3)
+    buffer.add([write(name, 1) for name in "abc"])
+    taken = buffer.take(2, 0.0)
+    buffer.add([write("d", 1), write("b", 2)])
+    buffer.give_back(taken)  # a, b are the oldest; b was overtaken
+    assert len(buffer) == 3
+    assert [(kept.key, kept.version) for kept in buffer.take(9, 0.0)] == [
+        ("b", 2),
+        ("c", 1),
+        ("d", 1),
+    ]
+    assert total("banditflow_redis_dropped_total") - before == 1
+
+
+def test_a_killed_and_emptied_server_is_filled_again_by_itself(
+    valkey: Server, url: str, connection: redis.Redis, start: Callable[[HotBuffer], HotWriter]
+) -> None:
+    """The new server knows neither the keys nor the script."""
+    buffer = HotBuffer()
+    start(buffer)
+    buffer.add([write("before", 1)])
+    until(lambda: read(connection, "before") and total("banditflow_redis_up") == 1)
+    valkey.kill()
+    try:
+        buffer.add([write(f"while-away{i}", 1) for i in range(2 * BATCH)])
+        until(lambda: total("banditflow_redis_up") == 0)
+    finally:
+        valkey.restart()
+    again = client(url)
+    until(lambda: again.dbsize() == 2 * BATCH)
+    buffer.add([write("after", 1)])
+    until(lambda: read(again, "after"))
+    assert read(again, "before") is None
+    assert total("banditflow_redis_up") == 1
+    again.close()
+
+
+def test_a_lost_script_is_loaded_again(
+    connection: redis.Redis, start: Callable[[HotBuffer], HotWriter]
+) -> None:
+    buffer = HotBuffer()
+    start(buffer)
+    for version in (1, 2):
+        buffer.add([write("k", version)])
+        until(lambda version=version: read(connection, "k") == Hot(version, {"text": "x"}))
+        connection.script_flush()
+
+
+def test_a_frozen_server_blocks_nobody_and_loses_only_what_the_buffer_gave_up(
+    valkey: Server, connection: redis.Redis, start: Callable[[HotBuffer], HotWriter]
+) -> None:
+    before = total("banditflow_redis_dropped_total")
+    buffer, capacity, keys = HotBuffer(capacity=2000), 2000, 6000
+    start(buffer)
+    valkey.pause()
+    slowest = 0.0
+    try:
+        for first in range(0, keys, 100):
+            started = time.perf_counter()
+            buffer.add([write(f"k{i}", 1) for i in range(first, first + 100)])
+            slowest = max(slowest, time.perf_counter() - started)
+            assert len(buffer) <= capacity
+        until(lambda: total("banditflow_redis_up") == 0)
+    finally:
+        valkey.resume()
+    until(lambda: len(buffer) == 0 and total("banditflow_redis_up") == 1)
+    until(lambda: connection.exists(*[f"k{i}" for i in range(keys - capacity, keys)]) == capacity)
+    lost = keys - int(connection.dbsize())  # type: ignore[arg-type]
+    assert 0 < lost <= total("banditflow_redis_dropped_total") - before
+    assert slowest < 0.25  # a call that waited for the server would take its timeout, 0.3 s
+
+
+def test_the_sink_of_a_flow_writes_what_the_flow_gives_it(
+    url: str, connection: redis.Redis
+) -> None:
+    settings = Settings(secret="sixteen letters!", redis_url=url)
+    flow = Dataflow(f"hot{next(_NUMBERS)}")
+    items = [(str(shard), [write(f"k{shard}-{i}", 1) for i in range(10)]) for shard in range(4)]
+    op.output("out", op.input("in", flow, TestingSource(items)), RedisSink(settings))
+    run_main(flow)
+    until(lambda: connection.dbsize() == 40)
+
+
+def test_a_flow_runs_on_without_redis() -> None:
+    settings = Settings(secret="sixteen letters!", redis_url="redis://127.0.0.1:1/0")
+    errors = "banditflow_redis_errors_total"
+    before = REGISTRY.get_sample_value(errors, {"error": "ConnectionError"}) or 0.0
+    flow = Dataflow("without_redis")
+    op.output(
+        "out", op.input("in", flow, TestingSource([("0", [write("k", 1)])])), RedisSink(settings)
+    )
+    run_main(flow)
+    until(lambda: (REGISTRY.get_sample_value(errors, {"error": "ConnectionError"}) or 0.0) > before)
+
+
+def test_a_wrong_address_is_refused_by_the_name_of_its_setting() -> None:
+    with pytest.raises(SettingsError, match="BANDITFLOW_REDIS_URL"):
+        client("http://cache")
