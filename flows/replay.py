@@ -31,7 +31,7 @@ from flows.open_bandit import (
     thompson_probabilities,
 )
 from operators.decode import reader
-from operators.io.memory import MemoryCatalogSource, MemorySink, memory_group_source
+from operators.io.memory import MemoryCatalogSource, MemorySink, Records, memory_group_source
 from operators.logic.inference import Estimate
 from operators.logic.policies import KINDS
 from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
@@ -141,7 +141,8 @@ def replay(
     catalog = catalog_of(log, policy)
     slot = next(entry for entry in catalog if isinstance(entry, Slot))
     actions = [entry for entry in catalog if isinstance(entry, Action)]
-    made = through_the_flow(log, catalog, slot, settings)
+    records = records_of(log, slot.features, settings, ETA)
+    made = through_the_flow(records, catalog, settings)
     scored = progressive(slot, actions, made.outcomes, refresh, advance)
     clicks: Counter[str] = Counter()
     for outcome in made.outcomes:
@@ -163,10 +164,9 @@ def replay(
 
 
 def through_the_flow(
-    log: Log, catalog: Sequence[CatalogEntry], slot: Slot, settings: Settings
+    records: Records, catalog: Sequence[CatalogEntry], settings: Settings
 ) -> Replayed:
-    """Run the personalize flow on a log in memory, to the end of every reward window."""
-    records = records_of(log, slot.features, settings, ETA)
+    """Run the personalize flow on records in memory, to the end of every reward window."""
     shards = settings.partitions
     outcomes, dead_letters, decisions = (MemorySink(shards) for _ in range(3))
     sources = personalize.Sources(

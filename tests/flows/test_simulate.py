@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from flows.__main__ import main
 from flows.embedded import Server
-from flows.simulation import Injection, Simulator, malformed
+from flows.simulation import Injection, Simulator, SimulatorReport, malformed
 from flows.simulation.arrivals import Arrivals
 from flows.simulation.mischief import PLACES
 from flows.simulation.outbox import Outbox
@@ -310,6 +310,21 @@ def test_unanswered_requests_are_given_up_after_patience(deployment: Settings) -
     with echo_decider(deployment, skip=10):
         report = simulator.run()
     assert report.unanswered == report.requests // 10 > 0
+
+
+def test_a_simulation_without_end_stops_when_it_is_told_and_drains(deployment: Settings) -> None:
+    simulator = Simulator(deployment, 100.0, 14, None, arrivals="even", click_delay=0.1)
+    told = []
+
+    def stop(report: SimulatorReport) -> None:
+        told.append(report.requests)
+        simulator.stop()
+
+    with echo_decider(deployment):
+        report = simulator.run(stop)
+    assert told[0] <= report.requests < 2000
+    assert report.unanswered == 0
+    assert report.decisions == len(everything(deployment, Topic.DECISIONS))
 
 
 def test_the_command_prints_its_report(
