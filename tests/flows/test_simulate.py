@@ -217,7 +217,7 @@ def everything(made: Settings, topic: Topic) -> list[bytes]:
             open_ends[k] = high
     consumer.assign([confluent_kafka.TopicPartition(name, k, 0) for k in open_ends])
     while open_ends:
-        for message in consumer.consume(1000, 1.0):
+        for message in consumer.consume(1000, 0.1):
             if message.error():
                 continue
             payloads.append(message.value() or b"")
