@@ -16,6 +16,7 @@ from prometheus_client.registry import REGISTRY, Collector
 
 from operators.io.histogram import ArrayHistogram
 from schemas.results import ActionSummary
+from schemas.settings import SettingsError
 
 MOST_LABELS = 200
 """Slots, or actions of a slot, that get a label of their own."""
@@ -66,6 +67,8 @@ class _Labels:
         self._known: dict[str, set[str]] = {}
 
     def bounded(self, scope: str, name: str) -> str:
+        if name == OTHER:
+            return OTHER
         known = self._known.setdefault(scope, set())
         if name in known:
             return name
@@ -88,8 +91,8 @@ def slot_label(slot_id: str) -> str:
 
 
 def action_label(slot_id: str, action_id: str) -> str:
-    """Give the action's label within its slot."""
-    return _LABELS.bounded(slot_id, action_id)
+    """Give the action's label within its slot's label."""
+    return _LABELS.bounded(slot_label(slot_id), action_id)
 
 
 def events_in(topics: Iterable[str]) -> None:
@@ -139,12 +142,14 @@ def choices(
     with p > 0, so its ratio to that number has mean 1.
     """
     slot = slot_label(slot_id)
-    counts = np.bincount(chosen, minlength=len(action_ids))
+    counts: Counts[str] = Counts()
+    for action_id, count in zip(
+        action_ids, np.bincount(chosen, minlength=len(action_ids)).tolist(), strict=True
+    ):
+        counts[action_label(slot_id, action_id)] += count
     decay = _FORGET ** len(chosen)
-    for place, action_id in enumerate(action_ids):
-        label = action_label(slot_id, action_id)
+    for label, count in counts.items():
         key = (slot, label)
-        count = int(counts[place])
         share = _SHARES.get(key, 0.0) * decay + (1.0 - decay) * count / len(chosen)
         _SHARES[key] = share
         SHARE.labels(*key).set(share)
@@ -222,5 +227,11 @@ def serve(host: str, port: int) -> str:
     """Serve the metrics on ``host:port`` (port 0: a free one) and give the address."""
     with contextlib.suppress(ValueError):  # it is registered where this process served before
         REGISTRY.register(_KAFKA)
-    server, _ = start_http_server(port, addr=host)
+    try:
+        server, _ = start_http_server(port, addr=host)
+    except OSError as error:
+        raise SettingsError(
+            f"BANDITFLOW_METRICS_PORT: cannot serve on {host}:{port}: {error.strerror or error}; "
+            "each flow on a machine needs a port of its own, and 0 picks a free one"
+        ) from error
     return f"http://{host}:{server.server_port}/metrics"

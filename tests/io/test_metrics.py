@@ -1,0 +1,193 @@
+"""Metrics: served where told, bounded in labels, right in value, and as documented."""
+
+import math
+import re
+import socket
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+import operators.io.redis
+import operators.io.store_metrics  # noqa: F401 (registers its metrics)
+from flows.scrape import scrape
+from operators.io import metrics
+from operators.io.histogram import ArrayHistogram
+from schemas.results import ActionSummary
+from schemas.settings import SettingsError
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def few_labels(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Start counting labels anew, with room for 3."""
+    monkeypatch.setattr(metrics, "_LABELS", metrics._Labels())
+    monkeypatch.setattr(metrics, "MOST_LABELS", 3)
+    return 3
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_the_exporter_serves_on_loopback_and_a_free_port() -> None:
+    metrics.events_in(["clicks", "clicks"])
+    first, second = metrics.serve(HOST, 0), metrics.serve(HOST, 0)
+    assert first != second
+    assert first.startswith(f"http://{HOST}:")
+    found = scrape(first)
+    assert found is not None
+    assert found.by("banditflow_events_in_total", "topic")["clicks"] >= 2
+
+
+def test_the_exporter_serves_on_no_other_interface() -> None:
+    port = int(metrics.serve(HOST, 0).split(":")[2].split("/")[0])
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), 1):
+        pass
+
+
+def test_a_taken_port_is_refused_by_the_name_of_its_setting() -> None:
+    wanted = r"BANDITFLOW_METRICS_PORT.*127\.0\.0\.1"
+    with (
+        socket.create_server((HOST, 0)) as taken,
+        pytest.raises(SettingsError, match=wanted),
+    ):
+        metrics.serve(HOST, taken.getsockname()[1])
+
+
+def test_nobody_answers_is_no_error() -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        port = silent.getsockname()[1]
+    assert scrape(f"http://{HOST}:{port}/metrics") is None
+
+
+def test_what_is_served_can_be_parsed() -> None:
+    metrics.decisions('sl"ot\n', [0.01, 0.02], [0.5], 3)
+    with urllib.request.urlopen(metrics.serve(HOST, 0)) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    assert {
+        sample.labels["slot"] for f in families for sample in f.samples if "slot" in sample.labels
+    }
+
+
+def test_slots_and_actions_have_a_bounded_number_of_labels(few_labels: int) -> None:
+    chosen, propensity = np.array([0, 1]), np.array([0.5, 0.5])
+    for number in range(20):
+        slot, actions = f"bounded{number}", [f"b{number}-{action}" for action in range(20)]
+        metrics.decisions(slot, [0.01], [0.1], 1)
+        metrics.choices(slot, actions, chosen, propensity, 2.0)
+        summaries = [
+            ActionSummary(action_id=a, count=1.0, reward=0.0, mean=0.0, deviation=0.1)
+            for a in actions
+        ]
+        metrics.actions(slot, summaries)
+        metrics.outcomes([(slot, "settled")])
+        metrics.model(slot, {"click_auc": 0.5})
+    for metric in (
+        metrics.DECISIONS,
+        metrics.SHARE,
+        metrics.REWARD,
+        metrics.LATENCY,
+        metrics.MODEL,
+    ):
+        labels = {
+            (sample.labels["slot"], sample.labels.get("action"))
+            for family in metric.collect()
+            for sample in family.samples
+            if sample.labels["slot"].startswith("bounded") or sample.labels["slot"] == "other"
+        }
+        assert len({slot for slot, _ in labels}) == few_labels + 1
+        assert len(labels) <= (few_labels + 1) ** 2
+    assert value("banditflow_decisions_total", slot="other", action="other") > 0
+
+
+def test_actions_beyond_the_bound_share_one_label(few_labels: int) -> None:
+    actions = [f"a{number}" for number in range(6)]
+    chosen = np.array([0, 3, 4, 5])
+    for _ in range(4000):
+        metrics.choices("summed", actions, chosen, np.full(4, 0.25), 4.0)
+    share = {a: value("banditflow_slot_action_share", slot="summed", action=a) for a in actions}
+    assert share["a0"] == pytest.approx(0.25, abs=1e-4)
+    assert value("banditflow_slot_action_share", slot="summed", action="other") == pytest.approx(
+        0.75, abs=1e-4
+    )
+    assert value("banditflow_decisions_total", slot="summed", action="other") == 12_000
+
+
+@pytest.mark.parametrize(("tilt", "exact"), [(0.0, True), (0.3, False)])
+def test_the_audit_is_one_exactly_when_the_logged_propensities_are_right(
+    tilt: float, exact: bool
+) -> None:
+    """Draws from p; logs p, or p tilted towards uniform by 30 %.
+
+    The mean of n = 20,000 values 1/p has a known deviation; a right log fails the bound of 5 of
+    them with probability below 1e-6.
+    """
+    generator = np.random.default_rng(5)
+    p = np.array([0.55, 0.3, 0.1, 0.05])
+    logged = (1.0 - tilt) * p + tilt / len(p)
+    slot = f"audit{tilt}"
+    n = 20_000
+    for _ in range(20):
+        chosen = generator.choice(len(p), n // 20, p=p)
+        metrics.choices(slot, list("abcd"), chosen, logged[chosen], float(len(p)))
+    deviation = math.sqrt(((1.0 / p).sum() - len(p) ** 2) / n) / len(p)
+    ratio = value("banditflow_propensity_audit_ratio", slot=slot)
+    assert (abs(ratio - 1.0) < 5 * deviation) is exact
+
+
+@given(
+    st.lists(st.lists(st.floats(-1.0, 20.0, width=32), max_size=30), max_size=5),
+    st.lists(st.integers(0, 20), min_size=1, max_size=6, unique=True),
+)
+def test_the_histogram_counts_as_numpy_does(batches: list[list[float]], limits: list[int]) -> None:
+    bounds = sorted(map(float, limits))
+    histogram = ArrayHistogram("h_seconds", "H.", "slot", bounds, CollectorRegistry())
+    for batch in batches:
+        histogram.observe("s", batch)
+    values = np.array([x for batch in batches for x in batch])
+    (family,) = histogram.collect()
+    samples = {(sample.name, sample.labels.get("le")): sample.value for sample in family.samples}
+    if not batches:
+        assert samples == {}
+        return
+    for bound in bounds:
+        assert samples["h_seconds_bucket", f"{bound:g}"] == np.count_nonzero(values <= bound)
+    assert samples["h_seconds_bucket", "+Inf"] == len(values)
+    assert samples["h_seconds_count", None] == len(values)
+    assert samples["h_seconds_sum", None] == pytest.approx(values.sum(), abs=1e-3)
+
+
+def test_every_metric_is_documented_as_it_is() -> None:
+    documented = dict(_documented())
+    exposed = dict(_exposed())
+    assert documented.keys() == exposed.keys()
+    assert documented == exposed
+
+
+def _documented() -> list[tuple[str, tuple[str, str]]]:
+    rows = re.findall(r"^\| `(banditflow_\w+)` \| (\w+) \| ([^|]*)\|", DOCUMENT.read_text(), re.M)
+    return [(name, (kind, labels.replace("`", "").strip())) for name, kind, labels in rows]
+
+
+def _exposed() -> list[tuple[str, tuple[str, str]]]:
+    metrics.serve(HOST, 0)
+    collectors: set[Any] = set(REGISTRY._collector_to_names)
+    found = []
+    for collector in collectors:
+        labels = getattr(collector, "_labelnames", None) or getattr(collector, "label", None)
+        for family in collector.collect():
+            if family.name.startswith("banditflow_"):
+                names = getattr(family, "_labelnames", None) or labels or ()
+                names = (names,) if isinstance(names, str) else names
+                name = f"{family.name}_total" if family.type == "counter" else family.name
+                found.append((name, (family.type, ", ".join(names))))
+    return found
