@@ -230,7 +230,9 @@ def test_the_catalog_is_complete_once_read_to_its_end(deployment: Settings) -> N
             got += [news for _, news in part.next_batch()]
         return got
 
-    empty = news_until_complete(CatalogSource(deployment, flaw_of).build_part("in", "catalog", None))
+    empty = news_until_complete(
+        CatalogSource(deployment, flaw_of).build_part("in", "catalog", None)
+    )
     assert [(n.entries, n.rejected, n.complete) for n in empty] == [([], [], True)]
     slot = b'{"type":"slot","id":"s1","time":"2026-01-01T00:00:00Z","slot_id":"home"}'
     produce(deployment, Topic.CATALOG, {0: [slot, b"{"]})
