@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_BAR = 22
+_BAR = 16
+_FRAME = 14
+"""The lines that are not an action's."""
 
 
 class Arm(Struct):
@@ -52,8 +54,8 @@ class DemoFrame(Struct, kw_only=True):
 
 
 def render(frame: DemoFrame, height: int = 30) -> RenderableType:
-    """Lay a frame out for a terminal of ``height`` lines; 80 columns are enough."""
-    rows = max(3, height - 15)
+    """Lay a frame out for a terminal of ``height`` lines, 24 or more; 80 columns are enough."""
+    rows = max(3, height - 1 - _FRAME)
     return Group(_head(frame), _rates(frame), _arms(frame, rows), _foot(frame))
 
 
@@ -77,21 +79,30 @@ def bar(share: float, width: int = _BAR) -> str:
     return ("█" * round(share * width)).ljust(width)
 
 
+def count(number: float) -> str:
+    """Write a count in at most 9 characters.
+
+    >>> count(1234567), count(12345678)
+    ('1,234,567', '12.3 M')
+    """
+    return f"{number:,.0f}" if number < 1e7 else f"{number / 1e6:,.1f} M"
+
+
 def _head(frame: DemoFrame) -> RenderableType:
-    grid = Table.grid(expand=True, padding=(0, 2))
+    grid = Table.grid(expand=True, padding=(0, 1))
     for _ in range(4):
-        grid.add_column(justify="left", ratio=1)
+        grid.add_column(ratio=1, no_wrap=True)
     grid.add_row(
-        _fact("events/s", f"{frame.events_per_second:,.0f}"),
+        _fact("events/s", count(frame.events_per_second)),
         _fact("p50", f"{frame.latency_p50_ms:.0f} ms"),
         _fact("p99", f"{frame.latency_p99_ms:.0f} ms"),
         _fact("stale p99", f"{frame.staleness_p99_s:.2f} s"),
     )
     grid.add_row(
-        _fact("decisions", f"{frame.decisions:,}"),
-        _fact("unanswered", f"{frame.unanswered:,}"),
-        _fact("clicks", f"{frame.clicks:,}"),
-        _fact("lag", f"{frame.lag:,}"),
+        _fact("decisions", count(frame.decisions)),
+        _fact("unanswered", count(frame.unanswered)),
+        _fact("clicks", count(frame.clicks)),
+        _fact("lag", count(frame.lag)),
     )
     title = f"banditflow demo · {frame.elapsed:.0f} s"
     subtitle = f"{frame.policy} policy, version {frame.policy_version}"
@@ -119,33 +130,33 @@ def _rates(frame: DemoFrame) -> RenderableType:
 
 def _arms(frame: DemoFrame, rows: int) -> RenderableType:
     table = Table(box=None, padding=(0, 1), expand=True)
-    table.add_column("action", no_wrap=True)
-    table.add_column("traffic", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("posterior mean ± sd", justify="right", no_wrap=True)
-    table.add_column("shown", justify="right", no_wrap=True)
+    table.add_column("action", no_wrap=True, ratio=1)
+    table.add_column("traffic", no_wrap=True, width=_BAR)
+    table.add_column("share", justify="right", no_wrap=True, width=6)
+    table.add_column("mean ± sd", justify="right", no_wrap=True, width=16)
+    table.add_column("shown", justify="right", no_wrap=True, width=9)
     ranked = sorted(frame.arms, key=lambda arm: -arm.share)
     most = max([arm.share for arm in ranked], default=0.0) or 1.0
-    for arm in ranked[: rows - 1]:
+    shown = ranked if len(ranked) <= rows else ranked[: rows - 1]
+    for arm in shown:
         table.add_row(
-            arm.action_id,
+            Text(arm.action_id),
             Text(bar(arm.share / most), style="green"),
             f"{arm.share:5.1%}",
             f"{arm.mean:6.2%} ± {arm.deviation:.2%}",
-            f"{arm.count:,.0f}",
+            count(arm.count),
         )
-    rest = ranked[rows - 1 :]
+    rest = ranked[len(shown) :]
     if rest:
         table.add_row(f"{len(rest)} more", "", f"{sum(arm.share for arm in rest):5.1%}", "", "")
     return Panel(table, title="what each action is believed to earn", box=box.ROUNDED)
 
 
 def _foot(frame: DemoFrame) -> RenderableType:
-    letters = ", ".join(f"{reason} {count:,}" for reason, count in frame.dead_letters.items())
-    lines = Text.assemble(
-        ("dead letters ", "dim"),
-        (letters or "none", ""),
-        ("   metrics ", "dim"),
-        (frame.metrics_url, "underline"),
-    )
-    return lines
+    letters = ", ".join(f"{reason} {number:,}" for reason, number in frame.dead_letters.items())
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", width=12)
+    table.add_column(no_wrap=True)
+    table.add_row("dead letters", Text(letters or "none"))
+    table.add_row("metrics", Text(frame.metrics_url, style="underline"))
+    return table

@@ -46,7 +46,8 @@ def test_logic_is_pure(path: Path) -> None:
     outside = sorted(
         name
         for name in names
-        if name.startswith("operators.") and not name.startswith(("operators.logic", "operators.batches"))
+        if name.startswith("operators.")
+        and not name.startswith(("operators.logic", "operators.batches"))
     )
     assert not outside, f"{relative(path)} imports {outside}"
     text = path.read_text()

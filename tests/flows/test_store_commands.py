@@ -47,5 +47,5 @@ def test_a_file_that_is_no_database_stops(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_stops_instead_of_waiting_for_it(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="BANDITFLOW_STORE: the folder of .* does not exist"):
+    with pytest.raises(StoreError, match=r"BANDITFLOW_STORE: the folder of .* does not exist"):
         open_store(settings(f"sqlite:{tmp_path / 'none' / 'store.db'}"))
