@@ -140,7 +140,7 @@ def _arms(frame: DemoFrame, rows: int) -> RenderableType:
     shown = ranked if len(ranked) <= rows else ranked[: rows - 1]
     for arm in shown:
         table.add_row(
-            Text(arm.action_id),
+            Text(" ".join(arm.action_id.split())),
             Text(bar(arm.share / most), style="green"),
             f"{arm.share:5.1%}",
             f"{arm.mean:6.2%} ± {arm.deviation:.2%}",

@@ -1,0 +1,134 @@
+"""The demo's view fits the terminal, whatever it has to show."""
+
+import doctest
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+import flows.scrape
+import flows.view
+from flows.view import Arm, DemoFrame, render
+
+TERMINALS = [(80, 24), (100, 30), (220, 60)]
+counts = st.one_of(st.integers(0, 10), st.integers(0, 10**9))
+rates = st.floats(0.0, 1.0)
+names = st.one_of(
+    st.sampled_from(["a01", "[bold]x", "名前", "a\nb\tc", "a" * 200]), st.text(max_size=40)
+)
+histories = st.lists(rates, max_size=200)
+arms = st.builds(Arm, action_id=names, count=counts, mean=rates, deviation=rates, share=rates)
+frames = st.builds(
+    DemoFrame,
+    elapsed=st.floats(0.0, 1e6),
+    events_per_second=st.floats(0.0, 1e7),
+    requests=counts,
+    decisions=counts,
+    unanswered=counts,
+    impressions=counts,
+    clicks=counts,
+    latency_p50_ms=st.floats(0.0, 1e5),
+    latency_p99_ms=st.floats(0.0, 1e5),
+    staleness_p99_s=st.floats(0.0, 1e4),
+    click_rate_policy=rates,
+    click_rate_uniform=rates,
+    click_rate_best=rates,
+    policy=st.sampled_from(["", "logistic", "p" * 100]),
+    policy_version=counts,
+    arms=st.lists(arms, max_size=60),
+    history_policy=histories,
+    history_uniform=histories,
+    history_best=histories,
+    dead_letters=st.dictionaries(names, counts, max_size=30),
+    lag=counts,
+    metrics_url=st.just("http://127.0.0.1:65535/metrics"),
+)
+
+
+def drawn(frame: DemoFrame, width: int, height: int) -> list[str]:
+    out = io.StringIO()
+    console = Console(width=width, height=height, file=out, color_system=None, legacy_windows=False)
+    console.print(render(frame, height))
+    return out.getvalue().removesuffix("\n").split("\n")
+
+
+def frame(**changes: Any) -> DemoFrame:
+    fields: dict[str, Any] = {
+        "elapsed": 42.0,
+        "events_per_second": 2345.6,
+        "requests": 42_000,
+        "decisions": 41_990,
+        "unanswered": 10,
+        "impressions": 40_000,
+        "clicks": 2_100,
+        "latency_p50_ms": 31.0,
+        "latency_p99_ms": 83.0,
+        "staleness_p99_s": 0.52,
+        "click_rate_policy": 0.06,
+        "click_rate_uniform": 0.04,
+        "click_rate_best": 0.07,
+        "policy": "logistic",
+        "policy_version": 123,
+        "arms": [Arm(f"a{i:02d}", 1000.0 * i, 0.01 * i, 0.001, 0.05 * i) for i in range(1, 9)],
+        "dead_letters": {"not_json": 3},
+        "metrics_url": "http://127.0.0.1:9464/metrics",
+    }
+    return DemoFrame(**(fields | changes))
+
+
+@settings(max_examples=30, deadline=None)
+@given(frames, st.sampled_from(TERMINALS))
+def test_it_never_overflows(shown: DemoFrame, terminal: tuple[int, int]) -> None:
+    width, height = terminal
+    lines = drawn(shown, width, height)
+    assert len(lines) < height  # a full screen would scroll
+    assert max(map(cell_len, lines)) <= width
+
+
+@pytest.mark.parametrize(("width", "height"), TERMINALS)
+def test_it_says_what_matters(width: int, height: int) -> None:
+    text = "\n".join(drawn(frame(), width, height))
+    for said in (
+        "events/s 2,346",
+        "p50 31 ms",
+        "p99 83 ms",
+        "stale p99 0.52 s",
+        "unanswered 10",
+        "6.00%",
+        "4.00%",
+        "7.00%",
+        "1.50 × the hold-out",
+        "logistic policy, version 123",
+        "not_json 3",
+        "http://127.0.0.1:9464/metrics",
+    ):
+        assert said in text
+
+
+def test_actions_are_ranked_by_traffic_and_the_rest_is_summed() -> None:
+    many = [Arm(f"a{i:02d}", 1.0, 0.1, 0.01, (i + 1) / 820) for i in range(40)]
+    text = drawn(frame(arms=many), 80, 24)
+    listed = [line for line in text if " a" in line and "%" in line and "±" in line]
+    assert [line.split()[1] for line in listed] == [f"a{i:02d}" for i in range(39, 31, -1)]
+    (rest,) = [line for line in text if "32 more" in line]
+    assert f"{sum((i + 1) / 820 for i in range(32)):.1%}" in rest
+
+
+def test_a_bar_is_as_long_as_the_share() -> None:
+    two = [Arm("most", 1.0, 0.1, 0.01, 0.8), Arm("half", 1.0, 0.1, 0.01, 0.4)]
+    most, half = (line.count("█") for line in drawn(frame(arms=two), 80, 24) if "% ±" in line)
+    assert most == 2 * half > 0
+
+
+def test_it_draws_before_anything_happened() -> None:
+    empty = frame(arms=[], click_rate_uniform=0.0, click_rate_best=0.0, dead_letters={})
+    assert "dead letters none" in "\n".join(drawn(empty, 80, 24))
+
+
+@pytest.mark.parametrize("module", [flows.view, flows.scrape])
+def test_the_examples_are_true(module: Any) -> None:
+    assert doctest.testmod(module).failed == 0
