@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from operators.logic.policies.base import Floats, Indices, Mask, PolicyError, Weights
 from operators.logic.policies.packing import pack_array, unpack_array
-from operators.logic.policies.tally import columns_of, mean_and_deviation
+from operators.logic.policies.tally import columns_of, rate_posterior
 from operators.logic.quadrature import gaussian_probabilities
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
@@ -113,12 +113,12 @@ class LinearPosterior:
         )
 
     def summary(self) -> list[ActionSummary]:
-        """Describe each action by its tallies."""
+        """Describe each action by its tallies: its reward rate whatever the context."""
         counts, rewards = self._tallies
         return [
             ActionSummary(action_id=a, count=n, reward=r, mean=mean, deviation=deviation)
             for a, n, r in zip(self.action_ids, counts.tolist(), rewards.tolist(), strict=True)
-            for mean, deviation in [mean_and_deviation(r, n - r)]
+            for mean, deviation in [rate_posterior(r, n)]
         ]
 
     def dump(self) -> bytes:

@@ -15,7 +15,7 @@ from operators.logic.policies.base import (
 )
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import columns_of, mean_and_deviation, published_ids, totals
+from operators.logic.policies.tally import columns_of, published_ids, rate_posterior, totals
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 
@@ -79,7 +79,7 @@ class SplitPosterior:
         return [
             ActionSummary(action_id=a, count=n, reward=r, mean=mean, deviation=deviation)
             for a, n, r in zip(state.ids, state.counts, state.rewards, strict=True)
-            for mean, deviation in [mean_and_deviation(r, n - r)]
+            for mean, deviation in [rate_posterior(r, n)]
         ]
 
     def dump(self) -> bytes:

@@ -57,3 +57,12 @@ def mean_and_deviation(a: float, b: float) -> tuple[float, float]:
         return 0.0, 0.0
     mean = min(max(a / total, 0.0), 1.0)
     return mean, float((mean * (1.0 - mean) / (total + 1.0)) ** 0.5)
+
+
+def rate_posterior(rewards: float, count: float) -> tuple[float, float]:
+    """Give mean and deviation of a reward rate under Jeffreys' prior, Beta(1/2, 1/2).
+
+    >>> rate_posterior(0.0, 0.0)
+    (0.5, 0.3535533905932738)
+    """
+    return mean_and_deviation(rewards + 0.5, count - rewards + 0.5)
