@@ -1,7 +1,8 @@
 """``banditflow inspect``: what is known of a slot, a subject or a decision, and why."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,11 +10,12 @@ import numpy as np
 import redis
 
 from flows.store import open_store
+from flows.why import why
 from operators.decode import pseudonym_of
 from operators.hot import features_key, policy_key
 from operators.io.redis import Hot, client, read
-from operators.io.store import Found, Store, StoreError
-from operators.logic.features import FeatureMap, unpack_rows
+from operators.io.store import Found, Store
+from operators.logic.features import FeatureMap
 from schemas.catalog import FeatureSpec
 from schemas.codec import encode_for_people
 from schemas.settings import Settings, load
@@ -44,6 +46,12 @@ def run_inspect(options: argparse.Namespace) -> None:
     name = options.name
     if options.look is subject and not options.pseudonym:
         name = pseudonym_of(settings.secret.encode(), name)
+    kind, _, path = settings.store.partition(":")
+    if kind == "sqlite" and not Path(path).exists():
+        raise NotFoundError(
+            f"there is no store at {path}: check BANDITFLOW_STORE; `banditflow store migrate` "
+            "makes one, `banditflow run persist` fills it"
+        )
     store = open_store(settings)
     try:
         print(encode_for_people(options.look(settings, store, name)))
@@ -53,16 +61,12 @@ def run_inspect(options: argparse.Namespace) -> None:
 
 def slot(settings: Settings, store: Store, slot_id: str) -> Report:
     """Describe a slot's policy: each action's posterior, and how fresh it is."""
-    hot = _hot(settings, policy_key(slot_id))
-    if hot is not None:
-        found = msgspec.json.decode(hot.fields["policy"])
-    else:
-        found = store.policy(slot_id)
+    source, found = _policy(settings, store, slot_id)
     if found is None:
-        known = ", ".join(row["slot_id"] for row in store.rows("slots")) or "none"
+        known = ", ".join(_slots(store)) or "none"
         raise NotFoundError(f"no policy of slot {slot_id!r} was published; known slots: {known}")
     report = {name: value for name, value in found.items() if name != "posterior"}
-    return {"source": "redis" if hot else "store", **report}
+    return {"source": source, **report}
 
 
 def subject(settings: Settings, store: Store, pseudonym: str) -> Report:
@@ -79,54 +83,61 @@ def subject(settings: Settings, store: Store, pseudonym: str) -> Report:
 
 
 def decision(settings: Settings, store: Store, decision_id: str) -> Report:
-    """Describe every decision with this id: what was chosen, how likely it was, and what became."""
-    del settings
+    """Describe every decision with this id: what was chosen, why, and what became of it."""
     found = store.decision(decision_id)
     if not found:
         raise NotFoundError(
             f"no decision {decision_id!r} is in the store: check the id, and that "
             "`banditflow run persist` runs and has caught up"
         )
-    slots = {row["slot_id"]: row for row in store.rows("slots")}
-    return {"decisions": [_explained(row, slots.get(row["slot_id"])) for row in found]}
+    return {"decisions": [_described(settings, store, row) for row in found]}
 
 
 def features(settings: Settings, store: Store, slot_id: str) -> Report:
     """Describe how a slot's context becomes a vector: every column by name."""
     del settings
-    for row in store.rows("slots"):
-        if row["slot_id"] == slot_id:
-            mapping = FeatureMap(_spec(row))
-            columns = [column._asdict() for column in mapping.describe()]
-            return {"slot_id": slot_id, "version": mapping.version, "columns": columns}
-    raise NotFoundError(f"slot {slot_id!r} is not in the store's catalog")
+    slots = _slots(store)
+    if slot_id not in slots:
+        known = ", ".join(slots) or "none"
+        raise NotFoundError(f"slot {slot_id!r} is not in the store's catalog; it knows: {known}")
+    mapping = FeatureMap(_spec(slots[slot_id]))
+    columns = [column._asdict() for column in mapping.describe()]
+    return {"slot_id": slot_id, "version": mapping.version, "columns": columns}
 
 
-def _explained(row: Found, slot_row: Found | None) -> Report:
-    """Add what a decision means: its place among the probabilities, its features by name."""
+def _described(settings: Settings, store: Store, row: Found) -> Report:
+    """Add to a stored decision its features by name, and why it came out so."""
     report = dict(row)
-    ranking = report.get("ranking") or []
-    if isinstance(ranking, list) and ranking:
-        best = max(ranking, key=lambda ranked: ranked["probability"])
-        report["most_likely_action"] = best["action_id"]
-        report["explored"] = best["action_id"] != report["action_id"]
-    packed = report.pop("features", None)
-    if packed is not None and slot_row is not None:
-        mapping = FeatureMap(_spec(slot_row))
-        row_ = _vector(packed, mapping.dim)
-        names = [column.name for column in mapping.describe()]
+    slot_row = _slots(store).get(row["slot_id"])
+    if slot_row is None:
+        return report | {"why": None, "why_not": "the slot is not in the store's catalog"}
+    mapping = FeatureMap(_spec(slot_row))
+    x = None if row["features"] is None else np.asarray(row["features"], dtype=float)
+    names = [column.name for column in mapping.describe()]
+    if x is not None and len(x) == len(names):
         report["features"] = {
-            name: round(float(value), 6)
-            for name, value in zip(names, row_, strict=True)
-            if value
+            name: value for name, value in zip(names, x.tolist(), strict=True) if value
         }
+    try:
+        report["why"] = why(row, x, mapping, _policy(settings, store, row["slot_id"])[1])
+    except ValueError as error:  # ours: each says what is amiss
+        report |= {"why": None, "why_not": str(error)}
     return report
 
 
-def _vector(packed: Any, dim: int) -> Sequence[float]:
-    if isinstance(packed, str):
-        return unpack_rows([packed], dim)[0].tolist()
-    return np.asarray(packed, dtype=float).tolist()
+def _policy(settings: Settings, store: Store, slot_id: str) -> tuple[str, Found | None]:
+    """Find the newest snapshot of a slot's policy, and where it was: redis or store."""
+    hot, kept = _hot(settings, policy_key(slot_id)), store.policy(slot_id)
+    if hot is not None and (kept is None or hot.version >= kept["version"]):
+        return "redis", msgspec.json.decode(hot.fields["policy"])
+    return "store", kept
+
+
+def _slots(store: Store) -> dict[str, Found]:
+    slots: dict[str, Found] = {}
+    while page := store.rows("slots", next(reversed(slots), None)):
+        slots |= {row["slot_id"]: row for row in page}
+    return {slot_id: row for slot_id, row in slots.items() if not row["deleted"]}
 
 
 def _spec(slot_row: Found) -> FeatureSpec:

@@ -94,11 +94,9 @@ def encode(record: Struct) -> bytes:
 
 
 def encode_for_people(value: Any) -> str:
-    """Write any value, NumPy arrays included, as indented JSON."""
-    return orjson.dumps(
-        msgspec.to_builtins(value, enc_hook=lambda item: item, builtin_types=()),
-        option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
-    ).decode()
+    """Write any value, records and NumPy arrays included, as indented JSON."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(value, default=msgspec.to_builtins, option=options).decode()
 
 
 def _validation_flaw(message: str) -> Flaw:

@@ -1,0 +1,265 @@
+"""``banditflow inspect`` on a real store and Valkey that were filled as the flows fill them."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+import msgspec
+import numpy as np
+import pytest
+import redis
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSource, run_main
+
+from flows.__main__ import main
+from flows.embedded import Server
+from flows.store import migrate, open_store
+from operators.decode import pseudonym_of
+from operators.hot import hot_policies, hot_profiles
+from operators.io.redis import RedisSink, client
+from operators.logic.features import FeatureMap, pack_rows
+from operators.logic.policies import Deltas, make_policy
+from operators.logic.slates import at_positions
+from operators.persist import rows_of
+from schemas.catalog import FeatureSpec, PolicySettings
+from schemas.events import Ranked
+from schemas.results import PolicySnapshot, Profile
+from schemas.settings import Settings, environment_of
+from tests.support import records as make
+
+ACTIONS = ["cats", "dogs", "fish"]
+SPEC = FeatureSpec(numeric=["age"], categories={"device": ["phone", "tablet"]})
+MAPPING = FeatureMap(SPEC)
+VISITOR = "visitor-1"
+NINE = make.context_vector(1, 9)
+SECRET = "sixteen letters!"
+SUBJECT = pseudonym_of(SECRET.encode(), VISITOR)
+
+
+@pytest.fixture
+def cache(valkey: Server) -> Iterator[redis.Redis]:
+    connection = client(f"redis://{valkey.address}/1")
+    connection.flushdb()
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def settings(
+    valkey: Server, cache: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    settings = Settings(
+        secret=SECRET,
+        redis_url=f"redis://{valkey.address}/1",
+        store=f"sqlite:{tmp_path / 'store.db'}",
+    )
+    for name, value in environment_of(settings).items():
+        monkeypatch.setenv(name, value)
+    migrate(settings)
+    return settings
+
+
+def stored(settings: Settings, *records: Any) -> None:
+    store = open_store(settings)
+    store.apply(rows_of(0, make.events(*records)))
+    store.close()
+
+
+def cached(settings: Settings, cache: redis.Redis, *records: Any) -> None:
+    """Send records the way of the flow, and wait for their arrival."""
+    flow = Dataflow("hot")
+    policies = [("0", record) for record in records if isinstance(record, PolicySnapshot)]
+    profiles = [("0", [record]) for record in records if isinstance(record, Profile)]
+    sink = RedisSink(settings)
+    for name, operator, items in (("a", hot_policies, policies), ("b", hot_profiles, profiles)):
+        up = op.input(f"in_{name}", flow, TestingSource(items))
+        op.output(f"out_{name}", operator(f"hot_{name}", up, settings), sink)
+    run_main(flow)
+    deadline = time.monotonic() + 10
+    while cache.dbsize() < len(records):  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def learned(kind: str, version: int, slate_size: int = 1) -> PolicySnapshot:
+    """A policy that was taught that cats please phones, and dogs all others."""
+    contexts = [{"age": float(age), "device": d} for age in range(20) for d in ("phone", "pc")]
+    x = MAPPING.encode(contexts, [None] * 40, [None] * 40, [0] * 40)
+    x = at_positions(x, np.zeros(40, dtype=np.intp), slate_size)
+    policy = make_policy(kind, None, 0 if kind == "beta" else x.shape[1])
+    policy.set_actions(ACTIONS, None)
+    for action in ACTIONS:
+        liked = np.array([(action == "cats") == (c["device"] == "phone") for c in contexts])
+        rewards = (liked & (action != "fish")).astype(float)
+        ones, zeros = np.ones(40), np.zeros(40)
+        policy.learn(Deltas([action] * 40, x, zeros, zeros, ones, rewards))
+    posterior = policy.publish()
+    text: str = msgspec.to_builtins(posterior.dump())
+    return make.policy("home", version, policy=kind, actions=posterior.summary(), posterior=text)
+
+
+def decided(action: str, device: str, **changes: Any) -> Any:
+    x = MAPPING.encode([{"age": 3.0, "device": device}], [None], [None], [0])
+    fields: dict[str, Any] = {
+        "action_id": action,
+        "ranking": [Ranked(a, p) for a, p in zip(ACTIONS, (0.7, 0.2, 0.1), strict=True)],
+        "propensity": dict(zip(ACTIONS, (0.7, 0.2, 0.1), strict=True))[action],
+        "policy": "logistic",
+        "policy_version": 41,
+        "features": pack_rows(x)[0],
+    }
+    return make.decision(1, **(fields | changes))
+
+
+def slot(kind: str = "logistic", **changes: Any) -> Any:
+    return make.slot("home", features=SPEC, policy=PolicySettings(kind=kind), **changes)
+
+
+def inspect(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main(["inspect", *arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["inspect", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def test_a_decision_is_explained_by_the_newest_policy(settings: Settings, capsys: Any) -> None:
+    stored(settings, slot(), learned("logistic", 57), decided("cats", "phone"), make.outcome(1))
+    (found,) = inspect(capsys, "decision", "d1")["decisions"]
+    assert found["outcome"]["status"] == "pending"
+    assert found["features"].keys() == {"1", "age", "device=phone"}
+    why = found["why"]
+    assert (why["of_policy"], why["of_policy_version"]) == ("logistic", 57)
+    assert why["decided_by_version"] == 41
+    assert why["chosen"]["action_id"] == why["greedy_action"] == "cats"
+    assert why["chosen"]["probability"] == found["propensity"] == 0.7
+    assert why["explored"] is False
+    assert why["moved_by"][0]["feature"] == "device=phone"
+    assert why["probability_that_chosen_is_better"] > 0.9
+    moved = sum(feature["moved"] for feature in why["moved_by"])
+    assert why["score_difference"] == pytest.approx(moved)
+    assert why["score_difference"] == pytest.approx(
+        why["chosen"]["score"] - why["runner_up"]["score"]
+    )
+
+
+def test_an_explored_decision_says_what_greedy_would_have_chosen(
+    settings: Settings, capsys: Any
+) -> None:
+    stored(settings, slot(), learned("logistic", 57), decided("fish", "pc"))
+    why = inspect(capsys, "decision", "d1")["decisions"][0]["why"]
+    assert why["explored"] is True
+    assert why["greedy_action"] == why["runner_up"]["action_id"] == "dogs"
+    assert why["score_difference"] < 0.0
+
+
+def test_a_slate_is_explained_by_its_first_position(settings: Settings, capsys: Any) -> None:
+    shown = slot(slate_size=3)
+    stored(settings, shown, learned("logistic", 57, slate_size=3), decided("cats", "phone"))
+    why = inspect(capsys, "decision", "d1")["decisions"][0]["why"]
+    assert why["greedy_action"] == "cats"
+    assert not [name for name in why["moved_by"] if name["feature"].startswith("position")]
+
+
+def test_a_policy_without_context_is_explained_by_its_means(
+    settings: Settings, capsys: Any
+) -> None:
+    stored(settings, slot("beta"), learned("beta", 9), decided("fish", "pc", features=None))
+    why = inspect(capsys, "decision", "d1")["decisions"][0]["why"]
+    assert why["explored"] is True
+    assert [moved["feature"] for moved in why["moved_by"]] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([slot(), decided("cats", "pc")], "no posterior"),
+        ([slot("uniform"), learned("uniform", 2), decided("cats", "pc")], "fixed shares"),
+        ([decided("cats", "pc")], "not in the store's catalog"),
+        ([slot(), learned("logistic", 2), decided("cats", "pc", ranking=[])], "no probabilities"),
+        (
+            [
+                slot(),
+                learned("logistic", 2),
+                decided("cats", "pc", features=make.context_vector(1, 9)),
+            ],
+            "features have changed",
+        ),
+        ([slot(), make.policy("home", 2), decided("cats", "pc")], "snapshot begins with"),
+    ],
+)
+def test_a_decision_that_cannot_be_explained_is_shown_with_the_reason(
+    settings: Settings, capsys: Any, records: list[Any], said: str
+) -> None:
+    stored(settings, *records)
+    (found,) = inspect(capsys, "decision", "d1")["decisions"]
+    assert found["action_id"] == "cats"
+    assert found["why"] is None
+    assert said in found["why_not"]
+
+
+def test_a_slot_shows_the_newest_policy_of_redis_and_store(
+    settings: Settings, cache: redis.Redis, capsys: Any
+) -> None:
+    stored(settings, slot(), make.policy("home", 5))
+    assert inspect(capsys, "slot", "home")["source"] == "store"
+    cached(settings, cache, make.policy("home", 6))
+    found = inspect(capsys, "slot", "home")
+    assert (found["source"], found["version"]) == ("redis", 6)
+    assert found["actions"][0]["mean"] == 0.2
+    assert "posterior" not in found
+    stored(settings, make.policy("home", 7))
+    assert inspect(capsys, "slot", "home")["version"] == 7
+
+
+def test_a_subject_is_found_by_raw_id_and_by_pseudonym(
+    settings: Settings, cache: redis.Redis, capsys: Any
+) -> None:
+    cached(settings, cache, make.profile(SUBJECT, 3))
+    stored(settings, make.profile(SUBJECT, 2))
+    found = inspect(capsys, "subject", VISITOR)
+    assert found["subject"] == SUBJECT
+    assert found["hot_features"] == {"visits": 3.0, "rate": 0.1}
+    assert found["profile"]["features"] == {"visits": 2, "rate": 0.1}
+    assert inspect(capsys, "subject", SUBJECT, "--pseudonym") == found
+
+
+def test_without_redis_the_store_answers(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("BANDITFLOW_REDIS_URL", "redis://127.0.0.1:1/0")
+    stored(settings, slot(), make.policy("home", 5), make.profile(SUBJECT, 2))
+    assert inspect(capsys, "slot", "home")["source"] == "store"
+    assert inspect(capsys, "subject", VISITOR)["hot_features"] is None
+
+
+def test_the_features_of_a_slot_are_listed(settings: Settings, capsys: Any) -> None:
+    stored(settings, slot())
+    columns = inspect(capsys, "features", "home")["columns"]
+    assert [column["name"] for column in columns] == [c.name for c in MAPPING.describe()]
+
+
+def test_what_is_not_found_says_what_to_check(settings: Settings, capsys: Any) -> None:
+    stored(settings, slot())
+    assert "known slots: home" in refused(capsys, "slot", "hom")
+    assert "it knows: home" in refused(capsys, "features", "hom")
+    assert "run persist" in refused(capsys, "decision", "d404")
+    missing = refused(capsys, "subject", "visitor-404")
+    assert "BANDITFLOW_SECRET" in missing
+    assert "visitor-404" not in missing
+
+
+def test_a_store_that_is_not_there_is_not_made(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    elsewhere = tmp_path / "elsewhere.db"
+    monkeypatch.setenv("BANDITFLOW_STORE", f"sqlite:{elsewhere}")
+    assert "BANDITFLOW_STORE" in refused(capsys, "slot", "home")
+    assert not elsewhere.exists()
