@@ -1,6 +1,7 @@
 """Settings: the only reader of the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from schemas.topics import Topic, partitions
 
 PREFIX = "BANDITFLOW_"
 _SECRETS = ("SECRET", "KAFKA_PASSWORD", "STORE_PASSWORD", "STORE_WALLET_PASSWORD")
+_FROM_FILES = (*_SECRETS, "REDIS_URL", "KAFKA_OPTIONS")
 
 Positive = Annotated[float, Meta(gt=0.0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -25,8 +27,8 @@ class SettingsError(ValueError):
 class Settings(Struct, kw_only=True, frozen=True):
     """Everything a deployment can set; each field is read from ``BANDITFLOW_<FIELD>``.
 
-    Durations are in seconds. A secret may instead be read from the file that
-    ``BANDITFLOW_<FIELD>_FILE`` names.
+    Durations are in seconds. A secret, and what may hold one, may instead be read from the file
+    that ``BANDITFLOW_<FIELD>_FILE`` names.
     """
 
     secret: Annotated[str, Meta(min_length=16)]
@@ -88,12 +90,16 @@ class Settings(Struct, kw_only=True, frozen=True):
 
     def __repr__(self) -> str:
         """Show every setting but the secret ones."""
-        hidden = {name.lower() for name in _SECRETS}
-        shown = (
-            f"{name}={'***' if name in hidden else getattr(self, name)!r}"
-            for name in self.__struct_fields__
-        )
-        return f"Settings({', '.join(shown)})"
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return f"Settings({', '.join(f'{name}={_harmless(name, x)!r}' for name, x in shown)})"
+
+
+def _harmless(name: str, value: Any) -> Any:
+    if name.upper() in _SECRETS:
+        return "***"
+    if name == "kafka_options":
+        return dict.fromkeys(value, "***")
+    return re.sub(r"//[^/]*@", "//***@", value) if name == "redis_url" else value
 
 
 def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -139,7 +145,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
 def _read(raw: dict[str, Any], name: str, value: str) -> None:
     field = name.removeprefix(PREFIX)
-    if field.endswith("_FILE") and field.removesuffix("_FILE") in _SECRETS:
+    if field.endswith("_FILE") and field.removesuffix("_FILE") in _FROM_FILES:
         field = field.removesuffix("_FILE")
         try:
             value = Path(value).read_text().strip()

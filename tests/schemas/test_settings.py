@@ -1,0 +1,148 @@
+"""Settings: read from the environment alone, refused by name, and never telling a secret."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.settings import (
+    PREFIX,
+    Settings,
+    SettingsError,
+    child_environment,
+    environment_of,
+    load,
+)
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+SECRET = "sixteen letters!"
+SECRETS = ("secret", "kafka_password", "store_password", "store_wallet_password")
+TEXTS = [f.name for f in msgspec.structs.fields(Settings) if f.type is str]
+
+
+def environment(**values: str) -> dict[str, str]:
+    return {f"{PREFIX}{name.upper()}": value for name, value in values.items()}
+
+
+def test_without_a_secret_nothing_starts() -> None:
+    with pytest.raises(SettingsError, match="BANDITFLOW_SECRET is not set"):
+        load({})
+
+
+def test_what_is_not_set_has_its_default() -> None:
+    assert load(environment(secret=SECRET)) == Settings(secret=SECRET)
+
+
+def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANDITFLOW_SECRET", SECRET)
+    monkeypatch.setenv("BANDITFLOW_REDIS_TTL", "60")
+    assert load().redis_ttl == 60.0
+    assert load(redis_ttl=5.0).redis_ttl == 5.0
+
+
+@given(
+    st.fixed_dictionaries(
+        {"secret": st.text(min_size=16, max_size=40)},
+        optional={
+            **{name: st.text(max_size=30) for name in TEXTS},
+            "kafka_options": st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3),
+            "partitions": st.integers(1, 1000),
+            "epoch": st.integers(1, 60),
+            "redis_ttl": st.floats(1e-3, 1e9),
+            "max_skew": st.floats(1e-3, 1e9),
+            "metrics_port": st.integers(0, 65535),
+        },
+    )
+)
+def test_settings_survive_the_way_through_an_environment(values: dict[str, Any]) -> None:
+    settings = Settings(**values)
+    assert load(environment_of(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("secret", "too short"),
+        ("epoch", "0"),
+        ("epoch", "1.5"),
+        ("partitions", "four"),
+        ("redis_ttl", "-1"),
+        ("redis_ttl", "0"),
+        ("metrics_port", "65536"),
+        ("kafka_options", "linger.ms=5"),
+        ("kafka_options", '{"linger.ms": 5}'),
+        ("kafka_options", "[]"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^BANDITFLOW_{name.upper()}: ") as refused:
+        load(environment(**{"secret": SECRET, name: value}))
+    assert "too short" not in str(refused.value)
+
+
+def test_an_unknown_override_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match="BANDITFLOW_SPEED is not a setting"):
+        load(environment(secret=SECRET), speed=9)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("read from a file\n")
+    values = {"secret": SECRET} if name != "secret" else {}
+    settings = load(environment(**values, **{f"{name}_file": str(path)}))
+    assert getattr(settings, name) == "read from a file"
+
+
+def test_a_missing_secret_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^BANDITFLOW_SECRET_FILE: cannot read .*nowhere"):
+        load(environment(secret_file=str(tmp_path / "nowhere")))
+
+
+def test_a_secret_is_never_shown() -> None:
+    secrets = {name: f"unspoken-{name}-unspoken" for name in SECRETS}
+    settings = Settings(**secrets)  # type: ignore[arg-type]
+    for shown in (repr(settings), str(settings), f"{settings}", repr([settings])):
+        assert "unspoken" not in shown
+        assert "redis_url='redis://localhost:6379/0'" in shown
+
+
+def test_a_password_within_an_address_is_not_shown() -> None:
+    settings = Settings(
+        secret=SECRET,
+        redis_url="rediss://user:unspoken@cache:6380/0",
+        kafka_options={"sasl.oauthbearer.client.secret": "unspoken", "linger.ms": "5"},
+    )
+    assert "unspoken" not in repr(settings)
+    assert "cache:6380" in repr(settings)
+
+
+def test_a_child_has_these_settings_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANDITFLOW_SECRET_FILE", "/nowhere")
+    monkeypatch.setenv("BANDITFLOW_TOPIC_PREFIX", "other-")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    settings = Settings(secret=SECRET, epoch=7)
+    given = child_environment(settings)
+    assert given["LANG"] == "C.UTF-8"
+    assert load(given) == settings
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = re.findall(r"^\| `BANDITFLOW_(\w+)` \| ([^|]*)\|", DOCUMENT.read_text(), re.M)
+    documented = {name.lower(): default.strip().strip("`") for name, default in rows}
+    fields = msgspec.structs.fields(Settings)
+    assert len(rows) == len(documented)
+    assert documented == {field.name: _default(field) for field in fields}
+
+
+def _default(field: Any) -> str:
+    if field.required:
+        return "required"
+    value = {} if field.default is msgspec.NODEFAULT else field.default
+    if value in ("", {}):
+        return ""
+    return str(value).removesuffix(".0")
