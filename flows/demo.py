@@ -33,7 +33,7 @@ from operators.io.kafka import create_topics, producer_config
 from schemas.catalog import PolicySettings
 from schemas.codec import encode, encode_for_people
 from schemas.results import PolicySnapshot
-from schemas.settings import Settings, child_environment
+from schemas.settings import PREFIX, Settings, child_environment, environment_of
 from schemas.topics import Topic
 
 POLICY = PolicySettings(kind="logistic")
@@ -107,6 +107,7 @@ def _start(parts: Embedded, options: argparse.Namespace, console: Console) -> De
         allowed_lateness=LATENESS,
         metrics_port=free_port(),
     )
+    _keep_settings(settings, parts.folder)
     create_topics(settings)
     migrate(settings)
     kind = PolicySettings(kind=options.policy) if options.policy else POLICY
@@ -125,6 +126,15 @@ def _start(parts: Embedded, options: argparse.Namespace, console: Console) -> De
         may_end=(0, 1),  # 1: some requests went unanswered, which the summary says
     )
     return Demo(parts, settings, url, progress, simulator, options.seconds)
+
+
+def _keep_settings(settings: Settings, folder: Path) -> None:
+    """Leave what ``inspect`` needs to read the results later, for the owner only."""
+    names = ("SECRET", "STORE", "RECOVERY", "REDIS_URL", "BOOTSTRAP_SERVERS")
+    values = environment_of(settings)
+    path = folder / "demo.env"
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{PREFIX}{name}={values[PREFIX + name]}\n" for name in names))
 
 
 def _flow(
@@ -306,5 +316,7 @@ def _sentences(summary: dict[str, Any]) -> str:
             f"dead letters: {letters}",
             f"results: {summary['store']} ({stored['decisions']:,} decisions, "
             f"{stored['outcomes']:,} outcomes); logs in {summary['folder']}/logs",
+            f"look closer: env $(cat {summary['folder']}/demo.env) "
+            f"{sys.executable} -m flows inspect slot {SLOT}",
         )
     )
