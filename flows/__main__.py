@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from operators.logic.policies import KINDS
 from schemas.settings import load
 
 EPILOG = """\
@@ -66,7 +67,7 @@ def _demo(commands: Commands) -> None:
     command.add_argument("--seconds", type=float, help="stop after this long (default: Ctrl-C)")
     command.add_argument("--rate", type=float, default=1000, help="requests per second (1000)")
     command.add_argument("--seed", type=int, default=7, help="of the visitors and their tastes")
-    command.add_argument("--policy", default=None, help="kind of policy (default: the demo's)")
+    command.add_argument("--policy", choices=KINDS, help="kind of policy (default: the demo's)")
     command.add_argument("--folder", type=Path, help="where results go (default: .banditflow/...)")
     command.add_argument("--picture", type=Path, metavar="FILE", help="save the last view (SVG)")
     command.add_argument("--no-tty", action="store_true", help="no live view")
@@ -87,9 +88,15 @@ def _run(commands: Commands) -> None:
         description="Run a flow until it is stopped. With --processes, as that many worker "
         "processes that are started again together when one dies.",
     )
-    command.add_argument("flow", choices=("personalize", "persist"))
+    command.add_argument(
+        "flow",
+        choices=("personalize", "persist"),
+        help="personalize: decide and learn; persist: write the results to the durable store",
+    )
     command.add_argument("--processes", type=int, help="supervise this many worker processes")
-    command.add_argument("--logs", type=Path, default=Path("logs"), help="of the processes")
+    command.add_argument(
+        "--logs", type=Path, default=Path("logs"), help="folder for what the processes say (logs)"
+    )
 
     def run(options: argparse.Namespace) -> None:
         from flows import runner
@@ -144,8 +151,14 @@ def _replay(commands: Commands) -> None:
 
 
 def _topics(commands: Commands) -> None:
-    command = commands.add_parser("topics", help="create the topics of a deployment")
-    command.add_argument("action", choices=("create",))
+    command = commands.add_parser(
+        "topics",
+        help="create the topics of a deployment",
+        description="Create the topics that are missing on BANDITFLOW_BOOTSTRAP_SERVERS, with "
+        "BANDITFLOW_PARTITIONS partitions and BANDITFLOW_REPLICATION copies. It waits up to two "
+        "minutes for a broker that is not there yet; existing topics are left as they are.",
+    )
+    command.add_argument("action", choices=("create",), help="create what is missing")
 
     def run(_: argparse.Namespace) -> None:
         from operators.io.kafka import create_topics
@@ -157,8 +170,17 @@ def _topics(commands: Commands) -> None:
 
 
 def _store(commands: Commands) -> None:
-    command = commands.add_parser("store", help="bring the durable store's schema up to date")
-    command.add_argument("action", choices=("migrate", "status"))
+    command = commands.add_parser(
+        "store",
+        help="bring the durable store's schema up to date",
+        description="Look after the schema of the store that BANDITFLOW_STORE names: "
+        "sqlite:PATH or oracle:DSN.",
+    )
+    command.add_argument(
+        "action",
+        choices=("migrate", "status"),
+        help="migrate: apply what is new; status: list what was applied and what is pending",
+    )
 
     def run(options: argparse.Namespace) -> None:
         from flows import store

@@ -1,0 +1,163 @@
+"""A recovery store has one owner, is private, and is read without running what it holds."""
+
+import os
+import pickle
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig
+from bytewax.testing import TestingSink, TestingSource, run_main
+
+from flows.__main__ import main
+from flows.recovery import RecoveryError, owned_recovery, recovery_config
+from flows.state import read_states
+from schemas.settings import Settings, environment_of
+
+OWN = """
+import sys
+from flows.recovery import owned_recovery
+from schemas.settings import Settings
+
+with owned_recovery(Settings(secret="sixteen letters!", recovery=sys.argv[1]), "personalize"):
+    print("owned", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(secret="sixteen letters!", recovery=str(tmp_path / "recovery"))
+
+
+def other_owner(settings: Settings) -> subprocess.Popen[str]:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWN, settings.recovery],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == "owned\n"
+    return owner
+
+
+def test_a_second_owner_is_refused_and_told_whose_it_is(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    owner = other_owner(settings)
+    try:
+        wanted = rf"personalize is in use by process {owner.pid}: .*BANDITFLOW_RECOVERY"
+        with pytest.raises(RecoveryError, match=wanted), owned_recovery(settings, "personalize"):
+            pass
+        with owned_recovery(settings, "persist"):  # each flow has a store of its own
+            pass
+        for name, value in environment_of(settings).items():
+            monkeypatch.setenv(name, value)
+        assert main(["run", "personalize"]) == 2
+        assert re.search(wanted, capsys.readouterr().err)
+    finally:
+        owner.communicate("")
+    with owned_recovery(settings, "personalize"):
+        pass
+
+
+def test_a_killed_owner_leaves_the_store_free(settings: Settings) -> None:
+    owner = other_owner(settings)
+    owner.send_signal(signal.SIGKILL)
+    owner.communicate()
+    with owned_recovery(settings, "personalize"):
+        assert (
+            Path(settings.recovery, "personalize", "owner.lock").read_text() == f"{os.getpid()}\n"
+        )
+
+
+def test_the_folder_is_for_its_owner_only(settings: Settings) -> None:
+    folder = Path(settings.recovery) / "personalize"
+    folder.mkdir(parents=True, mode=0o755)
+    mask = os.umask(0)
+    try:
+        with owned_recovery(settings, "personalize"), owned_recovery(settings, "persist"):
+            assert folder.stat().st_mode & 0o777 == 0o700
+            assert (folder.parent / "persist").stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(mask)
+
+
+def test_without_a_folder_nothing_is_made() -> None:
+    settings = Settings(secret="sixteen letters!")
+    assert recovery_config(settings, "personalize") is None
+    with owned_recovery(settings, "personalize"):
+        pass
+
+
+def run_sums(settings: Settings, items: list[Any]) -> list[Any]:
+    """Run a flow that keeps a sum per key until its source ends or aborts."""
+    sums: list[Any] = []
+
+    def add(kept: int | None, value: int) -> tuple[int, int]:
+        total = (kept or 0) + value
+        return total, total
+
+    flow = Dataflow("sums")
+    source: TestingSource[Any] = TestingSource(items, batch_size=1)
+    up = op.input("in", flow, source)
+    op.output("out", op.stateful_map("sum", up, add), TestingSink(sums))
+    config: RecoveryConfig | None = recovery_config(settings, "sums")
+    run_main(flow, epoch_interval=timedelta(0), recovery_config=config)
+    return sums
+
+
+def kept_sums(folder: Path) -> dict[str, Any]:
+    ((_, sums),) = [(k, v) for k, v in read_states(folder).items() if k.startswith("sums.sum.")]
+    return sums
+
+
+def test_the_states_read_are_those_that_a_restart_resumes_from(settings: Settings) -> None:
+    folder = Path(settings.recovery) / "sums"
+    items = [("a", 1), ("b", 10), ("a", 2), TestingSource.EOF(), ("a", 4), ("b", 20)]
+    with owned_recovery(settings, "sums"):
+        run_sums(settings, items)
+        assert kept_sums(folder) == {"a": 3, "b": 10}
+        assert run_sums(settings, items)[-2:] == [("a", 7), ("b", 30)]
+        assert kept_sums(folder) == {"a": 7, "b": 30}
+
+
+def test_a_folder_without_a_store_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecoveryError, match=re.escape(str(tmp_path))):
+        read_states(tmp_path)
+
+
+class Malicious:
+    """Unpickling it would run a command."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.proof),)
+
+
+def test_a_foreign_pickle_is_refused_and_does_not_run(settings: Settings, tmp_path: Path) -> None:
+    folder, proof = Path(settings.recovery) / "sums", tmp_path / "proof"
+    with owned_recovery(settings, "sums"):
+        run_sums(settings, [("a", 1), ("a", 2)])
+        (part,) = folder.glob("part-*.sqlite3")
+        with sqlite3.connect(part) as database:
+            changed = database.execute(
+                "UPDATE snaps SET ser_change = ? WHERE ser_change IS NOT NULL",
+                (pickle.dumps(Malicious(proof)),),
+            )
+            assert changed.rowcount > 0
+        with pytest.raises(RecoveryError, match=r"mkdir: it is not ours"):
+            read_states(folder)
+    assert not proof.exists()

@@ -1,0 +1,111 @@
+"""The reference of topics and records says what the schemas say."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from operators.dead_letters import REPEATS
+from operators.logic.attribution.reasons import REJECTIONS
+from schemas import catalog, events, results
+from schemas.codec import decode
+from schemas.topics import LAYOUT, Topic
+from tests.schemas.test_codec import REASONS
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "topics.md").read_text()
+RECORDS = [
+    events.DecisionRequest,
+    events.Impression,
+    events.Click,
+    events.Reward,
+    events.Consent,
+    events.Erasure,
+    catalog.Slot,
+    catalog.Action,
+    catalog.Experiment,
+    events.Decision,
+    results.Outcome,
+    results.Profile,
+    results.PolicySnapshot,
+    results.DeadLetter,
+    results.TestReport,
+]
+FLOW_REASONS = {
+    "time_in_future",
+    "misrouted",
+    "unknown_slot",
+    "no_eligible_action",
+    "stale_request",
+    "conflicting_request",
+    "refused_by_store",
+}
+EVENT_TOPICS = {
+    "DecisionRequest": Topic.DECISION_REQUESTS,
+    "Impression": Topic.IMPRESSIONS,
+    "Click": Topic.CLICKS,
+}
+
+
+def rows(section: str) -> list[list[str]]:
+    lines = re.findall(r"^\|(.*)\|$", section, re.M)
+    return [[cell.strip() for cell in line.split("|")] for line in lines]
+
+
+def section(heading: str) -> str:
+    found = re.search(rf"^#+ {heading}\n(.*?)(?=^#|\Z)", DOCUMENT, re.M | re.S)
+    assert found, heading
+    return found.group(1)
+
+
+def test_every_topic_is_listed_with_its_key_and_partitions() -> None:
+    listed = {row[0].strip("`"): (row[1], row[2]) for row in rows(DOCUMENT.split("## ")[0])[2:]}
+    assert listed == {
+        topic.value: (layout.key, "shared" if layout.shared else "1")
+        for topic, layout in LAYOUT.items()
+    }
+
+
+def test_every_record_of_a_topic_is_described() -> None:
+    listed = {
+        name.strip() for row in rows(DOCUMENT.split("## ")[0])[2:] for name in row[3].split(",")
+    }
+    assert listed - {""} == {record.__name__ for record in RECORDS}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+def test_every_field_is_listed_with_its_default(record: Any) -> None:
+    listed = {row[0].strip("`"): row[1].strip("`") for row in rows(section(record.__name__))[2:]}
+    if record.__struct_config__.tag:
+        assert listed.pop("type") == "required"
+    assert listed == {
+        field.encode_name: _default(field) for field in msgspec.structs.fields(record)
+    }
+
+
+def _default(field: Any) -> str:
+    if field.required:
+        return "required"
+    has_value = field.default is not msgspec.NODEFAULT
+    value = field.default if has_value else field.default_factory()
+    if value in (None, "", [], {}) or isinstance(value, msgspec.Struct):
+        return ""
+    return msgspec.json.encode(value).decode()
+
+
+def test_every_reason_of_a_dead_letter_is_explained() -> None:
+    listed = [row[0].strip("`") for row in rows(section("Dead letters"))[2:]]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == REASONS | FLOW_REASONS | REJECTIONS
+    assert set(listed) >= REPEATS
+
+
+def test_the_examples_are_records() -> None:
+    fences = re.findall(r"^```json\n(.*?)^```", DOCUMENT, re.M | re.S)
+    lines = [line for fence in fences for line in fence.splitlines()]
+    kinds = [
+        type(decode(topic, line.encode())).__name__
+        for topic, line in zip(EVENT_TOPICS.values(), lines, strict=True)
+    ]
+    assert kinds == list(EVENT_TOPICS)
