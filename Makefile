@@ -33,7 +33,7 @@ campaign: $(BENCH_READY) ## one long proof: NAME=faults, oracle, experiments, ..
 ops-test: $(READY) ## test what operates the system: SQL, dashboards, alerts, Terraform
 	@$(BIN)/python -m pytest ops/tests $(ARGS)
 
-diagrams: $(READY) ## draw the flows; ARGS=--check compares with the README
+diagrams: $(READY) ## draw the flows into docs/diagrams; ARGS=--check only compares
 	@$(BIN)/python ops/ci/diagrams.py $(ARGS)
 
 docs: $(READY) ## check the links in the documents and run their examples

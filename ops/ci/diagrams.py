@@ -1,0 +1,46 @@
+"""Draw each dataflow as Mermaid into docs/diagrams/, or check that they are drawn as they are."""
+
+import sys
+from pathlib import Path
+
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource
+from bytewax.visualize import to_mermaid
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "diagrams"
+sys.path.insert(0, str(ROOT))
+
+from flows import persist, personalize  # noqa: E402 (found through the line above)
+from schemas.settings import Settings  # noqa: E402
+
+SETTINGS = Settings(secret="a drawing needs no secret")
+
+
+def flows() -> list[Dataflow]:
+    """Build every flow on sources and sinks that are never opened."""
+    sources = personalize.Sources(TestingSource([]), TestingSource([]))
+    sinks = personalize.Sinks(*(TestingSink([]) for _ in personalize.Sinks.__annotations__))
+    return [
+        personalize.build(sources, sinks, SETTINGS),
+        persist.build(TestingSource([]), TestingSink([]), SETTINGS),
+    ]
+
+
+def main(check: bool) -> int:
+    """Write the drawings; with ``check`` name those that are out of date, and give the status."""
+    stale = 0
+    for flow in flows():
+        path, drawn = FOLDER / f"{flow.flow_id}.mmd", to_mermaid(flow) + "\n"
+        if not path.exists() or path.read_text() != drawn:
+            stale += 1
+            if check:
+                print(f"{path.relative_to(ROOT)} is out of date: run make diagrams")
+            else:
+                path.write_text(drawn)
+                print(f"drew {path.relative_to(ROOT)}")
+    return int(check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
