@@ -1,5 +1,6 @@
 """Running a flow: in this process, or as supervised worker processes that restart together."""
 
+import gc
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from bytewax.run import cli_main
+from threadpoolctl import threadpool_limits
 
 from flows.embedded import ChildFailed, Supervisor
 from flows.embedded.parts import HOST, free_port
@@ -37,6 +39,7 @@ def run(flow: str, settings: Settings) -> None:
 def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[str] = ()) -> None:
     """Run one worker process of a flow whose recovery store somebody owns."""
     port = settings.metrics_port + process if settings.metrics_port else 0
+    _settle_in()
     url = metrics.serve(settings.metrics_host, port)
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
     cli_main(
@@ -46,6 +49,19 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
         epoch_interval=timedelta(seconds=settings.epoch),
         recovery_config=recovery_config(settings, flow),
     )
+
+
+def _settle_in() -> None:
+    """Make the interpreter fit for many small batches beside a few background threads.
+
+    The matrices are small: BLAS threads would only spin. A thread that holds the interpreter for
+    its usual 5 ms would hold every step up for as long. What was imported is never garbage.
+    """
+    threadpool_limits(1, user_api="blas")
+    sys.setswitchinterval(0.0005)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def supervise(flow: str, settings: Settings, processes: int, logs: Path) -> None:

@@ -63,7 +63,7 @@ class Settings(Struct, kw_only=True, frozen=True):
     recovery: str = ""
     """The folder of the recovery stores; empty: nothing survives a stop."""
 
-    epoch: Annotated[int, Meta(ge=1)] = 2
+    epoch: Annotated[int, Meta(ge=1)] = 5
     batch_size: Count = 1000
     max_record_bytes: Count = MAX_RECORD_BYTES
     max_skew: Positive = 300.0

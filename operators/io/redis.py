@@ -24,6 +24,9 @@ from schemas.settings import Settings, SettingsError
 BATCH = 500
 """Keys per call."""
 
+GATHER = 0.03
+"""Seconds for which writes gather into one call when there are few."""
+
 SCRIPT = """
 local place, written = 1, 0
 for _, key in ipairs(KEYS) do
@@ -158,7 +161,7 @@ class HotWriter:
                 _SECONDS.observe(time.perf_counter() - started)
                 _WRITES.inc(len(writes))
                 _UP.set(1)
-                wait = 0.0
+                wait = 0.0 if len(writes) == BATCH else GATHER
 
 
 def client(url: str, timeout: float = 2.0) -> redis.Redis:
