@@ -56,6 +56,7 @@ def why(decision: Found, x: Floats | None, mapping: FeatureMap, policy: Found | 
         "of_policy": policy["policy"],
         "of_policy_version": policy["version"],
         "decided_by_version": decision["policy_version"],
+        "held_out": decision["variation_id"] == "holdout",
         "chosen": found.chosen,
         "runner_up": found.runner_up,
         "greedy_action": found.greedy,

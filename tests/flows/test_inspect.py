@@ -140,7 +140,7 @@ def test_a_decision_is_explained_by_the_newest_policy(settings: Settings, capsys
     assert why["decided_by_version"] == 41
     assert why["chosen"]["action_id"] == why["greedy_action"] == "cats"
     assert why["chosen"]["probability"] == found["propensity"] == 0.7
-    assert why["explored"] is False
+    assert why["explored"] is why["held_out"] is False
     assert why["moved_by"][0]["feature"] == "device=phone"
     assert why["probability_that_chosen_is_better"] > 0.9
     moved = sum(feature["moved"] for feature in why["moved_by"])
@@ -153,9 +153,10 @@ def test_a_decision_is_explained_by_the_newest_policy(settings: Settings, capsys
 def test_an_explored_decision_says_what_greedy_would_have_chosen(
     settings: Settings, capsys: Any
 ) -> None:
-    stored(settings, slot(), learned("logistic", 57), decided("fish", "pc"))
+    held_out = decided("fish", "pc", variation_id="holdout")
+    stored(settings, slot(), learned("logistic", 57), held_out)
     why = inspect(capsys, "decision", "d1")["decisions"][0]["why"]
-    assert why["explored"] is True
+    assert why["explored"] is why["held_out"] is True
     assert why["greedy_action"] == why["runner_up"]["action_id"] == "dogs"
     assert why["score_difference"] < 0.0
 
