@@ -12,11 +12,9 @@ from msgspec import Struct
 from operators.batches import NEVER, Batch, Lesson, Message, Rejected
 from operators.io import metrics
 from operators.io.segments import ShardSegments
-from operators.logic.attribution import Attribution, AttributionState, Step, outcome_id
+from operators.logic.attribution import Attribution, AttributionState, Step
 from operators.logic.catalog import Catalog
 from operators.streams import only
-from schemas.codec import encode
-from schemas.results import Outcome
 from schemas.settings import Settings
 from schemas.state import StateError, pack, unpack
 
@@ -79,11 +77,11 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
         for batch in values:
             step = self.attribution.step(batch.events, batch.watermark, batch.catalog.slots)
             out += self._lessons(batch.shard, step, batch.catalog)
-            if step.outcomes:
-                out.append(_Messages([_message(key, outcome) for key, outcome in step.outcomes]))
+            if step.messages:
+                out.append(_Messages(step.messages))
+                metrics.outcomes(step.counts)
             if step.rejected:
                 out.append(_Rejections(step.rejected))
-            metrics.outcomes((outcome.slot_id, outcome.status) for _, outcome in step.outcomes)
         last = values[-1].shard
         metrics.attribution(last, self.attribution.pending, self.attribution.waiting)
         return out, StatefulBatchLogic.RETAIN
@@ -95,9 +93,6 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
 
     def _lessons(self, shard: int, step: Step, catalog: Catalog) -> Iterable[Lesson]:
         """Teach each slot of the catalog; all of them hear when the horizon moves."""
-        settled: dict[str, list[Outcome]] = {}
-        for outcome in step.settled:
-            settled.setdefault(outcome.slot_id, []).append(outcome)
         for taught in step.taught:
             slot = catalog.slots.get(taught.slot_id)
             if slot is not None:
@@ -112,15 +107,11 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
                 )
         if step.horizon > self.told:
             self.told = step.horizon
+            settled = step.settled_by_slot()
             for slot in catalog.slots.values():
                 actions = catalog.actions.get(slot.slot_id, ())
-                final = settled.get(slot.slot_id, [])
+                final = settled.get(slot.slot_id, ())
                 yield Lesson(shard, step.horizon, slot, actions, settled=final)
-
-
-def _message(key: int, outcome: Outcome) -> Message:
-    id_ = outcome_id(key, outcome.status, outcome.revision)
-    return Message(id_, outcome.key.encode(), encode(outcome))
 
 
 def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> AttributeLogic:

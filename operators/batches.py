@@ -137,8 +137,7 @@ class PolicyNews:
     posterior: Posterior
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, gc=False):
     """An encoded record on its way to a topic; ``id`` is its 64-bit fence key (0: not fenced)."""
 
     id: int

@@ -11,6 +11,8 @@ Rows = NDArray[np.int64]
 _EMPTY: Final = -1
 _GONE: Final = -2
 _LEAST: Final = 1024
+_FEW: Final = 12
+"""So few keys are looked up one by one, which is faster than whole-array steps."""
 
 
 class KeyIndex:
@@ -27,9 +29,7 @@ class KeyIndex:
     """
 
     def __init__(self) -> None:
-        self._table = np.full(_LEAST, _EMPTY, dtype=np.int32)
-        self._live = 0
-        self._used = 0
+        self._clear(_LEAST)
 
     def __len__(self) -> int:
         """Count the keys."""
@@ -42,15 +42,26 @@ class KeyIndex:
         place = _home(keys, mask)
         open_ = np.arange(len(keys))
         step = 0
-        while len(open_):
+        while len(open_) > _FEW:
             rows = self._table[place]
             hit = (rows >= 0) & (column[rows] == keys)
             found[open_[hit]] = rows[hit]
-            on = ~hit & (rows != _EMPTY)
+            on = np.flatnonzero(~hit & (rows != _EMPTY))
             step += 1
             open_, keys = open_[on], keys[on]
             place = (place[on] + step) & mask
+        if len(open_):
+            rest = zip(open_.tolist(), keys.tolist(), place.tolist(), strict=True)
+            view = column.data
+            for number, key, at in rest:
+                found[number] = self._seek(key, at, step, view)
         return found
+
+    def find_few(self, keys: list[int], column: Keys) -> list[int]:
+        """Give the row of each of a few keys, -1 where there is none."""
+        mask = len(self._table) - 1
+        view = column.data
+        return [self._seek(key, key & mask, 0, view) for key in keys]
 
     def insert(self, keys: Keys, rows: Rows, column: Keys) -> None:
         """Add keys that the index does not hold, each once."""
@@ -64,38 +75,66 @@ class KeyIndex:
         place = _home(keys, mask)
         step = 0
         self._live -= len(rows)
-        while len(rows):
+        while len(rows) > _FEW:
             here = self._table[place] == rows
             self._table[place[here]] = _GONE
-            on = ~here
+            on = np.flatnonzero(~here)
             step += 1
             rows = rows[on]
             place = (place[on] + step) & mask
+        table = self._view
+        for row, at in zip(rows.tolist(), place.tolist(), strict=True):
+            probe = step
+            while table[at] != row:
+                probe += 1
+                at = (at + probe) & mask
+            table[at] = _GONE
+
+    def _seek(self, key: int, place: int, step: int, column: memoryview) -> int:
+        table, mask = self._view, len(self._table) - 1
+        while (row := table[place]) != _EMPTY:
+            if row >= 0 and column[row] == key:
+                return row
+            step += 1
+            place = (place + step) & mask
+        return _EMPTY
 
     def _place(self, keys: Keys, rows: Rows) -> None:
         mask = len(self._table) - 1
         place = _home(keys, mask)
         step = 0
         self._live += len(rows)
-        while len(rows):
+        while len(rows) > _FEW:
             before = self._table[place]
             free = before < 0
             self._table[place[free]] = rows[free]
             won = free & (self._table[place] == rows)
             self._used += int(np.count_nonzero(before[won] == _EMPTY))
-            on = ~won
+            on = np.flatnonzero(~won)
             step += 1
             rows = rows[on]
             place = (place[on] + step) & mask
+        table = self._view
+        for row, at in zip(rows.tolist(), place.tolist(), strict=True):
+            probe = step
+            while table[at] >= 0:
+                probe += 1
+                at = (at + probe) & mask
+            self._used += table[at] == _EMPTY
+            table[at] = row
 
     def _rebuild(self, size: int, column: Keys) -> None:
         rows = self._table[self._table >= 0].astype(np.int64)
         capacity = _LEAST
         while capacity < 2 * size:
             capacity *= 2
-        self._table = np.full(capacity, _EMPTY, dtype=np.int32)
-        self._live = self._used = 0
+        self._clear(capacity)
         self._place(column[rows], rows)
+
+    def _clear(self, capacity: int) -> None:
+        self._table = np.full(capacity, _EMPTY, dtype=np.int32)
+        self._view = self._table.data
+        self._live = self._used = 0
 
 
 def _home(keys: Keys, mask: int) -> NDArray[np.int64]:

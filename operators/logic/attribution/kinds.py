@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from operator import attrgetter
 
 import numpy as np
 
+from operators.logic.attribution import reports
 from operators.logic.attribution.rules import Kind, Rules, rules_of
 from schemas.catalog import Slot
 from schemas.events import DecisionBack
@@ -12,19 +14,32 @@ from schemas.events import DecisionBack
 IMMEDIATE, WAIT, EXPOSURE = range(3)
 _MODES = {"immediate": IMMEDIATE, "wait": WAIT, "exposure": EXPOSURE}
 _MICROSECOND = timedelta(microseconds=1)
+_NAMES = attrgetter(
+    "slot_id",
+    "action_id",
+    "policy",
+    "experiment_id",
+    "variation_id",
+    "learning_mode",
+    "deferred",
+)
 
 
 class Kinds:
-    """Numbers each kind; arrays are indexed by that number.
+    """Numbers each kind; arrays and lists are indexed by that number.
 
     ``window`` is in microseconds, ``mode`` one of the constants above, ``unanswered`` the reward
-    of a decision without one, ``slot`` a number per slot id (``slot_ids`` names it).
+    of a decision without one, ``slot`` a number per slot id (``slot_ids`` names it), ``constants``
+    what all settled outcomes of the kind say. ``exposes`` says whether the delay distribution
+    weighs any decision.
     """
 
     def __init__(self, kinds: Iterable[Kind] = ()) -> None:
         self.all: list[Kind] = []
-        self.spans: list[timedelta] = []
+        self.windows: list[int] = []
         self.waits: list[bool] = []
+        self.constants: list[bytes] = []
+        self.exposes = False
         self.window = np.empty(0, dtype=np.int64)
         self.mode = np.empty(0, dtype=np.uint8)
         self.unanswered = np.empty(0)
@@ -46,37 +61,36 @@ class Kinds:
 
     def number(self, body: DecisionBack) -> int | None:
         """Give the number of a decision's kind; None when its slot is not in the catalog."""
-        recent = (
-            body.slot_id,
-            body.action_id,
-            body.policy,
-            body.experiment_id,
-            body.variation_id,
-            body.learning_mode,
-            body.deferred,
-            body.expires_at - body.time,
-        )
+        span = body.expires_at - body.time
+        recent = (_NAMES(body), span)
         found = self._recent.get(recent)
         if found is None:
             rules = self._rules.get(body.slot_id)
             if rules is None:
                 return None
-            window = recent[-1] // _MICROSECOND
-            found = self._recent[recent] = self._number(Kind(*recent[:-1], window, rules))
+            kind = Kind(
+                body.slot_id,
+                body.action_id,
+                body.policy,
+                body.experiment_id,
+                body.variation_id,
+                body.learning_mode,
+                body.deferred,
+                span // _MICROSECOND,
+                rules,
+            )
+            found = self._recent[recent] = self._number(kind)
         return found
-
-    @property
-    def exposes(self) -> bool:
-        """Whether any decision is weighted by the delay distribution."""
-        return bool((self.mode == EXPOSURE).any())
 
     def _number(self, kind: Kind) -> int:
         number = self._numbers.get(kind)
         if number is None:
             number = self._numbers[kind] = len(self.all)
             self.all.append(kind)
-            self.spans.append(kind.window * _MICROSECOND)
+            self.windows.append(kind.window)
             self.waits.append(kind.waits)
+            self.constants.append(reports.constants(kind))
+            self.exposes |= kind.learning_mode == "exposure"
             if kind.slot_id not in self.slot_ids:
                 self.slot_ids.append(kind.slot_id)
             self.window = np.append(self.window, np.int64(kind.window))

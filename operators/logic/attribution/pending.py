@@ -1,127 +1,30 @@
 """Pending decisions, packed: columns for numbers, one slab of bytes per chunk for the rest."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
-from typing import Any, Final, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
-from msgspec import Raw, Struct, msgpack
+from msgspec import Raw
 from numpy.typing import NDArray
 
-from operators.logic.attribution import texts
+from operators.logic.attribution import keeping, texts
+from operators.logic.attribution.chunks import FAR, RECORD, STATUS, Chunk, column
 from operators.logic.attribution.index import KeyIndex
 from operators.logic.attribution.rewards import Rewards
+from operators.logic.attribution.segments import Segments
 
 CHUNK: Final = 4096
 """Decisions per chunk."""
-
-FAR: Final = 2**62
-
-_SLAB: Final = 65_536
 
 LIVE: Final = 1
 ACTIVE: Final = 2
 VOID: Final = 4
 SHOWN: Final = 8
 
+_FEW: Final = 12
+"""So few keys are looked up one by one, which is faster than whole-array steps."""
+
 Rows = NDArray[np.int64]
-
-_RECORD: Final = (
-    ("key", np.uint64),
-    ("at", np.int64),
-    ("kind", np.uint32),
-    ("propensity", np.float64),
-    ("eta", np.float64),
-    ("version", np.uint32),
-    ("end", np.uint32),
-    ("tag", np.uint16),
-)
-"""The columns that never change once written."""
-
-_STATUS: Final = (("flags", np.uint8), ("weight", np.uint8))
-"""The columns that do: what has happened, and how much of the decision has been taught."""
-
-
-class ChunkState(Struct, array_like=True):
-    """What a snapshot keeps of a chunk: status, rewards, and the decisions as a ``block``.
-
-    The block of a full chunk is in the chunk's segment instead, where there are segments.
-    """
-
-    name: int
-    family: int
-    rows: int
-    status: bytes
-    rewards: dict[int, Rewards]
-    block: bytes = b""
-
-
-class Segments(Protocol):
-    """Where full chunks are kept outside the snapshot: they are written once and never change."""
-
-    def write(self, name: int, block: bytes) -> None:
-        """Begin to write a segment."""
-        ...
-
-    def settle(self, names: Collection[int]) -> None:
-        """Return once all is durable; ``names`` are the segments that the snapshot needs."""
-        ...
-
-    def read(self, name: int) -> bytes:
-        """Give a segment's block."""
-        ...
-
-
-def _column(rows: int, type_: type) -> NDArray[Any]:
-    """Make a column in a mapping of its own, so that outgrown ones leave no holes."""
-    column: NDArray[Any] = np.frombuffer(_slab(rows * np.dtype(type_).itemsize), dtype=type_)
-    return column
-
-
-def _slab(size: int = _SLAB) -> mmap:
-    return mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Decisions that arrived one after another and expire at about the same time.
-
-    The slab is anonymous memory of its own, so that growing and dropping it leaves no holes; the
-    first ``used`` bytes are taken. ``kept`` is what the last snapshot kept of the chunk, if that
-    still holds.
-    """
-
-    name: int
-    family: int
-    start: int
-    fill: int = 0
-    alive: int = 0
-    first_expiry: int = FAR
-    slab: mmap = field(default_factory=_slab)
-    used: int = 0
-    rewards: dict[int, Rewards] = field(default_factory=dict)
-    kept: Raw | None = None
-
-    def write(self, data: bytes) -> None:
-        """Append to the slab."""
-        end = self.used + len(data)
-        if end > len(self.slab):
-            self.resize(max(end, 2 * len(self.slab)))
-        self.slab[self.used : end] = data
-        self.used = end
-
-    def resize(self, size: int) -> None:
-        """Give the slab another size."""
-        slab = _slab(size)
-        slab[: self.used] = self.slab[: self.used]
-        self.slab.close()
-        self.slab = slab
-
-    @property
-    def rows(self) -> slice:
-        """The rows that have been written."""
-        return slice(self.start, self.start + self.fill)
 
 
 class Pending:
@@ -143,13 +46,13 @@ class Pending:
     flags: NDArray[np.uint8]
     weight: NDArray[np.uint8]
 
-    def __init__(self) -> None:
-        for name, type_ in _RECORD + _STATUS:
+    def __init__(self, segments: Segments | None = None) -> None:
+        for name, type_ in RECORD + STATUS:
             setattr(self, name, np.zeros(0, dtype=type_))
         self.index = KeyIndex()
         self.chunks: list[Chunk | None] = []
         self.size = 0
-        self.segments: Segments | None = None
+        self.segments = segments
         self._free: list[int] = []
         self._open: dict[int, Chunk] = {}
         self._names = 0
@@ -159,18 +62,22 @@ class Pending:
         return self.size
 
     def add(
-        self, family: int, columns: Mapping[str, Sequence[Any]], blobs: list[bytes], soon: int
+        self, family: int, columns: Sequence[Sequence[Any]], blobs: Sequence[bytes], soon: int
     ) -> Rows:
-        """Add decisions of one family, whose keys are new; ``soon`` is the earliest expiry."""
+        """Add decisions of one family, whose keys are new; ``soon`` is the earliest expiry.
+
+        ``columns`` are key, at, kind, propensity, eta, version and tag.
+        """
         total, done = len(blobs), 0
         rows = np.empty(total, dtype=np.int64)
         while done < total:
             chunk = self._room(family)
+            into = self._given()
             count = min(CHUNK - chunk.fill, total - done)
             first = chunk.start + chunk.fill
             span, part = slice(first, first + count), slice(done, done + count)
-            for name, values in columns.items():
-                getattr(self, name)[span] = values[part]
+            for target, values in zip(into, columns, strict=True):
+                target[span] = values[part]
             sizes = np.fromiter(map(len, blobs[part]), dtype=np.int64, count=count)
             self.end[span] = chunk.used + np.cumsum(sizes)
             self.flags[span] = LIVE
@@ -180,57 +87,87 @@ class Pending:
             chunk.fill += count
             chunk.kept = None
             chunk.alive += count
-            if chunk.fill == CHUNK:
+            if chunk.full:
                 chunk.resize(chunk.used)
                 del self._open[family]
                 if self.segments is not None:
-                    self.segments.write(chunk.name, self._block(chunk))
+                    self.segments.write(chunk.name, keeping.block(self, chunk))
             rows[part] = np.arange(first, first + count)
             done += count
         self.index.insert(self.key[rows], rows, self.key)
         self.size += total
         return rows
 
-    def find(self, keys: Sequence[int]) -> Rows:
+    def find(self, keys: list[int]) -> list[int]:
         """Give the row of each key, -1 where it is not pending."""
-        asked = np.array(keys, dtype=np.uint64)
         if not self.size:
-            return np.full(len(keys), -1, dtype=np.int64)
-        return self.index.find(asked, self.key)
+            return [-1] * len(keys)
+        if len(keys) <= _FEW:
+            return self.index.find_few(keys, self.key)
+        found: list[int] = self.index.find(np.array(keys, dtype=np.uint64), self.key).tolist()
+        return found
 
     def rewards(self, row: int) -> dict[int, Rewards]:
         """Give the rewards, by decision key, of the chunk that a row lies in."""
-        chunk = self.chunks[row // CHUNK]
-        assert chunk is not None
-        return chunk.rewards
+        return self._chunk(row).rewards
+
+    def rewarded(self, rows: Rows) -> list[int]:
+        """Give the places in ``rows`` of the decisions with rewards."""
+        slots = rows // CHUNK
+        earned = {slot: self._chunk(slot * CHUNK).rewards for slot in np.unique(slots).tolist()}
+        if not any(earned.values()):
+            return []
+        pairs = enumerate(zip(self.key[rows].tolist(), slots.tolist(), strict=True))
+        return [place for place, (key, slot) in pairs if key in earned[slot]]
 
     def touch(self, rows: Rows) -> None:
         """Say that the status or the rewards of rows change: the next snapshot writes them."""
         for slot in set((rows // CHUNK).tolist()):
-            chunk = self.chunks[slot]
-            assert chunk is not None
-            chunk.kept = None
+            self._chunk(slot * CHUNK).kept = None
+
+    def touch_row(self, row: int) -> None:
+        """Say the same of one row."""
+        self._chunk(row).kept = None
 
     def blob(self, row: int) -> bytes:
         """Give what :mod:`texts` packed for a row."""
-        chunk = self.chunks[row // CHUNK]
-        assert chunk is not None
         start = int(self.end[row - 1]) if row % CHUNK else 0
-        return chunk.slab[start : int(self.end[row])]
+        return self._chunk(row).slab[start : int(self.end[row])]
 
-    def blobs(self, rows: Rows) -> list[bytes]:
-        """Give what :mod:`texts` packed for each row."""
-        starts = np.where(rows % CHUNK == 0, 0, self.end[rows - 1]).tolist()
-        places = zip((rows // CHUNK).tolist(), starts, self.end[rows].tolist(), strict=True)
-        slabs = {slot: chunk.slab for slot, chunk in enumerate(self.chunks) if chunk is not None}
-        return [slabs[slot][start:end] for slot, start, end in places]
+    def headers(self, rows: Rows) -> NDArray[Any]:
+        """Give the header of each row's bytes (:data:`texts.HEADER`)."""
+        return self.cut(rows, 0, texts.HEADER_BYTES).view(texts.HEADER)
+
+    def vectors(self, rows: Rows, floats: int) -> NDArray[np.float64]:
+        """Give the features of rows that all have this many, as a matrix."""
+        if not floats:
+            return np.empty((len(rows), 0))
+        flat = self.cut(rows, texts.HEADER_BYTES, 4 * floats).view("<f4")
+        return flat.reshape(len(rows), floats).astype(np.float64)
+
+    def cut(self, rows: Rows, skip: Rows | int, width: int) -> NDArray[np.void]:
+        """Give ``width`` bytes of what :mod:`texts` packed for each row, after the first ``skip``.
+
+        There is at least one row, and each has so many bytes.
+        """
+        starts = np.where(rows % CHUNK == 0, 0, self.end[rows - 1]) + skip
+        slots = rows // CHUNK
+        first = int(slots[0])
+        if (slots == first).all():
+            found: NDArray[np.void] = _windows(self._chunk(first * CHUNK), width)[starts]
+            return found
+        found = np.empty(len(rows), dtype=f"V{width}")
+        for slot in np.unique(slots).tolist():
+            mine = slots == slot
+            found[mine] = _windows(self._chunk(slot * CHUNK), width)[starts[mine]]
+        return found
 
     def due(self, horizon: int, window: NDArray[np.int64]) -> Rows:
         """Give the rows that expire before ``horizon``, by (expiry, key)."""
         found: list[Rows] = []
         for chunk in self.held():
             if chunk.first_expiry < horizon:
-                rows, expiry = self._expiries(chunk, window)
+                rows, expiry = self.expiries(chunk, window)
                 late = expiry < horizon
                 found.append(rows[late])
                 chunk.first_expiry = int(expiry[~late].min(initial=FAR))
@@ -246,7 +183,7 @@ class Pending:
         for chunk in chunks:
             if count <= sum(map(len, found)):
                 break
-            found.append(self._expiries(chunk, window)[0])
+            found.append(self.expiries(chunk, window)[0])
         rows = np.concatenate(found)
         order = np.lexsort((self.key[rows], self.at[rows] + window[self.kind[rows]]))
         return rows[order[:count]]
@@ -259,8 +196,7 @@ class Pending:
         self.size -= len(rows)
         slots, counts = np.unique(rows // CHUNK, return_counts=True)
         for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
-            chunk = self.chunks[slot]
-            assert chunk is not None
+            chunk = self._chunk(slot * CHUNK)
             chunk.alive -= count
             if not chunk.alive:
                 family = chunk.family
@@ -273,66 +209,37 @@ class Pending:
         """Go through the chunks."""
         return (chunk for chunk in self.chunks if chunk is not None)
 
-    def live(self) -> Rows:
-        """Give every row that holds a decision."""
-        return np.flatnonzero(self.flags & LIVE)
+    def expiries(self, chunk: Chunk, window: NDArray[np.int64]) -> tuple[Rows, Rows]:
+        """Give the rows of a chunk that hold a decision, and when each expires."""
+        rows = chunk.start + np.flatnonzero(self.flags[chunk.rows] & LIVE)
+        return rows, self.at[rows] + window[self.kind[rows]]
 
     def state(self) -> list[Raw]:
-        """Give what a snapshot keeps, once the segments it needs are durable.
-
-        Each chunk is a :class:`ChunkState`; a chunk that has not changed is not encoded again.
-        """
-        states = []
-        for chunk in self.held():
-            if chunk.kept is None:
-                chunk.kept = Raw(msgpack.encode(self._chunk_state(chunk)))
-            states.append(chunk.kept)
-        if self.segments is not None:
-            self.segments.settle({each.name for each in self.held() if each.fill == CHUNK})
-        return states
+        """Give what a snapshot keeps, once the segments it needs are durable."""
+        return keeping.state(self)
 
     def restore(self, states: Sequence[Raw], window: NDArray[np.int64]) -> None:
         """Take in what :meth:`state` gave."""
         for raw in states:
-            state = msgpack.decode(raw, type=ChunkState)
+            state = keeping.read(raw)
             chunk = self._claim(state.name, state.family)
-            chunk.fill, chunk.rewards = state.rows, state.rewards
-            block = state.block
-            if not block:
-                assert self.segments is not None
-                block = self.segments.read(state.name)
-            chunk.write(block[self._read(_RECORD, chunk.rows, block) :])
-            self._read(_STATUS, chunk.rows, state.status)
-            rows, expiry = self._expiries(chunk, window)
-            chunk.alive = len(rows)
+            keeping.fill(self, chunk, state)
+            live, expiry = self.expiries(chunk, window)
+            chunk.alive = len(live)
             chunk.first_expiry = int(expiry.min(initial=FAR))
-            if chunk.fill < CHUNK:
+            if not chunk.full:
                 self._open[chunk.family] = chunk
-            else:
-                chunk.resize(chunk.used)
-                if state.block and self.segments is not None:
-                    self.segments.write(state.name, block)
             self._names = max(self._names, chunk.name + 1)
-            self.index.insert(self.key[rows], rows, self.key)
+            self.index.insert(self.key[live], live, self.key)
             self.size += chunk.alive
 
-    def _chunk_state(self, chunk: Chunk) -> ChunkState:
-        inline = self.segments is None or chunk.fill < CHUNK
-        return ChunkState(
-            chunk.name,
-            chunk.family,
-            chunk.fill,
-            self._bytes(_STATUS, chunk.rows),
-            chunk.rewards,
-            self._block(chunk) if inline else b"",
-        )
+    def _given(self) -> tuple[NDArray[Any], ...]:
+        return (self.key, self.at, self.kind, self.propensity, self.eta, self.version, self.tag)
 
-    def _block(self, chunk: Chunk) -> bytes:
-        return self._bytes(_RECORD, chunk.rows) + chunk.slab[: chunk.used]
-
-    def _expiries(self, chunk: Chunk, window: NDArray[np.int64]) -> tuple[Rows, Rows]:
-        rows = chunk.start + np.flatnonzero(self.flags[chunk.rows] & LIVE)
-        return rows, self.at[rows] + window[self.kind[rows]]
+    def _chunk(self, row: int) -> Chunk:
+        chunk = self.chunks[row // CHUNK]
+        assert chunk is not None
+        return chunk
 
     def _room(self, family: int) -> Chunk:
         if family not in self._open:
@@ -344,7 +251,7 @@ class Pending:
         if not self._free:
             self._grow()
         slot = self._free.pop()
-        chunk = Chunk(name, family, slot * CHUNK)
+        chunk = Chunk(name, family, slot * CHUNK, CHUNK)
         self.chunks[slot] = chunk
         return chunk
 
@@ -353,24 +260,13 @@ class Pending:
         more = max(1, slots // 8)
         self.chunks += [None] * more
         self._free += reversed(range(slots, slots + more))
-        for name, type_ in _RECORD + _STATUS:
-            column = _column((slots + more) * CHUNK, type_)
-            column[: slots * CHUNK] = getattr(self, name)
-            setattr(self, name, column)
-
-    def _bytes(self, columns: tuple[tuple[str, type], ...], span: slice) -> bytes:
-        return b"".join(getattr(self, name)[span].tobytes() for name, _ in columns)
-
-    def _read(self, columns: tuple[tuple[str, type], ...], span: slice, raw: bytes) -> int:
-        rows, start = span.stop - span.start, 0
-        for name, type_ in columns:
-            values: NDArray[Any] = np.frombuffer(raw, dtype=type_, count=rows, offset=start)
-            getattr(self, name)[span] = values
-            start += values.nbytes
-        return start
+        for name, type_ in RECORD + STATUS:
+            made = column((slots + more) * CHUNK, type_)
+            made[: slots * CHUNK] = getattr(self, name)
+            setattr(self, name, made)
 
 
-def vectors(blobs: Sequence[bytes]) -> NDArray[np.float64]:
-    """Give the features of rows that all have equally many, as a matrix."""
-    flat = np.frombuffer(b"".join(map(texts.vector_of, blobs)), dtype="<f4")
-    return flat.reshape(len(blobs), len(flat) // len(blobs)).astype(np.float64)
+def _windows(chunk: Chunk, width: int) -> NDArray[np.void]:
+    """See a slab as overlapping items of ``width`` bytes, one from each place on."""
+    places = len(chunk.slab) - width + 1
+    return np.ndarray((places,), dtype=f"V{width}", buffer=chunk.slab, strides=(1,))

@@ -1,13 +1,16 @@
 """What a step teaches: changes to contributions, gathered into each slot's deltas."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.batches import NEVER
 from operators.logic.attribution.kinds import Kinds
-from operators.logic.attribution.pending import Pending, Rows, vectors
+from operators.logic.attribution.pending import Pending, Rows
+from operators.logic.attribution.texts import NO_FEATURES
 from operators.logic.policies.base import Deltas
 
 Floats = NDArray[np.float64]
@@ -57,12 +60,13 @@ class Teaching:
             self.blocks.append((rows, np.array(self.dn), np.array(self.dr)))
         if not self.blocks:
             return []
-        rows, dn, dr = (np.concatenate(part) for part in zip(*self.blocks, strict=True))
+        rows, dn, dr = self.blocks[0]
+        if len(self.blocks) > 1:
+            rows, dn, dr = (np.concatenate(part) for part in zip(*self.blocks, strict=True))
         taught = []
         slots = kinds.slot[pending.kind[rows]]
-        for slot in np.unique(slots).tolist():
-            of_slot = slots == slot
-            taught += _deltas(pending, kinds, rows[of_slot], dn[of_slot], dr[of_slot])
+        for some in _alike(slots):
+            taught += _deltas(pending, kinds, rows[some], dn[some], dr[some])
         named: set[str] = set()
         for each in taught:
             if each.slot_id not in named:
@@ -73,20 +77,15 @@ class Teaching:
 
 def _deltas(pending: Pending, kinds: Kinds, rows: Rows, dn: Floats, dr: Floats) -> list[Taught]:
     """Make a slot's deltas, apart by the number of features (it changes with the catalog)."""
-    blobs = pending.blobs(rows)
-    sizes = [blob[0] | blob[1] << 8 for blob in blobs]
-    if len(set(sizes)) > 1:
-        dims = np.array(sizes)
-        parts = [np.flatnonzero(dims == dim) for dim in np.unique(dims)]
-    else:
-        parts = [np.arange(len(rows))]
     taught = []
-    for part in parts:
+    floats = pending.headers(rows)["floats"]
+    for part in _alike(floats):
         some = rows[part]
         numbers = pending.kind[some].tolist()
+        size = int(floats[part][0])
         deltas = Deltas(
             [kinds.all[number].action_id for number in numbers],
-            vectors([blobs[i] for i in part.tolist()]),
+            pending.vectors(some, 0 if size == NO_FEATURES else size),
             pending.eta[some],
             pending.at[some] / 1e6,
             dn[part],
@@ -94,3 +93,12 @@ def _deltas(pending: Pending, kinds: Kinds, rows: Rows, dn: Floats, dr: Floats) 
         )
         taught.append(Taught(kinds.all[numbers[0]].slot_id, deltas))
     return taught
+
+
+def _alike(values: NDArray[Any]) -> Iterator[slice | NDArray[np.int64]]:
+    """Give the places of each value."""
+    if (values == values[0]).all():
+        yield slice(None)
+    else:
+        for value in np.unique(values):
+            yield np.flatnonzero(values == value)

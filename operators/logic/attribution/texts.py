@@ -2,12 +2,17 @@
 
 import binascii
 from struct import Struct as Layout
+from typing import Final
 
 _HEADER = Layout("<HHB")
-_NO_FEATURES = 0xFFFF
 _TEXT, _HEX, _UUID, _NONE = range(4)
 
 HEADER_BYTES = _HEADER.size
+HEADER: Final = [("floats", "<u2"), ("subject", "<u2"), ("codes", "u1")]
+"""The header for NumPy: how many floats, bytes of the subject, how the two names are written."""
+NO_FEATURES: Final = 0xFFFF
+HEX_UUID: Final = _HEX << 4 | _UUID
+"""The code of a subject of 32 hexadecimal digits and a decision id that is a UUID."""
 
 
 def pack(features: str | None, subject: str | None, decision_id: str) -> bytes | None:
@@ -18,20 +23,19 @@ def pack(features: str | None, subject: str | None, decision_id: str) -> bytes |
     (25, ('AACAPw==', None, '0b9c6e9e-2f0c-4a44-8d5e-3f1f6f0a7a11'))
     """
     if features is None:
-        vector, floats = b"", _NO_FEATURES
+        vector, floats = b"", NO_FEATURES
     else:
         try:
             vector = binascii.a2b_base64(features)
         except ValueError:
             return None
         floats = len(vector) // 4
-        if len(vector) % 4 or floats >= _NO_FEATURES:
+        if len(vector) % 4 or floats >= NO_FEATURES:
             return None
     if subject is not None and len(subject) == 32 and len(decision_id) == 36:
-        digits = subject + decision_id.replace("-", "")
-        value = _digits(digits)
-        if value is not None and len(value) == 32 and decision_id == _dashed(digits[32:]):
-            return _HEADER.pack(floats, 16, _HEX << 4 | _UUID) + vector + value
+        value = _two_names(subject, decision_id)
+        if value is not None:
+            return _HEADER.pack(floats, 16, HEX_UUID) + vector + value
     subject_code, subject_bytes = _packed(subject)
     id_code, id_bytes = _packed(decision_id)
     header = _HEADER.pack(floats, len(subject_bytes), subject_code << 4 | id_code)
@@ -42,10 +46,10 @@ def unpack(blob: bytes) -> tuple[str | None, str | None, str]:
     """Read features (base64), subject and decision id."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
     start, features = HEADER_BYTES, None
-    if floats != _NO_FEATURES:
+    if floats != NO_FEATURES:
         start += 4 * floats
         features = binascii.b2a_base64(blob[HEADER_BYTES:start], newline=False).decode()
-    if codes == _HEX << 4 | _UUID:
+    if codes == HEX_UUID:
         digits = blob[start:].hex()
         if subject_bytes == 16:
             return features, digits[:32], _dashed(digits[32:])
@@ -58,14 +62,25 @@ def unpack(blob: bytes) -> tuple[str | None, str | None, str]:
 def subject_of(blob: bytes) -> str | None:
     """Read the subject only."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
-    start = HEADER_BYTES + 4 * (floats if floats != _NO_FEATURES else 0)
+    start = HEADER_BYTES + 4 * (floats if floats != NO_FEATURES else 0)
     return _unpacked(codes >> 4, blob[start : start + subject_bytes])
 
 
 def vector_of(blob: bytes) -> bytes | bytearray:
     """Read the features only, as float32 bytes; empty without any."""
     floats = blob[0] | blob[1] << 8
-    return blob[HEADER_BYTES : HEADER_BYTES + 4 * floats] if floats != _NO_FEATURES else b""
+    return blob[HEADER_BYTES : HEADER_BYTES + 4 * floats] if floats != NO_FEATURES else b""
+
+
+def _two_names(subject: str, decision_id: str) -> bytes | None:
+    """Write 32 digits and a UUID as 32 bytes; None when they are not that, in lower case."""
+    digits = subject + decision_id.replace("-", "")
+    if len(digits) != 64 or decision_id[8:24:5] != "----" or digits != digits.lower():
+        return None
+    try:
+        return binascii.a2b_hex(digits)
+    except ValueError:
+        return None
 
 
 def _packed(text: str | None) -> tuple[int, bytes]:
