@@ -1,4 +1,4 @@
-"""Records that Banditflow makes: outcomes, profiles, policy snapshots, dead letters."""
+"""Records that Banditflow makes: outcomes, profiles, policies, winners, deliveries, receipts."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -6,6 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 OutcomeStatus = Literal["pending", "settled", "void"]
+DeliveryStatus = Literal["pending", "sent", "failed", "suppressed"]
 
 
 class Outcome(Struct, kw_only=True, omit_defaults=True, gc=False):
@@ -103,3 +104,54 @@ class TestReport(Struct, kw_only=True, omit_defaults=True):
     slot_id: str
     time: datetime
     summary: dict[str, Any] = field(default_factory=dict)
+
+
+class OptimizedContent(Struct, kw_only=True, omit_defaults=True):
+    """The winner of a slot for a segment of visitors, from ``time`` until the next one.
+
+    ``probability`` is that of being the best action, where the method that chose it gives one.
+    """
+
+    slot_id: str
+    time: datetime
+    action_id: str
+    segment: str = "all"
+    experiment_id: str | None = None
+    policy_version: int | None = None
+    probability: float | None = None
+    content: dict[str, Any] | None = None
+    reason: str = ""
+
+
+class Delivery(Struct, kw_only=True, omit_defaults=True):
+    """Content handed to a channel; ``revision`` rises with each attempt and each answer.
+
+    ``time`` is when it was asked for and stays, ``updated_at`` when it came to this ``status``.
+    """
+
+    delivery_id: str
+    time: datetime
+    channel: str
+    subject: str | None
+    slot_id: str
+    action_id: str
+    status: DeliveryStatus
+    revision: int
+    attempts: int = 0
+    decision_id: str | None = None
+    updated_at: datetime | None = None
+    reason: str = ""
+
+
+class ErasureReceipt(Struct, kw_only=True, omit_defaults=True):
+    """Proof that a subject was erased: what was removed from each part, under its pseudonym.
+
+    ``event_id`` names the erasure asked for at ``time``; ``removed`` counts by part.
+    """
+
+    receipt_id: str
+    event_id: str
+    subject: str
+    time: datetime
+    completed_at: datetime
+    removed: dict[str, int] = field(default_factory=dict)

@@ -14,8 +14,11 @@ from operators.io.tables import (
     ACTIONS,
     DEAD_LETTERS,
     DECISIONS,
+    DELIVERIES,
+    ERASURES,
     EXPERIMENT_RESULTS,
     EXPERIMENTS,
+    OPTIMIZED_CONTENT,
     OUTCOMES,
     POLICY_SNAPSHOTS,
     SLOTS,
@@ -24,7 +27,16 @@ from operators.io.tables import (
 )
 from schemas.catalog import Action, Experiment, Slot
 from schemas.events import DecisionBack, Id, Time
-from schemas.results import DeadLetter, Outcome, PolicySnapshot, Profile, TestReport
+from schemas.results import (
+    DeadLetter,
+    Delivery,
+    ErasureReceipt,
+    OptimizedContent,
+    Outcome,
+    PolicySnapshot,
+    Profile,
+    TestReport,
+)
 
 Row = tuple[Any, ...]
 
@@ -219,6 +231,51 @@ def report_row(record: TestReport) -> Row:
     return (record.experiment_id, micros(record.time), record.slot_id, _json(record.summary))
 
 
+def optimized_content_row(record: OptimizedContent) -> Row:
+    """Give a winner as a row of ``optimized_content``."""
+    return (
+        record.slot_id,
+        record.segment,
+        micros(record.time),
+        record.action_id,
+        record.experiment_id or None,
+        record.policy_version,
+        record.probability,
+        None if record.content is None else _json(record.content),
+        record.reason or None,
+    )
+
+
+def delivery_row(record: Delivery) -> Row:
+    """Give a delivery as a row of ``deliveries``."""
+    return (
+        record.delivery_id,
+        record.revision,
+        record.status,
+        micros(record.time),
+        _micros(record.updated_at),
+        record.channel,
+        record.subject or None,
+        record.slot_id,
+        record.action_id,
+        record.decision_id or None,
+        record.attempts,
+        record.reason or None,
+    )
+
+
+def erasure_row(record: ErasureReceipt) -> Row:
+    """Give the receipt of an erasure as a row of ``erasures``."""
+    return (
+        record.receipt_id,
+        record.event_id,
+        record.subject,
+        micros(record.time),
+        micros(record.completed_at),
+        _json(record.removed),
+    )
+
+
 def dead_letter_row(record: DeadLetter) -> Row:
     """Give a dead letter as a row of ``dead_letters``."""
     return (
@@ -259,12 +316,15 @@ _ROWS: dict[type, tuple[Table, Callable[[Any], Row]]] = {
     Action: (ACTIONS, action_row),
     Experiment: (EXPERIMENTS, experiment_row),
     TestReport: (EXPERIMENT_RESULTS, report_row),
+    OptimizedContent: (OPTIMIZED_CONTENT, optimized_content_row),
+    Delivery: (DELIVERIES, delivery_row),
+    ErasureReceipt: (ERASURES, erasure_row),
     DeadLetter: (DEAD_LETTERS, dead_letter_row),
 }
 
 
 def row_of(record: Struct) -> tuple[Table, Row]:
-    """Give the table and the row of a record of any topic that the store keeps.
+    """Give the table and the row of a record that the store keeps.
 
     >>> from datetime import UTC, datetime
     >>> report = TestReport(

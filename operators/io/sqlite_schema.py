@@ -137,6 +137,44 @@ V001 = (
         summary=_JSON,
     ),
     _table(
+        "optimized_content",
+        "PRIMARY KEY (slot_id, segment, time)",
+        slot_id=_ID,
+        segment=_ID,
+        time=_TIME,
+        action_id=_ID,
+        experiment_id=_OPTIONAL_ID,
+        policy_version="INTEGER",
+        probability="REAL CHECK ({0} BETWEEN 0 AND 1)",
+        content="TEXT CHECK ({0} IS NULL OR json_valid({0}))",
+        reason=_OPTIONAL_ID,
+    ),
+    _table(
+        "deliveries",
+        delivery_id=f"{_ID} PRIMARY KEY",
+        revision="INTEGER NOT NULL CHECK ({0} >= 0)",
+        status="TEXT NOT NULL CHECK ({0} IN ('pending', 'sent', 'failed', 'suppressed'))",
+        time=_TIME,
+        updated_at="INTEGER",
+        channel=_ID,
+        subject=_OPTIONAL_ID,
+        slot_id=_ID,
+        action_id=_ID,
+        decision_id=_OPTIONAL_ID,
+        attempts="INTEGER NOT NULL CHECK ({0} >= 0)",
+        reason=_OPTIONAL_ID,
+    ),
+    "CREATE INDEX deliveries_by_subject ON deliveries (subject, time)",
+    _table(
+        "erasures",
+        receipt_id=f"{_ID} PRIMARY KEY",
+        event_id=_ID,
+        subject=_ID,
+        time=_TIME,
+        completed_at=_TIME,
+        removed=_JSON,
+    ),
+    _table(
         "dead_letters",
         "PRIMARY KEY (topic, topic_partition, topic_offset)",
         topic=_ID,
@@ -150,6 +188,12 @@ V001 = (
         payload_sha256=_ID,
     ),
     "CREATE VIEW consents AS SELECT subject, version, time, purposes, deleted FROM user_profiles",
+    """CREATE VIEW current_content AS
+    SELECT slot_id, segment, time, action_id, experiment_id, policy_version, probability
+    FROM (
+        SELECT o.*, row_number() OVER (PARTITION BY slot_id, segment ORDER BY time DESC) AS age
+        FROM optimized_content o
+    ) WHERE age = 1""",
     """CREATE VIEW slot_daily AS
     SELECT date(d.time / 1000000, 'unixepoch') AS day, d.slot_id, count(*) AS decisions,
         sum(coalesce(o.activated AND o.status <> 'void', 0)) AS impressions,

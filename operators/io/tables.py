@@ -267,6 +267,55 @@ DEAD_LETTERS = Table(
     key=("topic", "topic_partition", "topic_offset"),
 )
 
+OPTIMIZED_CONTENT = Table(
+    "optimized_content",
+    (
+        text("slot_id"),
+        text("segment"),
+        time("time"),
+        text("action_id"),
+        optional("experiment_id"),
+        optional("policy_version", Kind.INTEGER),
+        optional("probability", Kind.REAL),
+        optional("content", Kind.JSON),
+        blank("reason"),
+    ),
+    key=("slot_id", "segment", "time"),
+)
+
+DELIVERIES = Table(
+    "deliveries",
+    (
+        text("delivery_id"),
+        integer("revision"),
+        text("status"),
+        time("time"),
+        optional("updated_at", Kind.TIME),
+        text("channel"),
+        optional("subject"),
+        text("slot_id"),
+        text("action_id"),
+        optional("decision_id"),
+        integer("attempts"),
+        blank("reason"),
+    ),
+    key=("delivery_id",),
+    newer=("revision",),
+)
+
+ERASURES = Table(
+    "erasures",
+    (
+        text("receipt_id"),
+        text("event_id"),
+        text("subject"),
+        time("time"),
+        time("completed_at"),
+        json("removed"),
+    ),
+    key=("receipt_id",),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -278,6 +327,9 @@ TABLES: dict[str, Table] = {
         OUTCOMES,
         POLICY_SNAPSHOTS,
         EXPERIMENT_RESULTS,
+        OPTIMIZED_CONTENT,
+        DELIVERIES,
+        ERASURES,
         DEAD_LETTERS,
     )
 }

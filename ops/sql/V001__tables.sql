@@ -1,5 +1,5 @@
 -- The tables of Banditflow. All times are UTC. States (slots, actions, experiments, user_profiles,
--- outcomes, policy_snapshots) keep the newest version of each key; the others only grow.
+-- outcomes, policy_snapshots, deliveries) keep the newest version of each key; the others only grow.
 -- There are no foreign keys: the topics are written independently, so an outcome may arrive first.
 
 CREATE TABLE IF NOT EXISTS slots (
@@ -136,6 +136,54 @@ CREATE TABLE IF NOT EXISTS experiment_results (
     slot_id VARCHAR2(256 CHAR) NOT NULL,
     summary JSON NOT NULL,
     CONSTRAINT experiment_results_pk PRIMARY KEY (experiment_id, time)
+);
+
+CREATE TABLE IF NOT EXISTS optimized_content (
+    slot_id VARCHAR2(256 CHAR) NOT NULL,
+    segment VARCHAR2(256 CHAR) NOT NULL,
+    time TIMESTAMP(6) NOT NULL,
+    action_id VARCHAR2(256 CHAR) NOT NULL,
+    experiment_id VARCHAR2(256 CHAR),
+    policy_version NUMBER(19),
+    probability BINARY_DOUBLE,
+    content JSON,
+    reason VARCHAR2(256 CHAR),
+    CONSTRAINT optimized_content_pk PRIMARY KEY (slot_id, segment, time),
+    CONSTRAINT optimized_content_probability_ck CHECK (probability >= 0 AND probability <= 1)
+);
+
+CREATE TABLE IF NOT EXISTS deliveries (
+    delivery_id VARCHAR2(256 CHAR) NOT NULL,
+    revision NUMBER(19) NOT NULL,
+    status VARCHAR2(16 CHAR) NOT NULL,
+    time TIMESTAMP(6) NOT NULL,
+    updated_at TIMESTAMP(6),
+    channel VARCHAR2(256 CHAR) NOT NULL,
+    subject VARCHAR2(256 CHAR),
+    slot_id VARCHAR2(256 CHAR) NOT NULL,
+    action_id VARCHAR2(256 CHAR) NOT NULL,
+    decision_id VARCHAR2(256 CHAR),
+    attempts NUMBER(10) NOT NULL,
+    reason VARCHAR2(256 CHAR),
+    CONSTRAINT deliveries_pk PRIMARY KEY (delivery_id),
+    CONSTRAINT deliveries_status_ck CHECK (status IN ('pending', 'sent', 'failed', 'suppressed')),
+    CONSTRAINT deliveries_revision_ck CHECK (revision >= 0),
+    CONSTRAINT deliveries_attempts_ck CHECK (attempts >= 0)
+)
+PARTITION BY RANGE (time) INTERVAL (NUMTODSINTERVAL(1, 'DAY'))
+    (PARTITION deliveries_before VALUES LESS THAN (TIMESTAMP '2025-01-01 00:00:00'))
+ENABLE ROW MOVEMENT;
+
+CREATE INDEX IF NOT EXISTS deliveries_by_subject ON deliveries (subject, time);
+
+CREATE TABLE IF NOT EXISTS erasures (
+    receipt_id VARCHAR2(256 CHAR) NOT NULL,
+    event_id VARCHAR2(256 CHAR) NOT NULL,
+    subject VARCHAR2(256 CHAR) NOT NULL,
+    time TIMESTAMP(6) NOT NULL,
+    completed_at TIMESTAMP(6) NOT NULL,
+    removed JSON NOT NULL,
+    CONSTRAINT erasures_pk PRIMARY KEY (receipt_id)
 );
 
 CREATE TABLE IF NOT EXISTS dead_letters (

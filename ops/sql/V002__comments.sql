@@ -105,6 +105,39 @@ COMMENT ON COLUMN experiment_results.time IS 'The moment that the report describ
 COMMENT ON COLUMN experiment_results.slot_id IS 'The slot';
 COMMENT ON COLUMN experiment_results.summary IS 'Estimates, bounds and checks';
 
+COMMENT ON TABLE optimized_content IS 'Each winner of a slot and segment, with its history';
+COMMENT ON COLUMN optimized_content.slot_id IS 'The slot';
+COMMENT ON COLUMN optimized_content.segment IS 'The segment of visitors; all of them: all';
+COMMENT ON COLUMN optimized_content.time IS 'From when on it wins, UTC';
+COMMENT ON COLUMN optimized_content.action_id IS 'The winning action';
+COMMENT ON COLUMN optimized_content.experiment_id IS 'The experiment that showed it';
+COMMENT ON COLUMN optimized_content.policy_version IS 'The version of the policy snapshot that showed it';
+COMMENT ON COLUMN optimized_content.probability IS 'The probability of being the best, where the method gives one';
+COMMENT ON COLUMN optimized_content.content IS 'The action''s content as it won';
+COMMENT ON COLUMN optimized_content.reason IS 'Why it was chosen';
+
+COMMENT ON TABLE deliveries IS 'Content handed to channels; the newest state of each';
+COMMENT ON COLUMN deliveries.delivery_id IS 'Names the delivery, the same for every attempt';
+COMMENT ON COLUMN deliveries.revision IS 'Rises with each attempt and each answer';
+COMMENT ON COLUMN deliveries.status IS 'pending, sent, failed or suppressed (by consent or a cap)';
+COMMENT ON COLUMN deliveries.time IS 'When it was asked for, UTC';
+COMMENT ON COLUMN deliveries.updated_at IS 'When it came to this status, UTC';
+COMMENT ON COLUMN deliveries.channel IS 'The channel';
+COMMENT ON COLUMN deliveries.subject IS 'The visitor''s pseudonym; none without consent';
+COMMENT ON COLUMN deliveries.slot_id IS 'The slot';
+COMMENT ON COLUMN deliveries.action_id IS 'The delivered action';
+COMMENT ON COLUMN deliveries.decision_id IS 'The decision that chose it';
+COMMENT ON COLUMN deliveries.attempts IS 'How often the channel was tried';
+COMMENT ON COLUMN deliveries.reason IS 'Why it failed or was suppressed';
+
+COMMENT ON TABLE erasures IS 'Receipts of erased subjects';
+COMMENT ON COLUMN erasures.receipt_id IS 'Names the receipt';
+COMMENT ON COLUMN erasures.event_id IS 'The erasure that was asked for';
+COMMENT ON COLUMN erasures.subject IS 'The erased visitor''s pseudonym';
+COMMENT ON COLUMN erasures.time IS 'When it was asked for, UTC';
+COMMENT ON COLUMN erasures.completed_at IS 'When nothing was left, UTC';
+COMMENT ON COLUMN erasures.removed IS 'How much was removed, by part';
+
 COMMENT ON TABLE dead_letters IS 'Records that could not be used: why and where, never what they said';
 COMMENT ON COLUMN dead_letters.topic IS 'The topic of the record';
 COMMENT ON COLUMN dead_letters.topic_partition IS 'Its partition';

@@ -62,3 +62,20 @@ SELECT
 FROM outcomes
 WHERE experiment_id IS NOT NULL AND activated AND status <> 'void'
 GROUP BY experiment_id, variation_id, slot_id;
+
+-- The present winner of each slot and segment; optimized_content has those before it.
+CREATE OR REPLACE VIEW current_content AS
+SELECT slot_id, segment, time, action_id, experiment_id, policy_version, probability
+FROM (
+    SELECT
+        slot_id,
+        segment,
+        time,
+        action_id,
+        experiment_id,
+        policy_version,
+        probability,
+        ROW_NUMBER() OVER (PARTITION BY slot_id, segment ORDER BY time DESC) AS age
+    FROM optimized_content
+) winners
+WHERE age = 1;

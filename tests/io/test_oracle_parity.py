@@ -27,21 +27,25 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHECKED: dict[str, list[Any]] = {
     "propensity": [1.0, 0.5, 1e-12, 1 / 3],
     "learning_mode": ["immediate", "wait", "exposure"],
-    "status": ["pending", "settled", "void"],
+    "outcomes.status": ["pending", "settled", "void"],
+    "deliveries.status": ["pending", "sent", "failed", "suppressed"],
     "revision": [0, 1, 2**40],
     "topic_partition": [0, 7],
+    "probability": [0.0, 1.0, 1 / 3],
+    "attempts": [0, 3],
     "dimension": [3],
 }
 
 
-def value(column: Column, random: np.random.Generator, number: int) -> Any:
+def value(table: Table, column: Column, random: np.random.Generator, number: int) -> Any:
     """A value for the column; one in four optional ones is missing."""
     if not column.required and random.random() < 0.25:
         return None
     if column.name == "decision_key":
         return f"{number:016x}"
-    if column.name in CHECKED:
-        return random.choice(np.array(CHECKED[column.name], dtype=object))
+    allowed = CHECKED.get(column.name) or CHECKED.get(f"{table.name}.{column.name}")
+    if allowed:
+        return random.choice(np.array(allowed, dtype=object))
     if column.kind is Kind.TEXT:
         return str(random.choice(TEXTS)) + f"-{number}"
     if column.kind is Kind.LONG_TEXT:
@@ -64,7 +68,8 @@ def value(column: Column, random: np.random.Generator, number: int) -> Any:
 def random_rows(table: Table, count: int, seed: int) -> list[Row]:
     random = np.random.default_rng(seed)
     return [
-        tuple(value(column, random, number) for column in table.columns) for number in range(count)
+        tuple(value(table, column, random, number) for column in table.columns)
+        for number in range(count)
     ]
 
 

@@ -4,6 +4,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,7 @@ EMPTY = dict.fromkeys(TABLES, 0)
 
 
 def write(store: Store, *records: Any, offset: int = 0) -> Any:
-    return store.apply(rows_of(0, make.events(*records, offset=offset)))
+    return store.apply(make.writes(*records, offset=offset))
 
 
 def everything() -> list[Any]:
@@ -34,6 +35,9 @@ def everything() -> list[Any]:
         make.outcome(1),
         make.policy("home", 1),
         make.report("exp"),
+        make.winner("home"),
+        make.delivery("n1"),
+        make.receipt("r1"),
         make.dead_letter(3),
     ]
 
@@ -161,6 +165,37 @@ def test_policies_and_catalog_keep_the_newest(store: Store) -> None:
         ("home", "logistic"),
         ("other", "logistic"),
     ]
+
+
+def test_winners_are_kept_with_their_history(store: Store) -> None:
+    made = [make.winner("home"), make.winner("home", 60, action_id="a1", segment="all")]
+    bare = make.winner("home", 90, experiment_id=None, policy_version=None, probability=None)
+    bare.content, bare.reason = None, ""
+    write(store, made[0], bare, made[1])
+    write(store, make.winner("home", action_id="later-with-the-same-key"))
+    expected = [msgspec.structs.asdict(record) for record in (made[1], made[0], bare)]
+    assert store.rows("optimized_content") == expected
+
+
+def test_a_delivery_keeps_its_newest_revision(store: Store) -> None:
+    newest = make.delivery("n1", 3, status="sent", reason="", updated_at=None, decision_id=None)
+    bare = make.delivery("n2", 0, status="suppressed", subject=None, attempts=0)
+    write(store, make.delivery("n1", 1), newest, make.delivery("n1", 2, status="failed"), bare)
+    write(store, make.delivery("n1", 2))
+    assert store.rows("deliveries") == [msgspec.structs.asdict(made) for made in (newest, bare)]
+
+
+def test_a_delivery_of_an_unknown_status_is_refused(store: Store) -> None:
+    applied = write(store, make.delivery("n1", status="lost"), make.delivery("n2"))
+    assert sum(applied.refused.values()) == 1
+    assert [row["delivery_id"] for row in store.rows("deliveries")] == ["n2"]
+
+
+def test_a_receipt_is_written_once(store: Store) -> None:
+    made = make.receipt("r1")
+    write(store, made)
+    write(store, make.receipt("r1", removed={}))
+    assert store.rows("erasures") == [msgspec.structs.asdict(made)]
 
 
 def test_rows_are_listed_in_pages_by_key(store: Store) -> None:

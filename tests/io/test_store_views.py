@@ -8,7 +8,6 @@ import pytest
 
 from operators.io.oracle import OracleStore
 from operators.io.sqlite import SqliteStore
-from operators.persist import rows_of
 from tests.support import records as make
 from tests.support.mirror import PASSWORD, USER, Mirror
 
@@ -19,7 +18,16 @@ QUERIES = {
     "learning_curve": "slot_id, decisions, reward, mean_reward_so_far",
     "experiment_summary": "experiment_id, decisions, reward, mean_reward, weighted_mean_reward",
     "consents": "subject, version",
+    "current_content": "action_id, probability",
 }
+
+
+def winners() -> list[Any]:
+    return [
+        make.winner("home", 60, action_id="a2", probability=0.75),
+        make.winner("home", 0),
+        make.winner("home", 30, action_id="a1", segment="all", probability=0.5),
+    ]
 
 
 def records() -> list[Any]:
@@ -27,7 +35,7 @@ def records() -> list[Any]:
     for number in range(0, COUNT, 2):
         status = "void" if number % 10 == 0 else "settled"
         made.append(make.outcome(number + 1, 2, status=status, activated=number % 3 > 0))
-    return [*made, make.profile("s1", 1), make.profile("s2", 3)]
+    return [*made, make.profile("s1", 1), make.profile("s2", 3), *winners()]
 
 
 def ordered(view: str) -> str:
@@ -38,13 +46,13 @@ def ordered(view: str) -> str:
 def sqlite(tmp_path: Path) -> Any:
     store = SqliteStore(tmp_path / "store.db")
     store.migrate()
-    store.apply(rows_of(0, make.events(*records())))
+    store.apply(make.writes(*records()))
     return store._connection
 
 
 def test_the_daily_report_is_what_a_recount_says(sqlite: Any) -> None:
     decisions = {made.key: made for made in records() if hasattr(made, "ranking")}
-    outcomes = [made for made in records() if hasattr(made, "revision")]
+    outcomes = [made for made in records() if hasattr(made, "settled_at")]
     live = [made for made in outcomes if made.status != "void"]
     shown = [made for made in live if made.activated]
     ((slot, count, impressions, reward, inverse),) = sqlite.execute(ordered("slot_daily"))
@@ -54,8 +62,12 @@ def test_the_daily_report_is_what_a_recount_says(sqlite: Any) -> None:
     assert inverse == pytest.approx(sum(1 / decisions[made.key].propensity for made in shown))
 
 
+def test_the_newest_winner_of_each_segment_is_the_current_one(sqlite: Any) -> None:
+    assert sqlite.execute(ordered("current_content")).fetchall() == [("a1", 0.5), ("a2", 0.75)]
+
+
 def test_an_experiment_is_summed_up_by_inverse_propensity(sqlite: Any) -> None:
-    made = [made for made in records() if hasattr(made, "revision")]
+    made = [made for made in records() if hasattr(made, "settled_at")]
     shown = [each for each in made if each.status != "void" and each.activated]
     weight = sum(1 / each.propensity for each in shown)
     expected = sum(each.reward / each.propensity for each in shown) / weight
@@ -68,7 +80,7 @@ def test_an_experiment_is_summed_up_by_inverse_propensity(sqlite: Any) -> None:
 @pytest.mark.parametrize("view", QUERIES)
 def test_views_agree(view: str, sqlite: Any, mirror: Mirror) -> None:
     store = OracleStore(mirror.access())
-    store.apply(rows_of(0, make.events(*records())))
+    store.apply(make.writes(*records()))
     store.close()
     connection = oracledb.connect(user=USER, password=PASSWORD, dsn=mirror.dsn)
     with connection, connection.cursor() as cursor:

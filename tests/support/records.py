@@ -8,11 +8,17 @@ import numpy as np
 
 from flows.persist import as_written
 from operators.batches import Event, micros
+from operators.io.rows import Place, row_of
+from operators.io.store import Writes
+from operators.persist import rows_of
 from schemas.catalog import Action, Experiment, PolicySettings, Slot
 from schemas.events import Decision, Ranked
 from schemas.results import (
     ActionSummary,
     DeadLetter,
+    Delivery,
+    ErasureReceipt,
+    OptimizedContent,
     Outcome,
     PolicySnapshot,
     Profile,
@@ -167,6 +173,51 @@ def dead_letter(offset: int, **changes: Any) -> DeadLetter:
     return DeadLetter(**(fields | changes))
 
 
+def winner(slot_id: str, seconds: int = 0, **changes: Any) -> OptimizedContent:
+    fields: dict[str, Any] = {
+        "slot_id": slot_id,
+        "time": START + timedelta(seconds=seconds),
+        "action_id": "a0",
+        "segment": "evening",
+        "experiment_id": "exp",
+        "policy_version": 7,
+        "probability": 0.97,
+        "content": {"title": "Grüße", "empty": ""},
+        "reason": "won",
+    }
+    return OptimizedContent(**(fields | changes))
+
+
+def delivery(delivery_id: str, revision: int = 1, **changes: Any) -> Delivery:
+    fields: dict[str, Any] = {
+        "delivery_id": delivery_id,
+        "time": START,
+        "channel": "push",
+        "subject": "s1",
+        "slot_id": "home",
+        "action_id": "a0",
+        "status": "pending",
+        "revision": revision,
+        "attempts": revision - 1,
+        "decision_id": "d1",
+        "updated_at": START + timedelta(microseconds=revision),
+        "reason": "waiting",
+    }
+    return Delivery(**(fields | changes))
+
+
+def receipt(receipt_id: str, **changes: Any) -> ErasureReceipt:
+    fields: dict[str, Any] = {
+        "receipt_id": receipt_id,
+        "event_id": "erase-1",
+        "subject": "s1",
+        "time": START,
+        "completed_at": START + timedelta(seconds=2, microseconds=1),
+        "removed": {"profiles": 1, "decisions": 12},
+    }
+    return ErasureReceipt(**(fields | changes))
+
+
 _TOPICS = {
     Decision: Topic.DECISIONS,
     Outcome: Topic.OUTCOMES,
@@ -189,3 +240,13 @@ def event(record: msgspec.Struct, offset: int, shard: int = 0) -> Event:
 
 def events(*records: msgspec.Struct, offset: int = 0, shard: int = 0) -> list[Event]:
     return [event(record, offset + at, shard) for at, record in enumerate(records)]
+
+
+def writes(*records: msgspec.Struct, offset: int = 0) -> Writes:
+    """Rows of records as the persist flow makes them; of those without a topic, directly."""
+    on_topics = [record for record in records if type(record) in _TOPICS]
+    made = rows_of(0, events(*on_topics, offset=offset))
+    for record in records:
+        if type(record) not in _TOPICS:
+            made.add(*row_of(record), Place("none", 0, offset, 0, b""))
+    return made

@@ -1,4 +1,4 @@
--- Drop the daily partitions of decisions and outcomes that are older than a number of days.
+-- Drop the daily partitions of decisions, outcomes and deliveries that are older than a number of days.
 -- Run by hand, or nightly by a job of DBMS_SCHEDULER. The global indexes stay usable.
 --
 --   SQL> EXEC drop_older_than(400)
@@ -11,7 +11,7 @@ BEGIN
     FOR part IN (
         SELECT table_name, partition_name, high_value
         FROM user_tab_partitions
-        WHERE table_name IN ('DECISIONS', 'OUTCOMES') AND interval = 'YES'
+        WHERE table_name IN ('DECISIONS', 'OUTCOMES', 'DELIVERIES') AND interval = 'YES'
     ) LOOP
         -- The high value is an expression of the data dictionary, such as TIMESTAMP' 2026-03-02 ...'
         EXECUTE IMMEDIATE 'SELECT CAST(' || part.high_value || ' AS DATE) FROM dual' INTO above;
