@@ -26,6 +26,22 @@ def test_packed_texts_come_back(features: str | None, subject: str, decision_id:
     assert texts.subject_of(blob) == subject
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([None, "", "AACAPw==", "AACAPwAAAEA=", "AAA=", "A", "é"]),
+            st.one_of(st.none(), st.sampled_from(["ab" * 16, "AB" * 16, "a-" * 16]), NAMES),
+            st.one_of(st.uuids().map(str), st.sampled_from(["-" * 36, "a" * 36]), NAMES),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_many_are_packed_as_each(names: list[tuple[str | None, str | None, str]]) -> None:
+    assert texts.pack_all(names) == [texts.pack(*each) for each in names]
+    assert texts.pack_all(names[:1] * 3) == [texts.pack(*names[0])] * 3
+
+
 def test_names_as_banditflow_writes_them_take_16_bytes_each() -> None:
     blob = texts.pack(None, "ab" * 16, str(UUID(int=7)))
     assert blob is not None

@@ -12,7 +12,8 @@ from operators.logic.attribution.rewards import Rewards
 
 FAR: Final = 2**62
 
-_SLAB: Final = 65_536
+_SLAB: Final = 2**20
+"""The bytes that a slab starts with: only those that are written take memory."""
 
 RECORD: Final = (
     ("key", np.uint64),
@@ -79,12 +80,11 @@ class Chunk:
         """Append to the slab."""
         end = self.used + len(data)
         if end > len(self.slab):
-            self.resize(max(end, 2 * len(self.slab)))
+            self._resize(max(end, 2 * len(self.slab)))
         self.slab[self.used : end] = data
         self.used = end
 
-    def resize(self, size: int) -> None:
-        """Give the slab another size."""
+    def _resize(self, size: int) -> None:
         slab = _slab(size)
         slab[: self.used] = self.slab[: self.used]
         self.slab.close()

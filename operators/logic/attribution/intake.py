@@ -2,6 +2,7 @@
 
 from binascii import crc32
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from operators.batches import Event
@@ -10,6 +11,8 @@ from operators.logic.attribution.activation import activate
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.pending import Pending
 from operators.logic.attribution.voids import void_if_withdrawn
+
+_TEXTS = attrgetter("features", "subject", "decision_id")
 
 Record = tuple[Any, ...]
 """A new decision: key, at, kind, propensity, eta, version, tag, blob."""
@@ -24,14 +27,14 @@ def decide(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     fresh: dict[int, Record] = {}
     families: dict[int, list[Record]] = {}
     known = ledger.pending.find([event.key for event in events])
-    for event, row in zip(events, known, strict=True):
+    blobs = texts.pack_all([_TEXTS(event.body) for event in events])
+    for event, row, blob in zip(events, known, blobs, strict=True):
         body = event.body
         number = number_of(body)
         if number is None:
             reject(event, reasons.UNKNOWN_SLOT, "slot_id")
             continue
         subject, version = body.subject, body.policy_version
-        blob = texts.pack(body.features, subject, body.decision_id)
         if blob is None or not 0 <= version < 2**32:
             reject(
                 event, reasons.INVALID_DECISION, "features" if blob is None else "policy_version"

@@ -43,10 +43,8 @@ def fill(pending: "Pending", chunk: Chunk, state: ChunkState) -> None:
         data = pending.segments.read(state.name)
     chunk.write(data[_read(pending, RECORD, chunk.rows, data) :])
     _read(pending, STATUS, chunk.rows, state.status)
-    if chunk.full:
-        chunk.resize(chunk.used)
-        if state.block and pending.segments is not None:
-            pending.segments.write(state.name, data)
+    if chunk.full and state.block and pending.segments is not None:
+        pending.segments.write(state.name, data)
 
 
 def block(pending: "Pending", chunk: Chunk) -> bytes:

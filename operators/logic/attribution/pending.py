@@ -88,7 +88,6 @@ class Pending:
             chunk.kept = None
             chunk.alive += count
             if chunk.full:
-                chunk.resize(chunk.used)
                 del self._open[family]
                 if self.segments is not None:
                     self.segments.write(chunk.name, keeping.block(self, chunk))
