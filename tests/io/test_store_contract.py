@@ -404,10 +404,23 @@ def test_empty_texts_and_missing_values(store: Store) -> None:
 
 
 def test_a_transaction_of_more_rows_than_an_array_holds(store: Store) -> None:
-    records = [make.decision(number) for number in range(1050)]
-    write(store, *records)
-    write(store, *records)
+    write(store, *[make.decision(number) for number in range(1050)])
     assert store.counts()["decisions"] == 1050
+
+
+def test_repeats_and_refusals_are_found_in_every_array_of_a_transaction(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operators.io.oracle.store._ARRAY", 20)
+    decisions = [make.decision(number) for number in range(45)]
+    outcomes = [make.outcome(number) for number in range(30)]
+    write(store, *decisions)
+    refused = make.outcome(50, propensity=1.5)
+    applied = write(store, *decisions, make.decision(49), *outcomes[:25], refused, *outcomes[25:])
+    assert sum(applied.refused.values()) == 1
+    counts = store.counts()
+    assert (counts["decisions"], counts["outcomes"], counts["dead_letters"]) == (46, 30, 1)
+    assert store.rows("dead_letters")[0]["topic_offset"] == 45 + 1 + 25
 
 
 def test_compaction_keeps_what_the_table_would_keep(store: Store) -> None:
