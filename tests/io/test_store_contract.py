@@ -404,8 +404,8 @@ def test_empty_texts_and_missing_values(store: Store) -> None:
 
 
 def test_a_transaction_of_more_rows_than_an_array_holds(store: Store) -> None:
-    write(store, *[make.decision(number) for number in range(1050)])
-    assert store.counts()["decisions"] == 1050
+    write(store, *[make.report("exp", number) for number in range(1050)])
+    assert store.counts()["experiment_results"] == 1050
 
 
 def test_repeats_and_refusals_are_found_in_every_array_of_a_transaction(
