@@ -2,13 +2,13 @@
 
 A Bytewax snapshot replaces the whole value of its key. A full chunk of pending decisions does not
 change, so it is written to a file of its own, by a thread of its own, as soon as it is full; a
-snapshot names it and waits until it is durable. A crash leaves at worst files that no snapshot
-names: the next chunk of that name replaces them.
+snapshot names it and waits until it is durable. The same thread deletes, in order of request. A
+crash leaves at worst files that no snapshot names: the next chunk of that name replaces them.
 """
 
 import os
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -29,31 +29,35 @@ class ShardSegments:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._shard = shard
-        self._writing: list[Future[None]] = []
-        self._needed: deque[frozenset[int]] = deque(maxlen=_KEPT_SNAPSHOTS)
+        self._present = {path.name for path in folder.glob(f"{shard}-*")}
+        self._running: list[Future[None]] = []
+        self._needed: deque[frozenset[str]] = deque(maxlen=_KEPT_SNAPSHOTS)
 
     def write(self, name: int, block: bytes) -> None:
         """Begin to write a segment."""
-        self._writing.append(_WRITER.submit(_write, self._path(name), block))
+        file = self._file(name)
+        self._present.add(file)
+        self._running.append(_WRITER.submit(_write, self._folder / file, block))
 
     def settle(self, names: Collection[int]) -> None:
         """Return once all segments are durable; raise if one could not be written.
 
-        Segments that neither ``names`` nor the previous snapshots need are deleted.
+        Segments that neither ``names`` nor the previous snapshots need begin to be deleted: the
+        next call returns once they are gone.
         """
-        writing, self._writing = self._writing, []
-        for write in writing:
-            write.result()
-        self._needed.append(frozenset(names))
+        running, self._running = self._running, []
+        for future in running:
+            future.result()
+        self._needed.append(frozenset(map(self._file, names)))
         if len(self._needed) == _KEPT_SNAPSHOTS:
-            needed = {self._path(name) for part in self._needed for name in part}
-            for path in self._folder.glob(f"{self._shard}-*"):
-                if path not in needed:
-                    path.unlink(missing_ok=True)
+            stale = self._present.difference(*self._needed)
+            if stale:
+                self._present -= stale
+                self._running.append(_WRITER.submit(_delete, self._folder, stale))
 
     def read(self, name: int) -> bytes:
         """Give a segment; refuse when it is missing."""
-        path = self._path(name)
+        path = self._folder / self._file(name)
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -62,8 +66,8 @@ class ShardSegments:
                 f"recovery folder, or start with an empty one"
             ) from None
 
-    def _path(self, name: int) -> Path:
-        return self._folder / f"{self._shard}-{name}.{_FORMAT}"
+    def _file(self, name: int) -> str:
+        return f"{self._shard}-{name}.{_FORMAT}"
 
 
 def _write(path: Path, block: bytes) -> None:
@@ -79,6 +83,11 @@ def _write(path: Path, block: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _delete(folder: Path, files: Iterable[str]) -> None:
+    for file in files:
+        (folder / file).unlink(missing_ok=True)
 
 
 def _private(path: str, flags: int) -> int:
