@@ -1,0 +1,213 @@
+"""Prove that decisions keep their latency while the durable store is away, and nothing is lost.
+
+Both flows run as processes on the embedded broker. Control runs and runs without a store ask the
+same flow at the same rate, in turns; during the latter another connection holds SQLite's only write
+lock. A run that warms the flow up comes first; its latency is not counted.
+"""
+
+import argparse
+import json
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from flows.demo_catalog import demo_catalog
+from flows.embedded import Embedded
+from flows.embedded.parts import HOST, free_port
+from flows.scrape import scrape
+from flows.simulation.tally import SimulatorReport
+from flows.store import migrate, open_store
+from operators.io.kafka import create_topics, producer_config
+from schemas.catalog import PolicySettings
+from schemas.codec import encode
+from schemas.settings import Settings, child_environment
+from schemas.topics import Topic
+
+RESULTS = Path("ops/benchmarks/results")
+WARM_UP = 5.0
+CATCH_UP = 90.0
+START = 90.0
+TIMES_CONTROL = 2.0
+
+
+@dataclass
+class Bar:
+    """A figure and what it must be."""
+
+    name: str
+    limit: str
+    figure: str
+    passed: bool
+
+
+def main() -> None:
+    """Run the proof, print one table and write it as JSON; fail when a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=200.0, help="requests per second (200)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each run (20)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of either kind (3)")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="one round of 8 seconds each")
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.rounds = 8.0, 1
+    report(decisions_without_a_store(options.rate, options.seconds, options.rounds, options.seed))
+
+
+def decisions_without_a_store(rate: float, seconds: float, rounds: int, seed: int) -> list[Bar]:
+    """Compare runs whose store is locked with control runs; wait for the store after each."""
+    stored, waited, expected = 0, 0.0, 0
+    controls: list[SimulatorReport] = []
+    aways: list[SimulatorReport] = []
+    with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as parts:
+        path = parts.folder / "banditflow.db"
+        settings = _start(parts, path, seed)
+        expected += _simulate(settings, "warm", rate, WARM_UP, seed).decisions
+        _await_decisions(settings, expected)
+        for number in range(2 * rounds):
+            away = number % 4 in (1, 2)  # control, away, away, control: neither is always the later
+            before = _decisions(settings)
+            with locked(path) if away else nullcontext():
+                run = _simulate(settings, f"run-{number}", rate, seconds, seed)
+                stored += _decisions(settings) - before if away else 0
+            (aways if away else controls).append(run)
+            expected += run.decisions
+            needed = _await_decisions(settings, expected)
+            waited = max(waited, needed) if away else waited
+        counts = _counts(settings)
+    unanswered = sum(run.unanswered for run in controls + aways)
+    requests = sum(run.requests for run in controls + aways)
+    usual, slowest = _median_p99(controls), _median_p99(aways)
+    return [
+        Bar("decisions stored while it was locked", "0", str(stored), stored == 0),
+        Bar("requests unanswered", "0", f"{unanswered} of {requests}", unanswered == 0),
+        Bar(
+            f"p99 latency without the store, median of {rounds}",
+            f"at most {TIMES_CONTROL:g} x {usual:.0f} ms",
+            f"{slowest:.0f} ms (runs {_p99s(aways)}; control {_p99s(controls)})",
+            0.0 < slowest <= TIMES_CONTROL * usual,
+        ),
+        Bar(
+            f"decisions stored {waited:.1f} s after its return",
+            f"exactly {expected:,}",
+            f"{counts['decisions']:,}",
+            counts["decisions"] == expected and counts["dead_letters"] == 0,
+        ),
+    ]
+
+
+def _median_p99(runs: list[SimulatorReport]) -> float:
+    return statistics.median(run.latency_p99_ms or 0.0 for run in runs)
+
+
+def _p99s(runs: list[SimulatorReport]) -> str:
+    return ", ".join(f"{run.latency_p99_ms or 0.0:.0f}" for run in runs)
+
+
+def _decisions(settings: Settings) -> int:
+    return _counts(settings)["decisions"]
+
+
+def _start(parts: Embedded, path: Path, seed: int) -> Settings:
+    settings = Settings(
+        secret="only for campaigns",
+        bootstrap_servers=parts.bootstrap_servers,
+        redis_url=parts.redis_url,
+        store=f"sqlite:{path}",
+        recovery=str(parts.folder / "recovery"),
+        metrics_port=free_port(),
+    )
+    create_topics(settings)
+    migrate(settings)
+    producer = confluent_kafka.Producer(producer_config(settings))
+    for entry in demo_catalog(seed, PolicySettings(kind="logistic"), reward_window=10.0):
+        producer.produce(settings.topic(Topic.CATALOG), encode(entry), entry.id.encode())
+    producer.flush()
+    url = f"http://{HOST}:{settings.metrics_port}/metrics"
+    quiet = msgspec.structs.replace(settings, metrics_port=0)
+    for flow, given in (("persist", quiet), ("personalize", settings)):
+        parts.supervisor.start(
+            flow,
+            [sys.executable, "-m", "flows", "run", flow, "--processes=1"],
+            env=child_environment(given),
+            ready=(lambda: _reads(url)) if flow == "personalize" else None,
+            timeout=START,
+        )
+    return settings
+
+
+def _reads(url: str) -> bool:
+    found = scrape(url)
+    return found is not None and bool(found.by("banditflow_consumer_lag_records", "topic"))
+
+
+def _simulate(
+    settings: Settings, run: str, rate: float, seconds: float, seed: int
+) -> SimulatorReport:
+    arguments = [f"--rate={rate}", f"--seconds={seconds}", f"--seed={seed}", f"--run={run}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "simulate", "--json", *arguments],
+        env=child_environment(settings),
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    return msgspec.json.decode(done.stdout, type=SimulatorReport)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the write lock of a SQLite file, so that nobody else can write."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30.0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def _counts(settings: Settings) -> dict[str, int]:
+    store = open_store(settings)
+    try:
+        return store.counts()
+    finally:
+        store.close()
+
+
+def _await_decisions(settings: Settings, expected: int) -> float:
+    """Wait until the store has as many decisions; give the seconds that it took, at most."""
+    started = time.monotonic()
+    while _decisions(settings) < expected:
+        if time.monotonic() - started > CATCH_UP:
+            break
+        time.sleep(0.2)
+    return time.monotonic() - started
+
+
+def report(bars: list[Bar]) -> None:
+    """Print the bars, write them as JSON, and exit non-zero when one is missed."""
+    table = Table(title="Decisions while the store is away")
+    for title in ("bar", "must be", "figure", ""):
+        table.add_column(title)
+    for bar in bars:
+        verdict = "[green]pass[/]" if bar.passed else "[red]MISSED[/]"
+        table.add_row(bar.name, bar.limit, bar.figure, verdict)
+    Console(width=120).print(table)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    document: dict[str, Any] = {"bars": [asdict(bar) for bar in bars]}
+    (RESULTS / "store_away.json").write_text(json.dumps(document, indent=1))
+    sys.exit(0 if all(bar.passed for bar in bars) else 1)
+
+
+if __name__ == "__main__":
+    main()
