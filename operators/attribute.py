@@ -82,8 +82,6 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
                 metrics.outcomes(step.counts)
             if step.rejected:
                 out.append(_Rejections(step.rejected))
-        last = values[-1].shard
-        metrics.attribution(last, self.attribution.pending, self.attribution.waiting)
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
@@ -108,6 +106,7 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
         if step.horizon > self.told:
             self.told = step.horizon
             settled = step.settled_by_slot()
+            metrics.attribution(shard, self.attribution.pending, self.attribution.waiting)
             for slot in catalog.slots.values():
                 actions = catalog.actions.get(slot.slot_id, ())
                 final = settled.get(slot.slot_id, ())

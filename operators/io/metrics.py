@@ -181,9 +181,9 @@ def attribution(shard: int, pending: int, waiting: int) -> None:
     ORPHANS.labels(str(shard)).set(waiting)
 
 
-def outcomes(given: Iterable[tuple[str, str]]) -> None:
-    """Count outcomes, given as (slot, status)."""
-    for (slot_id, status), count in Counts(given).items():
+def outcomes(given: Mapping[tuple[str, str], int]) -> None:
+    """Count outcomes, given by (slot, status)."""
+    for (slot_id, status), count in given.items():
         SETTLED.labels(slot_label(slot_id), status).inc(count)
 
 

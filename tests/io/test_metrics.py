@@ -89,7 +89,7 @@ def test_slots_and_actions_have_a_bounded_number_of_labels(few_labels: int) -> N
             for a in actions
         ]
         metrics.actions(slot, summaries)
-        metrics.outcomes([(slot, "settled")])
+        metrics.outcomes({(slot, "settled"): 1})
         metrics.model(slot, {"click_auc": 0.5})
     for metric in (
         metrics.DECISIONS,

@@ -25,6 +25,7 @@ _FEW: Final = 12
 """So few keys are looked up one by one, which is faster than whole-array steps."""
 
 Rows = NDArray[np.int64]
+Places = slice | Rows
 
 
 class Pending:
@@ -76,10 +77,14 @@ class Pending:
             count = min(CHUNK - chunk.fill, total - done)
             first = chunk.start + chunk.fill
             span, part = slice(first, first + count), slice(done, done + count)
-            for target, values in zip(into, columns, strict=True):
-                target[span] = values[part]
-            sizes = np.fromiter(map(len, blobs[part]), dtype=np.int64, count=count)
-            self.end[span] = chunk.used + np.cumsum(sizes)
+            if count == 1:
+                for target, values in zip(into, columns, strict=True):
+                    target[first] = values[done]
+                self.end[first] = chunk.used + len(blobs[done])
+            else:
+                for target, values in zip(into, columns, strict=True):
+                    target[span] = values[part]
+                self.end[span] = chunk.used + np.cumsum([len(blob) for blob in blobs[part]])
             self.flags[span] = LIVE
             self.weight[span] = 0
             chunk.write(b"".join(blobs[part]))
@@ -137,12 +142,23 @@ class Pending:
         """Give the header of each row's bytes (:data:`texts.HEADER`)."""
         return self.cut(rows, 0, texts.HEADER_BYTES).view(texts.HEADER)
 
-    def vectors(self, rows: Rows, floats: int) -> NDArray[np.float64]:
-        """Give the features of rows that all have this many, as a matrix."""
-        if not floats:
-            return np.empty((len(rows), 0))
-        flat = self.cut(rows, texts.HEADER_BYTES, 4 * floats).view("<f4")
-        return flat.reshape(len(rows), floats).astype(np.float64)
+    def features(self, rows: Rows) -> Iterator[tuple[Places, NDArray[np.float64]]]:
+        """Give the features of rows as matrices, each with the places in ``rows`` of its rows.
+
+        There is one matrix for each number of features.
+        """
+        if len(rows) <= _FEW:
+            vectors = [texts.vector_of(self.blob(row)) for row in rows.tolist()]
+            size = len(vectors[0])
+            if all(len(vector) == size for vector in vectors):
+                yield slice(None), _matrix(np.frombuffer(b"".join(vectors), "<f4"), len(rows))
+                return
+        floats = self.headers(rows)["floats"]
+        floats = np.where(floats == texts.NO_FEATURES, 0, floats)
+        for part in alike(floats):
+            some, width = rows[part], 4 * int(floats[part][0])
+            flat = self.cut(some, texts.HEADER_BYTES, width).view("<f4") if width else np.empty(0)
+            yield part, _matrix(flat, len(some))
 
     def cut(self, rows: Rows, skip: Rows | int, width: int) -> NDArray[np.void]:
         """Give ``width`` bytes of what :mod:`texts` packed for each row, after the first ``skip``.
@@ -263,6 +279,19 @@ class Pending:
             made = column((slots + more) * CHUNK, type_)
             made[: slots * CHUNK] = getattr(self, name)
             setattr(self, name, made)
+
+
+def alike(values: NDArray[Any]) -> Iterator[Places]:
+    """Give the places of each value."""
+    if len(values) == 1 or (values == values[0]).all():
+        yield slice(None)
+    else:
+        for value in np.unique(values):
+            yield np.flatnonzero(values == value)
+
+
+def _matrix(flat: NDArray[Any], rows: int) -> NDArray[np.float64]:
+    return flat.reshape(rows, len(flat) // rows).astype(np.float64)
 
 
 def _windows(chunk: Chunk, width: int) -> NDArray[np.void]:

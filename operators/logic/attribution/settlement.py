@@ -32,7 +32,7 @@ def settle(ledger: Ledger, rows: Rows) -> None:
         numbers = pending.kind[active].tolist()
         slots = [kind.slot_id for kind in ledger.kinds.all]
         for number, count in Counter(numbers).items():
-            step.counts[slots[number], "settled"] += count
+            step.count(slots[number], "settled", count)
         step.messages += messages
         step.final += [
             (slots[number], message.value)

@@ -1,6 +1,5 @@
 """What a batch of events led to."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import overload
@@ -55,7 +54,7 @@ class Step:
     messages: list[Message] = field(default_factory=list)
     final: list[tuple[str, bytes]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def outcomes(self) -> Outcomes:
@@ -77,7 +76,11 @@ class Step:
     def report(self, key: int, outcome: Outcome) -> None:
         """Report an outcome."""
         self.messages.append(message(key, outcome))
-        self.counts[outcome.slot_id, outcome.status] += 1
+        self.count(outcome.slot_id, outcome.status, 1)
+
+    def count(self, slot_id: str, status: str, more: int) -> None:
+        """Count outcomes."""
+        self.counts[slot_id, status] = self.counts.get((slot_id, status), 0) + more
 
     def reject(self, event: Event, reason: str, field: str | None = None) -> None:
         """Count an event out."""

@@ -1,16 +1,13 @@
 """What a step teaches: changes to contributions, gathered into each slot's deltas."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.batches import NEVER
 from operators.logic.attribution.kinds import Kinds
-from operators.logic.attribution.pending import Pending, Rows
-from operators.logic.attribution.texts import NO_FEATURES
+from operators.logic.attribution.pending import Pending, Rows, alike
 from operators.logic.policies.base import Deltas
 
 Floats = NDArray[np.float64]
@@ -65,7 +62,7 @@ class Teaching:
             rows, dn, dr = (np.concatenate(part) for part in zip(*self.blocks, strict=True))
         taught = []
         slots = kinds.slot[pending.kind[rows]]
-        for some in _alike(slots):
+        for some in alike(slots):
             taught += _deltas(pending, kinds, rows[some], dn[some], dr[some])
         named: set[str] = set()
         for each in taught:
@@ -78,14 +75,12 @@ class Teaching:
 def _deltas(pending: Pending, kinds: Kinds, rows: Rows, dn: Floats, dr: Floats) -> list[Taught]:
     """Make a slot's deltas, apart by the number of features (it changes with the catalog)."""
     taught = []
-    floats = pending.headers(rows)["floats"]
-    for part in _alike(floats):
+    for part, x in pending.features(rows):
         some = rows[part]
         numbers = pending.kind[some].tolist()
-        size = int(floats[part][0])
         deltas = Deltas(
             [kinds.all[number].action_id for number in numbers],
-            pending.vectors(some, 0 if size == NO_FEATURES else size),
+            x,
             pending.eta[some],
             pending.at[some] / 1e6,
             dn[part],
@@ -93,12 +88,3 @@ def _deltas(pending: Pending, kinds: Kinds, rows: Rows, dn: Floats, dr: Floats) 
         )
         taught.append(Taught(kinds.all[numbers[0]].slot_id, deltas))
     return taught
-
-
-def _alike(values: NDArray[Any]) -> Iterator[slice | NDArray[np.int64]]:
-    """Give the places of each value."""
-    if (values == values[0]).all():
-        yield slice(None)
-    else:
-        for value in np.unique(values):
-            yield np.flatnonzero(values == value)
