@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from operators.batches import ALWAYS, Event
-from operators.logic.attribution import pending
+from operators.logic.attribution import index, pending, settlement
 from tests.support.attribution_oracle import verdicts
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
 
@@ -20,9 +20,11 @@ AGES = st.one_of(st.sampled_from(EDGES), st.integers(-SECOND, WINDOW + SECOND))
 
 @pytest.fixture(autouse=True, scope="module")
 def small_chunks() -> Iterator[None]:
-    """Let a handful of decisions fill a chunk."""
+    """Let a handful of decisions fill a chunk, and two be many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pending, "CHUNK", 3)
+        for module in (index, pending, settlement):
+            patch.setattr(module, "_FEW", 1)
         yield
 
 

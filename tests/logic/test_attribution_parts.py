@@ -51,18 +51,20 @@ def test_names_as_banditflow_writes_them_take_16_bytes_each() -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 63)), max_size=200), st.integers(0, 20))
 def test_the_index_is_a_dict(changes: list[tuple[bool, int]], shift: int) -> None:
-    column = np.arange(64, dtype=np.uint64) << np.uint64(shift)
+    column = np.arange(256, dtype=np.uint64) << np.uint64(shift)
     index, expected = KeyIndex(), dict[int, int]()
     for add, row in changes:
-        key, rows = column[row : row + 1], np.array([row])
-        if add and row not in expected:
-            index.insert(key, rows, column)
-            expected[row] = row
-        elif not add and row in expected:
-            index.remove(key, rows)
-            del expected[row]
+        many = [row] if row % 2 else [*range(64 + row, 256, 2)]
+        some = [each for each in many if (each in expected) != add]
+        if add:
+            index.insert(column[some], np.array(some, dtype=np.int64), column)
+            expected |= {each: each for each in some}
+        else:
+            index.remove(column[some], np.array(some, dtype=np.int64))
+            expected = {each: each for each in expected if each not in some}
     found = index.find(column, column).tolist()
-    assert found == [expected.get(row, -1) for row in range(64)]
+    assert found == [expected.get(row, -1) for row in range(256)]
+    assert index.find_few(column.tolist(), column) == found
     assert len(index) == len(expected)
 
 

@@ -11,7 +11,7 @@ Rows = NDArray[np.int64]
 _EMPTY: Final = -1
 _GONE: Final = -2
 _LEAST: Final = 1024
-_FEW: Final = 12
+_FEW: Final = 48
 """So few keys are looked up one by one, which is faster than whole-array steps."""
 
 

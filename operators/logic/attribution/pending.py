@@ -21,7 +21,7 @@ ACTIVE: Final = 2
 VOID: Final = 4
 SHOWN: Final = 8
 
-_FEW: Final = 12
+_FEW: Final = 48
 """So few keys are looked up one by one, which is faster than whole-array steps."""
 
 Rows = NDArray[np.int64]

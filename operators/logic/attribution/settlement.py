@@ -13,7 +13,7 @@ from operators.logic.attribution.lines import unrewarded
 from operators.logic.attribution.pending import ACTIVE, VOID, Rows
 from operators.logic.attribution.voids import void
 
-_FEW: Final = 12
+_FEW: Final = 32
 """So few outcomes are written one by one, which is faster than whole-array steps."""
 
 
