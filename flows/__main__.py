@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_demo, _run, _worker, _simulate, _replay, _topics, _store, _inspect):
+    for add in (_demo, _run, _worker, _simulate, _replay, _topics, _store, _inspect, _verify):
         add(commands)
     return top
 
@@ -201,6 +201,28 @@ def _inspect(commands: Commands) -> None:
 
     add_arguments(command)
     command.set_defaults(command=run_inspect)
+
+
+def _verify(commands: Commands) -> None:
+    command = commands.add_parser(
+        "verify",
+        help="compare what was learned with a recomputation from the topics",
+        description="Read the personalize flow's recovery store (BANDITFLOW_RECOVERY) and its "
+        "topics, recompute from scratch what it had learned when its last epoch closed, and "
+        "compare: counts exactly. Exits with 1 when anything differs, when a request has two "
+        "different answers, or when one has none.",
+    )
+
+    def run(_: argparse.Namespace) -> int:
+        from flows.verify import verify
+        from schemas.codec import encode_for_people
+
+        found = verify(load())
+        print(encode_for_people(found))
+        print("holds" if found.holds else "DIFFERS", file=sys.stderr)
+        return 0 if found.holds else 1
+
+    command.set_defaults(command=run)
 
 
 def _explained(error: BaseException | None) -> BaseException | None:

@@ -201,8 +201,13 @@ def _differs(old: Slot | None, new: Slot) -> bool:
     return old is None or shape(old) != shape(new)
 
 
+def unpack_learner(snapshot: bytes) -> LearnerState:
+    """Read what a learner's snapshot keeps."""
+    return unpack(_KIND, _VERSION, LearnerState, snapshot)
+
+
 def _resume(snapshot: bytes) -> LearnerLogic:
-    state = unpack(_KIND, _VERSION, LearnerState, snapshot)
+    state = unpack_learner(snapshot)
     return LearnerLogic(
         CanonicalOrder.load(state.order),
         state.slot,

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from operators.batches import ALWAYS, Event
 from operators.logic.attribution import index, pending, settlement
+from operators.logic.recount import recount
 from tests.support.attribution_oracle import verdicts
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
 
@@ -46,6 +47,11 @@ def agree(driver: Driver, events: list[Event], visitors: Visitors) -> None:
         assert outcome.subject == (decision.subject or None if told[0] else None)
         assert outcome.features == (decision.body.features if told[0] else None)
         assert outcome.decision_id == decision.body.decision_id
+    recomputed = recount(events, SLOTS)
+    assert recomputed.keys() == expected.keys()
+    for key, verdict in expected.items():
+        assert recomputed[key].counts == (verdict.status == "settled")
+        assert recomputed[key].reward == verdict.reward
     order = [(outcome.settled_at, outcome.key) for outcome in driver.settled]
     assert order == sorted(order)
 

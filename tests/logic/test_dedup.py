@@ -21,9 +21,7 @@ def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(batches=BATCHES, restart=st.integers(0, 30))
-def test_it_agrees_with_a_dictionary(
-    batches: list[list[tuple[int, int]]], restart: int
-) -> None:
+def test_it_agrees_with_a_dictionary(batches: list[list[tuple[int, int]]], restart: int) -> None:
     seen, truth = SeenRequests(), {}
     for number, batch in enumerate(batches):
         if number == restart:

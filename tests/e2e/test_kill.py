@@ -1,0 +1,125 @@
+"""kill -9 in the middle of live traffic: one answer per request, and exactly what was learned."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import confluent_kafka
+import pytest
+
+from flows.demo_catalog import demo_catalog
+from flows.embedded import Server, Supervisor
+from flows.simulation import Simulator
+from flows.state import read_states
+from flows.verify import verify
+from operators.io.kafka import create_topics, producer_config
+from schemas.catalog import PolicySettings
+from schemas.codec import encode
+from schemas.settings import Settings, child_environment
+from schemas.topics import Topic
+
+KILLS = 2
+
+
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture(params=["broker", "apache_kafka"])
+def server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def settings(server: Server, valkey: Server, topic_prefix: str, tmp_path: Path) -> Settings:
+    settings = Settings(
+        secret="a secret of the tests",
+        bootstrap_servers=server.address,
+        redis_url=f"redis://{valkey.address}/0",
+        topic_prefix=topic_prefix,
+        partitions=2,
+        recovery=str(tmp_path / "recovery"),
+        allowed_lateness=5.0,
+        epoch=1,
+        metrics_port=0,
+    )
+    create_topics(settings)
+    producer = confluent_kafka.Producer(producer_config(settings))
+    for entry in demo_catalog(7, PolicySettings(kind="logistic"), reward_window=10.0):
+        producer.produce(settings.topic(Topic.CATALOG), encode(entry))
+    producer.flush()
+    return settings
+
+
+def worker_of(supervisor: int) -> int:
+    """Find the process that does the work: the youngest one that the supervisor started."""
+    found = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _parent(entry) == supervisor and _runs(entry, b"worker")
+    ]
+    return max(found, default=0)
+
+
+def _parent(entry: Path) -> int:
+    try:
+        return int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _runs(entry: Path, word: bytes) -> bool:
+    try:
+        return word in (entry / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def test_a_killed_flow_answers_once_and_learns_exactly(settings: Settings, tmp_path: Path) -> None:
+    simulator = Simulator(settings, rate=150.0, seed=7, patience=60.0)
+    reports = []
+    with Supervisor(tmp_path / "logs") as supervisor:
+        command = [sys.executable, "-m", "flows", "run", "personalize", "--processes=1"]
+        flow = supervisor.start(
+            "flow",
+            [*command, f"--logs={tmp_path / 'flow-logs'}"],
+            env=child_environment(settings),
+        )
+        visitors = threading.Thread(target=lambda: reports.append(simulator.run()))
+        visitors.start()
+        try:
+            for number in range(1, KILLS + 1):
+                until(lambda number=number: simulator.progress().decisions > 400 * number)
+                worker = worker_of(flow.pid)
+                os.kill(worker, signal.SIGKILL)
+                until(lambda worker=worker: worker_of(flow.pid) not in {0, worker})
+            until(lambda: simulator.progress().decisions > 400 * (KILLS + 1))
+        finally:
+            simulator.stop()
+            visitors.join()
+        (report,) = reports
+        assert report.unanswered == 0
+        assert report.duplicate_answers == 0
+        until(lambda: verify(settings).decisions >= report.requests and _caught_up(settings))
+    found = verify(settings)
+    assert found.holds, found
+    assert found.requests == found.decisions == report.requests
+    learned = [sum(check.learned[part] for check in found.actions) for part in (0, 1)]
+    assert learned[0] == report.impressions
+    assert 0 < learned[1] <= report.clicks
+
+
+def _caught_up(settings: Settings) -> bool:
+    """Say whether a snapshot holds everything: the learner has counted every impression."""
+    states = read_states(Path(settings.recovery) / "personalize")
+    found = verify(settings)
+    counted = sum(check.learned[0] for check in found.actions)
+    return bool(states) and counted == found.decisions
