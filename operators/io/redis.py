@@ -5,6 +5,7 @@ own, one batched Lua call at a time, so a Redis that is slow, frozen or away cos
 nothing else. Every key is a hash with a ``version`` field and expires.
 """
 
+import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +18,10 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from msgspec import Struct
 from prometheus_client import Counter, Gauge, Histogram
 from redis.backoff import NoBackoff
+from redis.exceptions import DataError
 from redis.retry import Retry
 
+from operators.io.backoff import Backoff
 from schemas.settings import Settings, SettingsError
 
 BATCH = 500
@@ -34,6 +37,10 @@ for _, key in ipairs(KEYS) do
   local kept = redis.pcall('HGET', key, 'version')
   if type(kept) ~= 'string' then kept = '' end
   if #version > #kept or (#version == #kept and version > kept) then
+    if written == 0 then
+      local room = redis.pcall('HSET', key, 'version', version)
+      if type(room) == 'table' and string.find(room.err, 'OOM', 1, true) then return room end
+    end
     redis.call('DEL', key)
     redis.call('HSET', key, 'version', version)
     local last = place + 2 + count
@@ -49,9 +56,11 @@ return written
 """
 # Versions are compared as decimal strings: Lua's numbers are exact up to 2^53 only. What is no hash
 # is replaced, and fields go in parts because Lua's stack is small: no write may fail its batch.
+# A script that has deleted may grow beyond maxmemory, so it asks for room before it first does.
 
 _WRITES = Counter("banditflow_redis_writes", "Keys sent to Redis.")
 _DROPPED = Counter("banditflow_redis_dropped", "Keys given up because the buffer was full.")
+_REFUSED = Counter("banditflow_redis_refused", "Keys given up because they cannot be sent.")
 _ERRORS = Counter("banditflow_redis_errors", "Calls that failed, by kind.", ["error"])
 _UP = Gauge("banditflow_redis_up", "1 while the last call succeeded.")
 _BUFFERED = Gauge("banditflow_redis_buffered_keys", "Keys that wait to be sent.")
@@ -143,7 +152,7 @@ class HotWriter:
         self._client.close()
 
     def _run(self) -> None:
-        wait = 0.0
+        wait, backoff = 0.0, Backoff(0.2, self._longest_wait, random.random)
         while not self._stopped.wait(wait):
             writes = self._buffer.take(BATCH, 0.2)
             _BUFFERED.set(len(self._buffer))
@@ -151,15 +160,17 @@ class HotWriter:
                 continue
             try:
                 started = time.perf_counter()
-                send(self._script, writes)
+                refused = send_what_can_be(self._script, writes)
             except (redis.RedisError, OSError) as error:
                 self._buffer.give_back(writes)
                 _ERRORS.labels(type(error).__name__).inc()
                 _UP.set(0)
-                wait = min(self._longest_wait, max(0.1, 2 * wait))
+                wait = backoff.next()
             else:
+                backoff.reset()
                 _SECONDS.observe(time.perf_counter() - started)
-                _WRITES.inc(len(writes))
+                _WRITES.inc(len(writes) - refused)
+                _REFUSED.inc(refused)
                 _UP.set(1)
                 wait = 0.0 if len(writes) == BATCH else GATHER
 
@@ -185,6 +196,24 @@ def send(script: Any, writes: Sequence[HotWrite]) -> int:
         fields = [part for pair in write.fields.items() for part in pair]
         arguments += [str(write.version), round(write.ttl * 1000), len(fields), *fields]
     return int(script(keys=[write.key for write in writes], args=arguments))
+
+
+def send_what_can_be(script: Any, writes: Sequence[HotWrite]) -> int:
+    """Write the batch without those that no server can be sent; count those.
+
+    What Redis or the network answers concerns the whole batch and is raised.
+    """
+    try:
+        send(script, writes)
+    except Exception as error:
+        if isinstance(error, (redis.RedisError, OSError)) and not isinstance(error, DataError):
+            raise
+        if len(writes) == 1:
+            _ERRORS.labels(type(error).__name__).inc()
+            return 1
+        half = len(writes) // 2
+        return send_what_can_be(script, writes[:half]) + send_what_can_be(script, writes[half:])
+    return 0
 
 
 class RedisSink(DynamicSink[tuple[str, list[HotWrite]]]):

@@ -156,6 +156,54 @@ def test_one_bad_key_and_one_wide_hash_do_not_hold_up_their_batch(connection: re
     assert read(connection, "wide") == Hot(1, wide)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        HotWrite("bad", 1, TTL, {"text": None}),  # type: ignore[dict-item]
+        HotWrite("\ud800", 1, TTL, {"text": "x"}),
+        HotWrite("bad", 1, float("nan"), {"text": "x"}),
+    ],
+    ids=["type", "encoding", "ttl"],
+)
+def test_what_cannot_be_sent_is_given_up_and_counted_alone(
+    connection: redis.Redis, start: Callable[..., HotWriter], bad: HotWrite
+) -> None:
+    before = total("banditflow_redis_refused_total"), total("banditflow_redis_writes_total")
+    buffer = HotBuffer()
+    buffer.add([*(write(f"a{i}", 1) for i in range(20)), bad, write("z", 1)])
+    start(buffer)
+    until(lambda: connection.dbsize() == 21)
+    until(lambda: total("banditflow_redis_refused_total") == before[0] + 1)
+    assert total("banditflow_redis_writes_total") == before[1] + 21
+    buffer.add([write("later", 1)])
+    until(lambda: read(connection, "later"))
+    assert len(buffer) == 0
+
+
+def test_a_full_server_refuses_and_takes_again_once_it_has_room(
+    connection: redis.Redis, start: Callable[..., HotWriter]
+) -> None:
+    """A script that has once written may go on beyond maxmemory; ours asks first."""
+    send(connection, write("kept", 1, "old"))
+    used = connection.info("memory")["used_memory"]
+    connection.config_set("maxmemory-policy", "noeviction")
+    connection.config_set("maxmemory", used + 1_000_000)
+    try:
+        buffer = HotBuffer()
+        buffer.add([write(f"k{i}", 1, "x" * 1000) for i in range(10_000)])
+        buffer.add([write("kept", 2, "new")])
+        start(buffer)
+        full = {"error": "OutOfMemoryError"}
+        until(lambda: REGISTRY.get_sample_value("banditflow_redis_errors_total", full))
+        assert connection.info("memory")["used_memory"] < used + 4_000_000  # type: ignore[index]
+        assert read(connection, "kept") == Hot(1, {"text": "old"})
+        assert len(buffer) > 0
+    finally:
+        connection.config_set("maxmemory", 0)
+    until(lambda: connection.dbsize() == 10_001)
+    until(lambda: read(connection, "kept") == Hot(2, {"text": "new"}))
+
+
 def test_ten_thousand_keys_arrive_in_batches(
     connection: redis.Redis, start: Callable[..., HotWriter]
 ) -> None:
