@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import bytewax.operators as op
+import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
@@ -123,7 +124,8 @@ def _observe(ready: Ready, news: PolicyNews, votes: Votes, now: datetime) -> Non
     staleness = [(event.at - news.newest) * 1e-6 for event in ready.events] if known else []
     metrics.decisions(slot, latencies, staleness, news.version)
     eligible = float((votes.logged > 0.0).sum(axis=1).mean())
-    metrics.choices(slot, votes.action_ids, votes.chosen, votes.propensity, eligible)
+    first = votes.logged[np.arange(len(votes.chosen)), votes.chosen]
+    metrics.choices(slot, votes.action_ids, votes.chosen, first, eligible)
 
 
 @operator

@@ -6,7 +6,9 @@ statuses are fixed sets; slots and actions beyond :data:`MOST_LABELS` are counte
 
 import contextlib
 from collections import Counter as Counts
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +52,8 @@ SHARE = Gauge("banditflow_slot_action_share", "Recent share of the traffic.", ["
 REWARD = Gauge("banditflow_slot_action_reward", "Posterior mean reward.", ["slot", "action"])
 AUDIT = Gauge(
     "banditflow_propensity_audit_ratio",
-    "Mean of 1/propensity over the eligible actions' number: 1 when propensities are exact.",
+    "Mean of 1/probability of the drawn action (a slate's first) over the number of eligible ones: "
+    "1 when the logged probabilities are exact.",
     ["slot"],
 )
 PENDING = Gauge("banditflow_pending_decisions", "Decisions whose window is open.", ["shard"])
@@ -79,8 +82,12 @@ class _Labels:
 
 
 _LABELS = _Labels()
-_SHARES: dict[tuple[str, str], float] = {}
+_LOCK = Lock()
+"""Workers of a process share what follows."""
+
+_SHARES: dict[str, dict[str, float]] = defaultdict(dict)
 _AUDIT: dict[str, tuple[float, float]] = {}
+_BELIEVED: dict[str, set[str]] = defaultdict(set)
 _FORGET = 0.999
 """Recent shares forget by this factor per decision."""
 
@@ -133,13 +140,15 @@ def choices(
     slot_id: str,
     action_ids: Sequence[str],
     chosen: NDArray[np.intp],
-    propensity: NDArray[np.float64],
+    probability: NDArray[np.float64],
     eligible: float,
 ) -> None:
-    """Report which actions were drawn, with which propensities, from ``eligible`` on average.
+    """Report which actions were drawn, with which probabilities, from ``eligible`` on average.
 
     The audit is exact in expectation: over draws from p, 1/p averages to the number of actions
-    with p > 0, so its ratio to that number has mean 1.
+    with p > 0, so its ratio to that number has mean 1. In a slate ``chosen`` is the first action
+    and ``probability`` its own, not the slate's. The shares of actions that could not be drawn
+    fall like those of actions that were not.
     """
     slot = slot_label(slot_id)
     counts: Counts[str] = Counts()
@@ -147,26 +156,37 @@ def choices(
         action_ids, np.bincount(chosen, minlength=len(action_ids)).tolist(), strict=True
     ):
         counts[action_label(slot_id, action_id)] += count
-    decay = _FORGET ** len(chosen)
     for label, count in counts.items():
-        key = (slot, label)
-        share = _SHARES.get(key, 0.0) * decay + (1.0 - decay) * count / len(chosen)
-        _SHARES[key] = share
-        SHARE.labels(*key).set(share)
         if count:
-            DECISIONS.labels(*key).inc(count)
-    total, weight = _AUDIT.get(slot, (0.0, 0.0))
-    total += float((1.0 / propensity).sum()) / max(eligible, 1.0)
-    weight += len(chosen)
-    _AUDIT[slot] = (total, weight)
-    AUDIT.labels(slot).set(total / weight)
+            DECISIONS.labels(slot, label).inc(count)
+    decay = _FORGET ** len(chosen)
+    with _LOCK:
+        shares = _SHARES[slot]
+        for label in shares.keys() | counts.keys():
+            recent = (1.0 - decay) * counts[label] / len(chosen)
+            shares[label] = shares.get(label, 0.0) * decay + recent
+            SHARE.labels(slot, label).set(shares[label])
+        total, weight = _AUDIT.get(slot, (0.0, 0.0))
+        total += float((1.0 / probability).sum()) / max(eligible, 1.0)
+        weight += len(chosen)
+        _AUDIT[slot] = (total, weight)
+        AUDIT.labels(slot).set(total / weight)
 
 
 def actions(slot_id: str, summaries: Iterable[ActionSummary]) -> None:
-    """Report the posterior means of a slot's actions."""
+    """Report the posterior means of a slot's actions; those of one label are averaged."""
+    slot = slot_label(slot_id)
+    if slot == OTHER:
+        return  # what other slots earn has no common meaning
+    means: dict[str, list[float]] = defaultdict(list)
     for summary in summaries:
-        label = action_label(slot_id, summary.action_id)
-        REWARD.labels(slot_label(slot_id), label).set(summary.mean)
+        means[action_label(slot_id, summary.action_id)].append(summary.mean)
+    with _LOCK:
+        for label, values in means.items():
+            REWARD.labels(slot, label).set(sum(values) / len(values))
+        for label in _BELIEVED[slot] - means.keys():
+            REWARD.remove(slot, label)
+        _BELIEVED[slot] = set(means)
 
 
 def model(slot_id: str, measures: Mapping[str, float]) -> None:

@@ -3,8 +3,10 @@
 import math
 import re
 import socket
+import sys
 import urllib.request
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -91,12 +93,12 @@ def test_slots_and_actions_have_a_bounded_number_of_labels(few_labels: int) -> N
         metrics.actions(slot, summaries)
         metrics.outcomes({(slot, "settled"): 1})
         metrics.model(slot, {"click_auc": 0.5})
-    for metric in (
-        metrics.DECISIONS,
-        metrics.SHARE,
-        metrics.REWARD,
-        metrics.LATENCY,
-        metrics.MODEL,
+    for metric, more in (
+        (metrics.DECISIONS, 1),
+        (metrics.SHARE, 1),
+        (metrics.REWARD, 0),  # what other slots earn has no common meaning
+        (metrics.LATENCY, 1),
+        (metrics.MODEL, 1),
     ):
         labels = {
             (sample.labels["slot"], sample.labels.get("action"))
@@ -104,7 +106,7 @@ def test_slots_and_actions_have_a_bounded_number_of_labels(few_labels: int) -> N
             for sample in family.samples
             if sample.labels["slot"].startswith("bounded") or sample.labels["slot"] == "other"
         }
-        assert len({slot for slot, _ in labels}) == few_labels + 1
+        assert len({slot for slot, _ in labels}) == few_labels + more
         assert len(labels) <= (few_labels + 1) ** 2
     assert value("banditflow_decisions_total", slot="other", action="other") > 0
 
@@ -120,6 +122,62 @@ def test_actions_beyond_the_bound_share_one_label(few_labels: int) -> None:
         0.75, abs=1e-4
     )
     assert value("banditflow_decisions_total", slot="summed", action="other") == 12_000
+
+
+def test_the_shares_of_a_slot_sum_to_one_whichever_actions_may_be_drawn() -> None:
+    for actions in [["a", "b"], ["c"]] * 4000:
+        n = len(actions)
+        metrics.choices("parted", actions, np.arange(n), np.full(n, 1.0 / n), float(n))
+    share = {a: value("banditflow_slot_action_share", slot="parted", action=a) for a in "abc"}
+    assert share == pytest.approx(dict.fromkeys("abc", 1 / 3), abs=1e-3)
+
+
+def test_an_action_that_the_policy_forgot_shows_no_reward_and_others_show_their_mean(
+    few_labels: int,
+) -> None:
+    def learned(**means: float) -> None:
+        metrics.actions(
+            "rewarded",
+            [
+                ActionSummary(action_id=a, count=1.0, reward=0.0, mean=mean, deviation=0.1)
+                for a, mean in means.items()
+            ],
+        )
+
+    def shown() -> dict[str, float]:
+        (family,) = metrics.REWARD.collect()
+        samples = [s for s in family.samples if s.labels["slot"] == "rewarded"]
+        return {sample.labels["action"]: sample.value for sample in samples}
+
+    learned(a=0.1, b=0.2, c=0.3, d=0.4, e=0.6)
+    assert shown() == pytest.approx({"a": 0.1, "b": 0.2, "c": 0.3, "other": 0.5})
+    learned(a=0.2, b=0.2)
+    assert shown() == {"a": 0.2, "b": 0.2}
+
+
+def test_workers_of_a_process_lose_no_decision() -> None:
+    rounds, workers, n = 400, 4, 5
+
+    def work() -> None:
+        for _ in range(rounds):
+            metrics.choices("shared", ["a", "b"], np.array([0] * n), np.full(n, 0.5), 2.0)
+            metrics.decisions("shared", [0.01] * n, [], 1)
+
+    threads = [Thread(target=work) for _ in range(workers)]
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(switching)
+    count = rounds * workers * n
+    assert value("banditflow_decisions_total", slot="shared", action="a") == count
+    assert value("banditflow_decision_latency_seconds_count", slot="shared") == count
+    assert value("banditflow_propensity_audit_ratio", slot="shared") == 1.0
+    assert metrics._AUDIT["shared"][1] == count
 
 
 @pytest.mark.parametrize(("tilt", "exact"), [(0.0, True), (0.3, False)])
