@@ -11,7 +11,7 @@ from rich.text import Text
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _BAR = 16
-_FRAME = 14
+_FRAME = 15
 """The lines that are not an action's."""
 
 
@@ -88,6 +88,15 @@ def count(number: float) -> str:
     return f"{number:,.0f}" if number < 1e7 else f"{number / 1e6:,.1f} M"
 
 
+def one_line(text: str) -> str:
+    r"""Write what somebody else named on one line, without what would steer a terminal.
+
+    >>> one_line("not\njson\x1b[2J")
+    'not json [2J'
+    """
+    return " ".join("".join(x if x.isprintable() else " " for x in text).split())
+
+
 def _head(frame: DemoFrame) -> RenderableType:
     grid = Table.grid(expand=True, padding=(0, 1))
     for _ in range(4):
@@ -140,7 +149,7 @@ def _arms(frame: DemoFrame, rows: int) -> RenderableType:
     shown = ranked if len(ranked) <= rows else ranked[: rows - 1]
     for arm in shown:
         table.add_row(
-            Text(" ".join(arm.action_id.split())),
+            Text(one_line(arm.action_id)),
             Text(bar(arm.share / most), style="green"),
             f"{arm.share:5.1%}",
             f"{arm.mean:6.2%} ± {arm.deviation:.2%}",
@@ -153,10 +162,12 @@ def _arms(frame: DemoFrame, rows: int) -> RenderableType:
 
 
 def _foot(frame: DemoFrame) -> RenderableType:
-    letters = ", ".join(f"{reason} {number:,}" for reason, number in frame.dead_letters.items())
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", width=12)
-    table.add_column(no_wrap=True)
-    table.add_row("dead letters", Text(letters or "none"))
+    ranked = sorted(frame.dead_letters.items(), key=lambda letter: -letter[1])
+    letters = ", ".join(f"{reason} {number:,}" for reason, number in ranked)
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(style="dim", width=12, min_width=12, no_wrap=True)
+    table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+    table.add_row("dead letters", Text(one_line(letters) or "none"))
     table.add_row("metrics", Text(frame.metrics_url, style="underline"))
+    table.add_row("store", Text(one_line(frame.store)))
     return table

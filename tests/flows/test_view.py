@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -46,7 +46,31 @@ frames = st.builds(
     dead_letters=st.dictionaries(names, counts, max_size=30),
     lag=counts,
     metrics_url=st.just("http://127.0.0.1:65535/metrics"),
+    store=names,
 )
+
+
+FRAME: dict[str, Any] = {
+    "elapsed": 42.0,
+    "events_per_second": 2345.6,
+    "requests": 42_000,
+    "decisions": 41_990,
+    "unanswered": 10,
+    "impressions": 40_000,
+    "clicks": 2_100,
+    "latency_p50_ms": 31.0,
+    "latency_p99_ms": 83.0,
+    "staleness_p99_s": 0.52,
+    "click_rate_policy": 0.06,
+    "click_rate_uniform": 0.04,
+    "click_rate_best": 0.07,
+    "policy": "logistic",
+    "policy_version": 123,
+    "arms": [Arm(f"a{i:02d}", 1000.0 * i, 0.01 * i, 0.001, 0.05 * i) for i in range(1, 9)],
+    "dead_letters": {"not_json": 3},
+    "metrics_url": "http://127.0.0.1:9464/metrics",
+    "store": "sqlite:/tmp/banditflow.db",
+}
 
 
 def drawn(frame: DemoFrame, width: int, height: int) -> list[str]:
@@ -57,30 +81,28 @@ def drawn(frame: DemoFrame, width: int, height: int) -> list[str]:
 
 
 def frame(**changes: Any) -> DemoFrame:
-    fields: dict[str, Any] = {
-        "elapsed": 42.0,
-        "events_per_second": 2345.6,
-        "requests": 42_000,
-        "decisions": 41_990,
-        "unanswered": 10,
-        "impressions": 40_000,
-        "clicks": 2_100,
-        "latency_p50_ms": 31.0,
-        "latency_p99_ms": 83.0,
-        "staleness_p99_s": 0.52,
-        "click_rate_policy": 0.06,
-        "click_rate_uniform": 0.04,
-        "click_rate_best": 0.07,
-        "policy": "logistic",
-        "policy_version": 123,
-        "arms": [Arm(f"a{i:02d}", 1000.0 * i, 0.01 * i, 0.001, 0.05 * i) for i in range(1, 9)],
-        "dead_letters": {"not_json": 3},
-        "metrics_url": "http://127.0.0.1:9464/metrics",
-    }
-    return DemoFrame(**(fields | changes))
+    return DemoFrame(**(FRAME | changes))
+
+
+def test_the_most_frequent_dead_letters_come_first() -> None:
+    letters = {f"reason{i}": i for i in range(1, 31)}
+    text = drawn(frame(dead_letters=letters), 80, 24)
+    assert any("dead letters reason30 30, reason29 29" in " ".join(line.split()) for line in text)
 
 
 @settings(max_examples=30, deadline=None)
+@example(
+    DemoFrame(
+        **(
+            FRAME
+            | {
+                "dead_letters": {"a\nb": 0, "long" * 30: 1},
+                "arms": [Arm("a01", 0, 0.0, 0.0, 0.0)] * 13,
+            }
+        )
+    ),
+    (80, 24),
+)
 @given(frames, st.sampled_from(TERMINALS))
 def test_it_never_overflows(shown: DemoFrame, terminal: tuple[int, int]) -> None:
     width, height = terminal
@@ -105,6 +127,7 @@ def test_it_says_what_matters(width: int, height: int) -> None:
         "logistic policy, version 123",
         "not_json 3",
         "http://127.0.0.1:9464/metrics",
+        "sqlite:/tmp/banditflow.db",
     ):
         assert said in text
 
@@ -113,9 +136,9 @@ def test_actions_are_ranked_by_traffic_and_the_rest_is_summed() -> None:
     many = [Arm(f"a{i:02d}", 1.0, 0.1, 0.01, (i + 1) / 820) for i in range(40)]
     text = drawn(frame(arms=many), 80, 24)
     listed = [line for line in text if " a" in line and "%" in line and "±" in line]
-    assert [line.split()[1] for line in listed] == [f"a{i:02d}" for i in range(39, 31, -1)]
-    (rest,) = [line for line in text if "32 more" in line]
-    assert f"{sum((i + 1) / 820 for i in range(32)):.1%}" in rest
+    assert [line.split()[1] for line in listed] == [f"a{i:02d}" for i in range(39, 32, -1)]
+    (rest,) = [line for line in text if "33 more" in line]
+    assert f"{sum((i + 1) / 820 for i in range(33)):.1%}" in rest
 
 
 def test_a_bar_is_as_long_as_the_share() -> None:
