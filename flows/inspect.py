@@ -12,7 +12,7 @@ import redis
 from flows.store import open_store
 from flows.why import why
 from operators.decode import pseudonym_of
-from operators.hot import features_key, policy_key
+from operators.hot import decision_key, features_key, policy_key
 from operators.io.redis import Hot, client, read
 from operators.io.store import Found, Store
 from operators.logic.features import FeatureMap
@@ -70,16 +70,26 @@ def slot(settings: Settings, store: Store, slot_id: str) -> Report:
 
 
 def subject(settings: Settings, store: Store, pseudonym: str) -> Report:
-    """Describe what is remembered of a subject."""
-    hot = _hot(settings, features_key(pseudonym))
+    """Describe what is remembered of a subject, and its latest decision in each slot."""
+    slots = list(_slots(store))
+    keys = [features_key(pseudonym), *(decision_key(pseudonym, slot_id) for slot_id in slots)]
+    hot, *latest = _hot(settings, *keys)
+    decisions = {
+        slot_id: _brief(found) for slot_id, found in zip(slots, latest, strict=True) if found
+    }
     kept = store.profile(pseudonym)
-    if hot is None and kept is None:
+    if hot is None and kept is None and not decisions:
         raise NotFoundError(
             f"nothing is kept of subject {pseudonym}: no event of it came, or it has not "
             "consented to purposes 5 and 6, or BANDITFLOW_SECRET is not the flow's"
         )
     features = {name: float(value) for name, value in hot.fields.items()} if hot else None
-    return {"subject": pseudonym, "hot_features": features, "profile": kept}
+    return {
+        "subject": pseudonym,
+        "hot_features": features,
+        "hot_decisions": decisions,
+        "profile": kept,
+    }
 
 
 def decision(settings: Settings, store: Store, decision_id: str) -> Report:
@@ -105,6 +115,12 @@ def features(settings: Settings, store: Store, slot_id: str) -> Report:
     return {"slot_id": slot_id, "version": mapping.version, "columns": columns}
 
 
+def _brief(latest: Hot) -> Report:
+    """Give of a hot decision what ``inspect decision`` can be asked about."""
+    found = msgspec.json.decode(latest.fields["decision"])
+    return {name: found[name] for name in ("decision_id", "time", "action_id", "propensity")}
+
+
 def _described(settings: Settings, store: Store, row: Found) -> Report:
     """Add to a stored decision its features by name, and why it came out so."""
     report = dict(row)
@@ -127,7 +143,7 @@ def _described(settings: Settings, store: Store, row: Found) -> Report:
 
 def _policy(settings: Settings, store: Store, slot_id: str) -> tuple[str, Found | None]:
     """Find the newest snapshot of a slot's policy, and where it was: redis or store."""
-    hot, kept = _hot(settings, policy_key(slot_id)), store.policy(slot_id)
+    (hot,), kept = _hot(settings, policy_key(slot_id)), store.policy(slot_id)
     if hot is not None and (kept is None or hot.version >= kept["version"]):
         return "redis", msgspec.json.decode(hot.fields["policy"])
     return "store", kept
@@ -145,13 +161,13 @@ def _spec(slot_row: Found) -> FeatureSpec:
     return msgspec.convert(settings.get("features", {}), FeatureSpec)
 
 
-def _hot(settings: Settings, key: str) -> Hot | None:
-    """Read a hot copy; Redis being away is no reason to say nothing."""
+def _hot(settings: Settings, *keys: str) -> list[Hot | None]:
+    """Read hot copies; Redis being away is no reason to say nothing."""
     connection = client(settings.redis_url, 1.0)
     try:
-        return read(connection, key)
+        return [read(connection, key) for key in keys]
     except redis.RedisError:
-        return None
+        return [None] * len(keys)
     finally:
         connection.close()
 

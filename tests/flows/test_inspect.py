@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ from bytewax.testing import TestingSource, run_main
 from flows.__main__ import main
 from flows.embedded import Server
 from flows.store import migrate, open_store
+from operators.batches import Batch, Event, Origin, micros
 from operators.decode import pseudonym_of
-from operators.hot import hot_policies, hot_profiles
+from operators.hot import hot_decisions, hot_policies, hot_profiles
 from operators.io.redis import RedisSink, client
 from operators.logic.features import FeatureMap, pack_rows
 from operators.logic.policies import Deltas, make_policy
 from operators.logic.slates import at_positions
 from operators.persist import rows_of
 from schemas.catalog import FeatureSpec, PolicySettings
-from schemas.events import Ranked
+from schemas.codec import encode
+from schemas.events import Decision, DecisionBack, Ranked
 from schemas.results import PolicySnapshot, Profile
 from schemas.settings import Settings, environment_of
 from tests.support import records as make
@@ -73,8 +76,13 @@ def cached(settings: Settings, cache: redis.Redis, *records: Any) -> None:
     flow = Dataflow("hot")
     policies = [("0", record) for record in records if isinstance(record, PolicySnapshot)]
     profiles = [("0", [record]) for record in records if isinstance(record, Profile)]
+    decisions = [("0", read_back(record)) for record in records if isinstance(record, Decision)]
     sink = RedisSink(settings)
-    for name, operator, items in (("a", hot_policies, policies), ("b", hot_profiles, profiles)):
+    for name, operator, items in (
+        ("a", hot_policies, policies),
+        ("b", hot_profiles, profiles),
+        ("c", hot_decisions, decisions),
+    ):
         up = op.input(f"in_{name}", flow, TestingSource(items))
         op.output(f"out_{name}", operator(f"hot_{name}", up, settings), sink)
     run_main(flow)
@@ -82,6 +90,14 @@ def cached(settings: Settings, cache: redis.Redis, *records: Any) -> None:
     while cache.dbsize() < len(records):  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def read_back(record: Decision) -> Batch:
+    """The batch that brings a decision back from its topic."""
+    at, payload = micros(record.time), encode(record)
+    body = msgspec.json.decode(payload, type=DecisionBack)
+    origin = Origin("decisions", 0, 0, at)
+    return Batch(0, at, [Event(at, body, record.subject or "", 1, origin, payload)])
 
 
 def learned(kind: str, version: int, slate_size: int = 1) -> PolicySnapshot:
@@ -230,6 +246,21 @@ def test_a_subject_is_found_by_raw_id_and_by_pseudonym(
     assert found["hot_features"] == {"visits": 3.0, "rate": 0.1}
     assert found["profile"]["features"] == {"visits": 2, "rate": 0.1}
     assert inspect(capsys, "subject", SUBJECT, "--pseudonym") == found
+
+
+def test_a_subject_shows_its_latest_decision_in_each_slot(
+    settings: Settings, cache: redis.Redis, capsys: Any
+) -> None:
+    stored(settings, slot(), make.slot("footer"))
+    older = decided("dogs", "pc", subject=SUBJECT, decision_id="d0")
+    newer = decided("cats", "pc", subject=SUBJECT, time=older.time + timedelta(seconds=1))
+    cached(settings, cache, newer)
+    cached(settings, cache, older, make.profile(SUBJECT, 3))
+    found = inspect(capsys, "subject", VISITOR)
+    assert found["hot_decisions"].keys() == {"home"}
+    assert found["hot_decisions"]["home"]["decision_id"] == newer.decision_id
+    assert found["hot_decisions"]["home"]["action_id"] == "cats"
+    assert found["hot_decisions"]["home"]["propensity"] == newer.propensity
 
 
 def test_without_redis_the_store_answers(
