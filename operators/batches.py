@@ -127,7 +127,8 @@ class CatalogNews:
 class PolicyNews:
     """What a slot's learner tells the scoring shards: its posterior, named by its version.
 
-    ``newest`` is the event time of the newest outcome that the posterior holds.
+    ``newest`` is the event time of the newest outcome that the posterior holds. ``shape`` names the
+    settings that it was learned under: it can decide for no others.
     """
 
     slot_id: str
@@ -135,6 +136,7 @@ class PolicyNews:
     version: int
     newest: int
     posterior: Posterior
+    shape: str = ""
 
 
 class Message(Struct, frozen=True, gc=False):

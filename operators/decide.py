@@ -16,7 +16,7 @@ from operators.logic.features import FeatureMap
 from operators.logic.voting import Ballot, Votes, vote
 from operators.queue import Ready, queue
 from operators.records import decision_records
-from operators.slot_policy import first_policy, policy_dim
+from operators.slot_policy import first_policy, policy_dim, policy_shape
 from schemas.catalog import Slot
 from schemas.codec import encode
 from schemas.settings import Settings
@@ -37,6 +37,7 @@ class Scorer:
         self._secret = secret
         self._maps: dict[str, tuple[Slot, FeatureMap]] = {}
         self._firsts: dict[str, tuple[int, PolicyNews]] = {}
+        self._shapes: dict[str, tuple[Slot, str]] = {}
 
     def decide(self, items: list[tuple[str, Ready]]) -> Iterable[tuple[str, list[Message]]]:
         """Decide every request of ``items``; messages come back under their shard's key."""
@@ -52,7 +53,9 @@ class Scorer:
     def _decide(self, group: list[Ready], messages: dict[str, list[Message]]) -> None:
         ready = _joined(group)
         mapping = self._feature_map(ready.slot)
-        news = ready.news or self._first_policy(ready, policy_dim(ready.slot, mapping))
+        news = ready.news
+        if news is None or news.shape != self._shape(ready.slot):
+            news = self._first_policy(ready, policy_dim(ready.slot, mapping))
         ballot = _ballot(ready, mapping)
         votes = vote(ready.slot, news.posterior, ballot, self._secret)
         now = datetime.now(UTC)
@@ -68,8 +71,15 @@ class Scorer:
             kept = self._maps[slot.slot_id] = (slot, FeatureMap(slot.features))
         return kept[1]
 
+    def _shape(self, slot: Slot) -> str:
+        """Name what a posterior for this slot must have been learned under."""
+        kept = self._shapes.get(slot.slot_id)
+        if kept is None or kept[0] is not slot:
+            kept = self._shapes[slot.slot_id] = (slot, policy_shape(slot))
+        return kept[1]
+
     def _first_policy(self, ready: Ready, dim: int) -> PolicyNews:
-        """Give the prior of a slot that has learned nothing yet."""
+        """Give the prior of a slot that has learned nothing yet under its present settings."""
         kept = self._firsts.get(ready.slot.slot_id)
         if kept is None or kept[0] != ready.revision:
             news = first_policy(ready.slot, ready.actions, dim)

@@ -16,7 +16,7 @@ from operators.io import metrics
 from operators.logic.features import FeatureMap
 from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Deltas, Policy, load_policy
-from operators.slot_policy import name_actions, new_policy, policy_dim
+from operators.slot_policy import name_actions, new_policy, policy_dim, policy_shape
 from operators.streams import only
 from schemas.catalog import Action, Slot
 from schemas.results import PolicySnapshot
@@ -170,7 +170,14 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
         self.fresh, self.published, self.dirty = 0, self.newest, False
         posterior = self.policy.publish()
         kind = self.slot.policy.kind
-        news = PolicyNews(self.slot.slot_id, kind, self.version, self.newest, posterior)
+        news = PolicyNews(
+            self.slot.slot_id,
+            kind,
+            self.version,
+            self.newest,
+            posterior,
+            policy_shape(self.slot),
+        )
         if not export and self.newest - self.exported < SNAPSHOT_INTERVAL:
             return [news]
         self.exported = self.newest
@@ -195,10 +202,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
 
 
 def _differs(old: Slot | None, new: Slot) -> bool:
-    def shape(slot: Slot) -> tuple[object, ...]:
-        return (slot.policy.kind, slot.policy.params, slot.features, slot.slate_size)
-
-    return old is None or shape(old) != shape(new)
+    return old is None or policy_shape(old) != policy_shape(new)
 
 
 def unpack_learner(snapshot: bytes) -> LearnerState:

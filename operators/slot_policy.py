@@ -1,14 +1,26 @@
 """A slot's policy as the catalog declares it."""
 
+from hashlib import blake2b
+
+from msgspec.msgpack import Encoder
+
 from operators.batches import NEVER, PolicyNews
 from operators.logic.features import FeatureMap, action_matrix
 from operators.logic.policies import Policy, make_policy
 from schemas.catalog import Action, Slot
 
+_ENCODER = Encoder(order="deterministic")
+
 
 def policy_dim(slot: Slot, mapping: FeatureMap) -> int:
     """Count what the slot's policy learns from: its features, and the position in a slate."""
     return mapping.dim + slot.slate_size - 1
+
+
+def policy_shape(slot: Slot) -> str:
+    """Name what a posterior depends on: policy, its parameters, features, the slate's size."""
+    settings = (slot.policy.kind, slot.policy.params, slot.features, slot.slate_size)
+    return blake2b(_ENCODER.encode(settings), digest_size=8).hexdigest()
 
 
 def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:
@@ -27,4 +39,4 @@ def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> Non
 def first_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> PolicyNews:
     """Give the prior as version 0."""
     posterior = new_policy(slot, actions, dim).publish()
-    return PolicyNews(slot.slot_id, slot.policy.kind, 0, NEVER, posterior)
+    return PolicyNews(slot.slot_id, slot.policy.kind, 0, NEVER, posterior, policy_shape(slot))

@@ -12,7 +12,8 @@ from operators.batches import Event, Origin, PolicyNews, micros
 from operators.decide import Scorer
 from operators.logic.policies import Deltas, make_policy
 from operators.queue import Ready
-from schemas.catalog import Holdout, PolicySettings
+from operators.slot_policy import policy_shape
+from schemas.catalog import Holdout, PolicySettings, Slot
 from schemas.events import Decision, DecisionRequest
 from tests.support import records as make
 
@@ -20,14 +21,14 @@ ACTIONS = ["a", "b", "c", "d", "e"]
 REQUESTS = 3000
 
 
-def learned(slot_id: str) -> PolicyNews:
+def learned(slot: Slot) -> PolicyNews:
     """A policy that prefers later actions, without being sure."""
     policy = make_policy("beta", None, 0)
     policy.set_actions(ACTIONS, None)
     rewards = np.arange(5.0) + 2.0
     ones, zeros = np.ones(5), np.zeros(5)
     policy.learn(Deltas(ACTIONS, np.ones((5, 1)), zeros, zeros, 12.0 * ones, rewards))
-    return PolicyNews(slot_id, "beta", 1, 1, policy.publish())
+    return PolicyNews(slot.slot_id, "beta", 1, 1, policy.publish(), policy_shape(slot))
 
 
 @pytest.mark.parametrize("slate_size", [1, 3])
@@ -58,7 +59,7 @@ def test_the_audit_is_one(slate_size: int, unit: Any) -> None:
         slot,
         tuple(make.action(action, slots=[name]) for action in ACTIONS),
         1,
-        learned(name),
+        learned(slot),
         events,
         candidates,
         [0] * REQUESTS,
