@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import REGISTRY, Collector
 
+from operators.io.choices import Choices
 from operators.io.histogram import ArrayHistogram
 from schemas.results import ActionSummary
 from schemas.settings import SettingsError
@@ -47,15 +48,8 @@ STALENESS = ArrayHistogram(
     _SECONDS,
 )
 VERSION = Gauge("banditflow_policy_version", "The version that decided last.", ["slot"])
-DECISIONS = Counter("banditflow_decisions", "Decisions by action.", ["slot", "action"])
-SHARE = Gauge("banditflow_slot_action_share", "Recent share of the traffic.", ["slot", "action"])
+CHOICES = Choices()
 REWARD = Gauge("banditflow_slot_action_reward", "Posterior mean reward.", ["slot", "action"])
-AUDIT = Gauge(
-    "banditflow_propensity_audit_ratio",
-    "Mean of 1/probability of the drawn action (a slate's first) over the number of eligible ones: "
-    "1 when the logged probabilities are exact.",
-    ["slot"],
-)
 PENDING = Gauge("banditflow_pending_decisions", "Decisions whose window is open.", ["shard"])
 ORPHANS = Gauge("banditflow_waiting_events", "Events that wait for their decision.", ["shard"])
 PROFILES = Gauge("banditflow_profiles", "Subjects with a profile.", ["shard"])
@@ -83,13 +77,7 @@ class _Labels:
 
 _LABELS = _Labels()
 _LOCK = Lock()
-"""Workers of a process share what follows."""
-
-_SHARES: dict[str, dict[str, float]] = defaultdict(dict)
-_AUDIT: dict[str, tuple[float, float]] = {}
 _BELIEVED: dict[str, set[str]] = defaultdict(set)
-_FORGET = 0.999
-"""Recent shares forget by this factor per decision."""
 
 
 def slot_label(slot_id: str) -> str:
@@ -145,32 +133,13 @@ def choices(
 ) -> None:
     """Report which actions were drawn, with which probabilities, from ``eligible`` on average.
 
-    The audit is exact in expectation: over draws from p, 1/p averages to the number of actions
-    with p > 0, so its ratio to that number has mean 1. In a slate ``chosen`` is the first action
-    and ``probability`` its own, not the slate's. The shares of actions that could not be drawn
-    fall like those of actions that were not.
+    In a slate ``chosen`` is the first action and ``probability`` its own, not the slate's.
     """
-    slot = slot_label(slot_id)
-    counts: Counts[str] = Counts()
-    for action_id, count in zip(
-        action_ids, np.bincount(chosen, minlength=len(action_ids)).tolist(), strict=True
-    ):
-        counts[action_label(slot_id, action_id)] += count
-    for label, count in counts.items():
-        if count:
-            DECISIONS.labels(slot, label).inc(count)
-    decay = _FORGET ** len(chosen)
-    with _LOCK:
-        shares = _SHARES[slot]
-        for label in shares.keys() | counts.keys():
-            recent = (1.0 - decay) * counts[label] / len(chosen)
-            shares[label] = shares.get(label, 0.0) * decay + recent
-            SHARE.labels(slot, label).set(shares[label])
-        total, weight = _AUDIT.get(slot, (0.0, 0.0))
-        total += float((1.0 / probability).sum()) / max(eligible, 1.0)
-        weight += len(chosen)
-        _AUDIT[slot] = (total, weight)
-        AUDIT.labels(slot).set(total / weight)
+    counts = np.bincount(chosen)
+    drawn = np.flatnonzero(counts)
+    labels = [action_label(slot_id, action_ids[k]) for k in drawn.tolist()]
+    inverse = float((1.0 / probability).sum()) / max(eligible, 1.0)
+    CHOICES.add(slot_label(slot_id), labels, counts[drawn].tolist(), inverse)
 
 
 def actions(slot_id: str, summaries: Iterable[ActionSummary]) -> None:
