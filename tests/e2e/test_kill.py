@@ -14,7 +14,6 @@ import pytest
 from flows.demo_catalog import demo_catalog
 from flows.embedded import Server, Supervisor
 from flows.simulation import Simulator
-from flows.state import read_states
 from flows.verify import verify
 from operators.io.kafka import create_topics, producer_config
 from schemas.catalog import PolicySettings
@@ -29,7 +28,7 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 @pytest.fixture(params=["broker", "apache_kafka"])
@@ -47,13 +46,13 @@ def settings(server: Server, valkey: Server, topic_prefix: str, tmp_path: Path) 
         topic_prefix=topic_prefix,
         partitions=2,
         recovery=str(tmp_path / "recovery"),
-        allowed_lateness=5.0,
+        allowed_lateness=300.0,  # a restart may take its time on a busy machine
         epoch=1,
         metrics_port=0,
     )
     create_topics(settings)
     producer = confluent_kafka.Producer(producer_config(settings))
-    for entry in demo_catalog(7, PolicySettings(kind="logistic"), reward_window=10.0):
+    for entry in demo_catalog(7, PolicySettings(kind="logistic"), reward_window=300.0):
         producer.produce(settings.topic(Topic.CATALOG), encode(entry))
     producer.flush()
     return settings
@@ -108,7 +107,7 @@ def test_a_killed_flow_answers_once_and_learns_exactly(settings: Settings, tmp_p
         (report,) = reports
         assert report.unanswered == 0
         assert report.duplicate_answers == 0
-        until(lambda: verify(settings).decisions >= report.requests and _caught_up(settings))
+        until(lambda: _caught_up(settings, report.impressions), seconds=120.0)
     found = verify(settings)
     assert found.holds, found
     assert found.requests == found.decisions == report.requests
@@ -117,9 +116,7 @@ def test_a_killed_flow_answers_once_and_learns_exactly(settings: Settings, tmp_p
     assert 0 < learned[1] <= report.clicks
 
 
-def _caught_up(settings: Settings) -> bool:
+def _caught_up(settings: Settings, impressions: int) -> bool:
     """Say whether a snapshot holds everything: the learner has counted every impression."""
-    states = read_states(Path(settings.recovery) / "personalize")
-    found = verify(settings)
-    counted = sum(check.learned[0] for check in found.actions)
-    return bool(states) and counted == found.decisions
+    counted = sum(check.learned[0] for check in verify(settings).actions)
+    return counted >= impressions
