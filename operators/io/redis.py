@@ -5,6 +5,7 @@ own, one batched Lua call at a time, so a Redis that is slow, frozen or away cos
 nothing else. Every key is a hash with a ``version`` field and expires.
 """
 
+import math
 import random
 import threading
 import time
@@ -63,6 +64,7 @@ _DROPPED = Counter("banditflow_redis_dropped", "Keys given up because the buffer
 _REFUSED = Counter("banditflow_redis_refused", "Keys given up because they cannot be sent.")
 _ERRORS = Counter("banditflow_redis_errors", "Calls that failed, by kind.", ["error"])
 _UP = Gauge("banditflow_redis_up", "1 while the last call succeeded.")
+_UP.set(math.nan)  # 0 would ring the alarm of a flow that has no use for Redis
 _BUFFERED = Gauge("banditflow_redis_buffered_keys", "Keys that wait to be sent.")
 _SECONDS = Histogram(
     "banditflow_redis_write_seconds",

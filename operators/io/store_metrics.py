@@ -1,5 +1,6 @@
 """What the store's writers report to Prometheus."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -12,6 +13,7 @@ _ROWS = Counter("banditflow_store_rows", "Rows committed to the store.", ["table
 _REFUSED = Counter("banditflow_store_refused", "Rows that the store refused.", ["code"])
 _FAILURES = Counter("banditflow_store_failures", "Attempts that found no store.", ["code"])
 _UP = Gauge("banditflow_store_up", "1 while the last attempt reached the store.")
+_UP.set(math.nan)  # 0 would ring the alarm of a flow that has no use for a store
 _COMMIT = Histogram(
     "banditflow_store_commit_seconds",
     "Seconds per transaction, its commit included.",

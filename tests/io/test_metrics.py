@@ -3,6 +3,7 @@
 import math
 import re
 import socket
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_what_is_served_can_be_parsed() -> None:
     assert {
         sample.labels["slot"] for f in families for sample in f.samples if "slot" in sample.labels
     }
+
+
+def test_what_a_flow_never_called_is_not_down() -> None:
+    """``banditflow_redis_up == 0`` is an alarm, and the persist flow has no use for Redis."""
+    code = (
+        "import operators.io.redis, operators.io.store_metrics, prometheus_client as p;"
+        "print(p.generate_latest().decode())"
+    )
+    root = DOCUMENT.parents[2]
+    said = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
+    up = re.findall(r"^banditflow_(redis|store)_up (\S+)$", said.stdout.decode(), re.M)
+    assert sorted(up) == [("redis", "NaN"), ("store", "NaN")]
 
 
 def test_slots_and_actions_have_a_bounded_number_of_labels(few_labels: int) -> None:
