@@ -40,7 +40,9 @@ for _, key in ipairs(KEYS) do
   if #version > #kept or (#version == #kept and version > kept) then
     if written == 0 then
       local room = redis.pcall('HSET', key, 'version', version)
-      if type(room) == 'table' and string.find(room.err, 'OOM', 1, true) then return room end
+      if type(room) == 'table' and string.find(room.err, 'OOM', 1, true) then
+        return redis.error_reply('OOM no room below maxmemory')
+      end
     end
     redis.call('DEL', key)
     redis.call('HSET', key, 'version', version)
