@@ -1,4 +1,5 @@
 import time
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +134,15 @@ def test_a_full_queue_is_waited_for(deployment: Settings) -> None:
     assert len(log_of(deployment, Topic.DECISIONS)[0]) == 300
 
 
+def await_stop(server: Server) -> None:
+    """Wait until the kernel has really stopped the server: the signal alone only asks for it."""
+    stat = Path(f"/proc/{server.child.pid}/stat")
+    deadline = time.monotonic() + 10.0
+    while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "T":
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def test_what_cannot_be_delivered_raises(deployment: Settings, server: Server) -> None:
     impatient = settings_for(
         deployment.bootstrap_servers,
@@ -142,6 +152,7 @@ def test_what_cannot_be_delivered_raises(deployment: Settings, server: Server) -
     )
     part = fenced(impatient).build_part("out", "00000", None)
     server.pause()
+    await_stop(server)
     try:
         part.write_batch([messages(1)])
         with pytest.raises(KafkaTrouble, match=r"decisions', partition 0: .*was not written"):
