@@ -67,14 +67,14 @@ class Scorer:
 
     def _feature_map(self, slot: Slot) -> FeatureMap:
         kept = self._maps.get(slot.slot_id)
-        if kept is None or kept[0] is not slot:
+        if kept is None or kept[0] != slot:
             kept = self._maps[slot.slot_id] = (slot, FeatureMap(slot.features))
         return kept[1]
 
     def _shape(self, slot: Slot) -> str:
         """Name what a posterior for this slot must have been learned under."""
         kept = self._shapes.get(slot.slot_id)
-        if kept is None or kept[0] is not slot:
+        if kept is None or kept[0] != slot:
             kept = self._shapes[slot.slot_id] = (slot, policy_shape(slot))
         return kept[1]
 

@@ -122,7 +122,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
 
     def _configure(self, slot: Slot, actions: tuple[Action, ...]) -> None:
         """Follow the catalog; another kind of policy, its parameters or features start anew."""
-        if slot is self.slot and actions is self.actions:
+        if slot == self.slot and actions == self.actions:  # each shard has its own tuple of them
             return
         dim = policy_dim(slot, FeatureMap(slot.features))
         if self.policy is None or self.model is None or _differs(self.slot, slot):

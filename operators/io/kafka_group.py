@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 from weakref import WeakSet
 
@@ -28,7 +28,14 @@ CAPACITY = 25_000
 
 _IDLE_TICK = 50_000
 """Microseconds between batches that say nothing but a later watermark."""
-_IDLE_WAIT = timedelta(milliseconds=2)
+_STARVED = 0.002
+"""Seconds until the next look for what is known to be on its way."""
+
+PROMPT = 0.005
+"""Seconds between the turns of a source that was read to its end: what comes meanwhile is one batch.
+
+The turns of all groups fall together, so that later steps see one larger batch too.
+"""
 
 
 class SourceState(Struct):
@@ -44,6 +51,8 @@ class Feeder(Protocol):
     settings: Settings
     read: Read
     bounded: bool
+    turn: float
+    """Seconds between the turns of a group that was read to its end."""
 
     def poll(self) -> None:
         """Fetch for all groups of this process."""
@@ -96,14 +105,17 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         batch = Batch(self._shard, alignment.watermark, events, rejected, alignment.at_end)
         if self._source.bounded and batch.at_end:
             batch.watermark, self._over = ALWAYS, True
-        if not self._news(batch, now):
-            self._awake = datetime.now(UTC) + _IDLE_WAIT
+        news = self._news(batch, now)
+        self._awake = None
+        if batch.at_end or not news:
+            self._awake = next_turn(self._source.turn if batch.at_end else _STARVED)
+        if not news:
             return []
-        self._said, self._said_at, self._awake = batch, now, None
+        self._said, self._said_at = batch, now
         return [(self._key, batch)]
 
     def next_awake(self) -> datetime | None:
-        """Go on at once after a batch, otherwise in two milliseconds."""
+        """Go on at once while there is more to read, otherwise at the next turn."""
         return self._awake
 
     def snapshot(self) -> bytes:
@@ -182,6 +194,11 @@ def lags() -> dict[tuple[str, int], int]:
         for place, lag in partition.lags().items():
             found[place] = max(lag, found.get(place, 0))
     return found
+
+
+def next_turn(seconds: float) -> datetime:
+    """Give the next time that is a multiple of ``seconds``, the same for all who ask."""
+    return datetime.fromtimestamp((time.time() // seconds + 1) * seconds, UTC)
 
 
 def written(message: Fetched) -> int:

@@ -9,11 +9,14 @@ from typing_extensions import override
 from operators.batches import NEVER
 from operators.io.kafka_client import check_topics
 from operators.io.kafka_fetch import SharedConsumer
-from operators.io.kafka_group import GroupPartition, Item, Read, restore
+from operators.io.kafka_group import PROMPT, GroupPartition, Item, Read, restore
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic
 
 Start = Literal["beginning", "end"]
+
+_UNHURRIED = 0.05
+"""Seconds between the turns of sources that no decision waits for."""
 
 
 class KafkaSource(FixedPartitionedSource[Item, bytes]):
@@ -30,10 +33,12 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         groups: Mapping[str, tuple[int, Sequence[Topic]]],
         start: Start = "beginning",
         bounded: bool = False,
+        turn: float = PROMPT,
     ) -> None:
         self.settings = settings
         self.read = read
         self.bounded = bounded
+        self.turn = turn
         self._groups = groups
         self._start = start
         self._shared: SharedConsumer | None = None
@@ -97,7 +102,10 @@ class GroupSource(KafkaSource):
 
 
 class TopicSource(KafkaSource):
-    """Each partition of each topic as a source partition ``topic/k``, in offset order per batch."""
+    """Each partition of each topic as a source partition ``topic/k``, in offset order per batch.
+
+    What comes within 50 milliseconds is one batch.
+    """
 
     def __init__(
         self,
@@ -112,7 +120,7 @@ class TopicSource(KafkaSource):
             for topic in topics
             for k in range(settings.partitions_of(topic))
         }
-        super().__init__(settings, read, groups, start, bounded)
+        super().__init__(settings, read, groups, start, bounded, turn=_UNHURRIED)
 
     def slowest(self) -> int:
         """Topics of different kinds say nothing of each other's time."""
