@@ -32,7 +32,7 @@ _STARVED = 0.002
 """Seconds until the next look for what is known to be on its way."""
 
 PROMPT = 0.005
-"""Seconds between the turns of a source that was read to its end: what comes meanwhile is one batch.
+"""Seconds between the turns of a source that was read to its end: what comes meanwhile is a batch.
 
 The turns of all groups fall together, so that later steps see one larger batch too.
 """
