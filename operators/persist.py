@@ -1,7 +1,6 @@
 """Batches of records become rows, and an epoch's rows one transaction of the store."""
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -149,7 +148,7 @@ class _Partition(StatefulSinkPartition[Writes, None]):
         if not self._writes:
             return
         patience = self._patience
-        backoff = Backoff(patience.first, patience.longest, random.random)
+        backoff = Backoff(patience.first, patience.longest)
         while True:
             try:
                 if backoff.failures >= patience.open_after:

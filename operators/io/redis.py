@@ -6,7 +6,6 @@ nothing else. Every key is a hash with a ``version`` field and expires.
 """
 
 import math
-import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -156,7 +155,7 @@ class HotWriter:
         self._client.close()
 
     def _run(self) -> None:
-        wait, backoff = 0.0, Backoff(0.2, self._longest_wait, random.random)
+        wait, backoff = 0.0, Backoff(0.2, self._longest_wait)
         while not self._stopped.wait(wait):
             writes = self._buffer.take(BATCH, 0.2)
             _BUFFERED.set(len(self._buffer))
