@@ -225,9 +225,7 @@ class Loop:
         times = np.linspace(self._now, until, count, endpoint=False).tolist()
         rows = zip(fate.users.tolist(), fate.hours.tolist(), times, strict=True)
         for number, (user, hour, at) in enumerate(rows, self.requests):
-            self._put(
-                Topic.DECISION_REQUESTS, user, self._pen.request(number, user, hour, at), at
-            )
+            self._put(Topic.DECISION_REQUESTS, user, self._pen.request(number, user, hour, at), at)
         self.requests += count
 
     def _see(self, made: Made) -> None:
@@ -236,9 +234,7 @@ class Loop:
             for message in messages:
                 at = round(self._now * 1e6)
                 self._push(Logged(Topic.DECISIONS, int(shard), None, message.value, at))
-                body: Any = self._read(
-                    Topic.DECISIONS, int(shard), None, message.value, 0, at
-                )
+                body: Any = self._read(Topic.DECISIONS, int(shard), None, message.value, 0, at)
                 number = self._pen.number(body.body.decision_id)
                 assert number is not None
                 self._react(number, body.body.action_id, body.at * 1e-6)
@@ -247,17 +243,13 @@ class Loop:
         fate = self._script.rows(np.array([number]))
         user, hour = int(fate.users[0]), int(fate.hours[0])
         seen = max(asked + SEEN_AFTER, self._now)
-        self._put(
-            Topic.IMPRESSIONS, user, self._pen.impression(number, user, action, seen), seen
-        )
+        self._put(Topic.IMPRESSIONS, user, self._pen.impression(number, user, action, seen), seen)
         if fate.click[0] < self._visitors.click[user, hour, self._places[action]]:
             at = seen + CLICK_DELAY * float(fate.delay[0])
             self._put(Topic.CLICKS, user, self._pen.click(number, user, at), at)
 
     def _put(self, topic: Topic, user: int, value: bytes, at: float) -> None:
-        self._push(
-            Logged(topic, self._shards[user], self._pen.keys[user], value, round(at * 1e6))
-        )
+        self._push(Logged(topic, self._shards[user], self._pen.keys[user], value, round(at * 1e6)))
 
     def _push(self, record: Logged) -> None:
         self._pushed = getattr(self, "_pushed", 0) + 1
