@@ -39,7 +39,7 @@ ALWAYS = 2**62
 NO_CATALOG = Catalog()
 
 
-class Origin(NamedTuple):
+class Origin(Struct, frozen=True, gc=False):
     """Where a record lies: what a dead letter says of it."""
 
     topic: str

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from operators.batches import Event, Origin, Rejected, micros
 from operators.logic.murmur2 import partition_of
-from schemas.codec import Flaw, decode
-from schemas.events import DecisionBack, DecisionRequest, Envelope
+from schemas.codec import DECODERS, Flaw, decode_with
+from schemas.events import Consent, DecisionBack, DecisionRequest, Erasure
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -15,6 +15,7 @@ Reader = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Re
 """Reads (topic, shard, record key, payload, offset, broker's timestamp in microseconds)."""
 
 _REMEMBERED = 200_000
+_WITHOUT_DECISION = frozenset((Consent, Erasure))
 
 
 def pseudonym_of(secret: bytes, subject: str) -> str:
@@ -32,6 +33,19 @@ def decision_key(pseudonym: str, decision_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
+def key_of(text: str) -> int | None:
+    """Read a join key from 16 hexadecimal digits; None where they are something else.
+
+    >>> key_of("00000000000000ff"), key_of("-00000000000000f")
+    (255, None)
+    """
+    try:
+        digits = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return int.from_bytes(digits, "big") if len(digits) == 8 else None
+
+
 def reader(settings: Settings) -> Reader:
     """Make the function that reads records of the personalize topics for these settings.
 
@@ -43,14 +57,13 @@ def reader(settings: Settings) -> Reader:
     max_skew = round(settings.max_skew * 1e6)
     shards = settings.partitions
     limit = settings.max_record_bytes
-    known: dict[str, tuple[str, int]] = {}
+    known: dict[str, tuple[str, int, bytes]] = {}
 
-    def identity(subject: str) -> tuple[str, int]:
-        found = known.get(subject)
-        if found is None:
-            if len(known) >= _REMEMBERED:
-                known.clear()
-            found = known[subject] = (pseudonym_of(secret, subject), partition_of(subject, shards))
+    def identity(subject: str) -> tuple[str, int, bytes]:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        raw = subject.encode()
+        found = known[subject] = (pseudonym_of(secret, subject), partition_of(raw, shards), raw)
         return found
 
     def read(
@@ -58,24 +71,24 @@ def reader(settings: Settings) -> Reader:
     ) -> Event | Rejected:
         origin = Origin(topic, shard, offset, time)
         payload = payload or b""
-        body = decode(topic, payload, limit)
-        if isinstance(body, Flaw):
+        body = decode_with(DECODERS[topic], payload, limit)
+        kind = type(body)
+        if kind is Flaw:
             return Rejected(body.reason, origin, payload, body.field, body.detail)
         at = micros(body.time)
         if at > time + max_skew:
             return Rejected("time_in_future", origin, payload, "time")
-        if isinstance(body, DecisionBack):
-            return Event(at, body, body.subject or "", int(body.key, 16), origin, payload)
-        pseudonym, home = identity(body.subject)
-        if home != shard or (key is not None and key != body.subject.encode()):
+        if kind is DecisionBack:
+            number = key_of(body.key)
+            if number is None:
+                return Rejected("invalid_value", origin, payload, "key", "not 16 hex digits")
+            return Event(at, body, body.subject or "", number, origin, payload)
+        pseudonym, home, raw = known.get(body.subject) or identity(body.subject)
+        if home != shard or (key is not None and key != raw):
             return Rejected("misrouted", origin, payload, "subject", "keyed by another visitor")
-        return Event(at, body, pseudonym, _key_of(body, pseudonym), origin, payload)
+        if kind is DecisionRequest:
+            body.decision_id = body.decision_id or body.id
+        join_key = 0 if kind in _WITHOUT_DECISION else decision_key(pseudonym, body.decision_id)
+        return Event(at, body, pseudonym, join_key, origin, payload)
 
     return read
-
-
-def _key_of(body: Envelope, pseudonym: str) -> int:
-    if isinstance(body, DecisionRequest):
-        body.decision_id = body.decision_id or body.id
-    decision_id: str | None = getattr(body, "decision_id", None)
-    return decision_key(pseudonym, decision_id) if decision_id else 0

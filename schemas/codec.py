@@ -37,7 +37,7 @@ class Flaw(Struct, frozen=True):
     detail: str = ""
 
 
-_DECODERS: dict[Topic, Decoder[Any]] = {
+DECODERS: dict[Topic, Decoder[Any]] = {
     Topic.DECISION_REQUESTS: Decoder(DecisionRequest),
     Topic.DECISIONS: Decoder(DecisionBack),
     Topic.IMPRESSIONS: Decoder(Impression),
@@ -50,6 +50,7 @@ _DECODERS: dict[Topic, Decoder[Any]] = {
     Topic.POLICIES: Decoder(PolicySnapshot),
     Topic.DEAD_LETTERS: Decoder(DeadLetter),
 }
+"""What reads a record of each topic."""
 
 _ENCODER = Encoder()
 _PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
@@ -66,7 +67,7 @@ def decode(topic: Topic, payload: bytes | None, limit: int = MAX_RECORD_BYTES) -
     >>> decode(Topic.CLICKS, b"{")
     Flaw(reason='not_json', field=None, detail='Input data was truncated')
     """
-    return decode_with(_DECODERS[topic], payload, limit)
+    return decode_with(DECODERS[topic], payload, limit)
 
 
 def decode_with(decoder: Decoder[Any], payload: bytes | None, limit: int = MAX_RECORD_BYTES) -> Any:

@@ -157,7 +157,7 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     time: Time
     subject: str | None
     decision_id: Id
-    key: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+    key: Annotated[str, Meta(min_length=16, max_length=16)]
     slot_id: Id
     action_id: Id
     propensity: Annotated[float, Meta(gt=0.0, le=1.0 + 1e-9)]
