@@ -120,9 +120,10 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
         if not requests:
             return
         refused: list[Rejected] = []
-        fresh = self._fresh(self._timely(requests, batch.catalog, refused), refused)
-        ready = [event for event in fresh if event.body.slot_id not in self.expected]
-        self.waiting += [event for event in fresh if event.body.slot_id in self.expected]
+        ready = self._fresh(self._timely(requests, batch.catalog, refused), refused)
+        if self.expected:
+            self.waiting += [event for event, _ in ready if event.body.slot_id in self.expected]
+            ready = [found for found in ready if found[0].body.slot_id not in self.expected]
         self._group(batch.catalog, ready, out, refused)
         if refused:
             out.append(refused)
@@ -135,7 +136,8 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
             return
         self.waiting = [event for event in self.waiting if event.body.slot_id in self.expected]
         refused: list[Rejected] = []
-        self._group(self.catalog, ready, out, refused)
+        contents = [(event, content_of(event.body)) for event in ready]
+        self._group(self.catalog, contents, out, refused)
         if refused:
             out.append(refused)
 
@@ -153,30 +155,31 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
                 kept.append(event)
         return kept
 
-    def _fresh(self, events: list[Event], refused: list[Rejected]) -> list[Event]:
+    def _fresh(self, events: list[Event], refused: list[Rejected]) -> list[tuple[Event, int]]:
+        """Give the events that were not seen before, each with the digest of its content."""
         if not events:
             return []
         contents = [content_of(event.body) for event in events]
         keys = [event.key for event in events]
         verdicts = self.seen.admit(keys, contents, max(event.at for event in events))
         fresh = []
-        for event, verdict in zip(events, verdicts, strict=True):
+        for event, content, verdict in zip(events, contents, verdicts, strict=True):
             if verdict is Seen.FRESH:
-                fresh.append(event)
+                fresh.append((event, content))
             elif verdict is Seen.CONFLICT:
                 refused.append(_refusal("conflicting_request", event, "decision_id"))
-        metrics.duplicates("request", sum(verdict is Seen.REPEAT for verdict in verdicts))
+        metrics.duplicates("request", len(events) - len(fresh) - verdicts.count(Seen.CONFLICT))
         return fresh
 
     def _group(
         self,
         catalog: Catalog,
-        events: list[Event],
+        events: list[tuple[Event, int]],
         out: list["Ready | list[Rejected]"],
         refused: list[Rejected],
     ) -> None:
         groups: dict[str, Ready] = {}
-        for event in events:
+        for event, content in events:
             body: DecisionRequest = event.body
             slot = catalog.slots.get(body.slot_id)
             if slot is None:
@@ -194,7 +197,7 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
                 groups[slot.slot_id] = group
             group.events.append(event)
             group.candidates.append(candidates)
-            group.contents.append(content_of(body))
+            group.contents.append(content)
         out.extend(groups.values())
 
 
