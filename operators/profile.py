@@ -54,6 +54,8 @@ class ProfileLogic(StatefulBatchLogic[Batch, Batch | list[Profile], bytes]):
     published: int = NEVER
     watermark: int = NEVER
     catalog: Catalog | None = None
+    asking: frozenset[str] = frozenset()
+    """The slots that decide by profile features."""
 
     def on_batch(self, values: list[Batch]) -> tuple[Iterable[Batch | list[Profile]], bool]:
         """Update profiles in event order and hand requests what may be known."""
@@ -61,6 +63,7 @@ class ProfileLogic(StatefulBatchLogic[Batch, Batch | list[Profile], bytes]):
         for batch in values:
             if batch.catalog is not self.catalog:
                 self.catalog = batch.catalog
+                self.asking = asking(batch.catalog)
                 self.profiles.categorise(categories(batch.catalog))
             for event in batch.events:
                 self._take(event)
@@ -81,25 +84,38 @@ class ProfileLogic(StatefulBatchLogic[Batch, Batch | list[Profile], bytes]):
         return pack(_KIND, _VERSION, state)
 
     def _take(self, event: Event) -> None:
-        match event.body:
-            case DecisionRequest():
-                event.personal = self.profiles.allows_profile(event.subject)
-                if event.personal:
-                    event.profile = self.profiles.features_of(event.subject)
-                    event.embedding = self.profiles.embedding_of(event.subject)
-                    self.profiles.request(event)
-            case DecisionBack():
-                self.profiles.decision(event)
-            case Impression():
-                self.profiles.impression(event)
-            case Click():
-                self.profiles.click(event)
-            case Reward():
-                self.profiles.reward(event)
-            case Consent():
-                self.profiles.consent(event)
-            case Erasure():
-                self.profiles.erasure(event)
+        kind, profiles = type(event.body), self.profiles
+        if kind is DecisionRequest:
+            self._request(event)
+        elif kind is DecisionBack:
+            profiles.decision(event)
+        elif kind is Impression:
+            profiles.impression(event)
+        elif kind is Click:
+            profiles.click(event)
+        elif kind is Reward:
+            profiles.reward(event)
+        elif kind is Consent:
+            profiles.consent(event)
+        elif kind is Erasure:
+            profiles.erasure(event)
+
+    def _request(self, event: Event) -> None:
+        event.personal = self.profiles.allows_profile(event.subject)
+        if event.personal:
+            if event.body.slot_id in self.asking:
+                event.profile = self.profiles.features_of(event.subject)
+                event.embedding = self.profiles.embedding_of(event.subject)
+            self.profiles.request(event)
+
+
+def asking(catalog: Catalog) -> frozenset[str]:
+    """Name the slots whose features say something of the subject's profile."""
+    return frozenset(
+        slot_id
+        for slot_id, slot in catalog.slots.items()
+        if slot.features.profile or slot.features.profile_embedding
+    )
 
 
 def categories(catalog: Catalog) -> dict[str, str]:

@@ -101,11 +101,14 @@ def _rankings(votes: Votes) -> Iterator[Raw]:
     The actions are the same in every row, so their text is made once, and all numbers are
     formatted in one call.
     """
-    names = [orjson.dumps(name).decode() for name in votes.action_ids]
-    openings = [f'{{"action_id":{name},"probability":' for name in names]
+    names = [orjson.dumps(name).decode().replace("%", "%%") for name in votes.action_ids]
+    places = [f'{{"action_id":{name},"probability":%s}}' for name in names]
+    whole = f"[{','.join(places)}]"
     numbers = orjson.dumps(votes.logged, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     for row, text in enumerate(numbers[2:-2].split("],[")):
-        pairs = list(zip(openings, text.split(","), strict=True))
+        probabilities, template = text.split(","), whole
         if votes.mask is not None:
-            pairs = [pairs[column] for column in votes.mask[row].nonzero()[0]]
-        yield Raw(f"[{','.join(f'{opening}{number}}}' for opening, number in pairs)}]".encode())
+            columns = votes.mask[row].nonzero()[0].tolist()
+            probabilities = [probabilities[column] for column in columns]
+            template = f"[{','.join([places[column] for column in columns])}]"
+        yield Raw((template % tuple(probabilities)).encode())

@@ -74,7 +74,7 @@ class Settings(Struct, kw_only=True, frozen=True):
     dedup_horizon: Positive = 3600.0
     max_pending: Count = 2_000_000
     max_orphans: Count = 100_000
-    profile_interval: Positive = 1.0
+    profile_interval: Positive = 5.0
     profile_ttl: Positive = 90 * 86400.0
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 9464

@@ -9,7 +9,6 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -74,8 +73,7 @@ _SECONDS = Histogram(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HotWrite:
+class HotWrite(Struct, frozen=True, gc=False):
     """The whole new content of a key: it replaces what is there if its version is higher.
 
     ``version`` is not negative; ``ttl`` is in seconds. Without fields only the version stays, so

@@ -42,7 +42,8 @@ def uniforms(
 ) -> NDArray[np.float64]:
     """Draw ``uniform(secret, slot_id, subject, decision_id)`` for each decision of a batch."""
     pairs = zip(subjects, decision_ids, strict=True)
-    return _draw(secret, slot_id, [_framed(s) + _framed(d) for s, d in pairs], salt)
+    names = [f"{len(s)}:{s}{len(d)}:{d}" for s, d in pairs]
+    return _draw(secret, slot_id, names, salt)
 
 
 def sticky_uniforms(
@@ -54,10 +55,10 @@ def sticky_uniforms(
 
 def _draw(secret: bytes, slot_id: str, names: list[str], salt: bytes) -> NDArray[np.float64]:
     base = blake2b(_bytes(_framed(slot_id)), digest_size=8, key=_key(secret), person=salt)
-    digests = []
+    digests, copy = [], base.copy
     for name in names:
-        stream = base.copy()
-        stream.update(_bytes(name))
+        stream = copy()
+        stream.update(name.encode("utf-8", "surrogatepass"))
         digests.append(stream.digest())
     bits = np.frombuffer(b"".join(digests), "<u8") >> np.uint64(11)
     return bits.astype(np.float64) * _SCALE
