@@ -1,0 +1,305 @@
+"""A deployment that a fault is done to: topics of its own, both flows as processes, visitors."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import TopicPartition
+
+from flows.demo_catalog import demo_catalog
+from flows.embedded import Child, Embedded
+from flows.recovery import RecoveryError
+from flows.simulation import Simulator
+from flows.simulation.tally import SimulatorReport
+from flows.state import read_states
+from flows.store import migrate, open_store
+from operators.io.kafka import consumer_config, create_topics, producer_config
+from operators.io.kafka_group import restore
+from operators.persist import topics as stored_topics
+from schemas.catalog import PolicySettings
+from schemas.codec import encode
+from schemas.settings import Settings, child_environment
+from schemas.topics import GROUP, Topic
+
+SEED = 7
+PATIENCE = 120.0
+ROOT = str(Path(__file__).parents[4])
+SOURCES = {
+    "personalize": ("personalize.records", GROUP),
+    "persist": ("persist.topics", tuple(stored_topics())),
+}
+"""The step that reads each flow's topics, and the topics."""
+
+REWARD_WINDOW = 30.0
+
+Record = tuple[Topic, bytes | None, bytes, int]
+"""Topic, key, value and partition (-1: by the key)."""
+
+ANY_END = range(-64, 256)
+
+
+class InVain(RuntimeError):  # noqa: N818 - it reads as what is the case
+    """Something that was waited for did not come to pass: there is no figure."""
+
+
+def until(what: str, condition: Callable[[], bool], seconds: float = PATIENCE) -> float:
+    """Wait until the condition holds; give the seconds that it took."""
+    started = time.monotonic()
+    while not condition():
+        if time.monotonic() - started > seconds:
+            raise InVain(f"waited {seconds:.0f} s in vain for: {what}")
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+class Flow:
+    """A flow as a process that can be killed, and started again on the same state."""
+
+    def __init__(
+        self, stage: "Stage", label: str, command: Sequence[str], env: Mapping[str, str]
+    ) -> None:
+        self._stage = stage
+        self._label = f"{stage.name}-{label}"
+        self._command = command
+        self._env = env
+        self.child = self._start()
+
+    @property
+    def log(self) -> str:
+        """What it said so far, in all its lives."""
+        return self.child.log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self.child.kill()
+        self._stage.parts.supervisor.stop(self.child)
+
+    def restart(self) -> None:
+        """Start it again."""
+        self.child = self._start()
+
+    def stop(self) -> None:
+        """End it by SIGTERM."""
+        self._stage.parts.supervisor.stop(self.child)
+
+    def ended(self, seconds: float = PATIENCE) -> int:
+        """Wait until it has ended by itself, and give its exit status."""
+        status = self.child.wait(seconds)
+        if status is None:
+            raise InVain(f"{self._label} did not end within {seconds:.0f} s")
+        return status
+
+    def resident(self) -> int:
+        """Give its resident memory in bytes."""
+        status = Path(f"/proc/{self.child.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    def _start(self) -> Child:
+        supervisor = self._stage.parts.supervisor
+        return supervisor.start(
+            self._label, self._command, env=self._env, cwd=self._stage.folder, may_end=ANY_END
+        )
+
+
+class Stage:
+    """A deployment of its own on the campaign's parts, with the demo's catalog.
+
+    ``changes`` are settings. The flows run below ``folder``, which holds the recovery stores and
+    the store; ``wrapper`` is what their command lines begin with.
+    """
+
+    def __init__(
+        self, parts: Embedded, name: str, *, wrapper: Sequence[str] = (), **changes: Any
+    ) -> None:
+        self.parts, self.name, self.wrapper = parts, name, wrapper
+        self.folder = parts.folder / name
+        self.folder.mkdir()
+        fields: dict[str, Any] = {
+            "secret": "only for campaigns",
+            "bootstrap_servers": parts.bootstrap_servers,
+            "redis_url": parts.redis_url,
+            "topic_prefix": f"{name}-",
+            "store": f"sqlite:{self.folder / 'store.db'}",
+            "recovery": str(self.folder / "recovery"),
+            "epoch": 1,
+            "metrics_port": 0,
+        }
+        self.settings = Settings(**(fields | changes))
+        create_topics(self.settings)
+        migrate(self.settings)
+        self.produce(
+            (Topic.CATALOG, entry.id.encode(), encode(entry), 0)
+            for entry in demo_catalog(
+                SEED, PolicySettings(kind="logistic"), reward_window=REWARD_WINDOW
+            )
+        )
+        self._flows: list[Flow] = []
+        self._reader = confluent_kafka.Consumer(consumer_config(self.settings))
+
+    def run(
+        self,
+        flow: str,
+        *,
+        supervised: bool = True,
+        label: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Flow:
+        """Start a flow; supervised it is started again when it dies, as in production."""
+        command = [*self.wrapper, sys.executable, "-m", "flows", "run", flow]
+        if supervised:
+            command += ["--processes=1", f"--logs={self.folder / 'logs'}"]
+        env = child_environment(self.settings) | {"PYTHONPATH": ROOT}
+        env |= environment or {}
+        started = Flow(self, label or flow, command, env)
+        self._flows.append(started)
+        return started
+
+    def close(self) -> None:
+        """End the flows that still run."""
+        for flow in self._flows:
+            if flow.child.running:
+                flow.kill()
+        self._reader.close()
+
+    def run_both(self) -> tuple[Flow, Flow]:
+        """Start both flows, supervised."""
+        return self.run("personalize"), self.run("persist")
+
+    @contextmanager
+    def visitors(self, rate: float, **options: Any) -> Iterator[Simulator]:
+        """Let visitors ask within the block; ``report`` tells of them afterwards."""
+        simulator = Simulator(self.settings, rate, SEED, patience=PATIENCE, **options)
+        reports: list[SimulatorReport] = []
+        thread = threading.Thread(target=lambda: reports.append(simulator.run()))
+        thread.start()
+        try:
+            yield simulator
+        finally:
+            simulator.stop()
+            thread.join()
+        if not reports:
+            raise InVain(f"{self.name}: the visitors failed")
+        self.report = reports[0]
+
+    def answered(self, simulator: Simulator, more: int) -> None:
+        """Wait until visitors have seen so many more decisions, and hardly one waits for more."""
+        first = simulator.progress().decisions
+
+        def answered() -> bool:
+            now = simulator.progress()
+            return now.decisions - first >= more and now.requests - now.decisions < more / 10
+
+        until(f"{more} more decisions", answered)
+
+    def resumed(self, simulator: Simulator, more: int) -> float:
+        """Wait until visitors have seen so many more decisions, and give the seconds."""
+        wanted = simulator.progress().decisions + more
+        return until(f"{more} decisions", lambda: simulator.progress().decisions >= wanted)
+
+    def produce(self, records: Iterable[Record]) -> None:
+        """Write records and wait until the broker has them."""
+        producer = confluent_kafka.Producer(producer_config(self.settings))
+        for topic, key, value, partition in records:
+            while True:
+                try:
+                    producer.produce(self.settings.topic(topic), value, key, partition)
+                    break
+                except BufferError:
+                    producer.poll(0.05)
+        if producer.flush(60):
+            raise InVain("the broker did not take the records of the campaign")
+
+    def ends(self, topic: Topic) -> dict[int, int]:
+        """Ask the broker for the end of each partition of a topic."""
+        name = self.settings.topic(topic)
+        return {
+            k: self._reader.get_watermark_offsets(TopicPartition(name, k), timeout=20.0)[1]
+            for k in range(self.settings.partitions_of(topic))
+        }
+
+    def resumes_from(self, flow: str) -> dict[tuple[Topic, int], int]:
+        """Give the offsets that the flow would resume from."""
+        step, _ = SOURCES[flow]
+        try:
+            states = read_states(Path(self.settings.recovery) / flow)
+        except RecoveryError:
+            return {}
+        found: dict[tuple[Topic, int], int] = {}
+        for key, snapshot in states.get(step, {}).items():
+            shard = int(key.rpartition("/")[2])
+            for topic, offset in restore(snapshot).offsets.items():
+                found[Topic(topic), shard] = offset
+        return found
+
+    def lag(self, flow: str) -> int:
+        """Give how many records lie between what the flow would resume from and the ends."""
+        _, topics = SOURCES[flow]
+        kept = self.resumes_from(flow)
+        return sum(
+            end - kept.get((topic, k), 0) for topic in topics for k, end in self.ends(topic).items()
+        )
+
+    def settle(self, *flows: str, seconds: float = PATIENCE) -> float:
+        """Wait until the flows' last snapshots hold everything; give the seconds."""
+        names = flows or tuple(SOURCES)
+
+        def settled() -> bool:
+            with suppress(confluent_kafka.KafkaException):
+                return all(self.lag(name) == 0 for name in names)
+            return False
+
+        return until(f"{self.name}: all in the snapshots of {names}", settled, seconds)
+
+    def said(self, flow: str) -> str:
+        """Give what a supervised flow said so far, in all its lives."""
+        found = sorted((self.folder / "logs").glob(f"{flow}-*.log"))
+        return "".join(log.read_text(errors="replace") for log in found)
+
+    def counts(self) -> dict[str, int]:
+        """Count the rows of the store."""
+        store = open_store(self.settings)
+        try:
+            return store.counts()
+        finally:
+            store.close()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The campaign's parts, and how much of everything a fault is given.
+
+    ``rate`` is requests per second, ``seconds`` how long the traffic before and after a fault is.
+    """
+
+    parts: Embedded
+    rate: float
+    seconds: float
+    requests: int
+    kills: int
+    writer_kills: int
+    backlog: int
+    seed: int
+    _stages: list[Stage] = field(default_factory=list)
+
+    @property
+    def portion(self) -> int:
+        """The number of decisions before and after a fault."""
+        return int(self.rate * self.seconds)
+
+    def stage(self, name: str, **changes: Any) -> Stage:
+        """Make a deployment of its own."""
+        stage = Stage(self.parts, name, **changes)
+        self._stages.append(stage)
+        return stage
+
+    def close(self) -> None:
+        """End what the last fault left running."""
+        for stage in self._stages:
+            stage.close()
+        self._stages.clear()
