@@ -18,7 +18,6 @@ from operators.queue import Ready, queue
 from operators.records import decision_records
 from operators.slot_policy import first_policy, policy_dim, policy_shape
 from schemas.catalog import Slot
-from schemas.codec import encode
 from schemas.settings import Settings
 
 
@@ -61,8 +60,7 @@ class Scorer:
         now = datetime.now(UTC)
         records = decision_records(ready, news, mapping, ballot, votes, now)
         for event, record in zip(ready.events, records, strict=True):
-            message = Message(event.key, None, encode(record))
-            messages[str(event.origin.partition)].append(message)
+            messages[str(event.origin.partition)].append(Message(event.key, None, record))
         _observe(ready, news, votes, now)
 
     def _feature_map(self, slot: Slot) -> FeatureMap:

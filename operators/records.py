@@ -1,18 +1,24 @@
-"""Decisions as records: what was chosen, with which probabilities, by which policy."""
+"""Decisions as records: what was chosen, with which probabilities, by which policy.
 
-from collections.abc import Iterable, Iterator
+The JSON of :class:`schemas.events.Decision` is put together by column: what a group has in common
+is written once, and all numbers of a column in one call.
+"""
+
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any
 
 import orjson
-from msgspec import Raw
+from msgspec.json import Encoder
 
 from operators.batches import PolicyNews, moment
 from operators.logic.features import FeatureMap, pack_rows
 from operators.logic.propensity import NO_ACTION
 from operators.logic.voting import Ballot, Votes
 from operators.queue import Ready
-from schemas.events import Decision, Placed, Ranked
+from schemas.events import Placed
+
+_write = Encoder().encode
 
 
 def decision_records(
@@ -22,70 +28,84 @@ def decision_records(
     ballot: Ballot,
     votes: Votes,
     now: datetime,
-) -> Iterator[Decision]:
+) -> list[bytes]:
     """Write the decision of each request of the group.
 
     A subject without consent is null in its decision. ``features`` are logged where the slot
     declares any, so that learning needs nothing but the log.
     """
-    slot = ready.slot
+    slot, events = ready.slot, ready.events
+    bodies = [event.body for event in events]
     window = timedelta(seconds=slot.reward_window)
-    features = pack_rows(ballot.x) if mapping.dim > 1 else [None] * len(ready.events)
-    policy_time = moment(news.newest) if news.newest > 0 else None
-    groups = ("policy", "holdout") if slot.holdout.share > 0.0 else (None, None)
+    keys = [b"%016x" % event.key for event in events]
+    actions = [_write(action_id) for action_id in votes.action_ids]
+    features = [b""] * len(events)
+    if mapping.dim > 1:
+        features = [b',"features":"%b"' % row.encode() for row in pack_rows(ballot.x)]
+    groups = [b"", b""]
+    if slot.holdout.share > 0.0:
+        groups = [b',"variation_id":"policy"', b',"variation_id":"holdout"']
+    chosen = votes.chosen.tolist()
     rows = zip(
-        ready.events,
-        ready.contents,
-        features,
+        keys,
+        [_write(body.time) for body in bodies],
+        [_write(event.subject) if event.personal else b"null" for event in events],
+        [_write(body.decision_id) for body in bodies],
+        keys,
+        [actions[column] for column in chosen],
         _rankings(votes),
-        votes.chosen.tolist(),
-        votes.propensity.tolist(),
-        votes.eta[range(len(votes.chosen)), votes.chosen].tolist(),
-        votes.uniform.tolist(),
-        votes.held_out.tolist(),
+        _numbers(votes.propensity),
+        [_write(body.time + window) for body in bodies],
+        [groups[held_out] for held_out in votes.held_out.tolist()],
+        [b',"deferred":true' if body.deferred else b"" for body in bodies],
+        features,
+        _numbers(votes.eta[range(len(chosen)), chosen]),
+        _numbers(votes.uniform),
+        ready.contents,
         _slates(votes),
         strict=True,
     )
-    for event, content, packed, ranking, chosen, propensity, eta, uniform, held_out, slate in rows:
-        body = event.body
-        yield Decision(
-            id=f"decision-{event.key:016x}",
-            time=body.time,
-            subject=event.subject if event.personal else None,
-            decision_id=body.decision_id,
-            key=f"{event.key:016x}",
-            slot_id=slot.slot_id,
-            action_id=votes.action_ids[chosen],
-            ranking=cast(list[Ranked], ranking),
-            propensity=propensity,
-            policy=news.kind,
-            policy_version=news.version,
-            expires_at=body.time + window,
-            baseline_action_id=slot.baseline_action_id,
-            variation_id=groups[held_out],
-            learning_mode=slot.learning_mode,
-            deferred=body.deferred,
-            features=packed,
-            eta=eta,
-            draw=uniform,
-            policy_time=policy_time,
-            decided_at=now,
-            request_hash=f"{content:08x}",
-            slate=slate,
-        )
+    record = _common(ready, news, now)
+    return [record % row for row in rows]
 
 
-def _slates(votes: Votes) -> Iterable[list[Placed] | None]:
-    """Give what each request is shown, up to where nothing was left to show."""
+def _common(ready: Ready, news: PolicyNews, now: datetime) -> bytes:
+    """Give the record with what all decisions of the group have in common filled in."""
+    slot = ready.slot
+    policy: dict[str, Any] = {"policy": news.kind, "policy_version": news.version}
+    if slot.baseline_action_id is not None:
+        policy["baseline_action_id"] = slot.baseline_action_id
+    if slot.learning_mode != "immediate":
+        policy["learning_mode"] = slot.learning_mode
+    times = {"decided_at": now}
+    if news.newest > 0:
+        times["policy_time"] = moment(news.newest)
+    return (
+        b'{"id":"decision-%%b","time":%%b,"subject":%%b,"decision_id":%%b,"key":"%%b","slot_id":%b,'
+        b'"action_id":%%b,"ranking":%%b,"propensity":%%b,%b,"expires_at":%%b%%b%%b%%b,"eta":%%b,'
+        b'"draw":%%b,%b,"request_hash":"%%08x"%%b}'
+    ) % (_literal(slot.slot_id), _literal(policy)[1:-1], _literal(times)[1:-1])
+
+
+def _literal(value: Any) -> bytes:
+    """Write a value to stand in a record that is to be filled in."""
+    return _write(value).replace(b"%", b"%%")
+
+
+def _slates(votes: Votes) -> Sequence[bytes]:
+    """Write what each request is shown, up to where nothing was left to show."""
     if votes.slates is None or votes.position_eta is None:
-        return [None] * len(votes.chosen)
+        return [b""] * len(votes.chosen)
     names = votes.action_ids
     return [
-        [
-            Placed(names[column], probability, eta)
-            for column, probability, eta in zip(*row, strict=True)
-            if column != NO_ACTION
-        ]
+        b',"slate":'
+        + _write(
+            [
+                Placed(names[column], probability, eta)
+                for column, probability, eta in zip(*row, strict=True)
+                if column != NO_ACTION
+            ]
+        )
         for row in zip(
             votes.slates.chosen.tolist(),
             votes.slates.conditional.tolist(),
@@ -95,20 +115,19 @@ def _slates(votes: Votes) -> Iterable[list[Placed] | None]:
     ]
 
 
-def _rankings(votes: Votes) -> Iterator[Raw]:
-    """Write each request's eligible actions and probabilities as JSON, in the catalog's order.
-
-    The actions are the same in every row, so their text is made once, and all numbers are
-    formatted in one call.
-    """
-    names = [orjson.dumps(name).decode().replace("%", "%%") for name in votes.action_ids]
-    places = [f'{{"action_id":{name},"probability":%s}}' for name in names]
-    whole = f"[{','.join(places)}]"
-    numbers = orjson.dumps(votes.logged, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    for row, text in enumerate(numbers[2:-2].split("],[")):
-        probabilities, template = text.split(","), whole
+def _rankings(votes: Votes) -> Iterator[bytes]:
+    """Write each request's eligible actions and probabilities, in the catalog's order."""
+    places = [b'{"action_id":%b,"probability":%%b}' % _literal(name) for name in votes.action_ids]
+    whole = b"[%b]" % b",".join(places)
+    numbers = orjson.dumps(votes.logged, option=orjson.OPT_SERIALIZE_NUMPY)
+    for row, text in enumerate(numbers[2:-2].split(b"],[")):
+        probabilities, record = text.split(b","), whole
         if votes.mask is not None:
             columns = votes.mask[row].nonzero()[0].tolist()
             probabilities = [probabilities[column] for column in columns]
-            template = f"[{','.join([places[column] for column in columns])}]"
-        yield Raw((template % tuple(probabilities)).encode())
+            record = b"[%b]" % b",".join([places[column] for column in columns])
+        yield record % tuple(probabilities)
+
+
+def _numbers(values: Any) -> list[bytes]:
+    return _write(values.tolist())[1:-1].split(b",")

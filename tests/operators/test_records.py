@@ -1,0 +1,129 @@
+"""Decisions put together by column say what the same decisions as structs say."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.batches import Event, Origin, PolicyNews, micros, moment
+from operators.logic.features import FeatureMap, pack
+from operators.logic.policies import make_policy
+from operators.logic.voting import Ballot, Votes, vote
+from operators.queue import Ready
+from operators.records import decision_records
+from schemas.catalog import FeatureSpec, Holdout, Slot
+from schemas.codec import decode
+from schemas.events import Decision, DecisionBack, DecisionRequest, Placed, Ranked
+from schemas.topics import Topic
+from tests.support import records as make
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+odd = st.sampled_from(["%", "%s", '","', "\\", "SLOT", "é%b", '"', "\x00", "a,b"]) | names
+
+
+def group(draw: Any) -> tuple[Ready, PolicyNews, FeatureMap, Ballot, Votes]:
+    actions = draw(st.lists(odd, min_size=1, max_size=5, unique=True))
+    slot: Slot = make.slot(
+        draw(odd),
+        features=FeatureSpec(numeric=["age"] * draw(st.integers(0, 1))),
+        holdout=draw(st.sampled_from([Holdout(), Holdout(share=0.4, unit="decision")])),
+        slate_size=draw(st.integers(1, 3)),
+        baseline_action_id=draw(st.none() | odd),
+        learning_mode=draw(st.sampled_from(["immediate", "wait"])),
+    )
+    ids = draw(st.lists(odd, min_size=1, max_size=6))
+    times = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
+    events = []
+    for place, name in enumerate(ids):
+        body = DecisionRequest(
+            id=f"r{place}",
+            time=draw(times),
+            subject="raw",
+            slot_id=slot.slot_id,
+            decision_id=name,
+            deferred=draw(st.booleans()),
+        )
+        at = micros(body.time)
+        event = Event(at, body, draw(odd), draw(st.integers(0, 2**64 - 1)), Origin("r", 0, 0, at))
+        event.personal = draw(st.booleans())
+        events.append(event)
+    candidates = [draw(st.none() | st.lists(st.sampled_from(actions), min_size=1)) for _ in ids]
+    candidates = [c if c is None else list(dict.fromkeys(c)) for c in candidates]
+    mapping = FeatureMap(slot.features)
+    x = mapping.encode([{"age": 3 * place} for place in range(len(ids))])
+    ready = Ready(
+        slot, (), 1, None, events, candidates, [draw(st.integers(0, 2**32 - 1))] * len(ids)
+    )
+    dim = x.shape[1] + (slot.slate_size > 1)
+    policy = make_policy("beta", None, dim)
+    policy.set_actions(actions, None)
+    newest = draw(st.sampled_from([-(2**62), 1_700_000_000_000_000]))
+    news = PolicyNews(slot.slot_id, draw(odd), draw(st.integers(0, 9)), newest, policy.publish())
+    subjects = [event.subject for event in events]
+    ballot = Ballot(x, tuple(actions), candidates, subjects, ids)
+    return ready, news, mapping, ballot, vote(slot, news.posterior, ballot, b"a secret of tests")
+
+
+def expected(
+    ready: Ready, news: PolicyNews, mapping: FeatureMap, ballot: Ballot, votes: Votes, row: int
+) -> Decision:
+    event, slot = ready.events[row], ready.slot
+    column = int(votes.chosen[row])
+    eligible = (
+        range(len(votes.action_ids)) if votes.mask is None else np.flatnonzero(votes.mask[row])
+    )
+    slate = None
+    if votes.slates is not None and votes.position_eta is not None:
+        slate = [
+            Placed(votes.action_ids[c], float(p), float(e))
+            for c, p, e in zip(
+                votes.slates.chosen[row],
+                votes.slates.conditional[row],
+                votes.position_eta[row],
+                strict=True,
+            )
+            if c >= 0
+        ]
+    return Decision(
+        id=f"decision-{event.key:016x}",
+        time=event.body.time,
+        subject=event.subject if event.personal else None,
+        decision_id=event.body.decision_id,
+        key=f"{event.key:016x}",
+        slot_id=slot.slot_id,
+        action_id=votes.action_ids[column],
+        ranking=[Ranked(votes.action_ids[c], float(votes.logged[row, c])) for c in eligible],
+        propensity=float(votes.propensity[row]),
+        policy=news.kind,
+        policy_version=news.version,
+        expires_at=event.body.time + timedelta(seconds=slot.reward_window),
+        baseline_action_id=slot.baseline_action_id,
+        variation_id=("holdout" if votes.held_out[row] else "policy")
+        if slot.holdout.share
+        else None,
+        learning_mode=slot.learning_mode,
+        deferred=event.body.deferred,
+        features=pack(ballot.x[row]) if mapping.dim > 1 else None,
+        eta=float(votes.eta[row, column]),
+        draw=float(votes.uniform[row]),
+        policy_time=moment(news.newest) if news.newest > 0 else None,
+        decided_at=NOW,
+        request_hash=f"{ready.contents[row]:08x}",
+        slate=slate,
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_records_say_what_structs_say(data: st.DataObject) -> None:
+    given_ = group(data.draw)
+    lines = decision_records(*given_, NOW)
+    assert len(lines) == len(given_[0].events)
+    for row, line in enumerate(lines):
+        assert msgspec.json.decode(line, type=Decision) == expected(*given_, row)
+        assert set(msgspec.json.decode(line)) <= set(Decision.__struct_fields__)
+        assert isinstance(decode(Topic.DECISIONS, line), DecisionBack)
