@@ -1,6 +1,7 @@
 """The environments of the learning benchmark as streams of contexts and true click rates."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,44 @@ def classification(
     return Stream(name, context[order], p[order], rng.random(len(order)))
 
 
-def delays(seed: int, events: int, mean: float) -> Floats:
-    """Give each event's click delay in seconds for environment (d)."""
-    return np.random.default_rng([88, seed]).exponential(mean, events)
+def delays(seed: int, events: int, mean: float, heavy: bool = False) -> Floats:
+    """Give each event's click delay in seconds for environment (d).
+
+    Exponential, or, when ``heavy``, log-normal with the same median and sigma 1.5.
+    """
+    rng = np.random.default_rng([88, seed])
+    if heavy:
+        return mean * np.log(2.0) * np.exp(1.5 * rng.normal(size=events))
+    return rng.exponential(mean, events)
+
+
+@lru_cache(maxsize=2)
+def stream_of(name: str, seed: int, events: int) -> Stream:
+    """Make the stream of an environment by name, the same one for every learner.
+
+    ``contextual-<change>-<actions>``, ``plain-<change>-<actions>``, ``delayed-<mean>``,
+    ``heavy-<mean>`` (the contextual one; delays apart), ``digits`` or ``segments``.
+    """
+    kind, _, rest = name.partition("-")
+    if kind in ("delayed", "heavy"):
+        return contextual(seed, events)
+    if kind in ("contextual", "plain"):
+        change, actions = rest.split("-")
+        make = contextual if kind == "contextual" else plain
+        return make(seed, events, int(actions), change)
+    x, labels, passes = _labelled(name)
+    return classification(seed, x, labels, name, passes)
+
+
+def _labelled(name: str) -> tuple[Floats, NDArray[np.intp], int]:
+    if name == "segments":
+        from river.datasets import ImageSegments
+
+        rows = list(ImageSegments())
+        classes = sorted({label for _, label in rows})
+        x = np.array([list(features.values()) for features, _ in rows], dtype=float)
+        return x, np.array([classes.index(label) for _, label in rows]), 2
+    from sklearn.datasets import load_digits
+
+    data, target = load_digits(return_X_y=True)
+    return data, target, 3

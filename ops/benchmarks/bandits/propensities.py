@@ -11,7 +11,8 @@ from scipy.special import log_ndtr
 
 from operators.logic.quadrature import gaussian_probabilities
 from ops.benchmarks.bandits.environments import contextual
-from ops.benchmarks.bandits.runner import Ours, run
+from ops.benchmarks.bandits.ours import Ours
+from ops.benchmarks.bandits.runner import run
 
 Floats = NDArray[np.float64]
 

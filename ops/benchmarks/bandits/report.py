@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.benchmarks.bandits.bars import Bar, mean_and_error
-from ops.benchmarks.bandits.tasks import CHECKPOINTS, Row
+from ops.benchmarks.bandits.runner import CHECKPOINTS, Row
+from ops.benchmarks.bandits.speeds import Speed
 
 Groups = dict[tuple[str, str], list[Row]]
 
@@ -34,14 +35,23 @@ def print_rows(rows: list[Row]) -> None:
     for title in ("environment", "learner", "seeds", *(f"{k // 1000}k" for k in CHECKPOINTS)):
         table.add_column(title)
     table.add_column("all")
-    table.add_column("events/s", justify="right")
     for (environment, learner), group in grouped(rows).items():
         cells = []
         for events in (*CHECKPOINTS, group[0].events):
             values = [row.fractions[events] for row in group if events in row.fractions]
             cells.append("{:.3f} ± {:.3f}".format(*mean_and_error(values)) if values else "")
-        speed = np.mean([row.speed for row in group])
-        table.add_row(environment, learner, str(len(group)), *cells, f"{speed:,.0f}")
+        table.add_row(environment, learner, str(len(group)), *cells)
+    Console(width=150).print(table)
+
+
+def print_speeds(speeds: list[Speed]) -> None:
+    """Print events per second and core."""
+    table = Table(title="Decide and learn: events per second and core")
+    for title in ("learner", "median", "quartiles"):
+        table.add_column(title, justify="left" if title == "learner" else "right")
+    for speed in speeds:
+        low, high = speed.quartiles
+        table.add_row(speed.learner, f"{speed.median:,.0f}", f"{low:,.0f} to {high:,.0f}")
     Console(width=150).print(table)
 
 
@@ -56,7 +66,7 @@ def print_bars(bars: list[Bar]) -> None:
 
 
 def write(
-    path: Path, seeds: list[int], rows: list[Row], speeds: list[Row], bars: list[Bar]
+    path: Path, seeds: list[int], rows: list[Row], speeds: list[Speed], bars: list[Bar]
 ) -> None:
     """Write everything as JSON, with the commit and the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +76,7 @@ def write(
         "python": platform.python_version(),
         "seeds": seeds,
         "bars": [asdict(bar) for bar in bars],
-        "speeds": [asdict(row) for row in speeds],
+        "speeds": [asdict(speed) for speed in speeds],
         "rows": [asdict(row) for row in rows],
     }
     path.write_text(json.dumps(document, indent=1))

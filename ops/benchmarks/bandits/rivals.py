@@ -57,14 +57,19 @@ class VowpalWabbit:
 
 
 class MabWiser:
-    """mabwiser's linear Thompson sampling or UCB, fitted in batches."""
+    """mabwiser's linear Thompson sampling or UCB (Beta Thompson sampling without context)."""
 
     batch = 1000
 
     def __init__(self, stream: Stream, policy: str, alpha: float, seed: int) -> None:
         from mabwiser.mab import MAB, LearningPolicy
 
-        chosen = LearningPolicy.LinTS(alpha) if policy == "LinTS" else LearningPolicy.LinUCB(alpha)
+        policies = {
+            "LinTS": lambda: LearningPolicy.LinTS(alpha),
+            "LinUCB": lambda: LearningPolicy.LinUCB(alpha),
+            "Thompson": lambda: LearningPolicy.ThompsonSampling(),
+        }
+        chosen = policies[policy]()
         self._mab = MAB(list(range(stream.actions)), chosen, seed=seed)
         self._rng = np.random.default_rng([45, seed])
         self._fitted = False
@@ -74,13 +79,15 @@ class MabWiser:
         """Predict; at random before anything was fitted."""
         if not self._fitted:
             return self._rng.integers(self._n, size=len(x))
+        if not x.shape[1]:
+            return np.array([self._mab.predict() for _ in range(len(x))], dtype=np.intp)
         chosen = self._mab.predict(x)
         return np.atleast_1d(np.asarray(chosen, dtype=np.intp))
 
     def learn(self, x: Floats, actions: Indices, rewards: Floats) -> None:
         """Fit the batch."""
         fit = self._mab.partial_fit if self._fitted else self._mab.fit
-        fit(decisions=actions, rewards=rewards, contexts=x)
+        fit(decisions=actions, rewards=rewards, contexts=x if x.shape[1] else None)
         self._fitted = True
 
 
