@@ -206,19 +206,21 @@ def _inspect(commands: Commands) -> None:
 def _verify(commands: Commands) -> None:
     command = commands.add_parser(
         "verify",
-        help="compare what was learned with a recomputation from the topics",
-        description="Read the personalize flow's recovery store (BANDITFLOW_RECOVERY) and its "
-        "topics, recompute from scratch what it had learned when its last epoch closed, and "
-        "compare: counts exactly. Exits with 1 when anything differs, when a request has two "
-        "different answers, or when one has none.",
+        help="compare what the flows made with a recomputation from the topics",
+        description="Read the recovery stores (BANDITFLOW_RECOVERY) and the topics, recompute from "
+        "scratch what the flows had made when their last epochs closed, and compare: what was "
+        "learned (counts exactly, floats to 1e-9), pending decisions, outcomes, and, where the "
+        "persist flow runs with the same recovery folder, the store's rows. Exits with 1 when "
+        "anything differs, when a request has two different answers, or when one has none.",
     )
 
     def run(_: argparse.Namespace) -> int:
-        from flows.verify import verify
+        from flows.verify import describe, verify
         from schemas.codec import encode_for_people
 
         found = verify(load())
         print(encode_for_people(found))
+        print("\n".join(describe(found)), file=sys.stderr)
         print("holds" if found.holds else "DIFFERS", file=sys.stderr)
         return 0 if found.holds else 1
 

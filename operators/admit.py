@@ -108,10 +108,15 @@ def _record(event: Event) -> tuple[str, bytes, int, int]:
     return (str(event.origin.topic), event.payload, event.origin.offset, event.origin.time)
 
 
+def unpack_admit(snapshot: bytes) -> AdmitState:
+    """Read what a shard's snapshot keeps."""
+    return unpack(_KIND, _VERSION, AdmitState, snapshot)
+
+
 def _resume(read: Reader, snapshot: bytes | None) -> AdmitLogic:
     if snapshot is None:
         return AdmitLogic(read, CatalogHistory())
-    state = unpack(_KIND, _VERSION, AdmitState, snapshot)
+    state = unpack_admit(snapshot)
     logic = AdmitLogic(read, CatalogHistory(state.catalog), state.complete)
     logic.held = [_batch(held, read) for held in state.held]
     return logic

@@ -113,13 +113,18 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
                 yield Lesson(shard, step.horizon, slot, actions, settled=final)
 
 
+def unpack_attribute(snapshot: bytes) -> AttributeState:
+    """Read what a shard's snapshot keeps."""
+    return unpack(_KIND, _VERSION, AttributeState, snapshot)
+
+
 def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> AttributeLogic:
     """Go on from a snapshot, or begin where there is none."""
     lateness = round(settings.allowed_lateness * 1e6)
     limits = (lateness, settings.max_pending, settings.max_orphans)
     if snapshot is None:
         return AttributeLogic(Attribution(*limits), folder)
-    state = unpack(_KIND, _VERSION, AttributeState, snapshot)
+    state = unpack_attribute(snapshot)
     segments = ShardSegments(folder, state.shard) if folder is not None else None
     if state.segmented and segments is None:
         raise StateError(

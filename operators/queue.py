@@ -201,6 +201,11 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
         out.extend(groups.values())
 
 
+def unpack_queue(snapshot: bytes) -> QueueState:
+    """Read what a shard's snapshot keeps."""
+    return unpack(_KIND, _VERSION, QueueState, snapshot)
+
+
 def eligible(request: DecisionRequest, actions: tuple[Action, ...]) -> list[str] | None:
     """Give the ids that the request allows, or None where it allows the slot's whole catalog.
 
@@ -279,7 +284,7 @@ def queue(
     def shim_builder(resume_state: bytes | None) -> QueueLogic:
         if resume_state is None:
             return QueueLogic(horizon)
-        state = unpack(_KIND, _VERSION, QueueState, resume_state)
+        state = unpack_queue(resume_state)
         return QueueLogic(
             horizon,
             seen=SeenRequests(state.seen),

@@ -57,17 +57,42 @@ class ShardSegments:
 
     def read(self, name: int) -> bytes:
         """Give a segment; refuse when it is missing."""
-        path = self._folder / self._file(name)
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            raise StateError(
-                f"{path} is missing, which the recovery store refers to: restore the whole "
-                f"recovery folder, or start with an empty one"
-            ) from None
+        return _read(self._folder / self._file(name))
 
     def _file(self, name: int) -> str:
-        return f"{self._shard}-{name}.{_FORMAT}"
+        return _name(self._shard, name)
+
+
+class KeptSegments:
+    """The segments of a stopped flow's shard, to be looked at only: nothing is written there."""
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        self._folder = folder
+        self._shard = shard
+
+    def write(self, name: int, block: bytes) -> None:
+        """Leave the folder as it is."""
+
+    def settle(self, names: Collection[int]) -> None:
+        """Leave the folder as it is."""
+
+    def read(self, name: int) -> bytes:
+        """Give a segment; refuse when it is missing."""
+        return _read(self._folder / _name(self._shard, name))
+
+
+def _name(shard: int, name: int) -> str:
+    return f"{shard}-{name}.{_FORMAT}"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise StateError(
+            f"{path} is missing, which the recovery store refers to: restore the whole "
+            f"recovery folder, or start with an empty one"
+        ) from None
 
 
 def _write(path: Path, block: bytes) -> None:

@@ -5,80 +5,155 @@ that is known of it. The verdicts of an unfinished log are those of learning wit
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import fsum
 from typing import NamedTuple
 
 import numpy as np
 
-from operators.batches import Event, micros
-from operators.logic.features import unpack_rows
+from operators.batches import Event, micros, moment
+from operators.logic.attribution import reasons
+from operators.logic.attribution.reports import SETTLED_REVISION, VOID_REVISION
+from operators.logic.attribution.rules import on_grid
+from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas
 from schemas.catalog import Slot
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
+from schemas.results import Outcome
 
 _PURPOSES = {5, 6}
 
 
 class Verdict(NamedTuple):
-    """What a decision contributes: whether it counts, and its reward in [0, 1]."""
+    """What a decision contributes: whether it counts, and its reward in [0, 1].
+
+    ``rewards`` is how many rewards it earned and ``first_at`` the time of the earliest;
+    ``withdrawn`` names the withdrawal that makes it void. ``window`` is in microseconds.
+    """
 
     decision: Event
     counts: bool
     reward: float
+    rewards: int = 0
+    first_at: int | None = None
+    withdrawn: str = ""
+
+    @property
+    def closes(self) -> int:
+        """When the decision's window ends, in microseconds since 1970."""
+        return micros(self.decision.body.expires_at)
+
+    def outcome(self) -> Outcome:
+        """Give the outcome that the decision settles with."""
+        body: DecisionBack = self.decision.body
+        final = Outcome(
+            time=body.time,
+            subject=None,
+            decision_id=body.decision_id,
+            key=f"{self.decision.key:016x}",
+            slot_id=body.slot_id,
+            action_id=body.action_id,
+            propensity=body.propensity,
+            reward=self.reward,
+            status="settled" if self.counts else "void",
+            revision=SETTLED_REVISION if self.counts else VOID_REVISION,
+            activated=self.counts,
+            policy_version=body.policy_version,
+            policy=body.policy,
+            experiment_id=body.experiment_id,
+            variation_id=body.variation_id,
+            settled_at=moment(self.closes),
+        )
+        if not self.counts:
+            final.reason = self.withdrawn or reasons.NOT_ACTIVATED
+            return final
+        final.subject, final.features, final.eta = body.subject, body.features, body.eta
+        if self.first_at is not None:
+            final.delay = (self.first_at - self.decision.at) / 1e6
+        return final
 
 
-def recount(events: Iterable[Event], slots: Mapping[str, Slot]) -> dict[int, Verdict]:
-    """Judge every decision by its key; the first of two with one key is the answer."""
+SlotsAt = Callable[[int], Mapping[str, Slot]]
+"""The slots as they stand at an event time in microseconds."""
+
+
+def recount(events: Iterable[Event], slots: Mapping[str, Slot] | SlotsAt) -> dict[int, Verdict]:
+    """Judge every decision by its key; the first of two with one key is the answer.
+
+    ``slots`` rule each decision as they stand at its time, where they are given as a function.
+    """
     decisions: dict[int, Event] = {}
+    rules: dict[int, Slot] = {}
     histories: dict[int, list[Event]] = defaultdict(list)
-    withdrawals: dict[str, list[int]] = defaultdict(list)
+    withdrawals: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for event in events:
         match event.body:
             case DecisionBack():
-                if event.body.slot_id in slots:
-                    decisions.setdefault(event.key, event)
+                known = slots if isinstance(slots, Mapping) else slots(event.at)
+                if event.key not in decisions and event.body.slot_id in known:
+                    decisions[event.key] = event
+                    rules[event.key] = known[event.body.slot_id]
             case Impression() | Click() | Reward():
                 histories[event.key].append(event)
             case Erasure():
-                withdrawals[event.subject].append(event.at)
+                withdrawals[event.subject].append((event.at, reasons.ERASED))
             case Consent() if not set(event.body.purposes) >= _PURPOSES:
-                withdrawals[event.subject].append(event.at)
+                withdrawals[event.subject].append((event.at, reasons.CONSENT_WITHDRAWN))
     return {
-        key: _judge(decision, histories[key], withdrawals, slots[decision.body.slot_id])
+        key: _judge(decision, histories.get(key, ()), withdrawals, rules[key])
         for key, decision in decisions.items()
     }
 
 
-def contributions(verdicts: Iterable[Verdict], dim: int) -> Deltas:
-    """Give what the counting decisions of one slot teach, as one batch in the order of keys."""
-    counting = sorted((v for v in verdicts if v.counts), key=lambda verdict: verdict.decision.key)
+def contributions(
+    verdicts: Iterable[Verdict], dim: int, weights: Mapping[int, float] | None = None
+) -> Deltas:
+    """Give what the counting decisions of one slot teach, as one batch in the order of keys.
+
+    Decisions whose features are not ``dim`` numbers teach nothing. ``weights`` holds, by key, how
+    much of a decision has been taught where that is not all of it.
+    """
+    counting = sorted(
+        (v for v in verdicts if v.counts and _fits(v, dim)), key=lambda v: v.decision.key
+    )
     bodies = [verdict.decision.body for verdict in counting]
-    n = len(counting)
+    taught = weights or {}
+    weight = np.array([taught.get(verdict.decision.key, 1.0) for verdict in counting])
     return Deltas(
         [body.action_id for body in bodies],
-        unpack_rows([body.features for body in bodies], dim),
+        unpack_rows([body.features for body in bodies], dim) if dim else np.zeros((len(bodies), 0)),
         np.array([body.eta for body in bodies]),
         np.array([verdict.decision.at * 1e-6 for verdict in counting]),
-        np.ones(n),
-        np.array([verdict.reward for verdict in counting]),
+        weight,
+        weight * np.array([verdict.reward for verdict in counting]),
     )
 
 
+def _fits(verdict: Verdict, dim: int) -> bool:
+    features = verdict.decision.body.features
+    try:
+        return features is None or packed_dim(features) == dim
+    except FeatureError:
+        return False
+
+
 def _judge(
-    decision: Event, history: Sequence[Event], withdrawals: Mapping[str, list[int]], slot: Slot
+    decision: Event,
+    history: Sequence[Event],
+    withdrawals: Mapping[str, list[tuple[int, str]]],
+    slot: Slot,
 ) -> Verdict:
     body: DecisionBack = decision.body
     closes = micros(body.expires_at)
-    withdrawn = withdrawals.get(body.subject or "", ())
-    if any(decision.at <= at <= closes for at in withdrawn):
-        return Verdict(decision, counts=False, reward=0.0)
+    for at, reason in sorted(withdrawals.get(body.subject or "", ())):
+        if decision.at <= at <= closes:
+            return Verdict(decision, counts=False, reward=0.0, withdrawn=reason)
     inside = [
         event
         for event in history
         if decision.at <= event.at <= closes and event.body.slot_id == slot.slot_id
     ]
-    earned = sorted({_earning(event, slot) for event in inside if _earns(event, slot)})
+    earned = _distinct(_earning(event, slot) for event in inside if _earns(event, slot))
     shown = any(
         isinstance(event.body, Impression) and _shows(event, body, slot) for event in inside
     )
@@ -88,9 +163,14 @@ def _judge(
     if not counts:
         return Verdict(decision, counts=False, reward=0.0)
     values = [value for _, _, value in earned] or [slot.default_reward]
-    total = {"first": values[0], "max": max(values), "sum": fsum(values)}[slot.reward_aggregation]
+    total = {
+        "first": values[0],
+        "max": max(values),
+        "sum": fsum(map(on_grid, values)) if earned else values[0],
+    }[slot.reward_aggregation]
     low, high = slot.reward_range
-    return Verdict(decision, counts=True, reward=min(1.0, max(0.0, (total - low) / (high - low))))
+    reward = on_grid(min(1.0, max(0.0, (total - low) / (high - low))))
+    return Verdict(decision, True, reward, len(earned), earned[0][0] if earned else None)
 
 
 def _shows(event: Event, decision: DecisionBack, slot: Slot) -> bool:
@@ -103,6 +183,14 @@ def _earns(event: Event, slot: Slot) -> bool:
     low, high = slot.reward_range
     body = event.body
     return isinstance(body, Click) or (isinstance(body, Reward) and low <= body.value <= high)
+
+
+def _distinct(earnings: Iterable[tuple[int, str, float]]) -> list[tuple[int, str, float]]:
+    """Give the rewards by time, the first of those with one id."""
+    found: dict[str, tuple[int, str, float]] = {}
+    for earning in sorted(earnings):
+        found.setdefault(earning[1], earning)
+    return list(found.values())
 
 
 def _earning(event: Event, slot: Slot) -> tuple[int, str, float]:

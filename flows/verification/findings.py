@@ -1,0 +1,128 @@
+"""What a verification compared, and what it found."""
+
+from msgspec import Struct, field
+
+TOLERANCE = 1e-9
+"""Relative to the largest number of an action's statistic, and absolute below 1."""
+
+
+class ActionCheck(Struct):
+    """An action's counted decisions and rewards, as learned and as recomputed.
+
+    ``difference`` is the largest relative difference among all of its sufficient statistics.
+    ``forgets`` says that decisions are weighted by age, so that counts are no whole numbers.
+    """
+
+    slot_id: str
+    action_id: str
+    learned: tuple[float, float]
+    recomputed: tuple[float, float]
+    difference: float = 0.0
+    forgets: bool = False
+
+    @property
+    def agrees(self) -> bool:
+        """Say whether counts are equal and all other statistics are within the tolerance."""
+        counted = self.forgets or self.learned[0] == self.recomputed[0]
+        return counted and self.difference <= TOLERANCE
+
+
+class PendingCheck(Struct):
+    """Decisions that the flow keeps, and those among all that were not kept as recomputed."""
+
+    decisions: int = 0
+    different: int = 0
+
+
+class OutcomeCheck(Struct):
+    """Final outcomes on their topic, against the recomputed ones.
+
+    ``missing`` were due and are not there; ``different`` say another thing than the recomputation
+    or than an earlier record of the same revision; ``repeated`` were written twice alike, which no
+    reader notices. ``pending`` counts reports of rewards so far.
+    """
+
+    settled: int = 0
+    void: int = 0
+    pending: int = 0
+    missing: int = 0
+    different: int = 0
+    repeated: int = 0
+
+
+class TableCheck(Struct):
+    """A table's rows, and those that are missing, too many, or not what the topics say."""
+
+    table: str
+    rows: int
+    different: int
+
+
+class Verification(Struct):
+    """What was compared.
+
+    ``refused`` requests are answered by a dead letter, ``waiting`` ones are kept for their policy;
+    ``excluded`` counts events, by the reason of their dead letter, that came too late or that no
+    step could use. ``behind`` is the number of records that the store had not been given yet.
+    ``skipped`` slots changed their policy within the log: what they had learned before is gone.
+    """
+
+    requests: int = 0
+    decisions: int = 0
+    unanswered: int = 0
+    contradicted: int = 0
+    repeated: int = 0
+    refused: int = 0
+    waiting: int = 0
+    excluded: dict[str, int] = field(default_factory=dict)
+    actions: list[ActionCheck] = field(default_factory=list)
+    largest_difference: float = 0.0
+    skipped: list[str] = field(default_factory=list)
+    pending: PendingCheck = field(default_factory=PendingCheck)
+    outcomes: OutcomeCheck = field(default_factory=OutcomeCheck)
+    store: list[TableCheck] = field(default_factory=list)
+    behind: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Say whether every promise was kept."""
+        wrong = (
+            self.unanswered
+            + self.contradicted
+            + self.pending.different
+            + self.outcomes.missing
+            + self.outcomes.different
+            + sum(table.different for table in self.store)
+        )
+        return not wrong and all(check.agrees for check in self.actions)
+
+
+def describe(found: Verification) -> list[str]:
+    """Say in sentences what a verification compared and found."""
+    agreeing = sum(check.agrees for check in found.actions)
+    pending, outcomes = found.pending, found.outcomes
+    lines = [
+        f"requests: {found.requests:,} read, {found.decisions:,} decisions, "
+        f"{found.refused:,} refused, {found.unanswered:,} unanswered, "
+        f"{found.contradicted:,} with two different answers",
+        f"learned: {agreeing} of {len(found.actions)} actions agree, "
+        f"largest relative difference {found.largest_difference:.1e} (at most {TOLERANCE:g})",
+        f"pending: {pending.decisions:,} decisions, {pending.different:,} different",
+        f"outcomes: {outcomes.settled:,} settled, {outcomes.void:,} void, "
+        f"{outcomes.missing:,} missing, {outcomes.different:,} different, "
+        f"{outcomes.repeated:,} written twice alike",
+    ]
+    if found.excluded:
+        parts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(found.excluded.items()))
+        lines.append(f"excluded by their dead letters: {parts}")
+    if found.skipped:
+        lines.append(f"slots not compared, since their policy changed: {', '.join(found.skipped)}")
+    lines += [
+        f"store, {table.table}: {table.rows:,} rows, {table.different:,} different"
+        for table in found.store
+    ]
+    if found.store and found.behind:
+        lines.append(f"store: {found.behind:,} records were not given to it yet")
+    if not found.store:
+        lines.append("store: not compared (no persist flow has run with this recovery folder)")
+    return lines

@@ -1,0 +1,128 @@
+"""What the learners know, against policies that learn the recomputed decisions from nothing."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from flows.state import States
+from flows.verification.findings import ActionCheck, Verification
+from operators.learn import unpack_learner
+from operators.logic.catalog import Catalog, CatalogHistory
+from operators.logic.features import FeatureMap
+from operators.logic.policies import Policy
+from operators.logic.policies.statistics import Statistics, StatisticsState
+from operators.logic.recount import Verdict, contributions
+from operators.slot_policy import new_policy, policy_dim, policy_shape
+
+
+class Learners:
+    """A fresh policy per slot; slots that changed their policy or went away are left out."""
+
+    def __init__(self, history: CatalogHistory) -> None:
+        catalogs = [history.as_of(at) for at in _changes(history)]
+        self._catalog: Catalog = catalogs[-1]
+        self.skipped = sorted(_changed(catalogs))
+        self._policies: dict[str, Policy] = {}
+        for slot_id, slot in sorted(self._catalog.slots.items()):
+            if slot_id not in self.skipped:
+                dim = policy_dim(slot, FeatureMap(slot.features))
+                actions = self._catalog.actions[slot_id]
+                self._policies[slot_id] = new_policy(slot, actions, dim)
+
+    def learn(self, verdicts: Iterable[Verdict], weights: Mapping[int, float]) -> None:
+        """Learn a shard's decisions; ``weights`` says, by key, how much of one counts so far."""
+        by_slot: dict[str, list[Verdict]] = {}
+        for verdict in verdicts:
+            by_slot.setdefault(verdict.decision.body.slot_id, []).append(verdict)
+        for slot_id, mine in by_slot.items():
+            if slot_id in self._policies:
+                policy = self._policies[slot_id]
+                policy.learn(contributions(mine, policy.dim, weights))
+
+    def compare(self, found: Verification, states: States) -> None:
+        """Compare every statistic of every action that either of the two knows."""
+        found.skipped = self.skipped
+        kept = states.get("personalize.learn.slot", {})
+        for slot_id, policy in self._policies.items():
+            fresh = statistics_of(policy.dump())
+            if fresh is None:
+                continue
+            learned = None
+            if slot_id in kept:
+                learned = statistics_of(unpack_learner(kept[slot_id]).policy)
+            found.actions += _checks(slot_id, learned or Statistics({}), fresh)
+        found.largest_difference = max((a.difference for a in found.actions), default=0.0)
+
+
+class _Written(Struct):
+    """The part of a written policy that holds what it learned; ``model`` is a policy inside."""
+
+    statistics: StatisticsState | None = None
+    model: bytes | None = None
+
+
+def statistics_of(policy: bytes) -> Statistics | None:
+    """Read the sufficient statistics in what a policy's ``dump`` wrote."""
+    written = msgspec.msgpack.decode(policy.partition(b"\n")[2], type=_Written)
+    if written.statistics is not None:
+        return Statistics.load(written.statistics)
+    return statistics_of(written.model) if written.model else None
+
+
+def _checks(slot_id: str, learned: Statistics, fresh: Statistics) -> Iterable[ActionCheck]:
+    now = max(learned.newest, fresh.newest)
+    both = [_by_action(each, now) for each in (learned, fresh)]
+    for action_id in sorted(set(learned.ids) | set(fresh.ids)):
+        mine, other = (each.get(action_id, {}) for each in both)
+        yield ActionCheck(
+            slot_id,
+            action_id,
+            _totals(mine),
+            _totals(other),
+            max(_difference(mine.get(name), other.get(name)) for name in mine.keys() | other),
+            fresh.half_life is not None,
+        )
+
+
+Entry = Mapping[str, NDArray[np.float64]]
+
+
+def _by_action(statistics: Statistics, now: float) -> dict[str, Entry]:
+    arrays = statistics.at(now if math.isfinite(now) else None)
+    return {
+        action_id: {name: array[row] for name, array in arrays.items()}
+        for row, action_id in enumerate(statistics.ids)
+    }
+
+
+def _totals(entry: Entry) -> tuple[float, float]:
+    return float(entry.get("counts", 0.0)), float(entry.get("rewards", 0.0))
+
+
+def _difference(mine: NDArray[np.float64] | None, other: NDArray[np.float64] | None) -> float:
+    """Give the largest difference relative to the larger of the two; absolute below 1."""
+    one, two = (np.zeros(1) if each is None else np.asarray(each) for each in (mine, other))
+    scale = max(1.0, float(np.abs(one).max()), float(np.abs(two).max()))
+    return float(np.abs(one - two).max()) / scale
+
+
+def _changes(history: CatalogHistory) -> list[int]:
+    """Give a time of each catalog that ever held."""
+    times = [0]
+    while (change := history.next_change(times[-1])) is not None:
+        times.append(change)
+    return times
+
+
+def _changed(catalogs: Iterable[Catalog]) -> set[str]:
+    shapes: dict[str, set[str]] = {}
+    gone: set[str] = set()
+    for catalog in catalogs:
+        for slot_id, slot in catalog.slots.items():
+            shapes.setdefault(slot_id, set()).add(policy_shape(slot))
+        gone |= shapes.keys() - catalog.slots.keys()
+    return gone | {slot_id for slot_id, known in shapes.items() if len(known) > 1}

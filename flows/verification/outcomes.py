@@ -1,0 +1,90 @@
+"""Outcomes on their topic, against those that the events imply."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from flows.verification.findings import Verification
+from operators.logic.attribution import outcome_id, reasons
+from operators.logic.recount import Verdict
+from schemas.codec import Flaw, decode
+from schemas.results import Outcome
+from schemas.topics import Topic
+
+Verdicts = Mapping[int, Verdict]
+
+
+class Outcomes:
+    """The outcomes of one shard.
+
+    ``horizon`` is the time up to which the flow's last snapshot says that decisions are settled:
+    each of those must be on the topic. What is there beyond them was written after that snapshot.
+    """
+
+    def __init__(self, found: Verification, verdicts: Verdicts, horizon: int) -> None:
+        self._checks = found.outcomes
+        self._verdicts = verdicts
+        self._due = {
+            key
+            for key, verdict in verdicts.items()
+            if verdict.closes < horizon or verdict.withdrawn
+        }
+        self._said: dict[int, int] = {}
+        self._reported: set[int] = set()
+        self._later: list[Outcome] = []
+        self.evicted: set[int] = set()
+
+    def compare(self, payloads: Iterable[bytes], of_all_events: Callable[[], Verdicts]) -> None:
+        """Go through the records; ``of_all_events`` judges those written after the snapshot."""
+        for payload in payloads:
+            outcome = decode(Topic.OUTCOMES, payload)
+            if isinstance(outcome, Flaw):
+                self._checks.different += 1
+            elif self._first(outcome, payload):
+                self._take(outcome)
+        self._checks.missing += len(self._due - self._reported)
+        if self._later:
+            verdicts = of_all_events()
+            self._checks.different += sum(
+                not _right(outcome, verdicts.get(int(outcome.key, 16))) for outcome in self._later
+            )
+
+    def _first(self, outcome: Outcome, payload: bytes) -> bool:
+        """Say whether this revision is new.
+
+        A final one must say the same again. What a pending one says may change: after a crash
+        rewards may be counted in another order, until all of them are.
+        """
+        identity = outcome_id(int(outcome.key, 16), outcome.status, outcome.revision)
+        said = hash(payload)
+        first = self._said.get(identity)
+        if first is None:
+            self._said[identity] = said
+        elif first == said or outcome.status == "pending":
+            self._checks.repeated += 1
+        else:
+            self._checks.different += 1
+        return first is None
+
+    def _take(self, outcome: Outcome) -> None:
+        key = int(outcome.key, 16)
+        if outcome.status == "pending":
+            self._checks.pending += 1
+        elif outcome.status == "void":
+            self._checks.void += 1
+        else:
+            self._checks.settled += 1
+        if outcome.reason == reasons.EVICTED:
+            self.evicted.add(key)
+        if key in self._due and outcome.status != "pending":
+            self._reported.add(key)
+            self._checks.different += not _right(outcome, self._verdicts[key])
+        elif key not in self._due:
+            self._later.append(outcome)
+
+
+def _right(outcome: Outcome, verdict: Verdict | None) -> bool:
+    """Say whether an outcome is what its decision's events imply."""
+    if verdict is None:
+        return False
+    if outcome.status == "pending":
+        return outcome.revision <= verdict.rewards or bool(verdict.withdrawn)
+    return outcome.reason == reasons.EVICTED or outcome == verdict.outcome()

@@ -1,0 +1,60 @@
+"""The decisions that a shard keeps, against those whose windows are open."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from flows.verification.findings import Verification
+from operators.logic.attribution.delays import WHOLE
+from operators.logic.attribution.kinds import EXPOSURE
+from operators.logic.attribution.ledger import Ledger
+from operators.logic.attribution.pending import ACTIVE, LIVE, VOID
+from operators.logic.recount import Verdict
+
+
+def compare_pending(
+    found: Verification, ledger: Ledger, verdicts: Mapping[int, Verdict], evicted: set[int]
+) -> None:
+    """Compare which decisions are kept, which of them count or are void, and their rewards."""
+    pending, kinds = ledger.pending, ledger.kinds.all
+    rows = np.flatnonzero(pending.flags & LIVE)
+    keys = pending.key[rows].tolist()
+    open_ = {key for key, verdict in verdicts.items() if verdict.closes >= ledger.horizon}
+    found.pending.decisions += len(keys)
+    found.pending.different += len((open_ - evicted).symmetric_difference(keys))
+    for row, key, flags in zip(rows.tolist(), keys, pending.flags[rows].tolist(), strict=True):
+        verdict = verdicts.get(key)
+        if verdict is None or key not in open_:
+            continue
+        void = bool(flags & VOID)
+        alike = void == bool(verdict.withdrawn)
+        if not void:
+            rewards = pending.rewards(row).get(key)
+            reward = rewards.reward(kinds[int(pending.kind[row])].rules) if rewards else None
+            alike &= bool(flags & ACTIVE) == verdict.counts
+            alike &= (rewards is not None) == (verdict.rewards > 0)
+            alike &= reward is None or reward == verdict.reward
+        found.pending.different += not alike
+
+
+def weights(ledger: Ledger, verdicts: Mapping[int, Verdict]) -> dict[int, float]:
+    """Say how much of each open decision its learner counts, where that is not all of it.
+
+    Slots that wait count nothing of an open decision. A slot that weighs by the delay counts an
+    unanswered one by the weight that attribution keeps for it: it depends on when it looked.
+    """
+    pending, kinds = ledger.pending, ledger.kinds
+    rows = np.flatnonzero(pending.flags & LIVE)
+    rows = rows[kinds.mode[pending.kind[rows]] == EXPOSURE] if len(rows) else rows
+    shares = pending.weight[rows] / WHOLE
+    exposed = dict(zip(pending.key[rows].tolist(), shares.tolist(), strict=True))
+    found: dict[int, float] = {}
+    for key, verdict in verdicts.items():
+        mode = verdict.decision.body.learning_mode
+        if verdict.closes < ledger.horizon or mode == "immediate":
+            continue
+        if mode == "wait":
+            found[key] = 0.0
+        elif not verdict.rewards:
+            found[key] = exposed.get(key, 0.0)
+    return found

@@ -1,0 +1,123 @@
+"""Reads a deployment's topics and what its personalize flow kept when its last epoch closed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from confluent_kafka import KafkaError, TopicPartition
+from msgspec import Struct
+
+from flows.state import States
+from operators.admit import unpack_admit
+from operators.attribute import SEGMENTS, unpack_attribute
+from operators.batches import Event
+from operators.decode import reader
+from operators.io.kafka_client import consumer, range_of
+from operators.io.kafka_group import restore, written
+from operators.io.segments import KeptSegments
+from operators.logic.attribution import AttributionState
+from operators.logic.attribution.ledger import Ledger
+from operators.logic.catalog import CatalogHistory
+from operators.queue import unpack_queue
+from schemas.codec import Flaw, decode
+from schemas.results import DeadLetter
+from schemas.settings import Settings
+from schemas.topics import Topic
+
+Record = tuple[bytes, bytes | None, int, int]
+"""Payload, key, offset, the broker's timestamp in microseconds."""
+
+Place = tuple[str, int]
+"""Topic and offset of a record of a shard."""
+
+
+class Cut(Struct):
+    """What one shard had taken in: everything before ``offsets`` but what it still ``held``.
+
+    ``waiting`` are the keys of requests that wait for a policy.
+    """
+
+    offsets: dict[Topic, int]
+    held: set[Place]
+    waiting: set[int]
+    ledger: Ledger
+
+    def holds(self, event: Event) -> bool:
+        """Say whether an event had been taken in."""
+        topic, offset = Topic(event.origin.topic), event.origin.offset
+        return offset < self.offsets.get(topic, 0) and (str(topic), offset) not in self.held
+
+
+def cut_of(settings: Settings, states: States, shard: int) -> Cut:
+    """Read a shard's part of the snapshots."""
+    key = str(shard)
+    source = restore(states.get("personalize.records", {}).get(key))
+    admitted = states.get("personalize.admit.hold", {}).get(key)
+    queued = states.get("personalize.decide.queue.admit", {}).get(key)
+    held = unpack_admit(admitted).held if admitted else []
+    waiting = unpack_queue(queued).waiting if queued else []
+    return Cut(
+        {Topic(name): offset for name, offset in source.offsets.items()},
+        {(topic, offset) for batch in held for topic, _, offset, _ in batch.records},
+        {each.key for each in waiting},
+        ledger_of(settings, states, shard),
+    )
+
+
+def ledger_of(settings: Settings, states: States, shard: int) -> Ledger:
+    """Read a shard's attribution, with the decisions that lie in segments beside the store."""
+    snapshot = states.get("personalize.attribute.life", {}).get(str(shard))
+    folder = Path(settings.recovery) / SEGMENTS
+    state = unpack_attribute(snapshot).attribution if snapshot else AttributionState()
+    return Ledger(settings.max_orphans, state, KeptSegments(folder, shard))
+
+
+def catalog_of(settings: Settings) -> CatalogHistory:
+    """Read the catalog."""
+    history = CatalogHistory()
+    for payload, _, _, _ in records(settings, Topic.CATALOG, 0):
+        entry = decode(Topic.CATALOG, payload, settings.max_record_bytes)
+        if not isinstance(entry, Flaw):
+            history.add(entry)
+    return history
+
+
+def dead_letters_of(settings: Settings, shard: int) -> dict[Place, str]:
+    """Give the reason of each dead letter of a shard by the place of its record."""
+    found: dict[Place, str] = {}
+    for payload, _, _, _ in records(settings, Topic.DEAD_LETTERS, shard):
+        letter = decode(Topic.DEAD_LETTERS, payload, settings.max_record_bytes)
+        if isinstance(letter, DeadLetter) and letter.partition == shard:
+            found.setdefault((letter.topic, letter.offset), letter.reason)
+    return found
+
+
+def events(settings: Settings, topic: Topic, shard: int) -> Iterator[Event]:
+    """Read a partition's records as the flow does; what it could not read is left out."""
+    read = reader(settings)
+    for payload, key, offset, time in records(settings, topic, shard):
+        event = read(topic, shard, key, payload, offset, time)
+        if isinstance(event, Event):
+            event.payload = b""
+            yield event
+
+
+def records(settings: Settings, topic: Topic, partition: int) -> Iterator[Record]:
+    """Read a partition from its start to the end that it has now."""
+    client = consumer(settings)
+    try:
+        name = settings.topic(topic)
+        low, high = range_of(settings, client, name, partition)
+        position = low
+        if low < high:
+            client.assign([TopicPartition(name, partition, low)])
+        while position < high:
+            for message in client.consume(10_000, 0.02):
+                error = message.error()
+                offset = int(message.offset() or 0)
+                if error is None:
+                    position = offset + 1
+                    yield message.value() or b"", message.key(), offset, written(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    position = max(position, offset)
+    finally:
+        client.close()
