@@ -40,13 +40,7 @@ def run_all(tasks: Sequence[Task], jobs: int, folder: Path, told: bool) -> list[
                 where = f"{task.environment}, {task.learner}, seed {task.seed}"
                 found = f"{row.fractions[row.events]:.3f}"
                 print(f"{number}/{len(tasks)} {where}: {found}", file=sys.stderr, flush=True)
-    found = {task_key(task): future.result() for future, task in waiting.items()}
-    return [found[task_key(task)] for task in tasks]
-
-
-def task_key(task: Task) -> tuple[str, str, int]:
-    """Name a task among those of one run."""
-    return task.environment, task.learner, task.seed
+    return [future.result() for future in waiting]
 
 
 def main() -> int:

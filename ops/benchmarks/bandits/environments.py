@@ -31,12 +31,12 @@ class Stream:
     @property
     def actions(self) -> int:
         """The number of actions."""
-        return self.p.shape[1]
+        return int(self.p.shape[1])
 
     @property
     def oracle(self) -> Floats:
         """The true reward of the best action at each event."""
-        return self.p.max(axis=1)
+        return np.asarray(self.p.max(axis=1))
 
 
 def contextual(seed: int, events: int, actions: int = 20, change: str = "none") -> Stream:
@@ -97,7 +97,7 @@ def delays(seed: int, events: int, mean: float, heavy: bool = False) -> Floats:
     """
     rng = np.random.default_rng([88, seed])
     if heavy:
-        return mean * np.log(2.0) * np.exp(1.5 * rng.normal(size=events))
+        return np.asarray(mean * np.log(2.0) * np.exp(1.5 * rng.normal(size=events)))
     return rng.exponential(mean, events)
 
 

@@ -47,7 +47,7 @@ class Ours:
     def learn(self, x: Floats, actions: Indices, rewards: Floats) -> None:
         """Learn one decision per second, and publish."""
         n = len(x)
-        when = self._now + np.arange(n)
+        when = self._now + np.arange(n, dtype=float)
         self._now += n
         self.teach(x, actions, self.eta, when, np.ones(n), rewards)
         self.posterior = self.policy.publish()
@@ -134,7 +134,7 @@ def _changes(
     first = max(0, int(now - window) - 2 * len(new))
     open_rows = np.arange(first, int(now))
     answered = clicked[open_rows] & (open_rows + delay[open_rows] < now)
-    age = now - open_rows
+    age = np.asarray(now - open_rows, dtype=float)
     known = exposure_count(mode, age, answered, window, float(window / 3.0))
     dn = known - counted[open_rows]
     rewarded = (dn > 0) & clicked[open_rows] if mode == "wait" else np.isin(open_rows, arrived)

@@ -135,9 +135,9 @@ def _plain(seed: int, events: int) -> list[Task]:
 
 
 def _delayed(seed: int, events: int, quick: bool) -> list[Task]:
-    delays = ("delayed-5000",)
+    delays = ["delayed-5000"]
     if not quick:
-        delays = ("delayed-1000", *delays, "delayed-20000", "heavy-5000")
+        delays += ["delayed-1000", "delayed-20000", "heavy-5000"]
     modes = ("immediate", "wait", "exposure")
     return [Task(name, f"logistic, {mode}", seed, events) for name in delays for mode in modes]
 
