@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -48,12 +49,35 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
                 f"the recovery store {folder} is in use by process {owner}: "
                 f"stop that flow, or give this one its own BANDITFLOW_RECOVERY"
             ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        if not list(folder.glob("part-*.sqlite3")):
-            init_db_dir(folder, PARTITIONS)
+        try:
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
+            if not list(folder.glob("part-*.sqlite3")):
+                init_db_dir(folder, PARTITIONS)
+        except OSError as error:
+            raise RecoveryError(_unwritable(folder, str(error))) from error
         yield
+
+
+@contextlib.contextmanager
+def named_recovery(settings: Settings, flow: str) -> Iterator[None]:
+    """Name the recovery store in the error when Bytewax cannot write to it within the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "SqliteFailure" not in str(error):
+            raise
+        said = re.search(r'Some\("(.*?)"\)', str(error))
+        why = said[1] if said else str(error)
+        raise RecoveryError(_unwritable(_folder(settings, flow), why)) from error
+
+
+def _unwritable(folder: Path, why: str) -> str:
+    return (
+        f"the recovery store {folder} cannot be written: {why}. Nothing is lost: make room there, "
+        "or mend what is wrong with it, and start the flow again; it goes on from its last "
+        "complete epoch"
+    )
 
 
 def _folder(settings: Settings, flow: str) -> Path:

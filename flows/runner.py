@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from flows.embedded import ChildFailed, Supervisor
 from flows.embedded.parts import HOST, free_port
-from flows.recovery import owned_recovery, recovery_config
+from flows.recovery import named_recovery, owned_recovery, recovery_config
 from flows.wiring import FLOWS
 from operators.io import metrics
 from schemas.settings import Settings, child_environment
@@ -42,13 +42,14 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
     _settle_in()
     url = metrics.serve(settings.metrics_host, port)
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
-    cli_main(
-        FLOWS[flow](settings),
-        process_id=process if addresses else None,
-        addresses=list(addresses) or None,
-        epoch_interval=timedelta(seconds=settings.epoch),
-        recovery_config=recovery_config(settings, flow),
-    )
+    with named_recovery(settings, flow):
+        cli_main(
+            FLOWS[flow](settings),
+            process_id=process if addresses else None,
+            addresses=list(addresses) or None,
+            epoch_interval=timedelta(seconds=settings.epoch),
+            recovery_config=recovery_config(settings, flow),
+        )
 
 
 def _settle_in() -> None:
@@ -81,7 +82,10 @@ def supervise(flow: str, settings: Settings, processes: int, logs: Path) -> None
                 if len(deaths) == RESTARTS and now - deaths[0] < RESTART_WINDOW:
                     raise CrashLoop(f"{flow} dies again and again: {failure}") from failure
                 deaths.append(now)
-                print(f"{flow}: {failure.child.name} died; starting again", file=sys.stderr)
+                said = failure.child.tail(1)
+                print(
+                    f"{flow}: {failure.child.name} died ({said}); starting again", file=sys.stderr
+                )
 
 
 def _generation(flow: str, settings: Settings, processes: int, logs: Path) -> None:

@@ -1,12 +1,15 @@
 """A recovery store has one owner, is private, and is read without running what it holds."""
 
+import contextlib
 import os
 import pickle
 import re
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 from flows.__main__ import main
-from flows.recovery import RecoveryError, owned_recovery, recovery_config
+from flows.recovery import RecoveryError, named_recovery, owned_recovery, recovery_config
 from flows.state import read_states
 from schemas.settings import Settings, environment_of
 
@@ -130,6 +133,45 @@ def test_the_states_read_are_those_that_a_restart_resumes_from(settings: Setting
         assert kept_sums(folder) == {"a": 3, "b": 10}
         assert run_sums(settings, items)[-2:] == [("a", 7), ("b", 30)]
         assert kept_sums(folder) == {"a": 7, "b": 30}
+
+
+@contextlib.contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_store_without_room_is_named_and_the_flow_goes_on_exactly(settings: Settings) -> None:
+    folder = Path(settings.recovery) / "sums"
+    items = [(str(number % 20), number) for number in range(200)]
+    with owned_recovery(settings, "sums"):
+        (part,) = folder.glob("part-*.sqlite3")
+        with (
+            pytest.raises(RecoveryError, match=rf"{re.escape(str(folder))} cannot be written"),
+            named_recovery(settings, "sums"),
+            no_file_larger_than(part.stat().st_size + 40_000),
+        ):
+            run_sums(settings, items)
+        kept = kept_sums(folder)
+        assert kept != sums_of(items)
+        run_sums(settings, items)
+        assert kept_sums(folder) == sums_of(items)
+
+
+def sums_of(items: list[tuple[str, int]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for key, value in items:
+        sums[key] = sums.get(key, 0) + value
+    return sums
+
+
+def test_other_errors_of_a_flow_stay_as_they_are(settings: Settings) -> None:
+    with pytest.raises(RuntimeError, match=r"^boom$"), named_recovery(settings, "sums"):
+        raise RuntimeError("boom")
 
 
 def test_a_folder_without_a_store_is_named(tmp_path: Path) -> None:
