@@ -112,7 +112,7 @@ def features(settings: Settings, store: Store, slot_id: str) -> Report:
         raise NotFoundError(f"slot {slot_id!r} is not in the store's catalog; it knows: {known}")
     mapping = FeatureMap(_spec(slots[slot_id]))
     columns = [column._asdict() for column in mapping.describe()]
-    return {"slot_id": slot_id, "version": mapping.version, "columns": columns}
+    return {"slot_id": slot_id, "fingerprint": mapping.fingerprint, "columns": columns}
 
 
 def _brief(latest: Hot) -> Report:

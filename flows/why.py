@@ -71,7 +71,10 @@ def why(decision: Found, x: Floats | None, mapping: FeatureMap, policy: Found | 
 def _believed(
     posterior: Posterior, ids: list[str], x: Floats | None, mapping: FeatureMap
 ) -> tuple[list[str], Floats, Floats, Floats | None]:
-    """Give feature names, features [d], mean weights [K, d] and the scores' widths [K]."""
+    """Give feature names, features [d], mean weights [K, d] and the scores' widths [K].
+
+    Features are as the policy sees them: a scaled number is its distance from the mean.
+    """
     columns = posterior.columns(ids)
     if not isinstance(posterior, LinearPosterior):
         scores = posterior.weigh(np.ones((1, 1)), columns).eta[0]
@@ -88,4 +91,4 @@ def _believed(
         row = at_positions(row[None], np.zeros(1, dtype=np.intp), positions + 1)[0]
         names += [f"position {place}" for place in range(2, positions + 2)]
     _, widths = posterior.score(row[None], columns)
-    return names, row, posterior.mean[columns], widths[0]
+    return names, posterior.scaled(row), posterior.mean[columns], widths[0]

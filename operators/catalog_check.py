@@ -19,8 +19,6 @@ def flaw_of(entry: CatalogEntry) -> Flaw | None:
     """
     if not isinstance(entry, Slot) or entry.deleted:
         return None
-    if entry.features.scale:
-        return Flaw("unsupported", "features.scale", "send numbers that are scaled already")
     if entry.features.profile_embedding:
         return Flaw("unsupported", "features.profile_embedding", "no step fills it yet")
     try:

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from msgspec.msgpack import Encoder
 
 from operators.batches import NEVER, PolicyNews
-from operators.logic.features import FeatureMap, action_matrix
+from operators.logic.features import FeatureMap, action_matrix, scaled_columns
 from operators.logic.policies import Policy, make_policy
 from schemas.catalog import Action, Slot
 
@@ -25,7 +25,8 @@ def policy_shape(slot: Slot) -> str:
 
 def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:
     """Make the policy of a slot that has learned nothing, over the slot's actions."""
-    policy = make_policy(slot.policy.kind, slot.policy.params, dim)
+    scaled = scaled_columns(slot.features)
+    policy = make_policy(slot.policy.kind, slot.policy.params, dim, scaled)
     name_actions(policy, slot, actions)
     return policy
 

@@ -56,11 +56,11 @@ class Interaction(Struct, frozen=True, forbid_unknown_fields=True):
 class FeatureSpec(Struct, kw_only=True, forbid_unknown_fields=True):
     """How the context and the profile of a request become a vector.
 
-    ``numeric`` fields pass as numbers (scaled online to zero mean and unit variance when
-    ``scale``), ``vectors`` are fields that hold lists of that many numbers, ``categories`` are
-    one-hot over the listed values (an unlisted one is "other"), ``hashed`` are one-hot over that
-    many hash buckets. ``profile`` names numeric profile features. An empty spec means that the
-    slot has no context.
+    ``numeric`` fields pass as numbers; with ``scale`` the policy sees them, and those of
+    ``profile``, at zero mean and unit variance by what it has learned. ``vectors`` are fields that
+    hold lists of that many numbers, ``categories`` are one-hot over the listed values (an unlisted
+    one is "other"), ``hashed`` are one-hot over that many hash buckets. ``profile`` names numeric
+    profile features. An empty spec means that the slot has no context.
     """
 
     numeric: list[str] = field(default_factory=list)

@@ -225,9 +225,9 @@ def test_a_contradictory_spec_is_refused_by_name(spec, named):
 
 
 def test_the_fingerprint_follows_the_spec():
-    other = FeatureSpec(numeric=["age"], scale=True)
-    assert fingerprint(FeatureSpec(numeric=["age"])) != fingerprint(other)
-    assert FeatureMap(other).version == f"{fingerprint(other)}.0"
+    one, other = FeatureSpec(numeric=["age"]), FeatureSpec(profile=["age"])
+    assert fingerprint(one) != fingerprint(other)
+    assert FeatureMap(other).fingerprint == fingerprint(other)
 
 
 def test_describe_names_every_column_and_its_source():

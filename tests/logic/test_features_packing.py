@@ -1,26 +1,23 @@
-"""Packed vectors, scaling, and action matrices."""
+"""Packed vectors and action matrices."""
 
 import base64
-import itertools
 import struct
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.logic.features import (
     FeatureError,
-    FeatureMap,
-    Scaler,
     action_matrix,
     pack,
     pack_rows,
     packed_length,
     unpack_rows,
 )
-from schemas.catalog import Action, FeatureSpec
+from schemas.catalog import Action
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -62,70 +59,6 @@ def test_a_bad_row_is_refused_by_its_place(row, message):
 def test_two_wrong_lengths_that_cancel_are_refused():
     with pytest.raises(FeatureError, match="row 0"):
         unpack_rows([pack(np.ones(1)), pack(np.ones(3))], 2)
-
-
-NUMBERS = st.lists(
-    st.tuples(st.floats(-1e3, 1e3), st.one_of(st.floats(-1e3, 1e3), st.just(float("nan")))),
-    min_size=1,
-    max_size=40,
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(NUMBERS, st.randoms(use_true_random=False))
-def test_scalers_merge_in_any_order(rows, random):
-    whole = Scaler(2)
-    whole.update(np.array(rows))
-    parts = []
-    shuffled = rows[:]
-    random.shuffle(shuffled)
-    for start in range(0, len(rows), 7):
-        part = Scaler(2)
-        part.update(np.array(shuffled[start : start + 7]))
-        parts.append(part)
-    merged = Scaler(2)
-    for part in parts:
-        merged.merge(part)
-    for name in ("count", "mean", "m2"):
-        expected = getattr(whole.state(), name)
-        assert getattr(merged.state(), name) == pytest.approx(expected, rel=1e-9, abs=1e-6)
-    column = np.array(rows)[:, 0]
-    assert whole.state().mean[0] == pytest.approx(column.mean(), abs=1e-9)
-    assert whole.state().m2[0] == pytest.approx(((column - column.mean()) ** 2).sum(), abs=1e-6)
-
-
-def test_scaling_comes_into_force_at_doublings_only():
-    scaler = Scaler(1)
-    versions = []
-    for value in range(1000):
-        scaler.update(np.array([[float(value % 10)]]))
-        versions.append(scaler.renew().version)
-    changes = [i + 1 for i, (a, b) in enumerate(itertools.pairwise([0, *versions])) if a != b]
-    assert changes == [100, 200, 400, 800]
-
-
-def test_a_restored_scaler_goes_on_alike():
-    scaler = Scaler(1)
-    scaler.update(np.arange(250.0)[:, None])
-    scaler.renew()
-    again = Scaler(1, scaler.state())
-    assert again.in_force == scaler.in_force
-    for one in (scaler, again):
-        one.update(np.arange(500.0)[:, None])
-    assert again.renew() == scaler.renew()
-    with pytest.raises(ValueError, match="a scaler of 1 numbers was given to 2"):
-        Scaler(2, scaler.state())
-
-
-def test_encode_scales_with_the_scaling_in_force_and_learns_the_next():
-    mapping = FeatureMap(FeatureSpec(numeric=["age"], scale=True))
-    scaler = mapping.scaler()
-    contexts = [{"age": 10.0}, {"age": 30.0}] * 60
-    assert mapping.encode(contexts, scaler=scaler)[0, 1] == 10.0
-    mapping.rescale(scaler.renew())
-    assert mapping.version.endswith(".1")
-    x = mapping.encode([{"age": 10.0}, {"age": 30.0}, {}, {"age": 1e9}])
-    assert x[:, 1].tolist() == [-1.0, 1.0, 0.0, 10.0]
 
 
 def action(name, embedding=None, **features):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.logic.features import Scaled
 from operators.logic.policies import Deltas, Policy, load_policy, load_posterior, make_policy
 from operators.logic.policies.base import Floats
 
@@ -17,6 +18,9 @@ CASES: list[tuple[str, dict[str, Any], int]] = [
     ("logistic", {}, DIM),
     ("logistic", {"half_life": 50.0, "iterations": 4}, DIM),
     ("gaussian", {"iterations": 1}, DIM),
+    ("logistic", {"scaled": True, "half_life": 50.0}, DIM),
+    ("gaussian", {"scaled": True}, DIM),
+    ("diagonal", {"scaled": True}, DIM),
     ("diagonal", {}, DIM),
     ("diagonal", {"half_life": 50.0}, DIM),
     ("greedy", {"epsilon": 0.1}, DIM),
@@ -40,7 +44,9 @@ def contributions(draw: st.DrawFn, dim: int) -> Deltas:
 
 
 def learned(kind: str, params: dict[str, Any], dim: int, *batches: Deltas) -> Policy:
-    policy = make_policy(kind, params, dim)
+    params = dict(params)
+    scaled = Scaled((1, 2)) if params.pop("scaled", False) else None
+    policy = make_policy(kind, params, dim, scaled)
     for batch in batches:
         policy.learn(batch)
     return policy

@@ -4,20 +4,29 @@ from operators.logic.features.items import action_matrix
 from operators.logic.features.layout import Column, FeatureError, fingerprint
 from operators.logic.features.mapping import LIMIT, FeatureMap
 from operators.logic.features.packing import pack, pack_rows, packed_dim, packed_length, unpack_rows
-from operators.logic.features.scaling import Scaler, Scaling
+from operators.logic.features.scaling import (
+    Coordinates,
+    Moments,
+    Scaled,
+    coordinates,
+    scaled_columns,
+)
 
 __all__ = [
     "LIMIT",
     "Column",
+    "Coordinates",
     "FeatureError",
     "FeatureMap",
-    "Scaler",
-    "Scaling",
+    "Moments",
+    "Scaled",
     "action_matrix",
+    "coordinates",
     "fingerprint",
     "pack",
     "pack_rows",
     "packed_dim",
     "packed_length",
+    "scaled_columns",
     "unpack_rows",
 ]

@@ -97,12 +97,17 @@ def layout(spec: FeatureSpec) -> Layout:
 
 
 def fingerprint(spec: FeatureSpec) -> str:
-    """Name a mapping: 16 hexadecimal digits that change with anything in its spec.
+    """Name what a logged vector means: 16 hexadecimal digits that change with any column.
+
+    Scaling changes no vector: it belongs to the policy.
 
     >>> fingerprint(FeatureSpec()) == fingerprint(FeatureSpec(time_of_day=True))
     False
+    >>> fingerprint(FeatureSpec()) == fingerprint(FeatureSpec(scale=True))
+    True
     """
-    return blake2b(b"features/1\n" + msgspec.json.encode(spec), digest_size=8).hexdigest()
+    columns = msgspec.structs.replace(spec, scale=False)
+    return blake2b(b"features/1\n" + msgspec.json.encode(columns), digest_size=8).hexdigest()
 
 
 def _declared(spec: FeatureSpec) -> list[tuple[str, str, Sequence[str]]]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from operators.logic.features.layout import Block, Column, fingerprint, layout
 from operators.logic.features.one_hot import Buckets, Categories, OneHot
 from operators.logic.features.products import write_product
-from operators.logic.features.scaling import Scaler, Scaling
 from schemas.catalog import FeatureSpec
 
 Floats = NDArray[np.float64]
@@ -34,8 +33,8 @@ _NUMBER_TYPES = {float, int}
 class FeatureMap:
     """The mapping of a slot's requests to vectors, compiled once per feature spec.
 
-    Column 0 is the intercept ``1``. A missing value is zero (the mean, where numbers are scaled);
-    so is one of the wrong type, length or size. ``problems`` counts by (field, reason):
+    Column 0 is the intercept ``1``. A missing value is zero; so is one of the wrong type, length
+    or size. ``problems`` counts by (field, reason):
     ``missing``, ``other`` (an unlisted category), ``wrong_type``, ``wrong_length``,
     ``not_finite``, ``clipped``. No value is fatal, and the row of a request does not depend on
     the batch that it is encoded in.
@@ -50,9 +49,8 @@ class FeatureMap:
     1
     """
 
-    def __init__(self, spec: FeatureSpec, scaling: Scaling | None = None) -> None:
+    def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
-        self.scaling = scaling or Scaling()
         self.fingerprint = fingerprint(spec)
         self.problems: Counter[tuple[str, str]] = Counter()
         self._layout = layout(spec)
@@ -61,26 +59,12 @@ class FeatureMap:
         self._one_hots = _one_hots(spec, self._layout.blocks, self.problems)
         self._numbers = slice(1, 1 + len(spec.numeric) + len(spec.profile))
 
-    @property
-    def version(self) -> str:
-        """Name the mapping together with the scaling in force."""
-        return f"{self.fingerprint}.{self.scaling.version}"
-
-    def scaler(self) -> Scaler:
-        """Give an empty scaler for the spec's numbers."""
-        return Scaler(len(self.spec.numeric) + len(self.spec.profile))
-
-    def rescale(self, scaling: Scaling) -> None:
-        """Put another scaling in force: ``version`` changes with it."""
-        self.scaling = scaling
-
     def encode(
         self,
         contexts: Sequence[Context],
         profiles: Sequence[Profile | None] | None = None,
         embeddings: Sequence[Sequence[float] | None] | None = None,
         times_us: Sequence[int] | None = None,
-        scaler: Scaler | None = None,
     ) -> Floats:
         """Encode a batch of requests, one row each.
 
@@ -91,8 +75,6 @@ class FeatureMap:
             without consent or profile).
         times_us
             Request times in microseconds since 1970; needed for ``time_of_day``.
-        scaler
-            Takes in the batch's numbers where the spec scales; the scaling in force stays.
 
         Returns
         -------
@@ -105,7 +87,7 @@ class FeatureMap:
             return x.astype(np.float64)
         x[:, 0] = 1.0
         if self._numbers.stop > 1:
-            self._write_numbers(x, contexts, profiles or [None] * n, scaler)
+            self._write_numbers(x, contexts, profiles or [None] * n)
         for name in self.spec.vectors:
             self._write_vectors(x, blocks[name], [context.get(name) for context in contexts])
         if self.spec.profile_embedding and embeddings is not None:
@@ -130,7 +112,6 @@ class FeatureMap:
         x: Rows,
         contexts: Sequence[Context],
         profiles: Sequence[Profile | None],
-        scaler: Scaler | None,
     ) -> None:
         fields = {
             name: [context.get(name, _NAN) for context in contexts] for name in self.spec.numeric
@@ -143,10 +124,6 @@ class FeatureMap:
             items = zip(fields.items(), numbers, strict=True)
             numbers = np.array([self._bounded(name, raw, found) for (name, raw), found in items])
         numbers = numbers.T
-        if self.spec.scale:
-            if scaler is not None:
-                scaler.update(numbers)
-            numbers = self.scaling.apply(numbers)
         x[:, self._numbers] = numbers if whole else np.where(np.isnan(numbers), 0.0, numbers)
 
     def _typed(self, name: str, values: list[Any]) -> list[float]:

@@ -1,5 +1,7 @@
 """Interactions: products of two features' columns."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,27 @@ def write_product(x: Rows, product: Product) -> None:
     place = _mix(pair, product.block.source) % np.uint64(product.block.width)
     value = left[row_l[a], col_l[a]] * right[row_r[b], col_r[b]]
     np.add.at(x, (row_l[a], product.block.start + place.astype(np.int64)), value)
+
+
+def places_of(product: Product) -> Iterator[tuple[int, int, int]]:
+    """Give each pair of columns of a product: where their product is added, left, right.
+
+    >>> from operators.logic.features.layout import Block
+    >>> a, b = Block("a", "number", 1, ("a",)), Block("b", "vector", 2, ("b[0]", "b[1]"))
+    >>> both = Block("a*b", "interaction", 4, ("a*b[0]", "a*b[1]"))
+    >>> list(places_of(Product(both, a, b, hashed=False)))
+    [(4, 1, 2), (5, 1, 3)]
+    """
+    width = product.right.width
+    pairs = np.arange(product.left.width * width, dtype=np.uint64)
+    if product.hashed:
+        places = _mix(pairs, product.block.source) % np.uint64(product.block.width)
+    else:
+        places = pairs
+    for pair, place in enumerate(places.tolist()):
+        left, right = divmod(pair, width)
+        start = product.block.start
+        yield start + place, product.left.start + left, product.right.start + right
 
 
 def _mix(pair: NDArray[np.uint64], source: str) -> NDArray[np.uint64]:

@@ -1,113 +1,132 @@
-"""Zero mean and unit variance for numbers, learned online and put in force by version."""
+"""Numbers in units of their own spread: linear coordinates, derived from what was learned.
+
+Logged vectors stay raw. What is scaled is the policy's view of them: z = T x, where row j of T
+takes the mean from a number and divides it by its deviation. T is a function of the policy's
+additive statistics, so scaling depends on no order, and what is subtracted leaves it.
+"""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from operators.logic.features.layout import layout
+from operators.logic.features.products import places_of
+from schemas.catalog import FeatureSpec
+
 Floats = NDArray[np.float64]
 
-WARM = 100
-"""Values of a column before it is scaled at all."""
+WARM = 20.0
+"""Decisions that must count before a number is looked at: so few say nothing of its spread."""
 
-CLIP = 10.0
-"""Scaled numbers are held to this many standard deviations."""
+FLAT, LEAST = 1e-6, 1e-12
+"""A deviation below this share of the mean, or below this, is rounding: the number is constant."""
+
+
+class Factors(NamedTuple):
+    """A column that adds up products of two others, one of them scaled at least."""
+
+    place: int
+    left: int
+    right: int
+
+
+class Scaled(Struct, frozen=True):
+    """Which columns of a mapping are scaled, and which are products of such columns."""
+
+    numbers: tuple[int, ...]
+    products: tuple[Factors, ...] = ()
+
+
+def scaled_columns(spec: FeatureSpec) -> Scaled | None:
+    """Find the columns of ``numeric`` and ``profile`` where the spec scales; None without any.
+
+    >>> scaled_columns(FeatureSpec(numeric=["price"], time_of_day=True, scale=True))
+    Scaled(numbers=(1,), products=())
+    """
+    count = len(spec.numeric) + len(spec.profile)
+    if not spec.scale or not count:
+        return None
+    numbers = range(1, 1 + count)
+    products = [
+        Factors(place, left, right)
+        for product in layout(spec).products
+        if product.left.start in numbers or product.right.start in numbers
+        for place, left, right in places_of(product)
+    ]
+    return Scaled(tuple(numbers), tuple(products))
+
+
+class Coordinates:
+    """The linear map T from logged vectors to those that a posterior is about.
+
+    Only ``rows`` of it differ from the identity: ``matrix`` holds these.
+    """
+
+    def __init__(self, rows: NDArray[np.intp], matrix: Floats) -> None:
+        self.rows = rows
+        self.matrix = matrix
+
+    def of(self, x: Floats) -> Floats:
+        """Give the coordinates of vectors [..., d]."""
+        z = x.copy()
+        z[..., self.rows] = x @ self.matrix.T
+        return z
+
+    def of_forms(self, forms: Floats) -> Floats:
+        """Give T F Tᵀ of symmetric matrices [K, d, d]: sums of x xᵀ become those of z zᵀ."""
+        half = forms.copy()
+        half[:, self.rows] = self.matrix @ forms
+        whole = half.copy()
+        whole[:, :, self.rows] = half @ self.matrix.T
+        return whole
 
 
 @dataclass(frozen=True, slots=True)
-class Scaling:
-    """The scaling in force: a mean and a deviation per number; version 0 changes nothing."""
+class Moments:
+    """What decisions add up to: sums of w, w x and w x² [d], and how many ``count``."""
 
-    version: int = 0
-    mean: tuple[float, ...] = ()
-    deviation: tuple[float, ...] = ()
-
-    def apply(self, numbers: Floats) -> Floats:
-        """Scale an array of shape (rows, numbers); NaN stays NaN."""
-        if not self.mean:
-            return numbers
-        scaled: Floats = (numbers - self.mean) / self.deviation
-        return np.maximum(np.minimum(scaled, CLIP), -CLIP)
+    weight: float
+    first: Floats
+    second: Floats
+    count: float
 
 
-class ScalerState(Struct):
-    """What a snapshot keeps of a :class:`Scaler`."""
+def coordinates(scaled: Scaled, moments: Moments) -> Coordinates:
+    """Derive the coordinates from what all decisions add up to, whatever their weights.
 
-    count: list[float] = []
-    mean: list[float] = []
-    m2: list[float] = []
-    version: int = 0
-    in_force_mean: list[float] = []
-    in_force_deviation: list[float] = []
-
-
-class Scaler:
-    """Running mean and variance of each number, and the scaling that they last gave.
-
-    Statistics merge in any order (Chan, Golub and LeVeque 1979, eq. 2.1), to rounding. A new
-    scaling comes into force only when the number of values has doubled since the last one, so
-    that a policy does not learn from ever-moving features.
-
-    >>> scaler = Scaler(1)
-    >>> scaler.update(np.array([[1.0], [3.0]] * 50))
-    >>> scaler.renew()
-    Scaling(version=1, mean=(2.0,), deviation=(1.0,))
+    A number without deviation, or before :data:`WARM` decisions count, is left out: its row is
+    zero.
     """
+    dim = len(moments.first)
+    slope, offset = np.ones(dim), np.zeros(dim)
+    numbers = np.array(scaled.numbers, dtype=np.intp)
+    slope[numbers], offset[numbers] = _lines(moments, numbers)
+    places = sorted({product.place for product in scaled.products})
+    rows = np.array([*scaled.numbers, *places], dtype=np.intp)
+    row_of = {place: row for row, place in enumerate(rows.tolist())}
+    matrix = np.zeros((len(rows), dim))
+    matrix[np.arange(len(numbers)), numbers] = slope[numbers]
+    matrix[: len(numbers), 0] = offset[numbers]
+    for place, i, j in scaled.products:
+        # (a_i x_i + b_i) (a_j x_j + b_j), of which the bucket ``place`` holds the sum of x_i x_j.
+        row = matrix[row_of[place]]
+        row[place] = slope[i] * slope[j]
+        row[i] += slope[i] * offset[j]
+        row[j] += slope[j] * offset[i]
+        row[0] += offset[i] * offset[j]
+    return Coordinates(rows, matrix)
 
-    def __init__(self, width: int, state: ScalerState | None = None) -> None:
-        state = state or ScalerState()
-        if state.count and len(state.count) != width:
-            raise ValueError(f"a scaler of {len(state.count)} numbers was given to {width}")
-        self._count = np.array(state.count or [0.0] * width)
-        self._mean = np.array(state.mean or [0.0] * width)
-        self._m2 = np.array(state.m2 or [0.0] * width)
-        self.in_force = Scaling(
-            state.version, tuple(state.in_force_mean), tuple(state.in_force_deviation)
-        )
 
-    def update(self, numbers: Floats) -> None:
-        """Take in an array of shape (rows, numbers), NaN where a number is missing."""
-        here = np.isfinite(numbers)
-        count = here.sum(axis=0).astype(np.float64)
-        mean = np.where(here, numbers, 0.0).sum(axis=0) / np.maximum(count, 1.0)
-        m2 = (np.where(here, numbers - mean, 0.0) ** 2).sum(axis=0)
-        self._merge(count, mean, m2)
-
-    def merge(self, other: "Scaler") -> None:
-        """Take in what another scaler saw."""
-        self._merge(other._count, other._mean, other._m2)
-
-    def renew(self) -> Scaling:
-        """Put a new scaling in force if it is due; give the one in force."""
-        count = int(self._count.max(initial=0.0))
-        version = max(0, (count // WARM).bit_length())
-        if version > self.in_force.version:
-            deviation = np.sqrt(self._m2 / np.maximum(self._count, 1.0))
-            warm = (self._count >= WARM) & (deviation > 1e-9)
-            mean = np.where(self._count >= WARM, self._mean, 0.0)
-            self.in_force = Scaling(
-                version,
-                tuple(mean.tolist()),
-                tuple(np.where(warm, deviation, 1.0).tolist()),
-            )
-        return self.in_force
-
-    def state(self) -> ScalerState:
-        """Give what a snapshot keeps."""
-        return ScalerState(
-            self._count.tolist(),
-            self._mean.tolist(),
-            self._m2.tolist(),
-            self.in_force.version,
-            list(self.in_force.mean),
-            list(self.in_force.deviation),
-        )
-
-    def _merge(self, count: Floats, mean: Floats, m2: Floats) -> None:
-        total = self._count + count
-        share = count / np.maximum(total, 1.0)
-        away = mean - self._mean
-        self._m2 = self._m2 + m2 + away**2 * self._count * share
-        self._mean = self._mean + away * share
-        self._count = total
+def _lines(moments: Moments, numbers: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Give the slope and offset of each number."""
+    none = np.zeros(len(numbers))
+    if moments.count < WARM or moments.weight <= 0.0:
+        return none, none
+    mean = moments.first[numbers] / moments.weight
+    variance = moments.second[numbers] / moments.weight - mean * mean
+    spread = variance > np.maximum(FLAT * np.abs(mean), LEAST) ** 2
+    slope = np.where(spread, np.where(spread, variance, 1.0) ** -0.5, 0.0)
+    return slope, -mean * slope

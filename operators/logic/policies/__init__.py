@@ -7,6 +7,7 @@ actions. ``make_policy`` makes one by kind.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from operators.logic.features.scaling import Scaled
 from operators.logic.policies.base import Deltas, Policy, PolicyError, Posterior, Weights
 from operators.logic.policies.beta import Beta, BetaPosterior
 from operators.logic.policies.diagonal import Diagonal
@@ -29,14 +30,14 @@ __all__ = [
 
 T = TypeVar("T")
 
-_MAKERS: dict[str, Callable[[str, Mapping[str, Any] | None, int], Policy]] = {
-    "beta": lambda _, params, dim: Beta(params, dim),
+_MAKERS: dict[str, Callable[[str, Mapping[str, Any] | None, int, Scaled | None], Policy]] = {
+    "beta": lambda _, params, dim, __: Beta(params, dim),
     "logistic": Linear,
     "gaussian": Linear,
-    "diagonal": lambda _, params, dim: Diagonal(params, dim),
-    "greedy": lambda _, params, dim: Greedy(params, dim),
-    "uniform": Split,
-    "split": Split,
+    "diagonal": lambda _, params, dim, scaled: Diagonal(params, dim, scaled),
+    "greedy": lambda _, params, dim, scaled: Greedy(params, dim, scaled),
+    "uniform": lambda kind, params, dim, _: Split(kind, params, dim),
+    "split": lambda kind, params, dim, _: Split(kind, params, dim),
 }
 _POLICIES: dict[bytes, Callable[[bytes], Policy]] = {
     b"policy-beta": Beta.load,
@@ -55,7 +56,12 @@ KINDS = tuple(_MAKERS)
 """The kinds that :func:`make_policy` knows."""
 
 
-def make_policy(kind: str, params: Mapping[str, Any] | None = None, dim: int = 0) -> Policy:
+def make_policy(
+    kind: str,
+    params: Mapping[str, Any] | None = None,
+    dim: int = 0,
+    scaled: Scaled | None = None,
+) -> Policy:
     """Make a policy that has learned nothing.
 
     Parameters
@@ -66,6 +72,8 @@ def make_policy(kind: str, params: Mapping[str, Any] | None = None, dim: int = 0
         The policy's own parameters; an error names the parameter.
     dim
         The number of features of a decision.
+    scaled
+        Which of them are scaled by what is learned; policies that see no features ignore it.
 
     Examples
     --------
@@ -76,7 +84,7 @@ def make_policy(kind: str, params: Mapping[str, Any] | None = None, dim: int = 0
         raise PolicyError(f"policy.kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if dim < 0:
         raise PolicyError(f"policy.dim must be >= 0, got {dim}")
-    return _MAKERS[kind](kind, params, dim)
+    return _MAKERS[kind](kind, params, dim, scaled)
 
 
 def load_policy(snapshot: bytes) -> Policy:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from msgspec import Meta, Struct
 
+from operators.logic.features.scaling import Scaled
 from operators.logic.policies.base import Deltas, Floats
 from operators.logic.policies.linear import Linear
 from operators.logic.policies.linear_posterior import LinearPosterior
@@ -38,10 +39,12 @@ class Greedy:
 
     kind = "greedy"
 
-    def __init__(self, params: Mapping[str, Any] | None, dim: int) -> None:
+    def __init__(
+        self, params: Mapping[str, Any] | None, dim: int, scaled: Scaled | None = None
+    ) -> None:
         self.dim = dim
         self._params = read_params("greedy", GreedyParams, params)
-        self._model = Linear("logistic", {"half_life": self._params.half_life}, max(dim, 1))
+        self._model = Linear("logistic", {"half_life": self._params.half_life}, max(dim, 1), scaled)
 
     def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:
         """Name the actions to publish."""

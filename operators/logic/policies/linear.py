@@ -3,6 +3,10 @@
 A decision contributes Λ += w n W x xᵀ and h += w (n (W η - p) + r) x to its action: one Newton
 step of the log-likelihood, linearised at the logged linear predictor η, where p is the expected
 reward and W = p (1 - p) its slope. So the statistics are additive, whatever the order.
+
+Scaled features are scaled here: Λ and h are sums over logged vectors x, of which z = T x gives
+T Λ Tᵀ and T h, and the sum of all Λ holds the (W-weighted) means and deviations that make T.
+The linearisation does not mind: η is the same number in any coordinates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +17,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from scipy.special import expit
 
+from operators.logic.features.scaling import Coordinates, Moments, Scaled, coordinates
 from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.packing import read_params
@@ -76,6 +81,7 @@ class LinearState(Struct):
     active: list[str] | None
     features: dict[str, list[float]]
     statistics: StatisticsState
+    scaled: Scaled | None = None
 
 
 class Linear:
@@ -89,9 +95,17 @@ class Linear:
         :class:`LogisticParams` or :class:`GaussianParams`.
     dim
         The number of features, at least 1; the first is the intercept.
+    scaled
+        Which of them are scaled before the prior sees them.
     """
 
-    def __init__(self, kind: str, params: Mapping[str, Any] | None, dim: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        params: Mapping[str, Any] | None,
+        dim: int,
+        scaled: Scaled | None = None,
+    ) -> None:
         if dim < 1:
             raise PolicyError(f"policy {kind!r} needs features, got dim {dim}: use 'beta' without")
         self.kind = kind
@@ -101,6 +115,7 @@ class Linear:
             if kind == "logistic"
             else read_params(kind, GaussianParams, params)
         )
+        self._scaled = scaled
         self._active: list[str] | None = None
         self._features: dict[str, Floats] = {}
         shapes = {"counts": (), "rewards": (), "h": (dim,), "information": (dim, dim)}
@@ -165,14 +180,32 @@ class Linear:
         known = ids + retired
         names = ("counts", "rewards", "h", "information")
         counts, rewards, h, information = lined_up(self._statistics, known, now, *names)
-        fitted = fit(information, self._scaled(h), self._feature_matrix(known), self._base())
+        view = self._coordinates(information, counts)
+        if view is not None:
+            information, h = view.of_forms(information), view.of(h)
+        fitted = fit(information, self._weighted(h), self._feature_matrix(known), self._base())
         kept = [*range(len(ids)), len(known)]
         tallies = (counts[: len(ids)], rewards[: len(ids)])
         return LinearPosterior(
-            self.kind, self._params.alpha, ids, tallies, fitted.mean[kept], fitted.factor[kept]
+            self.kind,
+            self._params.alpha,
+            ids,
+            tallies,
+            fitted.mean[kept],
+            fitted.factor[kept],
+            coordinates=view,
         )
 
-    def _scaled(self, h: Floats) -> Floats:
+    def _coordinates(self, information: Floats, counts: Floats) -> Coordinates | None:
+        if self._scaled is None:
+            return None
+        form = information.sum(axis=0)
+        count = float(counts.sum())
+        return coordinates(
+            self._scaled, Moments(float(form[0, 0]), form[0], np.diagonal(form), count)
+        )
+
+    def _weighted(self, h: Floats) -> Floats:
         params = self._params
         return h * params.noise**-2 if isinstance(params, GaussianParams) else h
 
@@ -202,6 +235,7 @@ class Linear:
             active=self._active,
             features={action_id: row.tolist() for action_id, row in self._features.items()},
             statistics=self._statistics.dump(),
+            scaled=self._scaled,
         )
         return pack("policy-linear", _VERSION, state)
 
@@ -209,7 +243,7 @@ class Linear:
     def load(cls, snapshot: bytes) -> Self:
         """Read parameters and statistics."""
         state = unpack("policy-linear", _VERSION, LinearState, snapshot)
-        policy = cls(state.kind, state.params, state.dim)
+        policy = cls(state.kind, state.params, state.dim, state.scaled)
         policy._active = state.active
         policy._features = {a: np.array(row) for a, row in state.features.items()}
         policy._statistics = Statistics.load(state.statistics)

@@ -7,6 +7,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from operators.logic.features.scaling import Coordinates
 from operators.logic.policies.base import Floats, Indices, Mask, PolicyError, Weights
 from operators.logic.policies.packing import pack_array, unpack_array
 from operators.logic.policies.tally import columns_of, rate_posterior
@@ -18,7 +19,10 @@ _VERSION = 1
 
 
 class LinearPosteriorState(Struct):
-    """The written form of a :class:`LinearPosterior`; triangles as raw float32."""
+    """The written form of a :class:`LinearPosterior`; triangles as raw float32.
+
+    ``rows`` of the map from logged vectors to scored ones are not the identity's.
+    """
 
     kind: str
     dim: int
@@ -29,6 +33,8 @@ class LinearPosteriorState(Struct):
     rewards: list[float]
     mean: bytes
     factor: bytes
+    rows: list[int] = []
+    coordinates: bytes = b""
 
 
 class LinearPosterior:
@@ -45,6 +51,8 @@ class LinearPosterior:
     mean : array [K + 1, d]
     factor : array [K + 1, d, d], or [K + 1, d] when diagonal
         The last row of both is the prior, for actions that are not known.
+    coordinates
+        What both are about, where the slot's features are scaled.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class LinearPosterior:
         mean: Floats,
         factor: Floats | NDArray[np.float32],
         epsilon: float = 0.0,
+        coordinates: Coordinates | None = None,
     ) -> None:
         if not (np.isfinite(mean).all() and np.isfinite(factor).all()):
             raise PolicyError("the posterior is not finite: check the slot's features and rewards")
@@ -65,6 +74,7 @@ class LinearPosterior:
         self._alpha = alpha
         self._epsilon = epsilon
         self._tallies = tallies
+        self._coordinates = coordinates
         self._factor = factor.astype(np.float32)
         self._columns = {action_id: i for i, action_id in enumerate(ids)}
         self._all = self._stack(np.arange(len(self.action_ids)))
@@ -74,13 +84,14 @@ class LinearPosterior:
         return columns_of(self._columns, ids)
 
     def score(self, x: Floats, columns: Indices | None = None) -> tuple[Floats, Floats]:
-        """Give mean and width of the linear predictors, [n, K] each."""
+        """Give mean and width of the linear predictors of logged vectors, [n, K] each."""
         if x.shape[1:] == (0,) and self.mean.shape[1] == 1:
             x = np.ones((len(x), 1))
         if x.ndim != 2 or x.shape[1] != self.mean.shape[1]:
             raise PolicyError(f"x has shape {x.shape}, expected (n, {self.mean.shape[1]})")
         if not np.isfinite(x).all():
             raise PolicyError("x is not finite")
+        x = self.scaled(x)
         mean, stacked = self._all if columns is None else self._stack(columns)
         eta = x @ mean
         single = x.astype(np.float32)
@@ -90,6 +101,10 @@ class LinearPosterior:
         half *= half
         squares = half.reshape(len(x), eta.shape[1], -1).sum(axis=2)
         return eta, np.sqrt(squares, dtype=np.float64)
+
+    def scaled(self, x: Floats) -> Floats:
+        """Give the vectors that ``mean`` multiplies, for logged ones [..., d]."""
+        return x if self._coordinates is None else self._coordinates.of(x)
 
     def _stack(self, columns: Indices) -> tuple[Floats, NDArray[np.float32]]:
         mean = np.ascontiguousarray(self.mean[columns].T)
@@ -109,7 +124,14 @@ class LinearPosterior:
     def greedily(self, epsilon: float) -> "LinearPosterior":
         """Give the posterior that chooses by its means, but for a share of ``epsilon``."""
         return LinearPosterior(
-            "greedy", 0.0, self.action_ids, self._tallies, self.mean, self._factor, epsilon
+            "greedy",
+            0.0,
+            self.action_ids,
+            self._tallies,
+            self.mean,
+            self._factor,
+            epsilon,
+            self._coordinates,
         )
 
     def summary(self) -> list[ActionSummary]:
@@ -138,6 +160,9 @@ class LinearPosterior:
             mean=pack_array(self.mean),
             factor=np.ascontiguousarray(factor, dtype="<f4").tobytes(),
         )
+        if self._coordinates is not None:
+            state.rows = self._coordinates.rows.tolist()
+            state.coordinates = pack_array(self._coordinates.matrix)
         return pack("posterior-linear", _VERSION, state)
 
     @classmethod
@@ -152,7 +177,13 @@ class LinearPosterior:
             factor[(slice(None), *np.tril_indices(d))] = values
         tallies = (np.array(state.counts), np.array(state.rewards))
         mean = unpack_array(state.mean, (k, d))
-        return cls(state.kind, state.alpha, state.ids, tallies, mean, factor, state.epsilon)
+        coordinates = None
+        if state.rows:
+            matrix = unpack_array(state.coordinates, (len(state.rows), d))
+            coordinates = Coordinates(np.array(state.rows, dtype=np.intp), matrix)
+        return cls(
+            state.kind, state.alpha, state.ids, tallies, mean, factor, state.epsilon, coordinates
+        )
 
 
 def greedy_probabilities(score: Floats, mask: Mask | None, epsilon: float) -> Floats:
