@@ -1,12 +1,12 @@
 """The command line: ``python -m flows``, installed as ``banditflow``."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
-from operators.logic.policies import KINDS
 from schemas.settings import load
 
 EPILOG = """\
@@ -25,26 +25,42 @@ with your own Kafka, Redis and store:
 Every setting is a variable BANDITFLOW_<NAME>: docs/reference/settings.md lists them.
 """
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Fill = Callable[[argparse.ArgumentParser], None]
+"""Declares a command's options; it imports what the command needs, and is called for no other."""
+
+
+class Command(NamedTuple):
+    """A command: its line in the list of commands, its page, and its options."""
+
+    help: str
+    description: str
+    fill: Fill
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status; an error is a sentence on standard error."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    wanted = next((word for word in given if not word.startswith("-")), "")
+    options = parser(wanted).parse_args(given)
     try:
-        return int(options.command(options) or 0)
+        status = int(options.command(options) or 0)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read the output, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         explained = _explained(error)
         if explained is None:
             raise
         print(f"banditflow: {explained}", file=sys.stderr)
         return 2
+    return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """Make the parser of every command."""
+def parser(wanted: str | None = None) -> argparse.ArgumentParser:
+    """Make the parser of every command; given ``wanted``, with the options of that one only."""
     top = argparse.ArgumentParser(
         prog="banditflow",
         description="Choose content for each visitor, learn from every click, prove what works.",
@@ -52,18 +68,18 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_demo, _run, _worker, _simulate, _replay, _topics, _store, _inspect, _verify):
-        add(commands)
+    for name, command in COMMANDS.items():
+        page = commands.add_parser(name, help=command.help, description=command.description)
+        if wanted is None or wanted == name:
+            command.fill(page)
+    if wanted in (None, "worker"):  # of `run --processes`; without help it is not listed
+        _fill_worker(commands.add_parser("worker"))
     return top
 
 
-def _demo(commands: Commands) -> None:
-    command = commands.add_parser(
-        "demo",
-        help="watch it learn: embedded parts, the flows and simulated visitors",
-        description="Start a broker, Valkey, SQLite, the flows and simulated visitors on this "
-        "machine, and show how the policy learns. Ctrl-C ends everything and prints a summary.",
-    )
+def _fill_demo(command: argparse.ArgumentParser) -> None:
+    from operators.logic.policies import KINDS
+
     command.add_argument("--seconds", type=float, help="stop after this long (default: Ctrl-C)")
     command.add_argument("--rate", type=float, default=1000, help="requests per second (1000)")
     command.add_argument("--seed", type=int, default=7, help="of the visitors and their tastes")
@@ -81,13 +97,7 @@ def _demo(commands: Commands) -> None:
     command.set_defaults(command=run)
 
 
-def _run(commands: Commands) -> None:
-    command = commands.add_parser(
-        "run",
-        help="run a flow",
-        description="Run a flow until it is stopped. With --processes, as that many worker "
-        "processes that are started again together when one dies.",
-    )
+def _fill_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "flow",
         choices=("personalize", "persist"),
@@ -99,9 +109,9 @@ def _run(commands: Commands) -> None:
     )
 
     def run(options: argparse.Namespace) -> None:
+        settings = load()
         from flows import runner
 
-        settings = load()
         if options.processes is None:
             runner.run(options.flow, settings)
         else:
@@ -110,8 +120,7 @@ def _run(commands: Commands) -> None:
     command.set_defaults(command=run)
 
 
-def _worker(commands: Commands) -> None:
-    command = commands.add_parser("worker")  # of `run --processes`; without help it is not listed
+def _fill_worker(command: argparse.ArgumentParser) -> None:
     command.add_argument("flow")
     command.add_argument("--process", type=int, default=0)
     command.add_argument("--address", action="append", default=[])
@@ -124,40 +133,21 @@ def _worker(commands: Commands) -> None:
     command.set_defaults(command=run)
 
 
-def _simulate(commands: Commands) -> None:
-    command = commands.add_parser(
-        "simulate",
-        help="closed-loop visitors: requests, impressions, clicks",
-        description="Visitors with latent tastes ask for decisions, see them and click with known "
-        "probabilities, so that the achieved and the best possible click rate are both known.",
-    )
+def _fill_simulate(command: argparse.ArgumentParser) -> None:
     from flows.simulate import add_arguments, run_simulate
 
     add_arguments(command)
     command.set_defaults(command=run_simulate)
 
 
-def _replay(commands: Commands) -> None:
-    command = commands.add_parser(
-        "replay",
-        help="a real click log (Open Bandit Dataset) through the same flow",
-        description="Read logged decisions, impressions and clicks, learn from them in order, and "
-        "print what was learned and what the learned policy would have earned (IPS, SNIPS).",
-    )
+def _fill_replay(command: argparse.ArgumentParser) -> None:
     from flows.replay import add_arguments, run_replay
 
     add_arguments(command)
     command.set_defaults(command=run_replay)
 
 
-def _topics(commands: Commands) -> None:
-    command = commands.add_parser(
-        "topics",
-        help="create the topics of a deployment",
-        description="Create the topics that are missing on BANDITFLOW_BOOTSTRAP_SERVERS, with "
-        "BANDITFLOW_PARTITIONS partitions and BANDITFLOW_REPLICATION copies. It waits up to two "
-        "minutes for a broker that is not there yet; existing topics are left as they are.",
-    )
+def _fill_topics(command: argparse.ArgumentParser) -> None:
     command.add_argument("action", choices=("create",), help="create what is missing")
 
     def run(_: argparse.Namespace) -> None:
@@ -169,13 +159,7 @@ def _topics(commands: Commands) -> None:
     command.set_defaults(command=run)
 
 
-def _store(commands: Commands) -> None:
-    command = commands.add_parser(
-        "store",
-        help="bring the durable store's schema up to date",
-        description="Look after the schema of the store that BANDITFLOW_STORE names: "
-        "sqlite:PATH or oracle:DSN.",
-    )
+def _fill_store(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "action",
         choices=("migrate", "status"),
@@ -191,29 +175,21 @@ def _store(commands: Commands) -> None:
     command.set_defaults(command=run)
 
 
-def _inspect(commands: Commands) -> None:
-    command = commands.add_parser(
-        "inspect",
-        help="what is known of a slot, a subject or a decision, and why",
-        description="Read from Redis and the durable store. A subject is given by its raw id.",
-    )
+def _fill_inspect(command: argparse.ArgumentParser) -> None:
     from flows.inspect import add_arguments, run_inspect
 
     add_arguments(command)
     command.set_defaults(command=run_inspect)
 
 
-def _verify(commands: Commands) -> None:
-    command = commands.add_parser(
-        "verify",
-        help="compare what the flows made with a recomputation from the topics",
-        description="Read the recovery stores (BANDITFLOW_RECOVERY) and the topics, recompute from "
-        "scratch what the flows had made when their last epochs closed, and compare: what was "
-        "learned (counts exactly, floats to 1e-9), pending decisions, outcomes, and, where the "
-        "persist flow runs with the same recovery folder, the store's rows. Exits with 1 when "
-        "anything differs, when a request has two different answers, or when one has none.",
-    )
+def _fill_state(command: argparse.ArgumentParser) -> None:
+    from flows.state_dump import add_arguments, run_state
 
+    add_arguments(command)
+    command.set_defaults(command=run_state)
+
+
+def _fill_verify(command: argparse.ArgumentParser) -> None:
     def run(_: argparse.Namespace) -> int:
         from flows.verify import describe, verify
         from schemas.codec import encode_for_people
@@ -225,6 +201,69 @@ def _verify(commands: Commands) -> None:
         return 0 if found.holds else 1
 
     command.set_defaults(command=run)
+
+
+COMMANDS = {
+    "demo": Command(
+        "watch it learn: embedded parts, the flows and simulated visitors",
+        "Start a broker, Valkey, SQLite, the flows and simulated visitors on this machine, and "
+        "show how the policy learns. Ctrl-C ends everything and prints a summary.",
+        _fill_demo,
+    ),
+    "run": Command(
+        "run a flow",
+        "Run a flow until it is stopped. With --processes, as that many worker processes that are "
+        "started again together when one dies.",
+        _fill_run,
+    ),
+    "simulate": Command(
+        "closed-loop visitors: requests, impressions, clicks",
+        "Visitors with latent tastes ask for decisions, see them and click with known "
+        "probabilities, so that the achieved and the best possible click rate are both known.",
+        _fill_simulate,
+    ),
+    "replay": Command(
+        "a real click log (Open Bandit Dataset) through the same flow",
+        "Read logged decisions, impressions and clicks, learn from them in order, and print what "
+        "was learned and what the learned policy would have earned (IPS, SNIPS).",
+        _fill_replay,
+    ),
+    "topics": Command(
+        "create the topics of a deployment",
+        "Create the topics that are missing on BANDITFLOW_BOOTSTRAP_SERVERS, with "
+        "BANDITFLOW_PARTITIONS partitions and BANDITFLOW_REPLICATION copies. It waits up to two "
+        "minutes for a broker that is not there yet; existing topics are left as they are.",
+        _fill_topics,
+    ),
+    "store": Command(
+        "bring the durable store's schema up to date",
+        "Look after the schema of the store that BANDITFLOW_STORE names: sqlite:PATH or "
+        "oracle:DSN.",
+        _fill_store,
+    ),
+    "inspect": Command(
+        "what is known of a slot, a subject or a decision, and why",
+        "Read from Redis and the durable store. A subject is given by its raw id.",
+        _fill_inspect,
+    ),
+    "state": Command(
+        "what a stopped flow has learned and keeps, as lines that can be compared",
+        "Read the personalize flow's recovery store (BANDITFLOW_RECOVERY) and print learners, "
+        "profiles and pending decisions as sorted JSON lines, floats to 9 significant digits. It "
+        "names pseudonyms only. With --digest, one hash per part.",
+        _fill_state,
+    ),
+    "verify": Command(
+        "compare what the flows made with a recomputation from the topics",
+        "Read the recovery stores (BANDITFLOW_RECOVERY) and the topics, recompute from scratch "
+        "what the flows had made when their last epochs closed, and compare: what was learned "
+        "(counts exactly, floats to 1e-9), pending decisions, outcomes, and, where the persist "
+        "flow runs with the same recovery folder, the store's rows. Exits with 1 when anything "
+        "differs, when a request has two different answers, or when one has none.",
+        _fill_verify,
+    ),
+}
+"""Every command in the order in which the first page lists them."""
 
 
 def _explained(error: BaseException | None) -> BaseException | None:

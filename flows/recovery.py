@@ -80,5 +80,20 @@ def _unwritable(folder: Path, why: str) -> str:
     )
 
 
+def check_stopped(settings: Settings, flow: str) -> None:
+    """Raise :class:`RecoveryError` when a running flow owns the recovery store."""
+    path = _folder(settings, flow) / "owner.lock"
+    if not settings.recovery or not path.exists():
+        return
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = lock.read().strip() or "unknown"
+            raise RecoveryError(
+                f"the recovery store {path.parent} is in use by process {owner}: stop that flow"
+            ) from error
+
+
 def _folder(settings: Settings, flow: str) -> Path:
     return Path(settings.recovery) / flow

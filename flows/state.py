@@ -28,7 +28,9 @@ def read_states(folder: Path) -> States:
 
     Raises :class:`RecoveryError` where the folder holds no recovery store.
     """
-    parts = sorted(folder.glob("part-*.sqlite3"))
+    parts = sorted(folder.glob("part-*.sqlite3")) if folder.parent.name else []
+    if not folder.parent.name:
+        raise RecoveryError("BANDITFLOW_RECOVERY is not set: without it nothing is kept")
     if not parts:
         raise RecoveryError(f"{folder} holds no recovery store: no flow has run with it yet")
     epochs, rows = [], []

@@ -128,6 +128,11 @@ def categories(catalog: Catalog) -> dict[str, str]:
     }
 
 
+def unpack_profiles(snapshot: bytes) -> ProfileState:
+    """Read what a shard's snapshot keeps."""
+    return unpack(_KIND, _VERSION, ProfileState, snapshot)
+
+
 @operator
 def profile(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Profiled:
     """Keep a profile per consenting subject and attach it to the subject's requests.
@@ -140,7 +145,7 @@ def profile(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Profile
     def shim_builder(resume_state: bytes | None) -> ProfileLogic:
         if resume_state is None:
             return ProfileLogic(Profiles(settings.profile_ttl), interval)
-        state = unpack(_KIND, _VERSION, ProfileState, resume_state)
+        state = unpack_profiles(resume_state)
         profiles = Profiles.load(state.profiles, settings.profile_ttl)
         return ProfileLogic(profiles, interval, state.published, state.watermark)
 

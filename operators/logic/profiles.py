@@ -1,7 +1,7 @@
 """What is remembered of consenting subjects: counts, decayed rates, tastes, an embedding."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import log1p
 from typing import Any, Protocol
@@ -204,6 +204,10 @@ class Profiles:
         self._changed.clear()
         self._removed.clear()
         return removed + kept
+
+    def kept(self) -> Iterator[Profile]:
+        """Go through all profiles by subject, without saying that they were given."""
+        return (self._profile(subject) for subject in sorted(self._records))
 
     def expire(self, watermark: int) -> None:
         """Forget the subjects unseen for the time to live, and withdrawals past lateness."""

@@ -177,3 +177,32 @@ def test_the_module_is_the_command() -> None:
     )
     assert ended.returncode == 2
     assert ended.stderr.startswith("banditflow: BANDITFLOW_SECRET is not set")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Help is there at once: numerics take seconds to import."""
+    program = "import sys, flows.__main__ as m; m.parser(''); print(*sorted(sys.modules))"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"numpy", "scipy", "river", "bytewax", "rich"} & set(ended.stdout.split())
+
+
+def test_a_reader_that_has_had_enough_is_no_error(tmp_path: Path) -> None:
+    """``banditflow inspect … | head``: no traceback when the pipe is closed."""
+    environment = {"PATH": os.environ["PATH"], "BANDITFLOW_SECRET": SECRET}
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "flows", "store", "migrate"]
+    ended = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment | {"BANDITFLOW_STORE": f"sqlite:{tmp_path}/store.db"},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
