@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from operators.logic.quadrature import beta_probabilities, gaussian_probabilities
 
-__all__ = ["NO_ACTION", "beta_probabilities", "choose", "gaussian_probabilities", "mix"]
+__all__ = ["NO_ACTION", "beta_probabilities", "choose", "even", "gaussian_probabilities", "mix"]
 
 Floats = NDArray[np.float64]
 
@@ -46,17 +46,16 @@ def mix(
     >>> mix(np.array([[0.9, 0.1, 0.0]]), np.array([[True, True, False]]), floor=0.2)
     array([[0.74, 0.26, 0.  ]])
     """
-    allowed = np.ones(p.shape, dtype=bool) if eligible is None else eligible
-    if not np.isfinite(p).all() or (p < 0.0).any():
+    if p.size and not (p.min() >= 0.0 and p.max() < np.inf):
         raise ValueError("p holds a negative number or one that is not finite")
-    if np.any(np.asarray(floor) < 0.0) or not np.all(np.isfinite(floor)):
+    if not _within(floor, np.inf):
         raise ValueError("floor must be a finite number >= 0")
-    if not np.all((np.asarray(holdout) >= 0.0) & (np.asarray(holdout) <= 1.0)):
+    if not _within(holdout, np.nextafter(1.0, 2.0)):
         raise ValueError("holdout must lie in [0, 1]")
+    allowed = np.ones(p.shape, dtype=bool) if eligible is None else eligible
     q = np.where(allowed, p, 0.0)
-    count = allowed.sum(axis=1, keepdims=True)
     total = q.sum(axis=1, keepdims=True)
-    uniform = allowed / np.maximum(count, 1)
+    uniform = even(allowed)
     q = np.where(total > 0.0, q / np.where(total > 0.0, total, 1.0), uniform)
     if np.any(floor):
         least = np.where(allowed, floor, 0.0)
@@ -68,6 +67,23 @@ def mix(
         q = (1.0 - share) * q + share * uniform
     total = q.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(q, total, out=np.zeros_like(q), where=total > 0.0))
+
+
+def even(eligible: NDArray[np.bool_]) -> Floats:
+    """Give each row's eligible actions the same probability.
+
+    >>> even(np.array([[True, False, True]]))
+    array([[0.5, 0. , 0.5]])
+    """
+    return np.asarray(eligible / np.maximum(eligible.sum(axis=1, keepdims=True), 1))
+
+
+def _within(value: float | Floats, limit: float) -> bool:
+    """Tell whether all of the value lies in [0, limit)."""
+    if isinstance(value, float):
+        return 0.0 <= value < limit
+    found = np.asarray(value)
+    return bool(((found >= 0.0) & (found < limit)).all())
 
 
 def choose(p: Floats, u: Floats) -> NDArray[np.intp]:

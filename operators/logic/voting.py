@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from operators.logic import draws
 from operators.logic.policies import Posterior
-from operators.logic.propensity import choose, mix
+from operators.logic.propensity import choose, even, mix
 from operators.logic.slates import (
     Slates,
     at_positions,
@@ -85,12 +85,12 @@ def vote(slot: Slot, posterior: Posterior, ballot: Ballot, secret: bytes) -> Vot
     policy = mix(weights.p, mask, floor=slot.floor)
     held_out = _held_out(slot, ballot, secret)
     share = slot.holdout.share
-    given = logged = even = policy
+    given = logged = uniformly = policy
     if share > 0.0:
-        even = mix(weights.p, mask, holdout=1.0)
-        given = logged = np.where(held_out[:, None], even, policy)
+        uniformly = even(np.ones(policy.shape, dtype=bool) if mask is None else mask)
+        given = logged = np.where(held_out[:, None], uniformly, policy)
         if slot.holdout.unit == "decision":
-            logged = mix(policy, mask, holdout=share)
+            logged = (1.0 - share) * policy + share * uniformly
     eta = np.broadcast_to(weights.eta, logged.shape)
     size = min(slot.slate_size, len(ballot.action_ids))
     names = secret, slot.slot_id, ballot.subjects, ballot.decision_ids
@@ -102,7 +102,7 @@ def vote(slot: Slot, posterior: Posterior, ballot: Ballot, secret: bytes) -> Vot
     uniforms = slate_uniforms(*names, size)
     slates = draw_slates(given, uniforms)
     if share > 0.0 and slot.holdout.unit == "decision":
-        slates = mixed_slates(slates.chosen, [(1.0 - share, policy), (share, even)])
+        slates = mixed_slates(slates.chosen, [(1.0 - share, policy), (share, uniformly)])
     return Votes(
         ballot.action_ids,
         mask,
