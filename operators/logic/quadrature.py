@@ -8,6 +8,9 @@ wide posteriors alike; the rule is the midpoint rule in t. It is checked by |Σp
 normalising, and the nodes are doubled where that fails.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, betaincinv, betaln, expit, polygamma
@@ -27,7 +30,7 @@ _STEP = 0.11
 _NODES = np.array([10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256])
 _MOST_NODES = 2048
 _TOLERANCE = 2e-4
-_CHUNK = 40_000
+_CHUNK = 64_000
 """Array elements worked on at once, so that they stay in the cache."""
 
 _MASKED = -1e30
@@ -93,21 +96,16 @@ def gaussian_probabilities(
     share = np.empty_like(mean)
     scale = 1.0 / spread
     offset = (mean - low[:, None]) * scale
-    pending = np.arange(len(rows))
+    pending = np.argsort(nodes, kind="stable")
     while len(pending):
         error = np.empty(len(pending))
-        for count in np.unique(nodes[pending]):
-            where = np.flatnonzero(nodes[pending] == count)
-            step = max(1, _CHUNK // (int(count) * k))
-            for start in range(0, len(where), step):
-                part = where[start : start + step]
-                chosen = pending[part]
-                raw = _midpoint(
-                    offset[chosen], scale[chosen], unit[chosen], extent[chosen], int(count)
-                )
-                total = raw.sum(axis=1)
-                error[part] = np.abs(total - 1.0)
-                share[chosen] = raw / total[:, None]
+        for start, stop in _chunks(nodes[pending], k):
+            chosen = pending[start:stop]
+            count = int(nodes[chosen[-1]])
+            raw = _midpoint(offset[chosen], scale[chosen], unit[chosen], extent[chosen], count)
+            total = raw.sum(axis=1)
+            error[start:stop] = np.abs(total - 1.0)
+            share[chosen] = raw / total[:, None]
         failed = pending[(error > _TOLERANCE) & (nodes[pending] < _MOST_NODES)]
         nodes[failed] *= 2
         pending = failed
@@ -118,15 +116,32 @@ def gaussian_probabilities(
     return p
 
 
+def _chunks(nodes: NDArray[np.intp], k: int) -> Iterator[tuple[int, int]]:
+    """Cut rows of rising numbers of nodes into runs of about ``_CHUNK`` elements at most.
+
+    A run is worked on with the nodes of its last row; no row gets more than twice its own.
+    """
+    start = 0
+    while start < len(nodes):
+        stop = int(np.searchsorted(nodes, 2 * nodes[start], side="right"))
+        rows = stop - start
+        parts = min(rows, -(-rows * int(nodes[stop - 1]) * k // _CHUNK))
+        edges = start + rows * np.arange(parts + 1) // parts
+        yield from pairwise(edges.tolist())
+        start = stop
+
+
 def _midpoint(offset: Floats, scale: Floats, unit: Floats, extent: Floats, count: int) -> Floats:
     """Apply the rule to some rows; arrays are [K, count, rows] so that products run over K."""
     t = (np.arange(count) + 0.5)[:, None] * (extent / count)
     growth = np.exp(t)
     y = (0.5 * unit) * (growth - 1.0 / growth)
     dy = (0.5 * unit * extent / count) * (growth + 1.0 / growth)
-    z = y.astype(np.float32) * scale.T.astype(np.float32)[:, None, :]
-    z -= offset.T.astype(np.float32)[:, None, :]
-    np.minimum(z, np.float32(_SATURATED), out=z)
+    slope = np.ascontiguousarray(scale.T * _MILLS_SCALE, dtype=np.float32)
+    shift = np.ascontiguousarray(offset.T * _MILLS_SCALE, dtype=np.float32)
+    z = y.astype(np.float32) * slope[:, None, :]
+    z -= shift[:, None, :]
+    np.minimum(z, np.float32(_SATURATED * _MILLS_SCALE), out=z)
     density, cumulative = _normal(z)
     product = np.multiply.reduce(cumulative, axis=0)
     density /= cumulative
@@ -136,13 +151,12 @@ def _midpoint(offset: Floats, scale: Floats, unit: Floats, extent: Floats, count
 
 
 def _normal(z: Singles) -> tuple[Singles, Singles]:
-    """Give exp(-z²/2) and Φ(z); ``z`` is overwritten."""
+    """Give exp(-x²/2) and Φ(x) of x = z / ``_MILLS_SCALE``; ``z`` is overwritten."""
     density = z * z
-    density *= np.float32(-0.5)
+    density *= np.float32(-0.5 / _MILLS_SCALE**2)
     np.exp(density, out=density)
     positive = (z > 0).astype(np.float32)
     t = np.abs(z, out=z)
-    t *= np.float32(_MILLS_SCALE)
     t += np.float32(1.0)
     np.reciprocal(t, out=t)
     tail = t * np.float32(_MILLS[0])
@@ -151,11 +165,8 @@ def _normal(z: Singles) -> tuple[Singles, Singles]:
         tail *= t
     tail += np.float32(_MILLS[-1])
     tail *= density
-    sign = positive * np.float32(-2.0)
-    sign += np.float32(1.0)
-    tail *= sign
-    tail += positive
-    return density, tail
+    np.subtract(positive, tail, out=tail)
+    return density, np.abs(tail, out=tail)
 
 
 def beta_probabilities(a: Floats, b: Floats) -> Floats:

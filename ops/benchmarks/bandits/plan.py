@@ -6,7 +6,7 @@ from ops.benchmarks.bandits.tasks import Task
 
 STATIONARY = "contextual-none-20"
 HALF_LIFE = 40_000.0
-SCREENED = 30_000
+SCREENED = 20_000
 """Events that every setting of Vowpal Wabbit sees; those of ``VW_FULL`` see all."""
 
 VW_SETTINGS: dict[str, tuple[str, bool]] = {
@@ -32,10 +32,9 @@ VW_SETTINGS: dict[str, tuple[str, bool]] = {
 
 VW_FULL = (
     "VW squarecb 100",
-    "VW squarecb 100, items",
     "VW squarecb 1000",
-    "VW squarecb 1000, items",
     "VW bag 5 slow, items",
+    "VW squarecb 100, items",
 )
 VW_CHANGE = ("VW squarecb 100",)
 VW_SPEEDS = ("VW squarecb 100", "VW epsilon .05", "VW bag 5")
@@ -72,6 +71,9 @@ def speed_plan(seed: int, events: int, installed: list[str]) -> list[Task]:
     tasks.append(Task(STATIONARY, "diagonal", seed, events))
     if "vowpalwabbit" in installed:
         tasks += [_vw(STATIONARY, name, seed, events) for name in VW_SPEEDS]
+        arguments = VW_SETTINGS[VW_SPEEDS[0]][0]
+        options = {"arguments": arguments, "twice": True}
+        tasks.append(Task(STATIONARY, f"{VW_SPEEDS[0]}, text twice", seed, events, options))
     others = {
         "mabwiser": ("mabwiser LinTS",),
         "bayesianbandits": ("bayesianbandits",),
@@ -83,9 +85,12 @@ def speed_plan(seed: int, events: int, installed: list[str]) -> list[Task]:
     return tasks
 
 
-def _rank(task: Task) -> tuple[bool, bool, bool]:
-    """Put VW first: all of the stationary streams, then their starts, then the others."""
-    return task.library != "VW", task.environment != STATIONARY, task.limit is not None
+def _rank(task: Task) -> tuple[bool, bool, bool, int]:
+    """Put VW first: its whole stationary streams, their starts, then the others, by setting."""
+    whole = task.limit is None
+    order = VW_FULL if whole else tuple(VW_SETTINGS)
+    place = order.index(task.learner) if task.learner in order else 0
+    return task.library != "VW", task.environment != STATIONARY, not whole, place
 
 
 def _vw(environment: str, name: str, seed: int, events: int, limit: int | None = None) -> Task:

@@ -34,7 +34,7 @@ def learner_of(task: Task, stream: Stream) -> Learner:
     """Make the task's learner."""
     seed, options = task.seed, dict(task.options)
     if task.library == "VW":
-        return rivals.VowpalWabbit(stream, options["arguments"], seed, options["items"])
+        return rivals.VowpalWabbit(stream, options.pop("arguments"), seed, **options)
     if task.library == "mabwiser":
         return rivals.MabWiser(stream, task.learner.split(" ")[1], 0.3, seed)
     if task.library == "bayesianbandits":
