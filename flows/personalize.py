@@ -18,7 +18,7 @@ from operators.io.redis import HotWrite
 from operators.learn import learn
 from operators.logic.positions import by_position
 from operators.profile import profile
-from operators.publish import encode_policies, encode_profiles
+from operators.publish import encode_checkpoints, encode_policies, encode_profiles
 from schemas.settings import Settings
 
 
@@ -38,6 +38,7 @@ class Sinks:
     outcomes: Sink[tuple[str, list[Message]]]
     profiles: Sink[tuple[str, list[Message]]]
     policies: Sink[tuple[str, list[Message]]]
+    checkpoints: Sink[tuple[str, list[Message]]]
     dead_letters: Sink[tuple[str, list[Message]]]
     hot: Sink[tuple[str, list[HotWrite]]]
 
@@ -82,6 +83,8 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     op.output("outcomes_out", attributed.outcomes, sinks.outcomes)
     op.output("profiles_out", encode_profiles("profiles", profiled.changes), sinks.profiles)
     op.output("policies_out", encode_policies("policies", learned.snapshots), sinks.policies)
+    checkpoints = encode_checkpoints("checkpoints", learned.checkpoints)
+    op.output("checkpoints_out", checkpoints, sinks.checkpoints)
     op.output("dead_letters_out", dead_letters("dead_letters", rejected), sinks.dead_letters)
     op.output("hot_out", hot, sinks.hot)
     return flow

@@ -178,6 +178,7 @@ def through_the_flow(
         outcomes=outcomes,
         profiles=MemorySink(shards),
         policies=MemorySink(1),
+        checkpoints=MemorySink(1),
         dead_letters=dead_letters,
         hot=TestingSink([]),
     )

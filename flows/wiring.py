@@ -26,6 +26,7 @@ def personalize_flow(settings: Settings) -> Dataflow:
         outcomes=KafkaSink(shared, Topic.OUTCOMES, outcome_fence),
         profiles=KafkaSink(shared, Topic.PROFILES),
         policies=KafkaSink(shared, Topic.POLICIES),
+        checkpoints=KafkaSink(shared, Topic.CHECKPOINTS),
         dead_letters=KafkaSink(shared, Topic.DEAD_LETTERS, dead_letter_fence),
         hot=RedisSink(settings),
     )

@@ -102,6 +102,7 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
                     taught.deltas,
                     rewards=taught.rewards,
                     newest=taught.newest,
+                    version=taught.version,
                 )
         if step.horizon > self.told:
             self.told = step.horizon

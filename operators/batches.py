@@ -101,7 +101,8 @@ class Lesson:
 
     ``deltas`` change the policy's statistics; ``settled`` are final outcomes, for models that learn
     in a canonical order, complete up to ``watermark``; ``rewards`` counts the rewards among the
-    deltas and ``newest`` is the event time of the newest one (``NEVER`` without any).
+    deltas and ``newest`` is the event time of the newest one (``NEVER`` without any); ``version``
+    is the newest policy version that made one of the decisions.
     """
 
     shard: int
@@ -112,6 +113,7 @@ class Lesson:
     settled: Sequence[Outcome] = field(default_factory=list)
     rewards: int = 0
     newest: int = NEVER
+    version: int = 0
 
 
 @dataclass(slots=True)

@@ -11,30 +11,44 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import NEVER, Lesson, PolicyNews, moment
+from operators.batches import ALWAYS, NEVER, Lesson, PolicyNews, moment
 from operators.io import metrics
 from operators.logic.features import FeatureMap
 from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Deltas, Policy, load_policy
+from operators.logic.settled import Settled
 from operators.slot_policy import name_actions, new_policy, policy_dim, policy_shape
 from operators.streams import only
 from schemas.catalog import Action, Slot
-from schemas.results import PolicySnapshot
+from schemas.results import Outcome, PolicyCheckpoint, PolicySnapshot
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 
-_KIND, _VERSION = "learner", 1
+_KIND, _VERSION = "learner", 2
 
 SNAPSHOT_INTERVAL = 1_000_000
 """Microseconds of event time between the snapshots that leave the dataflow."""
 
+CHECKPOINT_INTERVAL = 30_000_000
+"""Microseconds of event time between the checkpoints of settled decisions."""
+
+_PART = 30_000
+"""Characters of a checkpoint in one record: a text of this size is bound like any other."""
+
+GENERATION = 1 << 16
+"""Versions jump to a multiple of this when the log shows higher ones than the learner's own."""
+
 
 @dataclass(frozen=True)
 class Learned:
-    """Posteriors for the scoring shards, and snapshots for the outside, both keyed by slot."""
+    """Posteriors for the scoring shards; snapshots and checkpoints for the outside; by slot."""
 
     news: KeyedStream[PolicyNews]
     snapshots: KeyedStream[PolicySnapshot]
+    checkpoints: KeyedStream[PolicyCheckpoint]
+
+
+_Out = PolicyNews | PolicySnapshot | PolicyCheckpoint
 
 
 class LearnerState(Struct):
@@ -52,10 +66,14 @@ class LearnerState(Struct):
     fresh: int
     published: int
     exported: int
+    settled: bytes
+    settled_decisions: float
+    settled_rewards: float
+    checkpointed: int
 
 
 @dataclass
-class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes]):
+class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
     """One slot's learner.
 
     It publishes after ``publish_rewards`` rewards or ``publish_interval`` seconds of event time,
@@ -74,20 +92,23 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
     fresh: int = 0
     published: int = NEVER
     exported: int = NEVER
+    settled: Settled | None = None
+    checkpointed: int = NEVER
     dirty: bool = False
     wake: datetime | None = None
 
-    def on_batch(self, values: list[Lesson]) -> tuple[Iterable[PolicyNews | PolicySnapshot], bool]:
+    def on_batch(self, values: list[Lesson]) -> tuple[Iterable[_Out], bool]:
         """Add the lessons to the statistics and publish when it is time."""
         self._configure(values[-1].slot, values[-1].actions)
         self._learn(lesson.deltas for lesson in values if lesson.deltas is not None)
         for lesson in values:
             self.fresh += lesson.rewards
             self.newest = max(self.newest, lesson.newest)
+            self.version = continued(self.version, lesson.version)
         self._model(values)
-        return self._publish_if_due(), StatefulBatchLogic.RETAIN
+        return [*self._publish_if_due(), *self._checkpoint_if_due()], StatefulBatchLogic.RETAIN
 
-    def on_notify(self) -> tuple[Iterable[PolicyNews | PolicySnapshot], bool]:
+    def on_notify(self) -> tuple[Iterable[_Out], bool]:
         """Publish what no further lesson came to publish, and the state after a restart."""
         self.wake = None
         return self._publish(export=True), StatefulBatchLogic.RETAIN
@@ -104,6 +125,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
         assert self.slot is not None
         assert self.policy is not None
         assert self.model is not None
+        assert self.settled is not None
         state = LearnerState(
             self.slot,
             list(self.actions),
@@ -117,6 +139,10 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
             self.fresh,
             self.published,
             self.exported,
+            self.settled.policy.dump(),
+            self.settled.decisions,
+            self.settled.rewards,
+            self.checkpointed,
         )
         return pack(_KIND, _VERSION, state)
 
@@ -127,6 +153,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
         dim = policy_dim(slot, FeatureMap(slot.features))
         if self.policy is None or self.model is None or _differs(self.slot, slot):
             self.policy = new_policy(slot, actions, dim)
+            self.settled = Settled(new_policy(slot, actions, dim))
             self.model = ClickModel(dim)
             self.decisions = self.rewards = 0.0
         else:
@@ -149,12 +176,62 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
     def _model(self, lessons: Iterable[Lesson]) -> None:
         assert self.model is not None
         assert self.slot is not None
-        learned = 0
-        for lesson in lessons:
-            ready = self.order.add(lesson.shard, lesson.watermark, lesson.settled)
-            learned += self.model.learn(ready)
-        if learned:
+        assert self.settled is not None
+        ready: list[Outcome] = []
+        for lesson in lessons:  # complete before its watermark: up to and including the last moment
+            ready += self.order.add(lesson.shard, lesson.watermark - 1, lesson.settled)
+        self.settled.learn(ready)
+        if self.model.learn(ready):
             metrics.model(self.slot.slot_id, self.model.report())
+
+    def _checkpoint_if_due(self) -> list[PolicyCheckpoint]:
+        """Give what settled decisions have taught, now and then; nothing of pending ones."""
+        reached = self.order.watermark
+        if not self.checkpointed + CHECKPOINT_INTERVAL <= reached < ALWAYS - 1:
+            return []
+        self.checkpointed = reached
+        return self._checkpoint(reached)
+
+    def _checkpoint(self, reached: int) -> list[PolicyCheckpoint]:
+        assert self.slot is not None
+        assert self.model is not None
+        assert self.settled is not None
+        settled = self.settled
+        policy = settled.policy.dump()
+        state = LearnerState(
+            self.slot,
+            list(self.actions),
+            policy,
+            self.model.dump(),
+            self.order.passed(),
+            self.version,
+            min(self.newest, reached),
+            settled.decisions,
+            settled.rewards,
+            0,
+            NEVER,
+            NEVER,
+            policy,
+            settled.decisions,
+            settled.rewards,
+            reached,
+        )
+        text = base64.b64encode(pack(_KIND, _VERSION, state)).decode()
+        parts = [text[start : start + _PART] for start in range(0, len(text), _PART)]
+        return [
+            PolicyCheckpoint(
+                slot_id=self.slot.slot_id,
+                time=moment(reached),
+                version=self.version,
+                generation=reached // CHECKPOINT_INTERVAL % 2,
+                part=number,
+                parts=len(parts),
+                decisions=settled.decisions,
+                rewards=settled.rewards,
+                state=part,
+            )
+            for number, part in enumerate(parts)
+        ]
 
     def _publish_if_due(self) -> list[PolicyNews | PolicySnapshot]:
         assert self.slot is not None
@@ -201,6 +278,19 @@ class LearnerLogic(StatefulBatchLogic[Lesson, PolicyNews | PolicySnapshot, bytes
         )
 
 
+def continued(version: int, seen: int) -> int:
+    """Give the version to go on from when the log shows decisions of version ``seen``.
+
+    A higher one than the learner's own comes from a life that its state does not remember (a lost
+    recovery store, or the end of an epoch that a crash undid): versions then go on above whatever
+    that life may have published, so that they rise for every reader, for ever.
+
+    >>> continued(7, 7), continued(7, 9), continued(70_000, 200_000)
+    (7, 65536, 262144)
+    """
+    return version if seen <= version else (seen // GENERATION + 1) * GENERATION
+
+
 def _differs(old: Slot | None, new: Slot) -> bool:
     return old is None or policy_shape(old) != policy_shape(new)
 
@@ -225,6 +315,8 @@ def _resume(snapshot: bytes) -> LearnerLogic:
         state.fresh,
         state.published,
         state.exported,
+        Settled(load_policy(state.settled), state.settled_decisions, state.settled_rewards),
+        state.checkpointed,
         dirty=True,
         wake=datetime.now(UTC),
     )
@@ -268,4 +360,8 @@ def learn(step_id: str, up: KeyedStream[Lesson], settings: Settings) -> Learned:
         return _resume(resume_state)
 
     learned = op.stateful_batch("slot", up, shim_builder)
-    return Learned(only("news", learned, PolicyNews), only("snapshots", learned, PolicySnapshot))
+    return Learned(
+        only("news", learned, PolicyNews),
+        only("snapshots", learned, PolicySnapshot),
+        only("checkpoints", learned, PolicyCheckpoint),
+    )

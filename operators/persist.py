@@ -24,7 +24,7 @@ from operators.io.store import Store, StoreUnavailable, Writes
 from operators.io.tables import DEAD_LETTERS
 from schemas.catalog import CatalogEntry
 from schemas.codec import MAX_RECORD_BYTES, Flaw, decode_with
-from schemas.results import DeadLetter, PolicySnapshot, Profile, TestReport
+from schemas.results import DeadLetter, PolicyCheckpoint, PolicySnapshot, Profile, TestReport
 from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ DECODERS: dict[Topic, Decoder[Struct]] = {
     Topic.DECISIONS: Decoder(AuditedDecision),
     Topic.OUTCOMES: Decoder(KeyedOutcome),
     Topic.POLICIES: Decoder(PolicySnapshot),
+    Topic.CHECKPOINTS: Decoder(PolicyCheckpoint),
     Topic.TEST_REPORTS: Decoder(TestReport),
     Topic.DEAD_LETTERS: Decoder(DeadLetter),
 }

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from operators.batches import Message
 from schemas.codec import encode
-from schemas.results import PolicySnapshot, Profile
+from schemas.results import PolicyCheckpoint, PolicySnapshot, Profile
 
 LARGEST_POSTERIOR = 700_000
 """Characters of a posterior that still goes into a record."""
@@ -37,6 +37,19 @@ def encode_policies(step_id: str, up: KeyedStream[PolicySnapshot]) -> KeyedStrea
         if len(snapshot.posterior) > LARGEST_POSTERIOR:
             snapshot = structs.replace(snapshot, posterior="")
         return ("0", [Message(_id(snapshot), slot_id.encode(), encode(snapshot))])
+
+    return op.map("encode", up, shim_mapper)
+
+
+@operator
+def encode_checkpoints(
+    step_id: str, up: KeyedStream[PolicyCheckpoint]
+) -> KeyedStream[list[Message]]:
+    """Turn parts of checkpoints, keyed by slot, into messages for the topic's one partition."""
+
+    def shim_mapper(item: tuple[str, PolicyCheckpoint]) -> tuple[str, list[Message]]:
+        slot_id, part = item
+        return ("0", [Message(0, slot_id.encode(), encode(part))])
 
     return op.map("encode", up, shim_mapper)
 

@@ -22,7 +22,7 @@ from schemas.events import (
     Impression,
     Reward,
 )
-from schemas.results import DeadLetter, Outcome, PolicySnapshot, Profile
+from schemas.results import DeadLetter, Outcome, PolicyCheckpoint, PolicySnapshot, Profile
 from schemas.topics import Topic
 
 MAX_RECORD_BYTES = 1_000_000
@@ -48,6 +48,7 @@ DECODERS: dict[Topic, Decoder[Any]] = {
     Topic.OUTCOMES: Decoder(Outcome),
     Topic.PROFILES: Decoder(Profile),
     Topic.POLICIES: Decoder(PolicySnapshot),
+    Topic.CHECKPOINTS: Decoder(PolicyCheckpoint),
     Topic.DEAD_LETTERS: Decoder(DeadLetter),
 }
 """What reads a record of each topic."""

@@ -80,6 +80,25 @@ class PolicySnapshot(Struct, kw_only=True, omit_defaults=True):
     models: dict[str, float] = field(default_factory=dict)
 
 
+class PolicyCheckpoint(Struct, kw_only=True, omit_defaults=True):
+    """A part of what a slot's learner holds of settled decisions alone: a start from the store.
+
+    It counts every decision of the slot whose reward window had closed by ``time`` and no other.
+    ``state``, joined over the ``parts``, is the learner's own compact form (base64). ``generation``
+    alternates, so that a checkpoint that is being written does not replace the one before.
+    """
+
+    slot_id: str
+    time: datetime
+    version: int
+    generation: int
+    part: int
+    parts: int
+    decisions: float
+    rewards: float
+    state: str
+
+
 class DeadLetter(Struct, kw_only=True, omit_defaults=True, gc=False):
     """A record that could not be used: why, where it lies, but never what it says.
 

@@ -18,6 +18,7 @@ class Topic(StrEnum):
     CATALOG = "catalog"
     PROFILES = "profiles"
     POLICIES = "policies"
+    CHECKPOINTS = "checkpoints"
     DEAD_LETTERS = "dead-letters"
     TEST_REPORTS = "test-reports"
     TRIGGERS = "triggers"
@@ -42,6 +43,7 @@ LAYOUT: dict[Topic, Layout] = {
     Topic.CATALOG: Layout(key="id", shared=False),
     Topic.PROFILES: Layout(key="request partition"),
     Topic.POLICIES: Layout(key="slot_id", shared=False),
+    Topic.CHECKPOINTS: Layout(key="slot_id", shared=False),
     Topic.DEAD_LETTERS: Layout(key="source partition"),
     Topic.TEST_REPORTS: Layout(key="experiment_id", shared=False),
     Topic.TRIGGERS: Layout(key="experiment_id", shared=False),

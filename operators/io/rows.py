@@ -20,6 +20,7 @@ from operators.io.tables import (
     EXPERIMENTS,
     OPTIMIZED_CONTENT,
     OUTCOMES,
+    POLICY_CHECKPOINTS,
     POLICY_SNAPSHOTS,
     SLOTS,
     USER_PROFILES,
@@ -33,6 +34,7 @@ from schemas.results import (
     ErasureReceipt,
     OptimizedContent,
     Outcome,
+    PolicyCheckpoint,
     PolicySnapshot,
     Profile,
     TestReport,
@@ -183,6 +185,21 @@ def policy_row(record: PolicySnapshot) -> Row:
     )
 
 
+def checkpoint_row(record: PolicyCheckpoint) -> Row:
+    """Give a part of a checkpoint as a row of ``policy_checkpoints``."""
+    return (
+        record.slot_id,
+        record.generation,
+        record.part,
+        record.parts,
+        micros(record.time),
+        record.version,
+        record.decisions,
+        record.rewards,
+        record.state,
+    )
+
+
 def slot_row(record: Slot) -> Row:
     """Give a slot as a row of ``slots``; ``settings`` is the whole record."""
     return (
@@ -312,6 +329,7 @@ _ROWS: dict[type, tuple[Table, Callable[[Any], Row]]] = {
     Outcome: (OUTCOMES, outcome_row),
     Profile: (USER_PROFILES, profile_row),
     PolicySnapshot: (POLICY_SNAPSHOTS, policy_row),
+    PolicyCheckpoint: (POLICY_CHECKPOINTS, checkpoint_row),
     Slot: (SLOTS, slot_row),
     Action: (ACTIONS, action_row),
     Experiment: (EXPERIMENTS, experiment_row),

@@ -127,6 +127,11 @@ class SqliteStore:
         rows = self._select(TABLES["policy_snapshots"], "WHERE slot_id = ?", slot_id)
         return rows[0] if rows else None
 
+    def checkpoint(self, slot_id: str) -> list[Found]:
+        """List all parts of a slot's checkpoints; see the protocol."""
+        where = "WHERE slot_id = ? ORDER BY generation, part"
+        return self._select(TABLES["policy_checkpoints"], where, slot_id)
+
     def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[Found]:
         """List rows of a table in the order of its key; see the protocol."""
         known = TABLES[table]

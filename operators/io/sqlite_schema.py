@@ -228,5 +228,24 @@ V001 = (
     GROUP BY experiment_id, variation_id, slot_id""",
 )
 
-MIGRATIONS: tuple[tuple[int, str, tuple[str, ...]], ...] = ((1, "tables", V001),)
+V002 = (
+    _table(
+        "policy_checkpoints",
+        "PRIMARY KEY (slot_id, generation, part), CHECK (part >= 0 AND part < parts)",
+        slot_id=_ID,
+        generation="INTEGER NOT NULL",
+        part="INTEGER NOT NULL",
+        parts="INTEGER NOT NULL",
+        time=_TIME,
+        version="INTEGER NOT NULL",
+        decisions="REAL NOT NULL",
+        rewards="REAL NOT NULL",
+        state=_TEXT,
+    ),
+)
+
+MIGRATIONS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
+    (1, "tables", V001),
+    (2, "checkpoints", V002),
+)
 """Version, name and statements of each migration; a released one never changes."""

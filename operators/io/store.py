@@ -126,6 +126,10 @@ class Store(Protocol):
         """Find the newest policy snapshot of a slot."""
         ...
 
+    def checkpoint(self, slot_id: str) -> list[Found]:
+        """List all parts of a slot's checkpoints by generation and part, complete or not."""
+        ...
+
     def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[Found]:
         """List rows of a table of states in the order of its key, ``limit`` after ``after``."""
         ...

@@ -245,6 +245,23 @@ POLICY_SNAPSHOTS = Table(
     newer=("version",),
 )
 
+POLICY_CHECKPOINTS = Table(
+    "policy_checkpoints",
+    (
+        text("slot_id"),
+        integer("generation"),
+        integer("part"),
+        integer("parts"),
+        time("time"),
+        integer("version"),
+        real("decisions"),
+        real("rewards"),
+        Column("state", Kind.LONG_TEXT),
+    ),
+    key=("slot_id", "generation", "part"),
+    newer=("time",),
+)
+
 EXPERIMENT_RESULTS = Table(
     "experiment_results",
     (text("experiment_id"), time("time"), text("slot_id"), json("summary")),
@@ -326,6 +343,7 @@ TABLES: dict[str, Table] = {
         DECISIONS,
         OUTCOMES,
         POLICY_SNAPSHOTS,
+        POLICY_CHECKPOINTS,
         EXPERIMENT_RESULTS,
         OPTIMIZED_CONTENT,
         DELIVERIES,

@@ -60,8 +60,8 @@ def foreign(sql: str) -> list[str]:
 
 
 def table_of(name: str) -> str:
-    (text,) = (m.text for m in load() if m.version == 1)
-    (found,) = (s for s in statements(text) if s.startswith(f"CREATE TABLE IF NOT EXISTS {name} "))
+    made = (statement for migration in load() for statement in statements(migration.text))
+    (found,) = (s for s in made if s.startswith(f"CREATE TABLE IF NOT EXISTS {name} "))
     return found
 
 
@@ -99,7 +99,7 @@ def test_every_table_and_column_says_what_it_holds(table: object) -> None:
     from operators.io.tables import Table
 
     assert isinstance(table, Table)
-    text = next(m.text for m in load() if m.version == 2)
+    text = "\n".join(migration.text for migration in load())
     assert f"COMMENT ON TABLE {table.name} IS '" in text
     for name in table.names:
         assert f"COMMENT ON COLUMN {table.name}.{name} IS '" in text

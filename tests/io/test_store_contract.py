@@ -34,6 +34,7 @@ def everything() -> list[Any]:
         make.decision(1),
         make.outcome(1),
         make.policy("home", 1),
+        make.checkpoint("home"),
         make.report("exp"),
         make.winner("home"),
         make.delivery("n1"),

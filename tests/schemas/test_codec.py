@@ -25,6 +25,7 @@ READ = [
     Topic.OUTCOMES,
     Topic.PROFILES,
     Topic.POLICIES,
+    Topic.CHECKPOINTS,
     Topic.DEAD_LETTERS,
 ]
 REASONS = {
@@ -51,6 +52,7 @@ GOOD: dict[Topic, Any] = {
     Topic.OUTCOMES: msgspec.to_builtins(make.outcome(1)),
     Topic.PROFILES: msgspec.to_builtins(make.profile("s", 1)),
     Topic.POLICIES: msgspec.to_builtins(make.policy("home", 1)),
+    Topic.CHECKPOINTS: msgspec.to_builtins(make.checkpoint("home")),
     Topic.DEAD_LETTERS: msgspec.to_builtins(make.dead_letter(1)),
 }
 json_values = st.recursive(

@@ -29,6 +29,7 @@ RECORDS = [
     results.Outcome,
     results.Profile,
     results.PolicySnapshot,
+    results.PolicyCheckpoint,
     results.DeadLetter,
     results.TestReport,
 ]

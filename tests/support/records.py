@@ -20,6 +20,7 @@ from schemas.results import (
     ErasureReceipt,
     OptimizedContent,
     Outcome,
+    PolicyCheckpoint,
     PolicySnapshot,
     Profile,
     TestReport,
@@ -218,11 +219,27 @@ def receipt(receipt_id: str, **changes: Any) -> ErasureReceipt:
     return ErasureReceipt(**(fields | changes))
 
 
+def checkpoint(slot_id: str, part: int = 0, parts: int = 1, **changes: Any) -> PolicyCheckpoint:
+    fields: dict[str, Any] = {
+        "slot_id": slot_id,
+        "time": START,
+        "version": 9,
+        "generation": 0,
+        "part": part,
+        "parts": parts,
+        "decisions": 100.0,
+        "rewards": 7.5,
+        "state": f"part {part}",
+    }
+    return PolicyCheckpoint(**(fields | changes))
+
+
 _TOPICS = {
     Decision: Topic.DECISIONS,
     Outcome: Topic.OUTCOMES,
     Profile: Topic.PROFILES,
     PolicySnapshot: Topic.POLICIES,
+    PolicyCheckpoint: Topic.CHECKPOINTS,
     Slot: Topic.CATALOG,
     Action: Topic.CATALOG,
     Experiment: Topic.CATALOG,

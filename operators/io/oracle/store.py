@@ -89,6 +89,12 @@ class OracleStore:
         """Find the newest policy snapshot of a slot; see the protocol."""
         return self._one(TABLES["policy_snapshots"], "WHERE slot_id = :1", slot_id)
 
+    def checkpoint(self, slot_id: str) -> list[Found]:
+        """List all parts of a slot's checkpoints; see the protocol."""
+        where = "WHERE slot_id = :1 ORDER BY generation, part"
+        with self._session() as connection:
+            return _select(connection, TABLES["policy_checkpoints"], where, slot_id)
+
     def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[Found]:
         """List rows of a table in the order of its key; see the protocol."""
         known = TABLES[table]

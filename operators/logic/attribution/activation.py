@@ -88,6 +88,7 @@ def matched(ledger: Ledger, events: Sequence[Event]) -> list[tuple[Event, int, K
 
 def _wait(ledger: Ledger, event: Event) -> None:
     if event.at < ledger.horizon:
-        ledger.step.reject(event, reasons.LATE)
+        if not ledger.is_counted(event.body.slot_id, event.at):
+            ledger.step.reject(event, reasons.LATE)
     elif not ledger.orphans.add(event):
         ledger.step.reject(event, reasons.DUPLICATE, "id")

@@ -23,6 +23,7 @@ def decide(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     if not events:
         return []
     kinds, horizon, reject = ledger.kinds, ledger.horizon, ledger.step.reject
+    counted = bool(ledger.counted)
     windows, number_of = kinds.windows, kinds.number
     fresh: dict[int, Record] = {}
     families: dict[int, list[Record]] = {}
@@ -41,6 +42,8 @@ def decide(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
             )
             continue
         key, at, window = event.key, event.at, windows[number]
+        if counted and ledger.is_counted(body.slot_id, at + window):
+            continue
         if at + window < horizon:
             reject(event, reasons.LATE)
             continue

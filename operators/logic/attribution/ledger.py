@@ -1,5 +1,6 @@
 """What one shard knows of its decisions, and the step that is being taken."""
 
+from operators.batches import NEVER
 from operators.logic.attribution.delays import Delays, unknown
 from operators.logic.attribution.kinds import Kinds
 from operators.logic.attribution.orphans import Orphans
@@ -39,6 +40,7 @@ class Ledger:
         for withdrawal in state.withdrawals:
             self.withdrawals.add(withdrawal)
         self.delays = dict(state.delays)
+        self.counted = dict(state.counted)
         self.begin()
 
     def begin(self) -> None:
@@ -51,6 +53,10 @@ class Ledger:
         """Be done with rows: they are removed when the step ends."""
         self.pending.flags[rows] = 0
         self.leaving.append(rows)
+
+    def is_counted(self, slot_id: str, time: int) -> bool:
+        """Say whether a start from the store had the slot's decisions that closed by ``time``."""
+        return time <= self.counted.get(slot_id, NEVER)
 
     def delays_of(self, slot_id: str) -> Delays:
         """Give a slot's delay distribution."""
@@ -78,4 +84,5 @@ class Ledger:
             [waiting(event) for event in self.quarantine],
             self.withdrawals.state(),
             self.delays,
+            self.counted,
         )

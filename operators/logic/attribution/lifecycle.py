@@ -105,9 +105,12 @@ class Attribution:
         if horizon > ledger.horizon:
             settle(ledger, ledger.pending.due(horizon, ledger.kinds.window))
             for event in ledger.orphans.before(horizon):
-                reject(event, reasons.NO_DECISION)
+                if not ledger.is_counted(event.body.slot_id, event.at):
+                    reject(event, reasons.NO_DECISION)
             ledger.withdrawals.forget(horizon)
             ledger.horizon = horizon
+            if ledger.counted and horizon > max(ledger.counted.values()):
+                ledger.counted = {}
         for waiting in (ledger.orphans, ledger.quarantine):
             for event in waiting.overflow():
                 reject(event, reasons.ORPHAN_OVERFLOW)

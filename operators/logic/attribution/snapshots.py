@@ -41,7 +41,11 @@ def waiting(event: Event) -> Waiting:
 
 
 class AttributionState(Struct):
-    """One shard's attribution; ``chunks`` hold what :meth:`Pending.state` gives."""
+    """One shard's attribution; ``chunks`` hold what :meth:`Pending.state` gives.
+
+    After a start from the store, ``counted`` says by slot up to which end of their window decisions
+    are in the learner already: they are read once more, for the sake of younger ones.
+    """
 
     horizon: int = NEVER
     exposed: int = NEVER
@@ -51,3 +55,4 @@ class AttributionState(Struct):
     quarantined: list[Waiting] = []
     withdrawals: list[Withdrawal] = []
     delays: dict[str, Delays] = {}
+    counted: dict[str, int] = {}

@@ -21,6 +21,7 @@ class Taught:
     deltas: Deltas
     rewards: int = 0
     newest: int = NEVER
+    version: int = 0
 
 
 @dataclass(slots=True)
@@ -86,5 +87,6 @@ def _deltas(pending: Pending, kinds: Kinds, rows: Rows, dn: Floats, dr: Floats) 
             dn[part],
             dr[part],
         )
-        taught.append(Taught(kinds.all[numbers[0]].slot_id, deltas))
+        version = int(pending.version[some].max())
+        taught.append(Taught(kinds.all[numbers[0]].slot_id, deltas, version=version))
     return taught

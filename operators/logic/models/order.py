@@ -48,6 +48,11 @@ class CanonicalOrder:
         """Give the time up to which every shard is complete."""
         return min(self._watermarks)
 
+    @property
+    def released(self) -> int:
+        """Give the time up to which outcomes have been given: what comes for it is late."""
+        return self._released
+
     def __len__(self) -> int:
         """Count the outcomes held back."""
         return len(self._waiting)
@@ -68,6 +73,14 @@ class CanonicalOrder:
         waiting = [item[-1] for item in sorted(self._waiting, key=lambda item: item[:3])]
         state = _State(self._watermarks, self._released, self.late, waiting)
         return pack("canonical-order", 1, state)
+
+    def passed(self) -> bytes:
+        """Write a state that has given all that is complete by now, and holds nothing back."""
+        order = CanonicalOrder(len(self._watermarks))
+        order._watermarks = [self.watermark] * len(self._watermarks)
+        order._released = self._released
+        order.late = self.late
+        return order.dump()
 
     @classmethod
     def load(cls, snapshot: bytes) -> "CanonicalOrder":
