@@ -19,7 +19,11 @@ BACK = 30.0
 
 
 def step_the_visitors_clocks(found: Finding, lab: Lab) -> None:
-    """Mix in devices whose clocks stepped: all they send is an hour ahead, or an hour behind."""
+    """Mix in devices whose clocks stepped: all they send is an hour ahead, or an hour behind.
+
+    A request from an hour ago is answered, but its window has closed: its decision, read back, is
+    a dead letter too, because nothing can be attributed to it any more.
+    """
     stage = lab.stage("clocks", dedup_horizon=2.0 * STEP)
     flow, persist = stage.run_both()
     count = max(100, lab.portion // 10)
@@ -34,7 +38,7 @@ def step_the_visitors_clocks(found: Finding, lab: Lab) -> None:
         stage,
         flow,
         requests=stage.report.requests + count,
-        dead_letters={"time_in_future": 2 * count},
+        dead_letters={"time_in_future": 2 * count, "late": count},
     )
     persist.stop()
 

@@ -1,0 +1,123 @@
+"""Batches wait for the catalog and carry the one that holds at their events' time."""
+
+import random
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.admit import AdmitLogic, _resume
+from operators.batches import NEVER, Batch, CatalogNews, Event, Origin, Rejected, micros
+from operators.decode import reader
+from operators.logic.catalog import CatalogHistory
+from operators.logic.murmur2 import partition_of
+from schemas.catalog import CatalogEntry
+from schemas.codec import encode
+from schemas.events import Click
+from schemas.settings import Settings
+from schemas.topics import Topic
+from tests.support import records as make
+
+READ = reader(Settings(secret="sixteen letters!", partitions=1))
+COMPLETE = CatalogNews([make.slot("home")], [], complete=True)
+
+
+def click(number: int, seconds: float) -> Event:
+    time = make.START + timedelta(seconds=seconds)
+    body = Click(id=f"c{number}", time=time, subject="s", decision_id=f"d{number}", slot_id="home")
+    assert partition_of(b"s", 1) == 0
+    event = READ(Topic.CLICKS, 0, b"s", encode(body), number, micros(time))
+    assert isinstance(event, Event)
+    return event
+
+
+def clicks(*seconds: float) -> list[Event]:
+    return [click(number, second) for number, second in enumerate(seconds)]
+
+
+def feed(logic: AdmitLogic, *values: Batch | CatalogNews) -> list[Batch | list[Rejected]]:
+    out, over = logic.on_batch(list(values))
+    assert not over
+    return list(out)
+
+
+def batches(out: list[Batch | list[Rejected]]) -> list[Batch]:
+    return [item for item in out if isinstance(item, Batch)]
+
+
+def offsets(out: list[Batch]) -> list[list[int]]:
+    return [[event.origin.offset for event in batch.events] for batch in out]
+
+
+def test_nothing_passes_before_the_catalog_is_loaded_and_then_all_in_order() -> None:
+    logic = _resume(READ, None)
+    assert feed(logic, Batch(0, 5, clicks(1.0, 2.0))) == []
+    assert feed(logic, CatalogNews([make.slot("home")], [], complete=False)) == []
+    assert feed(logic, Batch(0, 9, clicks(3.0))) == []
+    out = batches(feed(logic, CatalogNews([], [], complete=True), Batch(0, 11, [])))
+    assert [batch.watermark for batch in out] == [5, 9, 11]
+    assert offsets(out) == [[0, 1], [0], []]
+    assert all(set(batch.catalog.slots) == {"home"} for batch in out)
+    assert len(batches(feed(logic, Batch(0, 12, clicks(4.0))))) == 1
+
+
+def test_what_could_not_be_read_does_not_wait() -> None:
+    logic = _resume(READ, None)
+    bad = Rejected("malformed", Origin("clicks", 0, 3, 0), b"x")
+    assert feed(logic, Batch(0, NEVER, [], [bad])) == [[bad]]
+
+
+def test_a_restart_while_waiting_loses_nothing_and_reads_the_same_events() -> None:
+    logic = _resume(READ, None)
+    held = Batch(0, 77, clicks(1.0, 2.0), at_end=False)
+    feed(logic, CatalogNews([make.slot("side")], [], complete=False), held)
+    logic = _resume(READ, _resume(READ, logic.snapshot()).snapshot())
+    (batch,) = batches(feed(logic, COMPLETE))
+    assert (batch.watermark, batch.at_end, batch.events) == (77, False, held.events)
+    assert set(batch.catalog.slots) == {"home", "side"}
+
+
+def test_a_restart_remembers_that_the_catalog_was_complete() -> None:
+    logic = _resume(READ, None)
+    feed(logic, COMPLETE)
+    (batch,) = batches(feed(_resume(READ, logic.snapshot()), Batch(0, 5, clicks(1.0))))
+    assert set(batch.catalog.slots) == {"home"}
+
+
+def test_a_batch_is_cut_where_the_catalog_changes() -> None:
+    logic = _resume(READ, None)
+    versions: list[CatalogEntry] = [make.slot("home"), make.slot("home", 10, reward_window=1.0)]
+    feed(logic, CatalogNews(versions, [], complete=True))
+    change = micros(make.START + timedelta(seconds=10))
+    out = batches(feed(logic, Batch(0, change + 5_000_000, clicks(8.0, 9.999999, 10.0, 11.0))))
+    assert offsets(out) == [[0, 1], [2, 3]]
+    assert [batch.catalog.slots["home"].reward_window for batch in out] == [600.0, 1.0]
+    assert [batch.watermark for batch in out] == [change, change + 5_000_000]
+    assert [batch.at_end for batch in out] == [False, True]
+
+
+@given(
+    st.lists(st.integers(0, 60), max_size=30),
+    st.lists(st.integers(1, 50), max_size=4, unique=True),
+    st.integers(0, 2**16),
+)
+def test_every_event_has_the_catalog_of_its_time_in_whatever_order_the_versions_came(
+    seconds: list[int], changes: list[int], seed: int
+) -> None:
+    events = clicks(*sorted(seconds))
+    first = make.slot("home", reward_window=1000.0)
+    versions = [make.slot("home", at, reward_window=float(at)) for at in changes]
+    entries: list[CatalogEntry] = [first, *versions]
+    random.Random(seed).shuffle(entries)
+    logic = AdmitLogic(READ, CatalogHistory())
+    feed(logic, CatalogNews(entries, [], complete=True))
+    out = batches(feed(logic, Batch(0, micros(make.START) + 10**9, events)))
+    assert [event for batch in out for event in batch.events] == events
+    for batch in out:
+        window = batch.catalog.slots["home"].reward_window
+        for event in batch.events:
+            passed = [at for at in changes if at * 10**6 <= event.at - micros(make.START)]
+            assert window == (float(max(passed)) if passed else 1000.0)
+    marks = [batch.watermark for batch in out]
+    assert marks == sorted(marks)
+    assert marks[-1] == micros(make.START) + 10**9

@@ -1,0 +1,214 @@
+"""The queue admits each request once, and waits for its slot's policy after a restart."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.batches import NEVER, Batch, Event, Origin, PolicyNews, Rejected, micros
+from operators.logic.catalog import Catalog
+from operators.logic.dedup import SeenRequests
+from operators.logic.policies import make_policy
+from operators.queue import QueueLogic, QueueState, Ready, _event, eligible
+from schemas.codec import encode
+from schemas.events import DecisionRequest
+from schemas.state import unpack
+from tests.support import records as make
+
+HORIZON = 3_600_000_000
+SLOT = make.slot("home")
+ACTIONS = tuple(make.action(name) for name in ("a", "b", "c"))
+CATALOG = Catalog({"home": SLOT}, {"home": ACTIONS}, {}, 1)
+
+
+def request(number: int, seconds: float = 0.0, **asked: Any) -> Event:
+    time = make.START + timedelta(seconds=seconds)
+    name = f"d{number}"
+    body = DecisionRequest(
+        id=f"e{number}",
+        time=time,
+        subject="s",
+        decision_id=name,
+        **({"slot_id": "home"} | asked),
+    )
+    at = micros(time)
+    return Event(at, body, "s", number, Origin("decision-requests", 1, number, at), encode(body))
+
+
+def batch(*events: Event, watermark: int = NEVER, catalog: Catalog = CATALOG) -> Batch:
+    return Batch(1, watermark, list(events), catalog=catalog)
+
+
+def news(version: int) -> PolicyNews:
+    policy = make_policy("beta", None, 0)
+    policy.set_actions(["a", "b", "c"], None)
+    return PolicyNews("home", "beta", version, 1, policy.publish(), "")
+
+
+def resumed(logic: QueueLogic) -> QueueLogic:
+    """What a restart makes of a shard's snapshot."""
+    state = unpack("queue", 1, QueueState, logic.snapshot())
+    return QueueLogic(
+        logic.horizon,
+        seen=SeenRequests(state.seen),
+        expected=set(state.policies),
+        waiting=[_event(waiting, 1 << 20) for waiting in state.waiting],
+        watermark=state.watermark,
+    )
+
+
+def feed(logic: QueueLogic, *values: Batch | PolicyNews) -> tuple[list[Ready], list[Rejected]]:
+    out, over = logic.on_batch(list(values))
+    assert not over
+    ready, refused = [], []
+    for item in out:
+        if isinstance(item, Ready):
+            ready.append(item)
+        else:
+            refused += item
+    return ready, refused
+
+
+def keys(ready: list[Ready]) -> list[int]:
+    return [event.key for group in ready for event in group.events]
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=40), st.data())
+def test_each_request_is_admitted_once_however_often_it_comes_and_the_shard_dies(
+    arrivals: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    logic = QueueLogic(HORIZON)
+    admitted: Counter[int] = Counter()
+    refused: list[Rejected] = []
+    for number, other in arrivals:
+        context = {"other": 1} if other else {}
+        ready, rejected = feed(logic, batch(request(number, context=context)))
+        admitted.update(keys(ready))
+        refused += rejected
+        if data.draw(st.booleans()):
+            logic = resumed(logic)
+    first: dict[int, bool] = {}
+    conflicts = sum(first.setdefault(number, other) != other for number, other in arrivals)
+    assert admitted == Counter({number: 1 for number, _ in arrivals})
+    assert [rejected.reason for rejected in refused] == ["conflicting_request"] * conflicts
+
+
+def test_a_repetition_within_one_batch_is_noticed_too() -> None:
+    ready, refused = feed(QueueLogic(HORIZON), batch(request(1), request(1), request(2)))
+    assert keys(ready) == [1, 2]
+    assert refused == []
+
+
+def test_what_cannot_be_asked_is_refused_by_name() -> None:
+    late = micros(make.START) + HORIZON + 1_000_000
+    ready, refused = feed(
+        QueueLogic(HORIZON),
+        batch(
+            request(1, slot_id="nowhere"),
+            request(2),
+            request(3, 1.0),
+            request(4, 2.0, actions=["a"], excluded=["a"]),
+            watermark=late,
+        ),
+    )
+    assert keys(ready) == [3]
+    assert [(found.reason, found.field, found.origin.offset) for found in refused] == [
+        ("unknown_slot", "slot_id", 1),
+        ("stale_request", "time", 2),
+        ("no_eligible_action", "actions", 4),
+    ]
+
+
+def test_a_request_is_forgotten_only_when_its_repetition_would_be_stale() -> None:
+    logic = QueueLogic(HORIZON)
+    feed(logic, batch(request(1)))
+    edge = micros(make.START) + HORIZON
+    ready, refused = feed(logic, batch(request(1), watermark=edge))
+    assert (keys(ready), refused) == ([], [])
+    ready, refused = feed(logic, batch(request(1), watermark=edge + 1))
+    assert keys(ready) == []
+    assert [found.reason for found in refused] == ["stale_request"]
+
+
+def test_after_a_restart_requests_wait_for_the_policy_that_was_known() -> None:
+    logic = QueueLogic(HORIZON)
+    assert feed(logic, news(7)) == ([], [])
+    (group,), _ = feed(logic, batch(request(1)))
+    assert group.news is not None
+    assert group.news.version == 7
+
+    logic = resumed(logic)
+    event = request(2)
+    event.personal, event.profile, event.embedding = True, {"visits": 2.0}, [0.5]
+    assert feed(logic, batch(event, request(1))) == ([], [])
+    logic = resumed(resumed(logic))
+    assert feed(logic, batch()) == ([], [])
+    (group,), refused = feed(logic, news(8))
+    assert refused == []
+    assert group.news is not None
+    assert group.news.version == 8
+    assert group.events == [event]
+
+
+def test_a_slot_that_never_learned_is_not_waited_for() -> None:
+    logic = resumed(QueueLogic(HORIZON))
+    (group,), _ = feed(logic, batch(request(1)))
+    assert group.news is None
+
+
+def test_a_slot_removed_while_its_request_waits_refuses_it() -> None:
+    logic = QueueLogic(HORIZON)
+    feed(logic, news(1))
+    logic = resumed(logic)
+    feed(logic, batch(request(1)))
+    ready, refused = feed(logic, batch(catalog=Catalog()), news(2))
+    assert ready == []
+    assert [found.reason for found in refused] == ["unknown_slot"]
+
+
+def test_requests_of_a_slot_come_together_with_its_actions() -> None:
+    catalog = Catalog(
+        {"home": SLOT, "side": make.slot("side")}, {"home": ACTIONS, "side": ACTIONS[:1]}, {}, 3
+    )
+    events = [request(number, slot_id=("home", "side")[number % 2]) for number in range(6)]
+    ready, _ = feed(QueueLogic(HORIZON), batch(*events, catalog=catalog))
+    assert {group.slot.slot_id: (keys([group]), group.revision) for group in ready} == {
+        "home": ([0, 2, 4], 3),
+        "side": ([1, 3, 5], 3),
+    }
+    assert {group.slot.slot_id: group.actions for group in ready} == catalog.actions
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        ({}, None),
+        ({"actions": ["c", "a", "c"]}, ["c", "a"]),
+        ({"actions": ["a", "unknown"]}, ["a"]),
+        ({"excluded": ["b"]}, ["a", "c"]),
+        ({"actions": ["a", "b"], "excluded": ["a"]}, ["b"]),
+        ({"excluded": ["a", "b", "c"]}, []),
+    ],
+)
+def test_a_request_narrows_the_catalog_and_never_widens_it(
+    asked: dict[str, Any], allowed: list[str] | None
+) -> None:
+    assert eligible(request(1, **asked).body, ACTIONS) == allowed
+
+
+def test_a_slot_without_a_catalog_takes_the_list_as_it_is() -> None:
+    assert eligible(request(1, actions=["x", "y"], excluded=["y"]).body, ()) == ["x"]
+    assert eligible(request(1).body, ()) == []
+
+
+def test_a_snapshot_is_small_and_the_same_for_the_same_requests() -> None:
+    numbers = np.random.default_rng(7).permutation(2_000).tolist()
+    one, other = QueueLogic(HORIZON), QueueLogic(HORIZON)
+    for logic in (one, other):
+        feed(logic, batch(*(request(number) for number in numbers)))
+    assert one.snapshot() == other.snapshot()
+    assert len(one.snapshot()) < 2_000 * 16
