@@ -1,0 +1,228 @@
+"""A learner gives the same statistics for any order, cut and restart, and publishes when due."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.batches import NEVER, Lesson, PolicyNews, micros
+from operators.learn import LearnerLogic, _resume, joined, unpack_learner, with_features
+from operators.logic.models import CanonicalOrder
+from operators.logic.policies import Deltas, load_policy
+from operators.slot_policy import policy_shape
+from schemas.catalog import FeatureSpec, PolicySettings, Slot
+from schemas.results import PolicySnapshot
+from tests.support import records as make
+from tests.support.settled import settled
+
+NAMES = ("a", "b", "c")
+ACTIONS = tuple(make.action(name) for name in NAMES)
+FEATURES = FeatureSpec(numeric=["u", "v"])
+LOGISTIC = PolicySettings(kind="logistic", publish_rewards=1_000, publish_interval=5.0)
+SLOT = make.slot("home", policy=LOGISTIC, features=FEATURES)
+DIM = 3
+SHARDS = 2
+SECOND = 1_000_000
+
+
+def learner() -> LearnerLogic:
+    return LearnerLogic(CanonicalOrder(SHARDS))
+
+
+def deltas(numbers: list[int], dim: int = DIM) -> Deltas:
+    """Each number is a decision; odd ones were rewarded."""
+    rows = [np.random.default_rng(number) for number in numbers]
+    n = len(numbers)
+    return Deltas(
+        [NAMES[number % 3] for number in numbers],
+        np.array([[1.0, *row.normal(size=dim - 1)] for row in rows]).reshape(n, dim),
+        np.array([float(row.normal()) for row in rows]),
+        np.array([1e9 + number for number in numbers]),
+        np.ones(n),
+        np.array([float(number % 2) for number in numbers]),
+    )
+
+
+def lesson(numbers: list[int] | None = None, slot: Slot = SLOT, **more: Any) -> Lesson:
+    taught = deltas(numbers) if numbers else None
+    return replace(Lesson(0, NEVER, slot, ACTIONS, taught), **more)
+
+
+def feed(logic: LearnerLogic, *lessons: Lesson) -> list[Any]:
+    out, over = logic.on_batch(list(lessons))
+    assert not over
+    return list(out)
+
+
+def versions(out: list[Any]) -> list[int]:
+    return [item.version for item in out if isinstance(item, PolicyNews)]
+
+
+def statistics(logic: LearnerLogic) -> dict[str, tuple[float, ...]]:
+    policy = load_policy(unpack_learner(logic.snapshot()).policy)
+    return {
+        found.action_id: (found.count, found.reward, found.mean, found.deviation)
+        for found in policy.publish().summary()
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 2**16))
+def test_statistics_do_not_depend_on_order_cuts_and_restarts(count: int, seed: int) -> None:
+    chance = random.Random(seed)
+    numbers = list(range(count))
+    whole = learner()
+    feed(whole, lesson(numbers))
+    chance.shuffle(numbers)
+    pieces = learner()
+    while numbers:
+        size = chance.randint(1, 10)
+        cut, numbers = numbers[:size], numbers[size:]
+        half = chance.randint(0, len(cut))
+        feed(pieces, lesson(cut[:half]), lesson(cut[half:], shard=1))
+        if chance.random() < 0.3:
+            pieces = _resume(pieces.snapshot())
+    expected, found = statistics(whole), statistics(pieces)
+    assert expected.keys() == found.keys() == set(NAMES)
+    for name, (n, reward, *fitted) in found.items():
+        assert (n, reward) == expected[name][:2]
+        assert fitted == pytest.approx(expected[name][2:], rel=1e-9, abs=1e-9)
+    assert (pieces.decisions, pieces.rewards) == (count, count // 2)
+
+
+def test_what_is_taught_and_withdrawn_again_leaves_nothing() -> None:
+    logic = learner()
+    feed(logic, lesson([1, 2, 3]))
+    wrong = deltas([4, 5])
+    feed(logic, lesson(deltas=wrong))
+    feed(logic, lesson(deltas=replace(wrong, dn=-wrong.dn, dr=-wrong.dr)))
+    only = learner()
+    feed(only, lesson([1, 2, 3]))
+    for name, row in statistics(logic).items():
+        assert row == pytest.approx(statistics(only)[name], rel=1e-9, abs=1e-9)
+    assert (logic.decisions, logic.rewards) == (only.decisions, only.rewards)
+
+
+def test_it_publishes_after_enough_rewards_or_enough_event_time() -> None:
+    start = micros(make.START)
+    slot = make.slot(
+        "home",
+        policy=PolicySettings(kind="logistic", publish_rewards=3, publish_interval=5.0),
+        features=FEATURES,
+    )
+    logic = learner()
+    first = feed(logic, lesson([1], slot, rewards=1, newest=start))
+    assert versions(first) == [1]
+    assert [item.version for item in first if isinstance(item, PolicySnapshot)] == [1]
+    assert feed(logic, lesson([2], slot, newest=start + SECOND)) == []
+    assert versions(feed(logic, lesson([3], slot, rewards=2, newest=start + SECOND))) == []
+    assert versions(feed(logic, lesson([4], slot, rewards=1, newest=start + SECOND))) == [2]
+    assert feed(logic, lesson([5], slot, rewards=1, newest=start + 5 * SECOND)) == []
+    (news, told) = feed(logic, lesson([6], slot, rewards=1, newest=start + 6 * SECOND))
+    assert (news.version, news.newest, news.shape) == (3, start + 6 * SECOND, policy_shape(slot))
+    assert (told.version, told.decisions, told.rewards) == (3, 6.0, 3.0)
+
+
+def test_what_nothing_came_to_publish_is_published_by_the_clock() -> None:
+    logic = learner()
+    feed(logic, lesson([1], rewards=1, newest=micros(make.START)))
+    assert logic.notify_at() is None
+    feed(logic, lesson([2], rewards=1, newest=micros(make.START) + 1))
+    asked = datetime.now(UTC)
+    wake = logic.notify_at()
+    assert wake is not None
+    assert 4.0 < (wake - asked).total_seconds() < 6.0
+    assert logic.notify_at() == wake
+    out, over = logic.on_notify()
+    assert not over
+    assert versions(list(out)) == [2]
+    assert logic.notify_at() is None
+
+
+def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
+    logic = learner()
+    feed(logic, lesson([1, 2, 3], rewards=2, newest=micros(make.START)))
+    logic = _resume(logic.snapshot())
+    wake = logic.notify_at()
+    assert wake is not None
+    assert wake <= datetime.now(UTC)
+    (news, snapshot) = logic.on_notify()[0]
+    assert isinstance(news, PolicyNews)
+    assert isinstance(snapshot, PolicySnapshot)
+    assert (news.version, news.newest, snapshot.decisions) == (2, micros(make.START), 3.0)
+
+
+def test_versions_rise_over_those_that_the_log_shows() -> None:
+    logic = learner()
+    start = micros(make.START)
+    seen = versions(feed(logic, lesson([1], rewards=1, newest=start, version=9)))
+    later = versions(feed(logic, lesson([2], rewards=1, newest=start + 9 * SECOND, version=9)))
+    assert 9 < seen[0] < later[0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        make.slot("home", 1, policy=PolicySettings(kind="beta"), features=FEATURES),
+        make.slot("home", 1, policy=LOGISTIC, features=FeatureSpec(numeric=["u", "w"])),
+    ],
+    ids=["another policy", "other features"],
+)
+def test_another_policy_or_other_features_start_anew(changed: Slot) -> None:
+    logic = learner()
+    feed(logic, lesson([1, 2, 3]))
+    feed(logic, lesson(slot=changed))
+    assert (logic.decisions, logic.rewards) == (0.0, 0.0)
+    assert all(row[:2] == (0.0, 0.0) for row in statistics(logic).values())
+
+
+def test_another_window_or_another_action_keeps_what_was_learned() -> None:
+    logic = learner()
+    feed(logic, lesson([1, 2, 3]))
+    more = (*ACTIONS, make.action("d"))
+    feed(logic, lesson(slot=make.slot("home", 1, policy=LOGISTIC, features=FEATURES), actions=more))
+    found = statistics(logic)
+    assert {name: row[0] for name, row in found.items()} == {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}
+    assert logic.decisions == 3.0
+
+
+def test_models_see_settled_outcomes_in_one_order_whichever_shard_is_first() -> None:
+    outcomes = [settled(number, NAMES[number % 3], float(number % 2)) for number in range(40)]
+    shards = [outcomes[0::2], outcomes[1::2]]
+    ends = [micros(part[-1].settled_at) + 1 for part in shards if part[-1].settled_at is not None]
+    one, other = learner(), learner()
+    for shard in (0, 1):
+        feed(one, lesson(shard=shard, settled=shards[shard], watermark=ends[shard]))
+    for shard in (1, 0):
+        for outcome in shards[shard]:
+            feed(other, lesson(shard=shard, settled=[outcome]))
+        feed(other, lesson(shard=shard, watermark=ends[shard]))
+        other = _resume(other.snapshot())
+    kept = [unpack_learner(logic.snapshot()) for logic in (one, other)]
+    assert kept[0].model == kept[1].model
+    assert kept[0].settled_decisions == kept[1].settled_decisions > 30
+
+
+def test_a_decision_of_other_features_is_not_learned_and_one_of_none_is_by_its_intercept() -> None:
+    logic = learner()
+    bare = Deltas(["a"], np.zeros((1, 0)), np.zeros(1), np.ones(1), np.ones(1), np.ones(1))
+    feed(logic, lesson(deltas=deltas([1, 2], dim=5)), lesson(deltas=bare))
+    assert statistics(logic)["a"][:2] == (1.0, 1.0)
+    assert logic.decisions == 1.0
+    fitted = with_features(bare, DIM)
+    assert fitted is not None
+    assert fitted.x.tolist() == [[1.0, 0.0, 0.0]]
+
+
+def test_joining_batches_loses_none() -> None:
+    parts = [deltas([1, 2]), deltas([3]), deltas([4, 5, 6])]
+    whole = deltas([1, 2, 3, 4, 5, 6])
+    both = joined(parts)
+    assert both.action_ids == whole.action_ids
+    for name in ("x", "eta", "time", "dn", "dr"):
+        np.testing.assert_array_equal(getattr(both, name), getattr(whole, name))
