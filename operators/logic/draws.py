@@ -17,6 +17,9 @@ ACTION = b"action"
 GROUP = b"group"
 """The stream that assigns hold-out and experiment groups."""
 
+PAIR = b"pair"
+"""The stream that gives both at once."""
+
 _SCALE = 2.0**-53
 
 
@@ -46,6 +49,19 @@ def uniforms(
     return _draw(secret, slot_id, names, salt)
 
 
+def uniform_pairs(
+    secret: bytes, slot_id: str, subjects: Sequence[str], decision_ids: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw two independent numbers for each decision at the cost of one: the halves of a digest.
+
+    The first picks the action, the second assigns a group.
+    """
+    pairs = zip(subjects, decision_ids, strict=True)
+    names = [f"{len(s)}:{s}{len(d)}:{d}" for s, d in pairs]
+    drawn = _draw(secret, slot_id, names, PAIR, numbers=2)
+    return drawn[0::2], drawn[1::2]
+
+
 def sticky_uniforms(
     secret: bytes, slot_id: str, subjects: Sequence[str], salt: bytes = GROUP
 ) -> NDArray[np.float64]:
@@ -53,8 +69,11 @@ def sticky_uniforms(
     return _draw(secret, slot_id, [_framed(subject) for subject in subjects], salt)
 
 
-def _draw(secret: bytes, slot_id: str, names: list[str], salt: bytes) -> NDArray[np.float64]:
-    base = blake2b(_bytes(_framed(slot_id)), digest_size=8, key=_key(secret), person=salt)
+def _draw(
+    secret: bytes, slot_id: str, names: list[str], salt: bytes, numbers: int = 1
+) -> NDArray[np.float64]:
+    size = 8 * numbers
+    base = blake2b(_bytes(_framed(slot_id)), digest_size=size, key=_key(secret), person=salt)
     digests, copy = [], base.copy
     for name in names:
         stream = copy()

@@ -83,8 +83,12 @@ def vote(slot: Slot, posterior: Posterior, ballot: Ballot, secret: bytes) -> Vot
     x = at_position(ballot.x, 0, slot.slate_size)
     weights = posterior.weigh(x, posterior.columns(ballot.action_ids), mask)
     policy = mix(weights.p, mask, floor=slot.floor)
-    held_out = _held_out(slot, ballot, secret)
+    names = secret, slot.slot_id, ballot.subjects, ballot.decision_ids
+    uniform, group = draws.uniform_pairs(*names)
     share = slot.holdout.share
+    if slot.holdout.unit == "subject" and share > 0.0:
+        group = draws.sticky_uniforms(secret, slot.slot_id, ballot.subjects)
+    held_out = group < share
     given = logged = uniformly = policy
     if share > 0.0:
         uniformly = even(np.ones(policy.shape, dtype=bool) if mask is None else mask)
@@ -93,9 +97,7 @@ def vote(slot: Slot, posterior: Posterior, ballot: Ballot, secret: bytes) -> Vot
             logged = (1.0 - share) * policy + share * uniformly
     eta = np.broadcast_to(weights.eta, logged.shape)
     size = min(slot.slate_size, len(ballot.action_ids))
-    names = secret, slot.slot_id, ballot.subjects, ballot.decision_ids
     if size == 1:
-        uniform = draws.uniforms(*names)
         chosen = choose(given, uniform)
         propensity = logged[np.arange(len(chosen)), chosen]
         return Votes(ballot.action_ids, mask, logged, eta, held_out, uniform, chosen, propensity)
@@ -149,15 +151,3 @@ def eligibility(ballot: Ballot) -> Mask | None:
         else:
             mask[row, [column[name] for name in names]] = True
     return mask
-
-
-def _held_out(slot: Slot, ballot: Ballot, secret: bytes) -> Mask:
-    """Assign requests to the hold-out, by decision or stickily by subject."""
-    if slot.holdout.share <= 0.0:
-        return np.zeros(len(ballot.subjects), dtype=bool)
-    if slot.holdout.unit == "subject":
-        group = draws.sticky_uniforms(secret, slot.slot_id, ballot.subjects)
-    else:
-        names = ballot.subjects, ballot.decision_ids
-        group = draws.uniforms(secret, slot.slot_id, *names, salt=draws.GROUP)
-    return group < slot.holdout.share

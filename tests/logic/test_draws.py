@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, kstest
 
-from operators.logic.draws import ACTION, GROUP, sticky_uniforms, uniform, uniforms
+from operators.logic.draws import ACTION, GROUP, sticky_uniforms, uniform, uniform_pairs, uniforms
 
 SECRET = b"a secret of the tests"
 N = 20_000
@@ -51,6 +51,19 @@ def test_streams_are_independent(other):
     """A 10 × 10 table of two streams; fails by chance once in 1e6 secrets."""
     table = np.histogram2d(many(), other, 10, ((0, 1), (0, 1)))[0]
     assert ((table - N / 100) ** 2 / (N / 100)).sum() < chi2.isf(1e-6, 99)
+
+
+def test_a_pair_is_two_independent_uniform_numbers():
+    """Each check fails by chance once in 1e6 secrets."""
+    names = [f"s{i % 97}" for i in range(N)], [f"d{i}" for i in range(N)]
+    first, second = uniform_pairs(SECRET, "home", *names)
+    assert kstest(first, "uniform").pvalue > 1e-6
+    assert kstest(second, "uniform").pvalue > 1e-6
+    table = np.histogram2d(first, second, 10, ((0, 1), (0, 1)))[0]
+    assert ((table - N / 100) ** 2 / (N / 100)).sum() < chi2.isf(1e-6, 99)
+    again = uniform_pairs(SECRET, "home", names[0][5:9], names[1][5:9])
+    assert again[0].tolist() == first[5:9].tolist()
+    assert again[1].tolist() == second[5:9].tolist()
 
 
 def test_names_do_not_run_together():
