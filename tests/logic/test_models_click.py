@@ -117,7 +117,7 @@ def test_scores_come_before_learning():
 
 
 def test_what_is_not_a_final_shown_outcome_is_passed_over():
-    model = ClickModel(4)
+    model = ClickModel(4, ClickSettings(warmup=20_000))
     good = WORLD.outcomes[0]
     others = [
         msgspec.structs.replace(good, status="void"),
@@ -153,7 +153,7 @@ def test_auc_is_exact_over_the_window():
 
 
 def test_the_reliability_table_is_honest():
-    model = ClickModel(4)
+    model = ClickModel(4, ClickSettings(warmup=20_000))
     model.learn(WORLD.outcomes)
     table = model.calibration.table()
     assert sum(row.size for row in table) == len(WORLD.outcomes)
@@ -166,10 +166,10 @@ def test_the_reliability_table_is_honest():
 
 def test_drift_is_found_when_the_world_changes_and_only_then():
     """delta = 0.002 a check; the seeds are fixed."""
-    calm = ClickModel(4)
+    calm = ClickModel(4, ClickSettings(warmup=20_000))
     calm.learn(WORLD.outcomes)
     assert calm.drift.detections == 0
-    flipped = ClickModel(4)
+    flipped = ClickModel(4, ClickSettings(warmup=20_000))
     flipped.learn(world(12_000, flip_at=10_000).outcomes)
     assert flipped.drift.detections == 1
     assert 10_000 < flipped.drift.last < 11_000

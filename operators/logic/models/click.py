@@ -41,7 +41,7 @@ class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     l2: float = 0.0
     factors: int = 4
     initial_rate: float = 0.05
-    warmup: int = 20_000
+    warmup: int = 5_000
     sample: float = 0.1
     threshold: float = 0.0
     window: int = 5000
