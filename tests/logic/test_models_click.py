@@ -26,7 +26,7 @@ def predictions(model, n=500):
 
 @pytest.mark.parametrize("kind", ["adagrad", "ftrl"])
 def test_the_logistic_model_finds_the_true_probabilities(kind):
-    model = ClickModel(4, ClickSettings(optimizer=kind, learning_rate=0.1, l2=0.0))
+    model = ClickModel(4, ClickSettings(optimizer=kind, learning_rate=0.1, warmup=20_000))
     assert model.learn(WORLD.outcomes) == len(WORLD.outcomes)
     assert np.corrcoef(predictions(model), WORLD.p[-500:])[0, 1] > 0.97
     losses = np.log(WORLD.p), np.log(1 - WORLD.p)
