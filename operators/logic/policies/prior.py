@@ -95,15 +95,15 @@ def inverse_factor(matrices: Floats) -> Floats:
     """
     d = matrices.shape[-1]
     size = np.abs(np.trace(matrices, axis1=1, axis2=2)) / d
-    jittered = matrices + (_JITTER * size + 1e-300)[:, None, None] * np.eye(d)
+    jittered = np.array(matrices, dtype=float, order="C")
+    jittered.reshape(len(matrices), d * d)[:, :: d + 1] += (_JITTER * size + 1e-300)[:, None]
     try:
         lower = np.linalg.cholesky(jittered)
     except np.linalg.LinAlgError:
         lower = np.linalg.cholesky(np.array([_raised(matrix) for matrix in jittered]))
-    inverse = np.empty_like(lower)
-    for i, root in enumerate(lower):
-        inverse[i] = dtrtri(root.T, lower=0)[0].T
-    return inverse
+    for root in lower:
+        dtrtri(root.T, lower=0, overwrite_c=1)  # its transpose is what LAPACK inverts in place
+    return np.asarray(lower)
 
 
 def _raised(matrix: Floats) -> Floats:
