@@ -1,25 +1,17 @@
 """What holds after every fault: one answer each, exactly what was learned, one copy of each row."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from pathlib import Path
 
-from flows.persist import as_written
-from flows.verify import Verification, _records, verify
-from operators.io.sqlite import SqliteStore
-from operators.io.tables import TABLES
-from operators.persist import rows_of
-from operators.persist import topics as stored_topics
+from flows.verification.findings import TOLERANCE, Verification
+from flows.verification.reading import records
+from flows.verify import verify
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.stage import Flow, Stage
 from schemas.codec import decode
 from schemas.results import DeadLetter
 from schemas.settings import Settings
 from schemas.topics import Topic
-
-_AT_ONCE = 5_000
 
 
 def judge(
@@ -42,71 +34,53 @@ def judge(
     if requests is None:
         requests = stage.report.requests
         found.exactly("requests without an answer to their visitor", 0, stage.report.unanswered)
-    learned = verify(stage.settings)
-    found.that(
-        "learned and answered, against a recomputation",
-        f"holds, {requests:,} requests",
-        describe(learned),
-        learned.holds and learned.requests == learned.decisions == requests,
-    )
     letters = Counter(letter.reason for letter in letters_of(stage.settings))
     found.exactly("dead letters", dict(dead_letters or {}), dict(letters))
-    rows, different = compare_store(stage.settings, stage.folder)
+    verified = verify(stage.settings)
+    _compare(found, verified, requests, waited)
+    return verified
+
+
+def _compare(found: Finding, verified: Verification, requests: int, waited: float) -> None:
+    """Add a bar for each thing that a recomputation from the topics says."""
     found.that(
-        f"store rows that differ from a fresh store's ({waited:.0f} s after the last request)",
-        "0",
-        f"{different:,} of {rows:,}",
-        different == 0 and rows > 0,
+        "requests unanswered, with two different answers",
+        f"0, 0 of {requests:,}",
+        f"{verified.unanswered:,}, {verified.contradicted:,} of {verified.requests:,}",
+        not verified.unanswered
+        and not verified.contradicted
+        and verified.requests == verified.decisions == requests,
     )
-    return learned
-
-
-def describe(found: Verification) -> str:
-    """Say what a verification found, in a line."""
-    agreeing = sum(check.agrees for check in found.actions)
-    parts = [
-        "holds" if found.holds else "DIFFERS",
-        f"{found.requests:,} requests",
-        f"{found.unanswered:,} unanswered",
-        f"{found.contradicted:,} with two different answers",
-        f"{agreeing}/{len(found.actions)} actions agree",
-    ]
-    return ", ".join(parts)
+    actions = verified.actions
+    agreeing = sum(check.agrees for check in actions)
+    found.that(
+        "actions whose statistics agree; largest difference",
+        f"all, counts exactly; {TOLERANCE:g}",
+        f"{agreeing} of {len(actions)}; {verified.largest_difference:.1e}",
+        0 < len(actions) == agreeing,
+    )
+    pending, outcomes = verified.pending, verified.outcomes
+    wrong = pending.different + outcomes.missing + outcomes.different
+    found.that(
+        "pending decisions and outcomes that differ",
+        "0",
+        f"{wrong:,} of {pending.decisions + outcomes.settled + outcomes.void:,}",
+        wrong == 0,
+    )
+    rows = sum(table.rows for table in verified.store)
+    different = sum(table.different for table in verified.store)
+    found.that(
+        f"store rows that differ, {waited:.0f} s after the last request",
+        "0, nothing behind",
+        f"{different:,} of {rows:,}, {verified.behind:,} behind",
+        rows > 0 and not different and not verified.behind,
+    )
 
 
 def letters_of(settings: Settings) -> Iterator[DeadLetter]:
     """Read the dead letters."""
     for k in range(settings.partitions_of(Topic.DEAD_LETTERS)):
-        for payload, _, _, _ in _records(settings, Topic.DEAD_LETTERS, k):
+        for payload, _, _, _ in records(settings, Topic.DEAD_LETTERS, k):
             letter = decode(Topic.DEAD_LETTERS, payload)
             if isinstance(letter, DeadLetter):
                 yield letter
-
-
-def compare_store(settings: Settings, folder: Path) -> tuple[int, int]:
-    """Write all topics to a fresh store, once and in order; give its rows and those that differ."""
-    path = folder / "fresh.db"
-    fresh = SqliteStore(path)
-    fresh.migrate()
-    for topic in stored_topics():
-        for k in range(settings.partitions_of(topic)):
-            batch = []
-            for payload, key, offset, time in _records(settings, topic, k):
-                batch.append(as_written(topic, k, key, payload, offset, time))
-                if len(batch) == _AT_ONCE:
-                    fresh.apply(rows_of(k, batch))
-                    batch = []
-            fresh.apply(rows_of(k, batch))
-    fresh.close()
-    rows = different = 0
-    with closing(sqlite3.connect(settings.store.removeprefix("sqlite:"))) as store:
-        store.execute("ATTACH ? AS fresh", (str(path),))
-        for table in TABLES.values():
-            names = ", ".join(table.names)
-            here, there = (f"SELECT {names} FROM {base}.{table.name}" for base in ("main", "fresh"))
-            for left, right in ((here, there), (there, here)):
-                (count,) = store.execute(f"SELECT count(*) FROM ({left} EXCEPT {right})").fetchone()
-                different += count
-            rows += store.execute(f"SELECT count(*) FROM fresh.{table.name}").fetchone()[0]
-    path.unlink()
-    return rows, different

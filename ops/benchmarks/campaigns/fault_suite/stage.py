@@ -36,8 +36,6 @@ SOURCES = {
 }
 """The step that reads each flow's topics, and the topics."""
 
-REWARD_WINDOW = 30.0
-
 Record = tuple[Topic, bytes | None, bytes, int]
 """Topic, key, value and partition (-1: by the key)."""
 
@@ -110,14 +108,12 @@ class Flow:
 class Stage:
     """A deployment of its own on the campaign's parts, with the demo's catalog.
 
-    ``changes`` are settings. The flows run below ``folder``, which holds the recovery stores and
-    the store; ``wrapper`` is what their command lines begin with.
+    ``window`` is its reward window in seconds, ``changes`` are settings. The flows run in
+    ``folder``, which holds the recovery stores and the store.
     """
 
-    def __init__(
-        self, parts: Embedded, name: str, *, wrapper: Sequence[str] = (), **changes: Any
-    ) -> None:
-        self.parts, self.name, self.wrapper = parts, name, wrapper
+    def __init__(self, parts: Embedded, name: str, *, window: float = 60.0, **changes: Any) -> None:
+        self.parts, self.name = parts, name
         self.folder = parts.folder / name
         self.folder.mkdir()
         fields: dict[str, Any] = {
@@ -135,9 +131,7 @@ class Stage:
         migrate(self.settings)
         self.produce(
             (Topic.CATALOG, entry.id.encode(), encode(entry), 0)
-            for entry in demo_catalog(
-                SEED, PolicySettings(kind="logistic"), reward_window=REWARD_WINDOW
-            )
+            for entry in demo_catalog(SEED, PolicySettings(kind="logistic"), reward_window=window)
         )
         self._flows: list[Flow] = []
         self._reader = confluent_kafka.Consumer(consumer_config(self.settings))
@@ -151,7 +145,7 @@ class Stage:
         environment: Mapping[str, str] | None = None,
     ) -> Flow:
         """Start a flow; supervised it is started again when it dies, as in production."""
-        command = [*self.wrapper, sys.executable, "-m", "flows", "run", flow]
+        command = [sys.executable, "-m", "flows", "run", flow]
         if supervised:
             command += ["--processes=1", f"--logs={self.folder / 'logs'}"]
         env = child_environment(self.settings) | {"PYTHONPATH": ROOT}

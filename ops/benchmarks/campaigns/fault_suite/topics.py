@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from flows.simulation.pen import Pen
-from flows.verify import _records
+from flows.verification.reading import records
 from flows.visitors import Visitors
 from operators.io.kafka import client_config
 from operators.logic.murmur2 import partition_of
@@ -17,7 +17,6 @@ from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.disks import NotHere
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.stage import (
-    REWARD_WINDOW,
     SEED,
     Flow,
     Lab,
@@ -27,6 +26,7 @@ from ops.benchmarks.campaigns.fault_suite.stage import (
 )
 from schemas.topics import Topic
 
+WINDOW = 20.0
 LATENESS = 5.0
 BUSY = 1
 """The only partition with traffic."""
@@ -34,19 +34,18 @@ BUSY = 1
 
 def silence_partitions(found: Finding, lab: Lab) -> None:
     """Let only visitors of one partition ask, and see what they got; then wait for settlement."""
-    stage = lab.stage("quiet", allowed_lateness=LATENESS)
+    stage = lab.stage("quiet", window=WINDOW, allowed_lateness=LATENESS)
     flow, persist = stage.run_both()
     count = lab.portion
     stage.produce(asked_in(stage, BUSY, "quiet", count))
     until("all answers", lambda: sum(stage.ends(Topic.DECISIONS).values()) >= count)
     found.exactly("decisions by partition", {BUSY: count}, _some(stage.ends(Topic.DECISIONS)))
     stage.produce(_seen_in(stage, BUSY, "quiet", count))
-    window = REWARD_WINDOW
-    waited = until("settlement", lambda: _settled(stage) == count, window + LATENESS + 60.0)
-    limit = window + LATENESS + 15.0
+    waited = until("settlement", lambda: _settled(stage) == count, WINDOW + LATENESS + 60.0)
+    limit = WINDOW + LATENESS + 15.0
     found.that(
         f"all {count:,} outcomes settled, with three of four partitions silent",
-        f"< {limit:.0f} s (window {window:.0f} s, lateness {LATENESS:.0f} s)",
+        f"< {limit:.0f} s (window {WINDOW:.0f} s, lateness {LATENESS:.0f} s)",
         f"{waited:.0f} s",
         waited < limit,
     )
@@ -131,8 +130,8 @@ def _users(stage: Stage, pen: Pen, partition: int, count: int) -> list[int]:
 
 
 def _settled(stage: Stage) -> int:
-    records = _records(stage.settings, Topic.OUTCOMES, BUSY)
-    return sum(b'"settled"' in payload for payload, _, _, _ in records)
+    found = records(stage.settings, Topic.OUTCOMES, BUSY)
+    return sum(b'"settled"' in payload for payload, _, _, _ in found)
 
 
 def _some(ends: dict[int, int]) -> dict[int, int]:
