@@ -1,8 +1,9 @@
 """The order in which order-dependent models learn, whatever order shards report in."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from heapq import heappop, heappush
+from operator import itemgetter
 
 from msgspec import Struct
 
@@ -10,6 +11,7 @@ from schemas.results import Outcome
 from schemas.state import pack, unpack
 
 _NEVER = -(2**62)
+_PLACE, _TIME = itemgetter(0, 1), itemgetter(0)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -38,9 +40,8 @@ class CanonicalOrder:
         if shards < 1:
             raise ValueError("shards: at least one is needed")
         self._watermarks = [_NEVER] * shards
-        self._waiting: list[tuple[int, str, int, Outcome]] = []
+        self._waiting: list[tuple[int, str, Outcome]] = []
         self._released = _NEVER
-        self._arrivals = 0
         self.late = 0
 
     @property
@@ -59,18 +60,23 @@ class CanonicalOrder:
 
     def add(self, shard: int, watermark: int, outcomes: Iterable[Outcome]) -> list[Outcome]:
         """Take in a shard's settled outcomes and watermark; give what is complete, in order."""
+        before = self._released, self.late
         for outcome in outcomes:
             self._hold(outcome)
         self._watermarks[shard] = max(self._watermarks[shard], watermark)
         self._released = max(self._released, self.watermark)
-        ready = []
-        while self._waiting and self._waiting[0][0] <= self._released:
-            ready.append(heappop(self._waiting)[-1])
+        if before == (self._released, self.late):
+            return []
+        # Shards give theirs in order, so that sorting only merges a few runs.
+        self._waiting.sort(key=_PLACE)
+        count = bisect_right(self._waiting, self._released, key=_TIME)
+        ready = [item[-1] for item in self._waiting[:count]]
+        del self._waiting[:count]
         return ready
 
     def dump(self) -> bytes:
         """Write the state compactly."""
-        waiting = [item[-1] for item in sorted(self._waiting, key=lambda item: item[:3])]
+        waiting = [item[-1] for item in sorted(self._waiting, key=_PLACE)]
         state = _State(self._watermarks, self._released, self.late, waiting)
         return pack("canonical-order", 1, state)
 
@@ -97,9 +103,7 @@ class CanonicalOrder:
     def _hold(self, outcome: Outcome) -> None:
         at = settled_us(outcome)
         self.late += at <= self._released
-        # The arrival number only keeps the heap from comparing outcomes.
-        self._arrivals += 1
-        heappush(self._waiting, (at, outcome.key, self._arrivals, outcome))
+        self._waiting.append((at, outcome.key, outcome))
 
 
 def settled_us(outcome: Outcome) -> int:
