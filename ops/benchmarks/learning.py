@@ -20,12 +20,13 @@ from threadpoolctl import threadpool_limits
 
 from ops.benchmarks.bandits import bars, cells, report
 from ops.benchmarks.bandits.environments import stream_of
-from ops.benchmarks.bandits.plan import RIVALS, available, plan, speed_plan
+from ops.benchmarks.bandits.plan import RIVALS, STATIONARY, available, plan, speed_plan
 from ops.benchmarks.bandits.runner import Row
 from ops.benchmarks.bandits.speeds import speeds
 from ops.benchmarks.bandits.tasks import Task
 
 RESULTS = Path(__file__).parent / "results"
+DRAWN = (STATIONARY, "contextual-abrupt-20", "plain-none-50", "delayed-5000")
 
 
 def run_all(tasks: Sequence[Task], jobs: int, folder: Path, told: bool) -> list[Row]:
@@ -80,7 +81,9 @@ def main() -> int:
     report.print_bars(checked)
     name = "learning-quick" if args.quick else "learning"
     report.write(RESULTS / f"{name}.json", args.seeds, rows, measured, checked)
+    report.write_markdown(RESULTS / f"{name}.md", args.seeds, rows, measured, checked)
     report.plot(RESULTS / f"{name}.png", rows)
+    report.plot(RESULTS / f"{name}.svg", rows, DRAWN)
     if missing:
         print(f"not installed, so not compared: {', '.join(missing)}")
         if not args.quick:

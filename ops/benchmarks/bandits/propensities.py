@@ -91,7 +91,8 @@ def largest_z(rows: int, draws: int, seed: int) -> tuple[float, float]:
 def cost(seed: int, events: int = 20_000) -> tuple[float, float]:
     """Measure scoring and propensities on learned posteriors: microseconds per decision.
 
-    The least of alternating repetitions, so that other work on the machine does not count.
+    The least processor time of alternating repetitions, so that other work on the machine does not
+    count.
     """
     stream = contextual(seed, events)
     learner = Ours("logistic", stream, seed=seed)
@@ -109,6 +110,6 @@ def cost(seed: int, events: int = 20_000) -> tuple[float, float]:
 
 
 def _timed(step: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     step()
-    return time.perf_counter() - began
+    return time.process_time() - began

@@ -5,8 +5,10 @@ import os
 import platform
 import subprocess
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -17,6 +19,9 @@ from ops.benchmarks.bandits.runner import CHECKPOINTS, Row
 from ops.benchmarks.bandits.speeds import Speed
 
 Groups = dict[tuple[str, str], list[Row]]
+
+OTHERS = ("VW", "River", "mabwiser", "bayesianbandits")
+"""Libraries whose learners are drawn dashed."""
 
 _WORDS = {True: "[green]pass[/]", False: "[red]MISSED[/]", None: "-"}
 
@@ -31,17 +36,17 @@ def grouped(rows: list[Row]) -> Groups:
 
 def print_rows(rows: list[Row]) -> None:
     """Print click rates as fractions of the oracle's: mean ± standard error over seeds."""
-    table = Table(title="Click rate as a fraction of the oracle's")
-    for title in ("environment", "learner", "seeds", *(f"{k // 1000}k" for k in CHECKPOINTS)):
+    table = Table(title=f"Click rate as a fraction of the oracle's, {_seeds(rows)} seeds")
+    for title in ("environment", "learner", *(f"{k // 1000}k" for k in CHECKPOINTS), "all"):
         table.add_column(title)
-    table.add_column("all")
-    for (environment, learner), group in grouped(rows).items():
-        cells = []
-        for events in (*CHECKPOINTS, group[0].events):
-            values = [row.fractions[events] for row in group if events in row.fractions]
-            cells.append("{:.3f} ± {:.3f}".format(*mean_and_error(values)) if values else "")
-        table.add_row(environment, learner, str(len(group)), *cells)
+    table.add_column("events", justify="right")
+    for cells in _row_cells(rows):
+        table.add_row(*cells)
     Console(width=150).print(table)
+
+
+def _seeds(rows: list[Row]) -> int:
+    return len({row.seed for row in rows})
 
 
 def print_speeds(speeds: list[Speed]) -> None:
@@ -50,8 +55,7 @@ def print_speeds(speeds: list[Speed]) -> None:
     for title in ("learner", "median", "quartiles"):
         table.add_column(title, justify="left" if title == "learner" else "right")
     for speed in speeds:
-        low, high = speed.quartiles
-        table.add_row(speed.learner, f"{speed.median:,.0f}", f"{low:,.0f} to {high:,.0f}")
+        table.add_row(*_speed_cells(speed))
     Console(width=150).print(table)
 
 
@@ -96,34 +100,86 @@ def _processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
 
 
-def plot(path: Path, rows: list[Row]) -> None:
-    """Draw the fraction of the oracle over events, one panel per environment."""
+def write_markdown(
+    path: Path, seeds: list[int], rows: list[Row], speeds: list[Speed], bars: list[Bar]
+) -> None:
+    """Write the tables as Markdown, for the documents."""
+    marks = [f"{k // 1000}k" for k in CHECKPOINTS]
+    lines = [
+        f"Commit {_commit()}, {_processor()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, seeds {', '.join(map(str, seeds))}.",
+        "",
+        *_markdown(["bar", "limit", "figure", ""], [_bar_cells(bar) for bar in bars]),
+        "",
+        *_markdown(["environment", "learner", *marks, "all", "events"], list(_row_cells(rows))),
+        "",
+        *_markdown(["learner", "events/s", "quartiles"], [_speed_cells(found) for found in speeds]),
+    ]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _markdown(titles: list[str], cells: list[list[str]]) -> list[str]:
+    safe = [[cell.replace("|", "\\|") for cell in line] for line in cells]
+    return [f"| {' | '.join(line)} |" for line in (titles, ["---"] * len(titles), *safe)]
+
+
+def _bar_cells(bar: Bar) -> list[str]:
+    return [bar.name, bar.limit, bar.figure, {True: "met", False: "missed", None: "-"}[bar.passed]]
+
+
+def _speed_cells(speed: Speed) -> list[str]:
+    low, high = speed.quartiles
+    return [speed.learner, f"{speed.median:,.0f}", f"{low:,.0f} to {high:,.0f}"]
+
+
+def _row_cells(rows: list[Row]) -> Iterator[list[str]]:
+    for (environment, learner), group in grouped(rows).items():
+        events = group[0].events
+        cells = []
+        for mark in (*CHECKPOINTS, events):
+            values = [row.fractions[mark] for row in group if mark in row.fractions]
+            cells.append("{:.3f} ± {:.3f}".format(*mean_and_error(values)) if values else "")
+        yield [environment, learner, *cells, f"{events:,}"]
+
+
+def plot(path: Path, rows: list[Row], shown: Sequence[str] = ()) -> None:
+    """Draw the fraction of the oracle over events, one panel per environment.
+
+    Bands are standard errors. Settings of VW that saw only the start are left out.
+    ``shown`` names the environments; all when empty.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
     groups = grouped(rows)
-    environments = list(dict.fromkeys(environment for environment, _ in groups))
-    columns = 3
+    environments = list(shown or dict.fromkeys(environment for environment, _ in groups))
+    columns = 2 if shown else 3
     lines = -(-len(environments) // columns)
-    figure, axes = pyplot.subplots(lines, columns, figsize=(15, 4 * lines), squeeze=False)
+    figure, axes = pyplot.subplots(lines, columns, figsize=(5 * columns, 4 * lines), squeeze=False)
     for axis, environment in zip(axes.flat, environments, strict=False):
-        for (where, learner), group in groups.items():
-            if where != environment:
-                continue
-            events = [k for k, _ in group[0].curve]
-            curves = np.array([[value for _, value in row.curve] for row in group])
-            mean = curves.mean(axis=0)
-            error = curves.std(axis=0, ddof=1) / np.sqrt(len(group)) if len(group) > 1 else 0.0
-            axis.plot(events, mean, label=learner)
-            axis.fill_between(events, mean - error, mean + error, alpha=0.2)
+        here = {who: group for (where, who), group in groups.items() if where == environment}
+        longest = max(group[0].events for group in here.values())
+        for learner, group in sorted(here.items(), key=lambda item: item[0]):
+            if group[0].events == longest or not learner.startswith("VW"):
+                _draw(axis, learner, group)
         axis.set_title(environment)
         axis.set_xlabel("events")
-        axis.set_ylabel("fraction of the oracle")
-        axis.legend(fontsize=7)
+        axis.set_ylabel("fraction of the oracle's click rate")
+        axis.legend(fontsize=7, loc="lower right")
     for axis in list(axes.flat)[len(environments) :]:
         axis.set_visible(False)
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)
+
+
+def _draw(axis: Any, learner: str, group: list[Row]) -> None:
+    events = [k for k, _ in group[0].curve]
+    curves = np.array([[value for _, value in row.curve] for row in group])
+    mean = curves.mean(axis=0)
+    error = curves.std(axis=0, ddof=1) / np.sqrt(len(group)) if len(group) > 1 else 0.0 * mean
+    style = "--" if learner.split(" ")[0] in OTHERS else "-"
+    axis.plot(events, mean, style, label=learner)
+    axis.fill_between(events, mean - error, mean + error, alpha=0.2)
