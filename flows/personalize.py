@@ -1,4 +1,4 @@
-"""The personalize dataflow: profile, attribute, learn and decide."""
+"""The personalize dataflow: attribute, learn, profile and decide."""
 
 from dataclasses import dataclass, replace
 
@@ -9,10 +9,11 @@ from bytewax.outputs import Sink
 
 from operators.admit import admit
 from operators.attribute import attribute
-from operators.batches import Batch, CatalogNews, Message, PolicyNews, Rejected
+from operators.batches import Batch, CatalogNews, FactorNews, Message, PolicyNews, Rejected
 from operators.dead_letters import dead_letters
 from operators.decide import decide
 from operators.decode import reader
+from operators.factors import factors
 from operators.hot import hot_decisions, hot_policies, hot_profiles
 from operators.io.redis import HotWrite
 from operators.learn import learn
@@ -53,15 +54,20 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     def to_scoring(item: tuple[str, PolicyNews]) -> list[tuple[str, PolicyNews]]:
         return [(shard, item[1]) for shard in shards]
 
+    def to_profiles(item: tuple[str, FactorNews]) -> list[tuple[str, FactorNews]]:
+        return [(shard, item[1]) for shard in shards]
+
     flow = Dataflow("personalize")
     records = op.input("records", flow, sources.records)
     catalog = op.input("catalog", flow, sources.catalog)
     read = reader(settings)
 
     admitted = admit("admit", records, op.flat_map("catalog_to_shards", catalog, every_shard), read)
-    profiled = profile("profile", admitted.batches, settings)
-    singles = op.map_value("positions", profiled.batches, _by_position)
+    singles = op.map_value("positions", admitted.batches, _by_position)
     attributed = attribute("attribute", singles, settings)
+    factored = factors("factors", attributed.settled, settings)
+    embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
+    profiled = profile("profile", admitted.batches, embeddings, settings)
     learned = learn("learn", attributed.lessons, settings)
     policies = op.flat_map("policies_to_shards", learned.news, to_scoring)
     decided = decide("decide", profiled.batches, policies, settings)

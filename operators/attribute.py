@@ -9,7 +9,8 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import NEVER, Batch, Lesson, Message, Rejected
+from operators.batches import NEVER, Batch, FactorLesson, Lesson, Message, Rejected
+from operators.factors import factor_slots, withdrawals
 from operators.io import metrics
 from operators.io.segments import ShardSegments
 from operators.logic.attribution import Attribution, AttributionState, Step
@@ -26,9 +27,10 @@ SEGMENTS = "pending"
 
 @dataclass(frozen=True)
 class Attributed:
-    """Lessons keyed by slot; outcome records and rejected events keyed by shard."""
+    """Lessons keyed by slot, settled outcomes by nothing; outcome records and rejects by shard."""
 
     lessons: KeyedStream[Lesson]
+    settled: KeyedStream[FactorLesson]
     outcomes: KeyedStream[list[Message]]
     rejected: KeyedStream[list[Rejected]]
 
@@ -43,7 +45,7 @@ class _Rejections:
     rejected: list[Rejected]
 
 
-_Out = Lesson | _Messages | _Rejections
+_Out = Lesson | FactorLesson | _Messages | _Rejections
 
 
 class AttributeState(Struct):
@@ -66,6 +68,9 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
     told: int = NEVER
     shard: int = 0
     segments: ShardSegments | None = None
+    catalog: Catalog | None = None
+    asking: frozenset[str] = frozenset()
+    width: int | None = None
 
     def on_batch(self, values: list[Batch]) -> tuple[Iterable[_Out], bool]:
         """Step through the batches in order."""
@@ -76,7 +81,9 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
         self.shard = values[0].shard
         for batch in values:
             step = self.attribution.step(batch.events, batch.watermark, batch.catalog.slots)
+            told = self.told
             out += self._lessons(batch.shard, step, batch.catalog)
+            out += self._settled(batch, step, told)
             if step.messages:
                 out.append(_Messages(step.messages))
                 metrics.outcomes(step.counts)
@@ -112,6 +119,27 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
                 actions = catalog.actions.get(slot.slot_id, ())
                 final = settled.get(slot.slot_id, ())
                 yield Lesson(shard, step.horizon, slot, actions, settled=final)
+
+    def _settled(self, batch: Batch, step: Step, told: int) -> Iterable[FactorLesson]:
+        """Teach the factors where a slot asks for them; say so once when none does any more."""
+        changed = False
+        if batch.catalog is not self.catalog:
+            self.catalog, before = batch.catalog, self.width
+            self.asking, self.width = factor_slots(batch.catalog.slots.values())
+            changed = self.width != before
+        width = self.width or 0
+        if not width:
+            return [FactorLesson(batch.shard, self.told, 0)] if changed else []
+        withdrawn = withdrawals(batch.events)
+        if not (changed or withdrawn or self.told > told):
+            return []
+        found = step.settled_of(self.asking)
+        return [FactorLesson(batch.shard, self.told, width, found, withdrawn)]
+
+
+def pack_attribute(state: AttributeState) -> bytes:
+    """Write a shard's snapshot."""
+    return pack(_KIND, _VERSION, state)
 
 
 def unpack_attribute(snapshot: bytes) -> AttributeState:
@@ -149,10 +177,12 @@ def attribute(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Attri
 
     attributed = op.stateful_batch("life", up, shim_builder)
     lessons = only("lessons", attributed, Lesson)
+    settled = only("settled", attributed, FactorLesson)
     messages = only("messages", attributed, _Messages)
     rejections = only("rejections", attributed, _Rejections)
     return Attributed(
         lessons=op.map("by_slot", lessons, lambda item: (item[1].slot.slot_id, item[1])),
+        settled=op.map("together", settled, lambda item: ("", item[1])),
         outcomes=op.map_value("outcomes", messages, lambda value: value.messages),
         rejected=op.map_value("rejected", rejections, lambda value: value.rejected),
     )

@@ -20,6 +20,8 @@ __all__ = [
     "Batch",
     "CatalogNews",
     "Event",
+    "FactorLesson",
+    "FactorNews",
     "Lesson",
     "Message",
     "Origin",
@@ -114,6 +116,34 @@ class Lesson:
     rewards: int = 0
     newest: int = NEVER
     version: int = 0
+
+
+@dataclass(slots=True)
+class FactorLesson:
+    """What one shard has to teach the factors, of all slots that ask for them.
+
+    ``outcomes`` are final, complete before ``watermark``; ``withdrawn`` subjects are to be
+    forgotten at the time beside them. ``width`` is the number of factors asked for, 0 when nobody
+    asks.
+    """
+
+    shard: int
+    watermark: int
+    width: int
+    outcomes: Sequence[Outcome] = field(default_factory=list)
+    withdrawn: Sequence[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class FactorNews:
+    """Subjects whose factors changed: how many outcomes taught them since then, and the factors.
+
+    It holds nothing of what a subject withdrew before ``time``, the settlement of the last outcome
+    learned.
+    """
+
+    time: int
+    changes: Mapping[str, tuple[int, list[float]]]
 
 
 @dataclass(slots=True)

@@ -19,8 +19,6 @@ def flaw_of(entry: CatalogEntry) -> Flaw | None:
     """
     if not isinstance(entry, Slot) or entry.deleted:
         return None
-    if entry.features.profile_embedding:
-        return Flaw("unsupported", "features.profile_embedding", "no step fills it yet")
     try:
         mapping = FeatureMap(entry.features)
     except FeatureError as error:

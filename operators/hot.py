@@ -82,4 +82,7 @@ def hot_policies(
 
 
 def _features(profile: Profile) -> dict[str, str]:
-    return {} if profile.deleted else {name: repr(x) for name, x in profile.features.items()}
+    if profile.deleted:
+        return {}
+    embedding = {f"embedding[{place}]": x for place, x in enumerate(profile.embedding or ())}
+    return {name: repr(x) for name, x in (profile.features | embedding).items()}

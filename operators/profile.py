@@ -8,7 +8,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import NEVER, Batch, Event
+from operators.batches import ALWAYS, NEVER, Batch, Event, FactorNews
 from operators.io import metrics
 from operators.logic.catalog import Catalog
 from operators.logic.profiles import Profiles
@@ -46,7 +46,7 @@ class ProfileState(Struct):
 
 
 @dataclass
-class ProfileLogic(StatefulBatchLogic[Batch, Batch | list[Profile], bytes]):
+class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile], bytes]):
     """One shard's profiles; changes are published once per ``interval`` of event time."""
 
     profiles: Profiles
@@ -57,10 +57,17 @@ class ProfileLogic(StatefulBatchLogic[Batch, Batch | list[Profile], bytes]):
     asking: frozenset[str] = frozenset()
     """The slots that decide by profile features."""
 
-    def on_batch(self, values: list[Batch]) -> tuple[Iterable[Batch | list[Profile]], bool]:
+    def on_batch(
+        self, values: list[Batch | FactorNews]
+    ) -> tuple[Iterable[Batch | list[Profile]], bool]:
         """Update profiles in event order and hand requests what may be known."""
         out: list[Batch | list[Profile]] = []
+        shard: int | None = None
         for batch in values:
+            if isinstance(batch, FactorNews):
+                for subject, (changes, factors) in batch.changes.items():
+                    self.profiles.embed(subject, factors, batch.time, changes)
+                continue
             if batch.catalog is not self.catalog:
                 self.catalog = batch.catalog
                 self.asking = asking(batch.catalog)
@@ -68,14 +75,18 @@ class ProfileLogic(StatefulBatchLogic[Batch, Batch | list[Profile], bytes]):
             for event in batch.events:
                 self._take(event)
             self.watermark = max(self.watermark, batch.watermark)
+            shard = batch.shard
             out.append(batch)
-        if self.watermark - self.published >= self.interval:
+        over = self.watermark == ALWAYS
+        if over or self.watermark - self.published >= self.interval:
             self.published = self.watermark
             changed = self.profiles.changed()
             if changed:
                 out.append(changed)
-            self.profiles.expire(self.watermark)
-            metrics.profiles(values[-1].shard, len(self.profiles))
+            if not over:  # the end of the input is not a time
+                self.profiles.expire(self.watermark)
+            if shard is not None:
+                metrics.profiles(shard, len(self.profiles))
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
@@ -134,9 +145,12 @@ def unpack_profiles(snapshot: bytes) -> ProfileState:
 
 
 @operator
-def profile(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Profiled:
+def profile(
+    step_id: str, up: KeyedStream[Batch], factors: KeyedStream[FactorNews], settings: Settings
+) -> Profiled:
     """Keep a profile per consenting subject and attach it to the subject's requests.
 
+    ``factors`` must reach every shard: only the subject's own has a profile to put them in.
     Without consent to purposes 5 and 6, or when it is unknown, nothing is kept of a subject and
     its requests are decided by their context alone.
     """
@@ -149,5 +163,6 @@ def profile(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Profile
         profiles = Profiles.load(state.profiles, settings.profile_ttl)
         return ProfileLogic(profiles, interval, state.published, state.watermark)
 
-    profiled = op.stateful_batch("keep", up, shim_builder)
+    merged: KeyedStream[Batch | FactorNews] = op.merge("merge", up, factors)
+    profiled = op.stateful_batch("keep", merged, shim_builder)
     return Profiled(only("batches", profiled, Batch), only("changes", profiled, list))

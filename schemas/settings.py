@@ -76,6 +76,9 @@ class Settings(Struct, kw_only=True, frozen=True):
     max_orphans: Count = 100_000
     profile_interval: Positive = 5.0
     profile_ttl: Positive = 90 * 86400.0
+    factor_subjects: Count = 100_000
+    """Subjects whose factors are learned; beyond it the longest unseen are forgotten."""
+
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 9464
     """0 picks a free port."""

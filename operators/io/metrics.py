@@ -53,6 +53,8 @@ REWARD = Gauge("banditflow_slot_action_reward", "Posterior mean reward.", ["slot
 PENDING = Gauge("banditflow_pending_decisions", "Decisions whose window is open.", ["shard"])
 ORPHANS = Gauge("banditflow_waiting_events", "Events that wait for their decision.", ["shard"])
 PROFILES = Gauge("banditflow_profiles", "Subjects with a profile.", ["shard"])
+FACTORS = Gauge("banditflow_factor_subjects", "Subjects whose factors are learned.")
+EVICTED = Counter("banditflow_factor_evictions", "Subjects forgotten to make room for factors.")
 SETTLED = Counter("banditflow_outcomes_settled", "Outcomes given.", ["slot", "status"])
 MODEL = Gauge("banditflow_model", "Measures of the click model.", ["slot", "measure"])
 
@@ -179,6 +181,12 @@ def outcomes(given: Mapping[tuple[str, str], int]) -> None:
 def profiles(shard: int, count: int) -> None:
     """Report how many subjects a shard remembers."""
     PROFILES.labels(str(shard)).set(count)
+
+
+def factors(subjects: int, evicted: int) -> None:
+    """Report how many subjects have factors, and count those that made room."""
+    FACTORS.set(subjects)
+    EVICTED.inc(evicted)
 
 
 class _Kafka(Collector):

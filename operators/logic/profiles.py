@@ -157,12 +157,15 @@ class Profiles:
             self._begin(subject, read(packed).since, read(packed).purposes)
             self._changed.add(subject)
 
-    def embed(self, subject: str, embedding: Sequence[float]) -> None:
-        """Set a subject's embedding; nothing happens without consent."""
+    def embed(self, subject: str, embedding: Sequence[float], at: int, changes: int) -> None:
+        """Set a subject's embedding as of ``at``, after ``changes`` of it since it was last set.
+
+        Nothing happens without consent, or where the consent in force is younger.
+        """
         packed = self._records.get(subject)
-        if packed is not None:
+        if packed is not None and at >= read(packed).since:
             record = read(packed)
-            self._records[subject] = _pack(*record._replace(version=record.version + 1))
+            self._records[subject] = _pack(*record._replace(version=record.version + changes))
             self._embeddings[subject] = np.asarray(embedding, "<f4").tobytes()
             self._changed.add(subject)
 

@@ -57,6 +57,16 @@ def test_a_forgotten_subject_leaves_no_trace_of_its_own():
     assert b"\xa2s1\xa2" not in model.dump()
 
 
+def test_room_is_made_at_the_same_outcome_however_they_are_batched():
+    whole, again = (FactorModel(FactorSettings(max_subjects=40)) for _ in range(2))
+    whole.learn(OUTCOMES[:1500])
+    for start in range(0, 1500, 7):
+        again.learn(OUTCOMES[start : min(start + 7, 1500)])
+    assert again.dump() == whole.dump()
+    assert len(whole) == 40
+    assert whole.evicted == again.evicted > 0
+
+
 def test_subjects_without_a_name_are_passed_over():
     model = FactorModel()
     outcomes = [
@@ -74,7 +84,8 @@ def test_changes_are_given_once():
     changed = model.changed()
     assert set(changed) == {outcome.subject for outcome in OUTCOMES[:50]}
     name = OUTCOMES[0].subject
-    assert (changed[name] == model.subject_factors(name)).all()
+    assert (changed[name].factors == model.subject_factors(name)).all()
+    assert sum(change.outcomes for change in changed.values()) == 50
     assert model.changed() == {}
 
 
@@ -82,6 +93,7 @@ def test_the_longest_unseen_are_forgotten_first():
     model = FactorModel(FactorSettings(max_subjects=3))
     model.learn([settled(i, "a0", 0.0, subject=s) for i, s in enumerate("abcad")])
     assert [s for s in "abcd" if model.subject_factors(s) is not None] == ["a", "c", "d"]
+    assert model.evicted == 1
     model = FactorModel(FactorSettings(ttl=100.0))
     model.learn([settled(0, "a0", 0.0, subject="a"), settled(90, "a0", 0.0, subject="b")])
     assert len(model) == 2

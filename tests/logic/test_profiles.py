@@ -114,14 +114,14 @@ def test_nothing_is_kept_without_purposes_five_and_six(purposes):
         kept = play(empty(), [*first, *events])
         assert not kept.allows_profile("ann")
         assert (kept.features_of("ann"), kept.changed(), len(kept)) == ({}, [], 0)
-        kept.embed("ann", [1.0])
+        kept.embed("ann", [1.0], NOON, 1)
         assert kept.embedding_of("ann") is None
 
 
 @pytest.mark.parametrize("end", [consent(NOON + HOUR, []), Event("erasure", NOON + HOUR)])
 def test_withdrawal_and_erasure_forget_everything(end):
     kept = play(empty(), [consent(NOON), decision(NOON, 7, "a0"), Event("click", NOON, key=7)])
-    kept.embed("ann", [1.0, 2.0])
+    kept.embed("ann", [1.0, 2.0], NOON, 1)
     kept.changed()
     play(kept, [end, Event("click", NOON + 1), consent(NOON + 2)])
     assert not kept.allows_profile("ann")
@@ -216,9 +216,20 @@ def test_expiry_survives_a_restart():
 
 def test_embeddings_are_float32():
     kept = play(empty(), [consent(NOON)])
-    kept.embed("ann", [0.5, 0.1])
+    kept.embed("ann", [0.5, 0.1], NOON, 1)
     assert kept.embedding_of("ann") == pytest.approx([0.5, 0.1], abs=1e-8)
     assert kept.changed()[0].embedding == kept.embedding_of("ann")
+
+
+def test_what_was_learned_before_the_consent_in_force_is_not_kept():
+    kept = play(empty(), [consent(NOON)])
+    (first,) = kept.changed()
+    kept.embed("ann", [0.5], NOON + 1, 3)
+    (second,) = kept.changed()
+    assert (second.embedding, second.version) == ([0.5], first.version + 3)
+    play(kept, [Event("erasure", NOON + 2), consent(NOON + 3)])
+    kept.embed("ann", [0.5], NOON + 2, 1)
+    assert kept.embedding_of("ann") is None
 
 
 def test_a_record_is_small():

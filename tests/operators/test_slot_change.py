@@ -54,7 +54,6 @@ def test_under_other_features_the_prior_decides(now: Slot) -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        (FeatureSpec(profile_embedding=8), "features.profile_embedding"),
         (FeatureSpec(numeric=["a", "a"]), "features"),
     ],
 )

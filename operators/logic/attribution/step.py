@@ -1,6 +1,7 @@
 """What a batch of events led to."""
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -72,6 +73,10 @@ class Step:
         for slot_id, value in self.final:
             values.setdefault(slot_id, []).append(value)
         return {slot_id: Outcomes(mine) for slot_id, mine in values.items()}
+
+    def settled_of(self, slot_ids: AbstractSet[str]) -> Outcomes:
+        """Give the final reports of some slots."""
+        return Outcomes([value for slot_id, value in self.final if slot_id in slot_ids])
 
     def report(self, key: int, outcome: Outcome) -> None:
         """Report an outcome."""

@@ -72,7 +72,7 @@ class FeatureMap:
         ----------
         contexts, profiles, embeddings
             Per request: its context, and the subject's profile features and embedding (``None``
-            without consent or profile).
+            without consent or profile; of a longer embedding the first numbers count).
         times_us
             Request times in microseconds since 1970; needed for ``time_of_day``.
 
@@ -91,7 +91,9 @@ class FeatureMap:
         for name in self.spec.vectors:
             self._write_vectors(x, blocks[name], [context.get(name) for context in contexts])
         if self.spec.profile_embedding and embeddings is not None:
-            self._write_vectors(x, blocks["profile.embedding"], embeddings)
+            wanted = self.spec.profile_embedding
+            some = [None if found is None else found[:wanted] for found in embeddings]
+            self._write_vectors(x, blocks["profile.embedding"], some)
         if self.spec.time_of_day and times_us is not None:
             start = blocks["time_of_day"].start
             angle = (np.asarray(times_us, np.int64) % _DAY) * (2 * np.pi / _DAY)

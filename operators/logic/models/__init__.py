@@ -3,13 +3,14 @@
 from operators.logic.models.calibration import Calibration, CalibrationState, ReliabilityBin
 from operators.logic.models.click import ClickModel, ClickSettings
 from operators.logic.models.drift import Drift, DriftState
-from operators.logic.models.factors import FactorModel, FactorSettings
+from operators.logic.models.factors import Change, FactorModel, FactorSettings
 from operators.logic.models.order import CanonicalOrder
 
 __all__ = [
     "Calibration",
     "CalibrationState",
     "CanonicalOrder",
+    "Change",
     "ClickModel",
     "ClickSettings",
     "Drift",

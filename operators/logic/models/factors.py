@@ -1,7 +1,8 @@
 """Collaborative filtering: what subjects and content have in common, as vectors."""
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -36,6 +37,13 @@ class FactorSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     max_subjects: int = 1_000_000
 
 
+class Change(NamedTuple):
+    """A subject's factors, and how many outcomes taught them since they were last given."""
+
+    factors: Floats
+    outcomes: int
+
+
 class _State(Struct):
     settings: FactorSettings
     count: float
@@ -58,7 +66,8 @@ class FactorModel:
     def __init__(self, settings: FactorSettings | None = None) -> None:
         self.settings = settings or FactorSettings()
         self._seen: dict[str, int] = {}
-        self._changed: set[str] = set()
+        self._changed: Counter[str] = Counter()
+        self.evicted = 0
         self._model = _build(self.settings)
 
     def __len__(self) -> int:
@@ -66,7 +75,10 @@ class FactorModel:
         return len(self._seen)
 
     def learn(self, outcomes: Sequence[Outcome]) -> int:
-        """Learn settled outcomes in the order given; count those learned."""
+        """Learn settled outcomes in the order given; count those learned.
+
+        ``evicted`` counts the subjects forgotten for want of room.
+        """
         taken = 0
         for outcome in outcomes:
             subject = outcome.subject
@@ -78,10 +90,9 @@ class FactorModel:
             # Moved to the end: the dict lists subjects from the longest unseen to the newest.
             self._seen.pop(subject, None)
             self._seen[subject] = settled_us(outcome)
-            self._changed.add(subject)
+            self._changed[subject] += 1
             taken += 1
-        if taken:
-            self._evict(settled_us(outcomes[-1]))
+            self._evict(settled_us(outcome))
         return taken
 
     def subject_factors(self, subject: str) -> Floats | None:
@@ -93,17 +104,17 @@ class FactorModel:
         known = action_id in self._model.i_latents
         return self._model.i_latents[action_id].copy() if known else None
 
-    def changed(self) -> dict[str, Floats]:
+    def changed(self) -> dict[str, Change]:
         """Give the factors of the subjects that changed since the last call."""
-        names, self._changed = sorted(self._changed), set()
-        return {name: self._model.u_latents[name].copy() for name in names}
+        taught, self._changed = sorted(self._changed.items()), Counter()
+        return {name: Change(self._model.u_latents[name].copy(), n) for name, n in taught}
 
     def forget(self, subject: str) -> bool:
         """Remove a subject's factors; tell whether there were any.
 
         What its outcomes taught the actions' factors is a sum over all subjects and stays.
         """
-        self._changed.discard(subject)
+        self._changed.pop(subject, None)
         self._model.u_latents.pop(subject, None)
         self._model.u_biases.pop(subject, None)
         return self._seen.pop(subject, None) is not None
@@ -146,6 +157,7 @@ class FactorModel:
             subject, seen = next(iter(self._seen.items()))
             if seen >= horizon and len(self._seen) <= self.settings.max_subjects:
                 return
+            self.evicted += seen >= horizon
             self.forget(subject)
 
 

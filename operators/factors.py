@@ -1,0 +1,140 @@
+"""Factors: one model of subjects and actions, learned from final outcomes in canonical order."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+from msgspec import Struct
+
+from operators.batches import NEVER, Event, FactorLesson, FactorNews
+from operators.io import metrics
+from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
+from operators.logic.models.order import settled_us
+from schemas.catalog import Slot
+from schemas.events import Consent, Erasure
+from schemas.results import Outcome
+from schemas.settings import Settings
+from schemas.state import pack, unpack
+
+_KIND, _VERSION = "factors", 1
+
+
+class FactorsState(Struct):
+    """What a snapshot keeps."""
+
+    order: bytes
+    model: bytes | None
+    withdrawn: list[tuple[int, str]]
+
+
+@dataclass
+class FactorsLogic(StatefulBatchLogic[FactorLesson, FactorNews, bytes]):
+    """The factors of all shards' subjects; a withdrawal has its place in the order, too.
+
+    What the model is after the same outcomes and withdrawals does not depend on how they were
+    batched, or on which shard was ahead.
+    """
+
+    order: CanonicalOrder
+    ttl: float
+    most: int
+    model: FactorModel | None = None
+    withdrawn: list[tuple[int, str]] = field(default_factory=list)
+
+    def on_batch(self, values: list[FactorLesson]) -> tuple[Iterable[FactorNews], bool]:
+        """Learn what every shard has passed, and tell whose factors changed."""
+        newest = NEVER
+        for value in values:
+            self._configure(value.width)
+            for withdrawal in value.withdrawn:
+                heappush(self.withdrawn, withdrawal)
+            # Complete before its watermark: up to and including the last moment.
+            ready = self.order.add(value.shard, value.watermark - 1, value.outcomes)
+            self._learn(ready)
+            newest = max([newest, *(settled_us(outcome) for outcome in ready[-1:])])
+        return self._news(newest), StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        """Keep the model and what waits for its place in the order."""
+        model = None if self.model is None else self.model.dump()
+        return pack(_KIND, _VERSION, FactorsState(self.order.dump(), model, self.withdrawn))
+
+    def _configure(self, width: int) -> None:
+        """Begin anew with another number of factors; without any, keep nothing of anybody."""
+        if width == (self.model.settings.factors if self.model else 0):
+            return
+        settings = FactorSettings(factors=width, ttl=self.ttl, max_subjects=self.most)
+        self.model = FactorModel(settings) if width else None
+
+    def _learn(self, ready: Sequence[Outcome]) -> None:
+        part: list[Outcome] = []
+        for outcome in ready:
+            at = settled_us(outcome)
+            if self.withdrawn and self.withdrawn[0][0] <= at:
+                self._take(part)
+                self._forget(at)
+                part = []
+            part.append(outcome)
+        self._take(part)
+        self._forget(self.order.released)
+
+    def _take(self, outcomes: Sequence[Outcome]) -> None:
+        if self.model is not None:
+            self.model.learn(outcomes)
+
+    def _forget(self, until: int) -> None:
+        while self.withdrawn and self.withdrawn[0][0] <= until:
+            _, subject = heappop(self.withdrawn)
+            if self.model is not None:
+                self.model.forget(subject)
+
+    def _news(self, newest: int) -> list[FactorNews]:
+        if self.model is None:
+            return []
+        changed = self.model.changed()
+        metrics.factors(len(self.model), self.model.evicted)
+        self.model.evicted = 0
+        found = {name: (n, vector.tolist()) for name, (vector, n) in changed.items()}
+        return [FactorNews(newest, found)] if found else []
+
+
+def factor_slots(slots: Iterable[Slot]) -> tuple[frozenset[str], int]:
+    """Give the slots whose outcomes teach the factors, and the most factors that one asks for."""
+    widths = {slot.slot_id: slot.features.profile_embedding for slot in slots}
+    asking = frozenset(name for name, width in widths.items() if width)
+    return asking, max(widths.values(), default=0)
+
+
+def withdrawals(events: Iterable[Event]) -> list[tuple[int, str]]:
+    """Give who withdrew consent to a profile or asked for erasure, and when."""
+    return [
+        (event.at, event.subject)
+        for event in events
+        if type(event.body) is Erasure
+        or (type(event.body) is Consent and not {5, 6} <= set(event.body.purposes))
+    ]
+
+
+@operator
+def factors(
+    step_id: str, up: KeyedStream[FactorLesson], settings: Settings
+) -> KeyedStream[FactorNews]:
+    """Learn the factors of subjects and actions from the final outcomes of every shard.
+
+    Only outcomes of slots that ask for a ``profile_embedding`` teach them, and only those of
+    subjects with consent. At most ``factor_subjects`` subjects are remembered, each for
+    ``profile_ttl``.
+    """
+
+    def shim_builder(resume_state: bytes | None) -> FactorsLogic:
+        limits = (settings.profile_ttl, settings.factor_subjects)
+        if resume_state is None:
+            return FactorsLogic(CanonicalOrder(settings.partitions), *limits)
+        state = unpack(_KIND, _VERSION, FactorsState, resume_state)
+        model = None if state.model is None else FactorModel.load(state.model)
+        return FactorsLogic(CanonicalOrder.load(state.order), *limits, model, state.withdrawn)
+
+    return op.stateful_batch("learn", up, shim_builder)

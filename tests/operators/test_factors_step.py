@@ -1,0 +1,135 @@
+"""The factors step: shards in any interleaving, withdrawals in their place, bounded room."""
+
+import random
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from operators.batches import ALWAYS, Event, FactorLesson, Origin
+from operators.factors import FactorsLogic, factor_slots, withdrawals
+from operators.io import metrics
+from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
+from operators.logic.models.order import settled_us
+from schemas.catalog import FeatureSpec
+from schemas.events import Consent, Erasure
+from schemas.results import Outcome
+from tests.support import records as make
+from tests.support.settled import settled
+
+SHARDS, WIDTH = 3, 4
+
+
+def outcomes(n: int = 600) -> list[tuple[int, Outcome]]:
+    """Outcomes of ten subjects, each with its shard."""
+    rng = random.Random(1)
+    found = []
+    for number in range(n):
+        subject = rng.randrange(10)
+        reward = float(rng.random() < 0.3)
+        outcome = settled(number, f"a{rng.randrange(4)}", reward, subject=f"s{subject}")
+        found.append((subject % SHARDS, outcome))
+    return found
+
+
+def lessons(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorLesson]:
+    """Cut every shard's outcomes into lessons, each as far as the shard is complete, in any mix."""
+    rng = random.Random(seed)
+    mixed: list[FactorLesson] = []
+    waiting: dict[int, list[FactorLesson]] = defaultdict(list)
+    for shard in range(SHARDS):
+        mine = [outcome for home, outcome in outcomes() if home == shard]
+        gone = [(at, name) for at, name in withdrawn if int(name[1:]) % SHARDS == shard]
+        cuts = sorted(rng.sample(range(1, len(mine)), 15))
+        before = 0
+        for start, stop in zip([0, *cuts], [*cuts, len(mine)], strict=True):
+            until = settled_us(mine[stop - 1]) + 1 if stop < len(mine) else ALWAYS
+            some = [(at, name) for at, name in gone if before <= at < until]
+            waiting[shard].append(FactorLesson(shard, until, WIDTH, mine[start:stop], some))
+            before = until
+    while any(waiting.values()):
+        shard = rng.choice([shard for shard, left in waiting.items() if left])
+        mixed.append(waiting[shard].pop(0))
+    return mixed
+
+
+def learned(given: list[FactorLesson], seed: int) -> FactorsLogic:
+    rng = random.Random(seed)
+    logic = FactorsLogic(CanonicalOrder(SHARDS), 1e9, 1000)
+    while given:
+        some = rng.randrange(1, 4)
+        batch, given = given[:some], given[some:]
+        logic.on_batch(batch)
+    return logic
+
+
+def at(number: int) -> int:
+    return settled_us(outcomes()[number][1])
+
+
+WITHDRAWN = [(at(200) + 1, "s3"), (at(400), "s7"), (at(599) + 5, "s1")]
+
+
+def in_one_row() -> FactorModel:
+    """Learn every outcome and forget every subject one by one, in order of time."""
+    model = FactorModel(FactorSettings(factors=WIDTH, ttl=1e9, max_subjects=1000))
+    steps: list[tuple[int, int, Any]] = [(time, 0, name) for time, name in WITHDRAWN]
+    steps += [(settled_us(outcome), 1, outcome) for _, outcome in outcomes()]
+    for _, learns, what in sorted(steps, key=lambda step: step[:2]):
+        if learns:
+            model.learn([what])
+        else:
+            model.forget(what)
+    return model
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_known_does_not_depend_on_who_was_ahead(seed: int) -> None:
+    found = learned(lessons(WITHDRAWN, seed), seed)
+    assert found.model is not None
+    assert found.model.dump() == in_one_row().dump()
+    assert found.withdrawn == []
+    assert b"s1" not in found.snapshot(), "whoever withdrew leaves nothing"
+    assert found.model.subject_factors("s3") is not None, "and may come back"
+
+
+def test_news_is_given_once_and_names_its_time() -> None:
+    logic = FactorsLogic(CanonicalOrder(1), 1e9, 1000)
+    lesson = FactorLesson(0, at(10), WIDTH, [outcome for _, outcome in outcomes(30)])
+    ((news,), _) = logic.on_batch([lesson])
+    assert news.time == at(9), "a lesson is complete before its watermark"
+    assert sum(count for count, _ in news.changes.values()) == 10
+    assert all(len(vector) == WIDTH for _, vector in news.changes.values())
+    assert list(logic.on_batch([FactorLesson(0, at(10), WIDTH)])[0]) == []
+
+
+def test_when_no_slot_asks_nothing_is_kept_of_anybody() -> None:
+    logic = learned(lessons([], 0), 0)
+    logic.on_batch([FactorLesson(0, ALWAYS, 0)])
+    assert logic.model is None
+    assert b"s3" not in logic.snapshot()
+
+
+def test_who_made_room_is_counted() -> None:
+    before = metrics.EVICTED._value.get()
+    logic = FactorsLogic(CanonicalOrder(1), 1e9, 4)
+    logic.on_batch([FactorLesson(0, ALWAYS, WIDTH, [outcome for _, outcome in outcomes(60)])])
+    assert logic.model is not None
+    assert len(logic.model) == 4
+    assert metrics.EVICTED._value.get() - before >= 6
+
+
+def test_slots_that_ask_and_subjects_that_withdraw() -> None:
+    slots = [make.slot("a", features=FeatureSpec(profile_embedding=n)) for n in (0,)]
+    slots += [make.slot(f"b{n}", features=FeatureSpec(profile_embedding=n)) for n in (4, 8)]
+    assert factor_slots(slots) == ({"b4", "b8"}, 8)
+    assert factor_slots([]) == (frozenset(), 0)
+    time = make.START
+    bodies = [
+        Erasure(id="1", time=time, subject="ann"),
+        Consent(id="2", time=time, subject="bob", purposes=[5]),
+        Consent(id="3", time=time, subject="cat", purposes=[5, 6]),
+    ]
+    origin = Origin("consents", 0, 0, 0)
+    events = [Event(n, body, body.subject, 0, origin) for n, body in enumerate(bodies)]
+    assert withdrawals(events) == [(0, "ann"), (1, "bob")]

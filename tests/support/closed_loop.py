@@ -1,0 +1,194 @@
+"""Visitors with tastes in a closed loop with the personalize flow, in memory and event time.
+
+Each turn every visitor asks once; what the flow answers is read back, seen and perhaps clicked.
+The next turn comes when all have been answered.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.testing import TestingSink
+
+from flows.personalize import Sinks, Sources, build
+from operators.batches import ALWAYS, Batch, Event
+from operators.decode import reader
+from operators.io.memory import MemoryCatalogSource, MemorySink, Record
+from operators.logic.murmur2 import partition_of
+from schemas.catalog import CatalogEntry
+from schemas.clock import micros
+from schemas.events import Decision
+from schemas.results import Profile
+from schemas.settings import Settings
+from schemas.topics import Topic
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TURN = 5.0
+"""Seconds of event time from one turn to the next."""
+
+Log = dict[Topic, dict[int, list[Record]]]
+
+
+class Written(NamedTuple):
+    """Where a flow's decisions and profiles go."""
+
+    decisions: MemorySink
+    profiles: MemorySink
+
+    def last_profiles(self) -> dict[str, Profile]:
+        """Give each subject's newest record."""
+        found: dict[str, Profile] = {}
+        for messages in self.profiles.written.values():
+            for message in messages:
+                profile = msgspec.json.decode(message.value, type=Profile)
+                if profile.subject not in found or found[profile.subject].version < profile.version:
+                    found[profile.subject] = profile
+        return found
+
+
+def wire(
+    records: Any, catalog: Sequence[CatalogEntry], settings: Settings
+) -> tuple[Dataflow, Written]:
+    """Build the flow on sources and sinks in memory."""
+    written = Written(MemorySink(settings.partitions), MemorySink(settings.partitions))
+    sinks = {name: TestingSink([]) for name in Sinks.__annotations__} | written._asdict()
+    sources = Sources(records, MemoryCatalogSource(catalog))
+    return build(sources, Sinks(**sinks), settings), written
+
+
+@dataclass
+class World(FixedPartitionedSource[tuple[str, Batch], None]):
+    """Visitors whose click probabilities are ``click`` [visitors, actions].
+
+    The first ``consenting`` of them consent to a profile. ``chance`` [turns] collects the mean
+    click probability of what was shown, ``log`` every record.
+    """
+
+    click: np.ndarray[Any, np.dtype[np.float64]]
+    turns: int
+    settings: Settings
+    seed: int
+    consenting: int
+    decisions: MemorySink | None = None
+    context: Any = None
+    chance: list[float] = field(default_factory=list)
+    log: Log = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+
+    def list_parts(self) -> list[str]:
+        """Give the only partition: it speaks for every shard."""
+        return ["all"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Turns":
+        """Begin the first turn."""
+        return _Turns(self)
+
+
+class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.turn = 0
+        self.seen = dict.fromkeys(range(world.settings.partitions), 0)
+        self.rng = np.random.default_rng(world.seed)
+        self.answers: list[tuple[int, Any]] = []
+        self.read = reader(world.settings)
+        self.over = False
+
+    def next_batch(self) -> list[tuple[str, Batch]]:
+        if self.over:
+            raise StopIteration
+        world, visitors = self.world, len(self.world.click)
+        self._listen()
+        if self.turn and len(self.answers) < visitors:
+            return []
+        events: dict[int, list[Event]] = defaultdict(list)
+        if self.turn:
+            self._react(events)
+        else:
+            for visitor in range(world.consenting):
+                self._put(events, Topic.CONSENTS, visitor, 0.0, type="consent", purposes=[5, 6])
+        at = self.turn * TURN
+        self.over = self.turn == world.turns
+        if not self.over:
+            for visitor in range(visitors):
+                context = {} if world.context is None else world.context(visitor)
+                self._put(
+                    events,
+                    Topic.DECISION_REQUESTS,
+                    visitor,
+                    at + 0.001 * (visitor + 1) / visitors,
+                    slot_id="home",
+                    decision_id=f"d{visitor}-{self.turn}",
+                    context=context,
+                )
+        self.turn += 1
+        watermark = ALWAYS if self.over else micros(START + timedelta(seconds=at))
+        return [
+            (str(k), Batch(k, watermark, sorted(events[k], key=lambda event: event.at)))
+            for k in range(world.settings.partitions)
+        ]
+
+    def snapshot(self) -> None:
+        return None
+
+    def _listen(self) -> None:
+        assert self.world.decisions is not None
+        for shard, messages in self.world.decisions.written.items():
+            self.answers += [(shard, message.value) for message in messages[self.seen[shard] :]]
+            self.seen[shard] = len(messages)
+
+    def _react(self, events: dict[int, list[Event]]) -> None:
+        world, chances = self.world, []
+        found = [
+            (shard, value, msgspec.json.decode(value, type=Decision))
+            for shard, value in self.answers
+        ]
+        self.answers = []
+        for shard, value, decision in sorted(found, key=lambda each: each[2].time):
+            visitor = int(decision.decision_id[1:].partition("-")[0])
+            p = float(world.click[visitor, int(decision.action_id[1:])])
+            chances.append(p)
+            at = (decision.time - START).total_seconds()
+            self._log(events, Topic.DECISIONS, shard, None, value, at)
+            about = {"decision_id": decision.decision_id, "slot_id": "home"}
+            self._put(events, Topic.IMPRESSIONS, visitor, at + 0.5, **about)
+            if self.rng.random() < p:
+                self._put(events, Topic.CLICKS, visitor, at + 1.0, **about)
+        world.chance.append(float(np.mean(chances)))
+
+    def _put(
+        self, events: dict[int, list[Event]], topic: Topic, visitor: int, at: float, **fields: Any
+    ) -> None:
+        name = f"visitor-{visitor}"
+        time = START + timedelta(seconds=at)
+        record = {"id": f"{topic}-{visitor}-{at}", "time": time, "subject": name, **fields}
+        shard = partition_of(name, self.world.settings.partitions)
+        self._log(events, topic, shard, name.encode(), msgspec.json.encode(record), at)
+
+    def _log(
+        self,
+        events: dict[int, list[Event]],
+        topic: Topic,
+        shard: int,
+        key: bytes | None,
+        value: bytes,
+        at: float,
+    ) -> None:
+        log = self.world.log[topic][shard]
+        time = micros(START + timedelta(seconds=at))
+        event = self.read(topic, shard, key, value, len(log), time)
+        assert isinstance(event, Event), event
+        log.append(Record(value, time, key))
+        events[shard].append(event)
+
+
+def play(world: World, catalog: Sequence[CatalogEntry]) -> tuple[Dataflow, Written]:
+    """Build the flow in a closed loop with the world."""
+    flow, written = wire(world, catalog, world.settings)
+    world.decisions = written.decisions
+    return flow, written
