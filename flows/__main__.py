@@ -107,11 +107,18 @@ def _fill_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--logs", type=Path, default=Path("logs"), help="folder for what the processes say (logs)"
     )
+    command.add_argument(
+        "--from-store",
+        action="store_true",
+        help="personalize: where the recovery store is lost, begin with the store's checkpoints",
+    )
 
     def run(options: argparse.Namespace) -> None:
         settings = load()
         from flows import runner
+        from flows.warm_start import before_run
 
+        before_run(settings, options.flow, options.from_store)
         if options.processes is None:
             runner.run(options.flow, settings)
         else:

@@ -142,6 +142,11 @@ def pack_attribute(state: AttributeState) -> bytes:
     return pack(_KIND, _VERSION, state)
 
 
+def pack_attribute(state: AttributeState) -> bytes:
+    """Write a shard's snapshot."""
+    return pack(_KIND, _VERSION, state)
+
+
 def unpack_attribute(snapshot: bytes) -> AttributeState:
     """Read what a shard's snapshot keeps."""
     return unpack(_KIND, _VERSION, AttributeState, snapshot)

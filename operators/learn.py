@@ -295,6 +295,11 @@ def _differs(old: Slot | None, new: Slot) -> bool:
     return old is None or policy_shape(old) != policy_shape(new)
 
 
+def pack_learner(state: LearnerState) -> bytes:
+    """Write a learner's snapshot."""
+    return pack(_KIND, _VERSION, state)
+
+
 def unpack_learner(snapshot: bytes) -> LearnerState:
     """Read what a learner's snapshot keeps."""
     return unpack(_KIND, _VERSION, LearnerState, snapshot)

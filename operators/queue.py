@@ -201,6 +201,12 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
         out.extend(groups.values())
 
 
+def begin_queue(policies: list[str]) -> bytes:
+    """Write the snapshot of a shard that has seen no request and waits for these policies."""
+    state = QueueState(SeenRequests().state(), policies, [], NEVER)
+    return pack(_KIND, _VERSION, state)
+
+
 def unpack_queue(snapshot: bytes) -> QueueState:
     """Read what a shard's snapshot keeps."""
     return unpack(_KIND, _VERSION, QueueState, snapshot)

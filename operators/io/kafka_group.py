@@ -1,7 +1,7 @@
 """One aligned partition group: partition k of some topics as batches in event-time order."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 from weakref import WeakSet
@@ -66,6 +66,12 @@ def restore(snapshot: bytes | None) -> SourceState:
     if snapshot is None:
         return SourceState({}, NEVER)
     return unpack(_KIND, _VERSION, SourceState, snapshot)
+
+
+def begin_at(offsets: Mapping[Topic, int]) -> bytes:
+    """Write the snapshot of a partition that begins at these offsets."""
+    named = {topic.value: offset for topic, offset in offsets.items()}
+    return pack(_KIND, _VERSION, SourceState(named, NEVER))
 
 
 class GroupPartition(StatefulSourcePartition[Item, bytes]):
