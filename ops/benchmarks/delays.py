@@ -10,7 +10,9 @@ import argparse
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,19 +56,21 @@ def main() -> None:
     for name, draw in DELAYS.items():
         for mode in MODES:
             runs = [errors(mode, draw, args.rate, seed) for seed in range(args.seeds)]
-            mean, end, moments = (np.mean([run[i] for run in runs], axis=0) for i in range(3))
-            rows.append({"delay": name, "mode": mode, "mean": mean, "end": end, "at": moments})
-            shown = "".join(f"{100 * error:8.1f}" for error in moments)
+            mean, end, curve = (np.mean([run[i] for run in runs], axis=0) for i in range(3))
+            rows.append({"delay": name, "mode": mode, "mean": mean, "end": end, "curve": curve})
+            shown = "".join(f"{100 * curve[round(at / TICK) - 1]:8.1f}" for at in MOMENTS)
             print(f"{name:34}{mode:>10}{100 * mean:8.1f}{100 * end:6.1f} |{shown}", flush=True)
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
     (results / "delays.json").write_text(json.dumps(rows, indent=1, default=np.ndarray.tolist))
+    if find_spec("matplotlib"):
+        plot(results / "delays.svg", rows)
     if any(row["end"] for row in rows):
         raise SystemExit("after settlement a mode differs from the truth")
 
 
 def errors(mode: LearningMode, draw: Draw, rate: float, seed: int) -> tuple[float, float, Floats]:
-    """Give the mean relative error over the hour, the one after settlement, those at MOMENTS.
+    """Give the mean relative error over the hour, the one after settlement, that at every tick.
 
     An estimate that does not exist yet counts as an error of 100 %.
     """
@@ -98,7 +102,32 @@ def errors(mode: LearningMode, draw: Draw, rate: float, seed: int) -> tuple[floa
         estimate = rewards / decisions if decisions else 0.0
         found.append(abs(estimate - truth) / truth if truth else 0.0)
     hour = np.array(found[: round(HOUR / TICK)])
-    return float(hour.mean()), found[-1], hour[[round(at / TICK) - 1 for at in MOMENTS]]
+    return float(hour.mean()), found[-1], hour
+
+
+def plot(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Draw the error over time, one panel per distribution of delays."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 2, figsize=(9, 6), sharex=True, sharey=True)
+    for axis, name in zip(axes.flat, DELAYS, strict=True):
+        for row in (row for row in rows if row["delay"] == name):
+            seconds = TICK * np.arange(1, len(row["curve"]) + 1)
+            axis.plot(seconds / 60, 100 * np.minimum(row["curve"], 1.0), label=row["mode"])
+        axis.set_title(name, fontsize=10)
+        axis.set_yscale("log")
+        axis.set_ylim(0.1, 110)
+    for axis in axes[1]:
+        axis.set_xlabel("minutes since the start (the rate doubles at 30)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("relative error, %")
+    axes[0, 0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
 
 
 def history(

@@ -25,6 +25,7 @@ _COMMON = (f"{_BANDITS}/environments.py", f"{_BANDITS}/runner.py", "flows/visito
 _RIVALS = (f"{_BANDITS}/rivals.py",)
 _OURS = (
     f"{_BANDITS}/ours.py",
+    f"{_BANDITS}/tasks.py",
     "operators/logic/policies/*.py",
     "operators/logic/propensity.py",
     "operators/logic/quadrature.py",

@@ -36,7 +36,8 @@ def learner_of(task: Task, stream: Stream) -> Learner:
     if task.library == "VW":
         return rivals.VowpalWabbit(stream, options.pop("arguments"), seed, **options)
     if task.library == "mabwiser":
-        return rivals.MabWiser(stream, task.learner.split(" ")[1], 0.3, seed)
+        alpha = options.get("alpha", 1.0)
+        return rivals.MabWiser(stream, task.learner.split(" ")[1], alpha, seed)
     if task.library == "bayesianbandits":
         return rivals.BayesianBandits(stream, seed)
     if task.library == "River":
