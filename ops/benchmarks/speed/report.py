@@ -1,0 +1,141 @@
+"""What every speed benchmark prints and keeps: rows, bars, the machine, the versions."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parents[1] / "results"
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("bytewax", "confluent-kafka", "msgspec", "numpy", "orjson", "redis", "river", "scipy")
+
+Cell = str | float | int | None
+
+
+class Invalid(RuntimeError):  # noqa: N818 - it reads as what is the case
+    """A run whose figures would say something untrue; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar: ``figure`` has to be on the side of ``limit`` that ``sign`` (≤ or ≥) says.
+
+    ``figure`` is None where the run gave no valid figure; ``judged`` is False where it is too small
+    to judge.
+    """
+
+    name: str
+    sign: str
+    limit: float
+    figure: float | None
+    unit: str = ""
+    judged: bool = True
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the bar is met; None where this run does not judge it."""
+        if self.figure is None:
+            return False
+        if not self.judged:
+            return None
+        return self.figure <= self.limit if self.sign == "≤" else self.figure >= self.limit
+
+
+@dataclass
+class Report:
+    """Rows under titles, bars, and what they depend on; ``conditions`` says what was run."""
+
+    name: str
+    titles: Sequence[str]
+    conditions: dict[str, Any] = field(default_factory=dict)
+    rows: list[Sequence[Cell]] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    detail: dict[str, Any] = field(default_factory=dict)
+    invalid: list[str] = field(default_factory=list)
+    load_before: float = field(default_factory=lambda: os.getloadavg()[0])
+
+    def finish(self) -> int:
+        """Print, write the JSON, and give the number of bars missed and of invalid runs."""
+        console = Console(width=150, highlight=False)
+        console.print(f"[bold]{self.name}[/]: {_said(self.conditions)}")
+        console.print(f"{_said(machine())}; load before: {self.load_before:.1f}")
+        _table(console, self.titles, self.rows)
+        if self.bars:
+            cells = [
+                (b.name, f"{b.sign} {shown(b.limit)} {b.unit}", shown(b.figure), _word(b.passed))
+                for b in self.bars
+            ]
+            _table(console, ("bar", "limit", "figure", ""), cells)
+        for reason in self.invalid:
+            console.print(f"[red]INVALID, no figure:[/] {reason}")
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{self.name}.json").write_text(json.dumps(self._document(), indent=1))
+        return sum(bar.passed is False for bar in self.bars) + len(self.invalid)
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "commit": commit(),
+            "machine": machine(),
+            "load_before": self.load_before,
+            "conditions": self.conditions,
+            "titles": self.titles,
+            "rows": self.rows,
+            "bars": [asdict(bar) | {"passed": bar.passed} for bar in self.bars],
+            "invalid": self.invalid,
+            "detail": self.detail,
+        }
+
+
+def machine() -> dict[str, str]:
+    """Give the processor, the cores, Python and the packages that a figure depends on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(": ")[1] for line in lines if "model name" in line), "unknown")
+    found = {"processor": model, "cores": str(os.cpu_count()), "python": platform.python_version()}
+    return found | {name: version(name) for name in PACKAGES}
+
+
+def commit() -> str:
+    """Give the commit, marked where the work tree holds changes beside it."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def shown(value: Cell) -> str:
+    """Write a figure with three digits or whole numbers.
+
+    >>> shown(12.345), shown(0.01234), shown(43210.9), shown(None)
+    ('12.3', '0.0123', '43,211', '-')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _said(conditions: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {shown(value)}" for name, value in conditions.items())
+
+
+def _table(console: Console, titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    table = Table()
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*map(shown, row))
+    console.print(table)
+
+
+def _word(passed: bool | None) -> str:
+    return {True: "[green]pass[/]", False: "[red]MISSED[/]", None: "not judged"}[passed]
