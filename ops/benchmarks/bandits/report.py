@@ -151,6 +151,7 @@ def plot(path: Path, rows: list[Row], shown: Sequence[str] = ()) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
+    mpl.rcParams["svg.fonttype"] = "none"
     from matplotlib import pyplot
 
     groups = grouped(rows)
