@@ -210,6 +210,13 @@ def _fill_verify(command: argparse.ArgumentParser) -> None:
     command.set_defaults(command=run)
 
 
+def _fill_verify_replay(command: argparse.ArgumentParser) -> None:
+    from flows.verify_replay import add_arguments, run_verify_replay
+
+    add_arguments(command)
+    command.set_defaults(command=run_verify_replay)
+
+
 COMMANDS = {
     "demo": Command(
         "watch it learn: embedded parts, the flows and simulated visitors",
@@ -256,7 +263,7 @@ COMMANDS = {
     "state": Command(
         "what a stopped flow has learned and keeps, as lines that can be compared",
         "Read the personalize flow's recovery store (BANDITFLOW_RECOVERY) and print learners, "
-        "profiles and pending decisions as sorted JSON lines, floats to 9 significant digits. It "
+        "profiles and pending decisions as sorted JSON lines, floats to 6 significant digits. It "
         "names pseudonyms only. With --digest, one hash per part.",
         _fill_state,
     ),
@@ -268,6 +275,14 @@ COMMANDS = {
         "flow runs with the same recovery folder, the store's rows. Exits with 1 when anything "
         "differs, when a request has two different answers, or when one has none.",
         _fill_verify,
+    ),
+    "verify-replay": Command(
+        "run a log through the flows with random kill -9, and compare everything",
+        "Feed a log (simulated, or recorded from a deployment) to the personalize and persist "
+        "flows while killing one of them at random moments; verify what each kill leaves behind "
+        "and what all ends in; then run the same topics once without kills and compare the two. "
+        "Needs no deployment of its own. Exits with 1 on any difference.",
+        _fill_verify_replay,
     ),
 }
 """Every command in the order in which the first page lists them."""

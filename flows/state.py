@@ -1,5 +1,6 @@
 """What a recovery store holds: every step's state as of the epoch that a restart resumes from."""
 
+import contextlib
 import io
 import pickle
 import sqlite3
@@ -9,8 +10,15 @@ from typing import Any
 from flows.recovery import RecoveryError
 
 _RESUME = """
-    SELECT MIN(worker_frontier) FROM fronts WHERE ex_num = (SELECT MAX(ex_num) FROM fronts)
+    WITH last AS (SELECT * FROM exs ORDER BY ex_num DESC LIMIT 1),
+         said AS (SELECT * FROM fronts WHERE ex_num = (SELECT ex_num FROM last))
+    SELECT ex_num, resume_epoch, CASE
+        WHEN (SELECT COUNT(*) FROM said) < worker_count THEN resume_epoch
+        ELSE MAX(resume_epoch, (SELECT MIN(worker_frontier) FROM said))
+    END FROM last
 """
+"""The last execution, where it began, and where the next one does: with the slowest worker."""
+
 _NEWEST = """
     SELECT step_id, state_key, ser_change FROM snaps AS snap
     WHERE snap_epoch = (
@@ -33,21 +41,38 @@ def read_states(folder: Path) -> States:
         raise RecoveryError("BANDITFLOW_RECOVERY is not set: without it nothing is kept")
     if not parts:
         raise RecoveryError(f"{folder} holds no recovery store: no flow has run with it yet")
-    epochs, rows = [], []
+    epochs: list[int] = []
+    rows: list[tuple[str, str, bytes | None]] = []
     for part in parts:
-        with sqlite3.connect(f"file:{part}?mode=ro", uri=True) as database:
-            (epoch,) = database.execute(_RESUME).fetchone()
-            if epoch is not None:
-                epochs.append(epoch)
+        with contextlib.closing(_open(part)) as database:
+            epochs += [epoch for _, _, epoch in database.execute(_RESUME)]
     resume = max(epochs, default=0)
     for part in parts:
-        with sqlite3.connect(f"file:{part}?mode=ro", uri=True) as database:
+        with contextlib.closing(_open(part)) as database:
             rows += database.execute(_NEWEST, (resume,)).fetchall()
     states: States = {}
     for step, key, change in rows:
         if change is not None:
             states.setdefault(step, {})[key] = _Plain(io.BytesIO(change)).load()
     return states
+
+
+def progress(folder: Path) -> tuple[int, int]:
+    """Say which execution of the flow was the last (-1: none), and how many epochs it closed."""
+    closed = (-1, 0)
+    for part in folder.glob("part-*.sqlite3"):
+        # A store that is being made has no tables yet.
+        with (
+            contextlib.suppress(sqlite3.OperationalError),
+            contextlib.closing(_open(part)) as database,
+        ):
+            for execution, began, epoch in database.execute(_RESUME):
+                closed = max(closed, (execution, epoch - began))
+    return closed
+
+
+def _open(part: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{part}?mode=ro", uri=True)
 
 
 class _Plain(pickle.Unpickler):

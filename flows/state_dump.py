@@ -8,12 +8,14 @@ publication. Subjects are pseudonyms; decisions are named by their keys.
 import argparse
 import base64
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from flows.recovery import check_stopped
 from flows.state import States, read_states
@@ -34,8 +36,8 @@ from schemas.settings import Settings, load
 Line = dict[str, Any]
 Lines = Callable[[Settings, States], Iterator[Line]]
 
-DIGITS = 9
-"""Significant digits of a number: sums of floats depend on the order of summing in later ones."""
+DIGITS = 6
+"""Significant digits of a number, in an array of its largest: the order of summing shows later."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -181,8 +183,15 @@ PARTS: dict[str, Lines] = {
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
+    if isinstance(value, list) and value and isinstance(value[0], int | float | list):
+        return _array(np.array(value, dtype=np.float64)).tolist()
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}
     return value
+
+
+def _array(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round to digits of the largest number, or of 1: what cancels leaves a dust of its own."""
+    scale = max(1.0, float(np.abs(values).max()))
+    rounded: NDArray[np.float64] = np.round(values, DIGITS - math.ceil(math.log10(scale))) + 0.0
+    return rounded

@@ -54,7 +54,7 @@ class Learners:
             learned = None
             if slot_id in kept:
                 learned = statistics_of(unpack_learner(kept[slot_id]).policy)
-            found.actions += _checks(slot_id, learned or Statistics({}), fresh)
+            found.actions += checks_of(slot_id, learned or Statistics({}), fresh)
         found.largest_difference = max((a.difference for a in found.actions), default=0.0)
 
 
@@ -73,7 +73,8 @@ def statistics_of(policy: bytes) -> Statistics | None:
     return statistics_of(written.model) if written.model else None
 
 
-def _checks(slot_id: str, learned: Statistics, fresh: Statistics) -> Iterable[ActionCheck]:
+def checks_of(slot_id: str, learned: Statistics, fresh: Statistics) -> Iterable[ActionCheck]:
+    """Compare all statistics of the actions that either knows, as of the newer of their times."""
     now = max(learned.newest, fresh.newest)
     both = [_by_action(each, now) for each in (learned, fresh)]
     for action_id in sorted(set(learned.ids) | set(fresh.ids)):

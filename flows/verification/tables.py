@@ -57,7 +57,7 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
 def _compare(
     settings: Settings, store: Store, fresh: Store, given: dict[str, int]
 ) -> tuple[list[TableCheck], int]:
-    held = {table.name: _digests(table, store) for table in KEPT}
+    held = {table.name: digests(table, store) for table in KEPT}
     letters = store.counts()[DEAD_LETTERS.name]
     later: dict[tuple[str, str], set[int]] = {}
     behind = 0
@@ -90,7 +90,7 @@ def _different(
     fresh: Store,
     later: dict[tuple[str, str], set[int]],
 ) -> int:
-    wanted, there = _digests(table, fresh), held[table.name]
+    wanted, there = digests(table, fresh), held[table.name]
     return sum(
         wanted.get(key) != there.get(key)
         and there.get(key) not in later.get((table.name, key), set())
@@ -98,7 +98,8 @@ def _different(
     )
 
 
-def _digests(table: Table, store: Store) -> Digests:
+def digests(table: Table, store: Store) -> Digests:
+    """Digest every row of a table."""
     (key,) = table.key
     return {str(row[key]): _digest(row) for row in _rows(table, store)}
 
