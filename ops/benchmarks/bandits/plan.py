@@ -81,12 +81,17 @@ def speed_plan(seed: int, events: int, installed: list[str]) -> list[Task]:
     return tasks
 
 
-def _rank(task: Task) -> tuple[int, bool, int]:
-    """Put what the bars ask for first: VW on the stationary streams, then ours, then the rest."""
-    judged = task.library == "VW" and task.environment == STATIONARY
-    group = 0 if judged else 1 if task.library == "banditflow" else 2
-    order = VW_FULL if task.learner in VW_FULL else tuple(VW_SETTINGS)
-    return group, task.limit is not None, order.index(task.learner) if judged else 0
+def _rank(task: Task) -> tuple[int, int]:
+    """Put what the bars ask for first: VW on the stationary streams, then ours, then the rest.
+
+    Of VW's settings, one sees all, then each its start, then the other good ones see all.
+    """
+    if task.library == "banditflow":
+        return 1, 0
+    if task.library != "VW" or task.environment != STATIONARY:
+        return 2, 0
+    order = (VW_FULL[0], *(name for name in VW_SETTINGS if name not in VW_FULL), *VW_FULL[1:])
+    return 0, order.index(task.learner)
 
 
 def _vw(environment: str, name: str, seed: int, events: int, limit: int | None = None) -> Task:
