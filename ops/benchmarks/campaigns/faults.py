@@ -31,7 +31,8 @@ from ops.benchmarks.campaigns.fault_suite import (
     topics,
 )
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
-from ops.benchmarks.campaigns.fault_suite.stage import InVain, Lab
+from ops.benchmarks.campaigns.fault_suite.lab import Lab
+from tests.support.stage import InVain
 
 RESULTS = Path("ops/benchmarks/results")
 

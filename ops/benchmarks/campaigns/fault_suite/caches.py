@@ -8,7 +8,8 @@ from flows.demo_catalog import SLOT
 from operators.hot import policy_key
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
-from ops.benchmarks.campaigns.fault_suite.stage import InVain, Lab, until
+from ops.benchmarks.campaigns.fault_suite.lab import Lab
+from tests.support.stage import InVain, until
 
 AWAY = 5.0
 SHARE = 0.9

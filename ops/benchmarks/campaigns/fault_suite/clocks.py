@@ -7,8 +7,9 @@ from flows.simulation.pen import Pen
 from flows.visitors import Visitors
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
-from ops.benchmarks.campaigns.fault_suite.stage import SEED, Lab, Record
+from ops.benchmarks.campaigns.fault_suite.lab import Lab
 from schemas.topics import Topic
+from tests.support.stage import SEED, Record
 
 STEP = 3600.0
 

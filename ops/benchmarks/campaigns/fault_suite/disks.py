@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
-from ops.benchmarks.campaigns.fault_suite.stage import Lab
+from ops.benchmarks.campaigns.fault_suite.lab import Lab
 
 
 class NotHere(RuntimeError):  # noqa: N818 - it reads as what is the case

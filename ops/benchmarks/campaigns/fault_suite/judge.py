@@ -7,11 +7,11 @@ from flows.verification.findings import TOLERANCE, Verification
 from flows.verification.reading import records
 from flows.verify import verify
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
-from ops.benchmarks.campaigns.fault_suite.stage import Flow, Stage
 from schemas.codec import decode
 from schemas.results import DeadLetter
 from schemas.settings import Settings
 from schemas.topics import Topic
+from tests.support.stage import Flow, Stage
 
 
 def judge(

@@ -7,8 +7,9 @@ import time
 from flows.simulation import Simulator
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
-from ops.benchmarks.campaigns.fault_suite.stage import Flow, Lab, Stage, until
+from ops.benchmarks.campaigns.fault_suite.lab import Lab
 from schemas.topics import Topic
+from tests.support.stage import Flow, Stage, until
 
 STREAM_RATE = 1000.0
 RESUME = 10.0

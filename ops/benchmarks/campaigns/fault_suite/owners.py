@@ -2,7 +2,7 @@
 
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
-from ops.benchmarks.campaigns.fault_suite.stage import Lab
+from ops.benchmarks.campaigns.fault_suite.lab import Lab
 
 
 def start_two_flows(found: Finding, lab: Lab) -> None:

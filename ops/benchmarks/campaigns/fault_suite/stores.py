@@ -12,9 +12,10 @@ import msgspec
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.disks import small_disk
 from ops.benchmarks.campaigns.fault_suite.judge import judge
-from ops.benchmarks.campaigns.fault_suite.stage import Flow, InVain, Lab, Stage, until
+from ops.benchmarks.campaigns.fault_suite.lab import Lab
 from schemas.topics import Topic
 from tests.support import records as make
+from tests.support.stage import Flow, InVain, Stage, until
 
 AWAY = 8.0
 RESIDENT = 400

@@ -16,15 +16,9 @@ from operators.logic.murmur2 import partition_of
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.disks import NotHere
 from ops.benchmarks.campaigns.fault_suite.judge import judge
-from ops.benchmarks.campaigns.fault_suite.stage import (
-    SEED,
-    Flow,
-    Lab,
-    Record,
-    Stage,
-    until,
-)
+from ops.benchmarks.campaigns.fault_suite.lab import Lab
 from schemas.topics import Topic
+from tests.support.stage import SEED, Flow, Record, Stage, until
 
 WINDOW = 20.0
 LATENESS = 5.0

@@ -5,15 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import confluent_kafka
 from confluent_kafka import TopicPartition
 
 from flows.demo_catalog import demo_catalog
-from flows.embedded import Child, Embedded
+from flows.embedded import Child, Supervisor
 from flows.recovery import RecoveryError
 from flows.simulation import Simulator
 from flows.simulation.tally import SimulatorReport
@@ -29,7 +28,7 @@ from schemas.topics import GROUP, Topic
 
 SEED = 7
 PATIENCE = 120.0
-ROOT = str(Path(__file__).parents[4])
+ROOT = str(Path(__file__).parents[2])
 SOURCES = {
     "personalize": ("personalize.records", GROUP),
     "persist": ("persist.topics", tuple(stored_topics())),
@@ -105,19 +104,34 @@ class Flow:
         )
 
 
+class Parts(Protocol):
+    """Where the flows of a deployment find their services, and what starts their processes."""
+
+    folder: Path
+    supervisor: Supervisor
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The broker's address."""
+
+    @property
+    def redis_url(self) -> str:
+        """Valkey's address."""
+
+
 class Stage:
-    """A deployment of its own on the campaign's parts, with the demo's catalog.
+    """A deployment of its own on these parts, with the demo's catalog.
 
     ``window`` is its reward window in seconds, ``changes`` are settings. The flows run in
     ``folder``, which holds the recovery stores and the store.
     """
 
-    def __init__(self, parts: Embedded, name: str, *, window: float = 60.0, **changes: Any) -> None:
+    def __init__(self, parts: Parts, name: str, *, window: float = 60.0, **changes: Any) -> None:
         self.parts, self.name = parts, name
         self.folder = parts.folder / name
         self.folder.mkdir()
         fields: dict[str, Any] = {
-            "secret": "only for campaigns",
+            "secret": "only for tests and campaigns",
             "bootstrap_servers": parts.bootstrap_servers,
             "redis_url": parts.redis_url,
             "topic_prefix": f"{name}-",
@@ -207,7 +221,7 @@ class Stage:
                 except BufferError:
                     producer.poll(0.05)
         if producer.flush(60):
-            raise InVain("the broker did not take the records of the campaign")
+            raise InVain("the broker did not take the records of the stage")
 
     def ends(self, topic: Topic) -> dict[int, int]:
         """Ask the broker for the end of each partition of a topic."""
@@ -262,38 +276,3 @@ class Stage:
             return store.counts()
         finally:
             store.close()
-
-
-@dataclass(frozen=True)
-class Lab:
-    """The campaign's parts, and how much of everything a fault is given.
-
-    ``rate`` is requests per second, ``seconds`` how long the traffic before and after a fault is.
-    """
-
-    parts: Embedded
-    rate: float
-    seconds: float
-    requests: int
-    kills: int
-    writer_kills: int
-    backlog: int
-    seed: int
-    _stages: list[Stage] = field(default_factory=list)
-
-    @property
-    def portion(self) -> int:
-        """The number of decisions before and after a fault."""
-        return int(self.rate * self.seconds)
-
-    def stage(self, name: str, **changes: Any) -> Stage:
-        """Make a deployment of its own."""
-        stage = Stage(self.parts, name, **changes)
-        self._stages.append(stage)
-        return stage
-
-    def close(self) -> None:
-        """End what the last fault left running."""
-        for stage in self._stages:
-            stage.close()
-        self._stages.clear()
