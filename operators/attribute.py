@@ -110,6 +110,7 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
                     rewards=taught.rewards,
                     newest=taught.newest,
                     version=taught.version,
+                    mapping=taught.mapping,
                 )
         if step.horizon > self.told:
             self.told = step.horizon
@@ -135,11 +136,6 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
             return []
         found = step.settled_of(self.asking)
         return [FactorLesson(batch.shard, self.told, width, found, withdrawn)]
-
-
-def pack_attribute(state: AttributeState) -> bytes:
-    """Write a shard's snapshot."""
-    return pack(_KIND, _VERSION, state)
 
 
 def pack_attribute(state: AttributeState) -> bytes:

@@ -104,7 +104,8 @@ class Lesson:
     ``deltas`` change the policy's statistics; ``settled`` are final outcomes, for models that learn
     in a canonical order, complete up to ``watermark``; ``rewards`` counts the rewards among the
     deltas and ``newest`` is the event time of the newest one (``NEVER`` without any); ``version``
-    is the newest policy version that made one of the decisions.
+    is the newest policy version that made one of the decisions, ``mapping`` the fingerprint of the
+    deltas' features (empty: not logged).
     """
 
     shard: int
@@ -116,6 +117,7 @@ class Lesson:
     rewards: int = 0
     newest: int = NEVER
     version: int = 0
+    mapping: str = ""
 
 
 @dataclass(slots=True)

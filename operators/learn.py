@@ -96,11 +96,20 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
     checkpointed: int = NEVER
     dirty: bool = False
     wake: datetime | None = None
+    _mark: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """Name the features that the policy learns from."""
+        if self._mark is None:
+            assert self.slot is not None
+            self._mark = FeatureMap(self.slot.features).mark
+        return self._mark
 
     def on_batch(self, values: list[Lesson]) -> tuple[Iterable[_Out], bool]:
         """Add the lessons to the statistics and publish when it is time."""
         self._configure(values[-1].slot, values[-1].actions)
-        self._learn(lesson.deltas for lesson in values if lesson.deltas is not None)
+        self._learn(values)
         for lesson in values:
             self.fresh += lesson.rewards
             self.newest = max(self.newest, lesson.newest)
@@ -158,13 +167,23 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
             self.decisions = self.rewards = 0.0
         else:
             name_actions(self.policy, slot, actions)
-        self.slot, self.actions, self.dirty = slot, actions, True
+        self.slot, self.actions, self.dirty, self._mark = slot, actions, True, None
 
-    def _learn(self, given: Iterable[Deltas]) -> None:
+    def _learn(self, lessons: Iterable[Lesson]) -> None:
         """Learn what has the policy's features; decisions of an earlier feature spec have not."""
         assert self.policy is not None
-        dim = self.policy.dim
-        parts = [fitted for part in given if (fitted := with_features(part, dim)) is not None]
+        assert self.slot is not None
+        parts = []
+        for lesson in lessons:
+            if lesson.deltas is None:
+                continue
+            fitted = with_features(lesson.deltas, self.policy.dim)
+            if lesson.mapping not in (self.mark, ""):
+                metrics.ignored(self.slot.slot_id, "other_features", len(lesson.deltas))
+            elif fitted is None:
+                metrics.ignored(self.slot.slot_id, "other_width", len(lesson.deltas))
+            else:
+                parts.append(fitted)
         if not parts:
             return
         deltas = parts[0] if len(parts) == 1 else joined(parts)
@@ -180,6 +199,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
         ready: list[Outcome] = []
         for lesson in lessons:  # complete before its watermark: up to and including the last moment
             ready += self.order.add(lesson.shard, lesson.watermark - 1, lesson.settled)
+        ready = [outcome for outcome in ready if outcome.mapping in (self.mark, "")]
         self.settled.learn(ready)
         if self.model.learn(ready):
             metrics.model(self.slot.slot_id, self.model.report())

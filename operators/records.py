@@ -65,11 +65,11 @@ def decision_records(
         _slates(votes),
         strict=True,
     )
-    record = _common(ready, news, now)
+    record = _common(ready, news, mapping, now)
     return [record % row for row in rows]
 
 
-def _common(ready: Ready, news: PolicyNews, now: datetime) -> bytes:
+def _common(ready: Ready, news: PolicyNews, mapping: FeatureMap, now: datetime) -> bytes:
     """Give the record with what all decisions of the group have in common filled in."""
     slot = ready.slot
     policy: dict[str, Any] = {"policy": news.kind, "policy_version": news.version}
@@ -77,6 +77,8 @@ def _common(ready: Ready, news: PolicyNews, now: datetime) -> bytes:
         policy["baseline_action_id"] = slot.baseline_action_id
     if slot.learning_mode != "immediate":
         policy["learning_mode"] = slot.learning_mode
+    if mapping.dim > 1:
+        policy["mapping"] = mapping.mark
     times = {"decided_at": now}
     if news.newest > 0:
         times["policy_time"] = moment(news.newest)

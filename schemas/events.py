@@ -115,7 +115,8 @@ class Decision(Struct, kw_only=True, omit_defaults=True):
 
     ``time`` is the request's time, so that a replay gives the same times. ``key`` is a 64-bit keyed
     hash of (subject, decision_id), in hexadecimal: the join key of attribution and of the resume
-    fence. ``features`` is the context vector (base64 of little-endian float32), ``eta`` the chosen
+    fence. ``features`` is the context vector (base64 of little-endian float32), ``mapping`` the
+    fingerprint of the feature spec that says what its columns mean, ``eta`` the chosen
     action's mean linear predictor, ``draw`` the uniform number that picked the action. In a slot
     that shows several actions ``slate`` is what is shown, ``action_id`` its first action and
     ``propensity`` the probability of the order shown: the product over the slate.
@@ -142,6 +143,7 @@ class Decision(Struct, kw_only=True, omit_defaults=True):
     learning_mode: LearningMode = "immediate"
     deferred: bool = False
     features: str | None = None
+    mapping: str = ""
     eta: float = 0.0
     draw: float = 0.0
     policy_time: datetime | None = None
@@ -169,6 +171,7 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     learning_mode: LearningMode = "immediate"
     deferred: bool = False
     features: str | None = None
+    mapping: str = ""
     eta: float = 0.0
     request_hash: str = ""
     slate: list[Placed] | None = None

@@ -35,6 +35,7 @@ class Outcome(Struct, kw_only=True, omit_defaults=True, gc=False):
     experiment_id: str | None = None
     variation_id: str | None = None
     features: str | None = None
+    mapping: str = ""
     eta: float = 0.0
     settled_at: datetime | None = None
 

@@ -56,6 +56,9 @@ PROFILES = Gauge("banditflow_profiles", "Subjects with a profile.", ["shard"])
 FACTORS = Gauge("banditflow_factor_subjects", "Subjects whose factors are learned.")
 EVICTED = Counter("banditflow_factor_evictions", "Subjects forgotten to make room for factors.")
 SETTLED = Counter("banditflow_outcomes_settled", "Outcomes given.", ["slot", "status"])
+IGNORED = Counter(
+    "banditflow_lessons_ignored", "Changes that could teach a policy nothing.", ["slot", "reason"]
+)
 MODEL = Gauge("banditflow_model", "Measures of the click model.", ["slot", "measure"])
 
 
@@ -181,6 +184,11 @@ def outcomes(given: Mapping[tuple[str, str], int]) -> None:
 def profiles(shard: int, count: int) -> None:
     """Report how many subjects a shard remembers."""
     PROFILES.labels(str(shard)).set(count)
+
+
+def ignored(slot_id: str, reason: str, count: int) -> None:
+    """Count changes to decisions' contributions that were not learned."""
+    IGNORED.labels(slot_label(slot_id), reason).inc(count)
 
 
 def factors(subjects: int, evicted: int) -> None:

@@ -68,6 +68,7 @@ class Verdict(NamedTuple):
             final.reason = self.withdrawn or reasons.NOT_ACTIVATED
             return final
         final.subject, final.features, final.eta = body.subject, body.features, body.eta
+        final.mapping = body.mapping
         if self.first_at is not None:
             final.delay = (self.first_at - self.decision.at) / 1e6
         return final

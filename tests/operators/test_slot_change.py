@@ -4,14 +4,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from operators.batches import Event, Origin, PolicyNews, micros
+from operators.attribute import resumed
+from operators.batches import Batch, Event, Lesson, Origin, PolicyNews, micros
 from operators.catalog_check import flaw_of
 from operators.decide import Scorer
-from operators.logic.policies import Deltas, make_policy
+from operators.io import metrics
+from operators.learn import LearnerLogic
+from operators.logic.catalog import Catalog
+from operators.logic.features import FeatureMap, pack
+from operators.logic.models import CanonicalOrder
+from operators.logic.policies import Deltas, load_policy, make_policy
 from operators.queue import Ready
 from operators.slot_policy import policy_shape
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
-from schemas.events import Decision, DecisionRequest
+from schemas.events import Decision, DecisionBack, DecisionRequest
+from schemas.settings import Settings
 from tests.support import records as make
 
 LOGISTIC = PolicySettings(kind="logistic")
@@ -61,3 +68,43 @@ def test_a_spec_that_cannot_be_served_is_refused_by_name(spec: FeatureSpec, fiel
     flaw = flaw_of(make.slot("home", features=spec))
     assert flaw is not None
     assert flaw.field == field
+
+
+def taught(slot: Slot, *marks: str) -> list[Lesson]:
+    """Let attribution read back a decision per mark, as made by slots of the same width."""
+    rules = msgspec.structs.replace(slot, needs_impression=False)
+    catalog = Catalog({"home": rules}, {"home": (make.action("x"),)}, revision=1)
+    events = []
+    for number, mark in enumerate(marks, 1):
+        made = make.decision(number, action_id="x", features=pack(np.ones(2)), mapping=mark)
+        body = msgspec.convert(msgspec.to_builtins(made), DecisionBack, strict=False)
+        origin = Origin("decisions", 0, number, 0)
+        events.append(Event(micros(body.time), body, "s", number, origin))
+    logic = resumed(Settings(secret="a secret of the tests"), None, None)
+    given, _ = logic.on_batch([Batch(0, micros(made.time), events, catalog=catalog)])
+    return [item for item in given if isinstance(item, Lesson) and item.deltas is not None]
+
+
+def test_a_decision_teaches_only_the_meaning_that_it_was_made_under() -> None:
+    """Decisions of a, of b and of a release that logged no mapping, while the slot looks at b."""
+    one, other = (FeatureMap(slot.features).mark for slot in (ONE, OTHER))
+    lessons = taught(OTHER, one, other, "", other)
+    assert sorted((lesson.mapping, len(lesson.deltas or ())) for lesson in lessons) == sorted(
+        [(one, 1), (other, 2), ("", 1)]
+    )
+    ignored = metrics.IGNORED.labels("home", "other_features")
+    before = ignored._value.get()
+    logic = LearnerLogic(CanonicalOrder(1))
+    logic.on_batch(lessons)
+    assert logic.decisions == 3.0
+    assert ignored._value.get() == before + 1
+    assert logic.policy is not None
+    assert load_policy(logic.policy.dump()).publish().summary()[0].count == 3.0
+
+
+def test_a_decision_logs_the_meaning_of_its_features() -> None:
+    assert decide(ONE, learned(ONE)).mapping == FeatureMap(ONE.features).mark
+    plain = make.slot("home", policy=PolicySettings(kind="beta"))
+    posterior = make_policy("beta").publish()
+    news = PolicyNews("home", "beta", 1, 1, posterior, policy_shape(plain))
+    assert decide(plain, news).mapping == "", "without features there is nothing to say"

@@ -22,6 +22,7 @@ _NAMES = attrgetter(
     "variation_id",
     "learning_mode",
     "deferred",
+    "mapping",
 )
 
 
@@ -29,9 +30,9 @@ class Kinds:
     """Numbers each kind; arrays and lists are indexed by that number.
 
     ``window`` is in microseconds, ``mode`` one of the constants above, ``unanswered`` the reward
-    of a decision without one, ``slot`` a number per slot id (``slot_ids`` names it), ``constants``
-    what all settled outcomes of the kind say. ``exposes`` says whether the delay distribution
-    weighs any decision.
+    of a decision without one, ``slot`` a number per slot id (``slot_ids`` names it), ``course`` one
+    per slot and feature mapping, ``constants`` what all settled outcomes of the kind say.
+    ``exposes`` says whether the delay distribution weighs any decision.
     """
 
     def __init__(self, kinds: Iterable[Kind] = ()) -> None:
@@ -44,7 +45,9 @@ class Kinds:
         self.mode = np.empty(0, dtype=np.uint8)
         self.unanswered = np.empty(0)
         self.slot = np.empty(0, dtype=np.int64)
+        self.course = np.empty(0, dtype=np.int64)
         self.slot_ids: list[str] = []
+        self._courses: dict[tuple[str, str], int] = {}
         self._numbers: dict[Kind, int] = {}
         self._recent: dict[tuple[object, ...], int] = {}
         self._rules: dict[str, Rules] = {}
@@ -78,6 +81,7 @@ class Kinds:
                 body.deferred,
                 span // _MICROSECOND,
                 rules,
+                body.mapping,
             )
             found = self._recent[recent] = self._number(kind)
         return found
@@ -96,5 +100,7 @@ class Kinds:
             self.window = np.append(self.window, np.int64(kind.window))
             self.mode = np.append(self.mode, np.uint8(_MODES[kind.learning_mode]))
             self.unanswered = np.append(self.unanswered, kind.rules.unanswered)
+            course = self._courses.setdefault((kind.slot_id, kind.mapping), len(self._courses))
+            self.course = np.append(self.course, np.int64(course))
             self.slot = np.append(self.slot, np.int64(self.slot_ids.index(kind.slot_id)))
         return number

@@ -67,6 +67,8 @@ def constants(kind: Kind) -> bytes:
         record["experiment_id"] = kind.experiment_id
     if kind.variation_id is not None:
         record["variation_id"] = kind.variation_id
+    if kind.mapping:
+        record["mapping"] = kind.mapping
     return msgspec.json.encode(record)[1:-1]
 
 
@@ -134,6 +136,7 @@ def _active(
         experiment_id=kind.experiment_id,
         variation_id=kind.variation_id,
         features=features,
+        mapping=kind.mapping,
         eta=float(pending.eta[row]),
     )
 

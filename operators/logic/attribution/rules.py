@@ -75,6 +75,7 @@ class Kind(Struct, frozen=True, array_like=True):
     deferred: bool
     window: int
     rules: Rules
+    mapping: str = ""
 
     @property
     def waits(self) -> bool:

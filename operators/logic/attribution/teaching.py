@@ -15,13 +15,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(slots=True)
 class Taught:
-    """One slot's deltas, of decisions with equally many features, and the rewards among them."""
+    """One slot's deltas, of decisions with the same feature mapping, and the rewards among them."""
 
     slot_id: str
     deltas: Deltas
     rewards: int = 0
     newest: int = NEVER
     version: int = 0
+    mapping: str = ""
 
 
 @dataclass(slots=True)
@@ -62,8 +63,7 @@ class Teaching:
         if len(self.blocks) > 1:
             rows, dn, dr = (np.concatenate(part) for part in zip(*self.blocks, strict=True))
         taught = []
-        slots = kinds.slot[pending.kind[rows]]
-        for some in alike(slots):
+        for some in alike(kinds.course[pending.kind[rows]]):
             taught += _deltas(pending, kinds, rows[some], dn[some], dr[some])
         named: set[str] = set()
         for each in taught:
@@ -74,7 +74,7 @@ class Teaching:
 
 
 def _deltas(pending: Pending, kinds: Kinds, rows: Rows, dn: Floats, dr: Floats) -> list[Taught]:
-    """Make a slot's deltas, apart by the number of features (it changes with the catalog)."""
+    """Make a slot's deltas, apart by the number of features (a slate's size changes it, too)."""
     taught = []
     for part, x in pending.features(rows):
         some = rows[part]
@@ -88,5 +88,6 @@ def _deltas(pending: Pending, kinds: Kinds, rows: Rows, dn: Floats, dr: Floats) 
             dr[part],
         )
         version = int(pending.version[some].max())
-        taught.append(Taught(kinds.all[numbers[0]].slot_id, deltas, version=version))
+        kind = kinds.all[numbers[0]]
+        taught.append(Taught(kind.slot_id, deltas, version=version, mapping=kind.mapping))
     return taught
