@@ -27,7 +27,7 @@ from schemas.settings import Settings, child_environment
 from schemas.topics import GROUP, Topic
 
 SEED = 7
-PATIENCE = 120.0
+PATIENCE = 200.0
 ROOT = str(Path(__file__).parents[2])
 SOURCES = {
     "personalize": ("personalize.records", GROUP),

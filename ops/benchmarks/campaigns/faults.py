@@ -138,6 +138,9 @@ def _do(name: str, lab: Lab) -> Finding:
     finally:
         lab.close()
     found.seconds = time.monotonic() - started
+    for bar in found.bars:
+        verdict = "pass" if bar.passed else "MISSED"
+        print(f"  {verdict}: {bar.name}: {bar.figure} ({bar.limit})", file=sys.stderr, flush=True)
     return found
 
 
