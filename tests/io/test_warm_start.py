@@ -1,0 +1,261 @@
+"""A start from the store: what is learned equals a recomputation, or the loss is said."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import confluent_kafka
+import numpy as np
+import pytest
+from bytewax.inputs import Source
+from bytewax.testing import TestingSink, run_main
+from confluent_kafka.admin import AdminClient
+
+from flows import persist, personalize
+from flows.embedded import Server
+from flows.logged import SLOT, catalog_of, records_of
+from flows.open_bandit import SHIPPED, Log, read_log
+from flows.recovery import RecoveryError, owned_recovery, recovery_config
+from flows.replay import ETA
+from flows.state import read_states
+from flows.store import migrate, open_store
+from flows.warm_start import WarmStartError, before_run, newest, warm_start
+from operators.batches import Event, micros
+from operators.decode import reader
+from operators.fences import dead_letter_fence, outcome_fence
+from operators.io.kafka import (
+    GroupSource,
+    KafkaSink,
+    SharedProducer,
+    TopicSource,
+    create_topics,
+    producer_config,
+)
+from operators.io.memory import MemoryCatalogSource, MemorySink, Records
+from operators.learn import LearnerState, unpack_learner
+from operators.logic.policies import load_policy
+from operators.logic.recount import contributions, recount
+from operators.persist import StoreSink, topics
+from operators.slot_policy import new_policy
+from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
+from schemas.codec import encode
+from schemas.settings import load
+from schemas.topics import Topic
+from tests.support.kafka_flow import log_of
+from tests.support.mirror import Mirror
+
+SHARDS = 2
+
+
+def dense(log: Log) -> Log:
+    """Let a row happen in each second of the last hour: many are pending at once, and clicked.
+
+    The times are recent, because brokers delete old records.
+    """
+    clicks = np.random.default_rng(5).random(len(log.rows)) < 0.3
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    rows = [
+        replace(row, time=start + timedelta(seconds=number), click=int(click))
+        for number, (row, click) in enumerate(zip(log.rows, clicks, strict=True))
+    ]
+    return Log(log.policy, rows, log.items)
+
+
+class Deployment:
+    """Topics on the embedded broker, a store, and flows that run to the topics' ends."""
+
+    def __init__(self, server: Server, prefix: str, folder: Path, **store: str) -> None:
+        self.settings = load(
+            {},
+            secret="a secret of the tests",
+            bootstrap_servers=server.address,
+            topic_prefix=prefix,
+            partitions=SHARDS,
+            recovery=str(folder / "recovery"),
+            batch_size=200,
+            **store,
+        )
+        create_topics(self.settings)
+        migrate(self.settings)
+        log = dense(read_log(SHIPPED, "random"))
+        self.catalog: Sequence[CatalogEntry] = catalog_of(log, PolicySettings(kind="logistic"))
+        slot = self.catalog[0]
+        assert isinstance(slot, Slot)
+        self.slot = slot
+        self.records: Records = records_of(log, slot.features, self.settings, ETA)
+        self.middle = micros(log.rows[len(log.rows) * 3 // 4].time)
+        self.producer = confluent_kafka.Producer(producer_config(self.settings))
+        for entry in self.catalog:
+            self.producer.produce(self.settings.topic(Topic.CATALOG), encode(entry))
+
+    def produce(self, first: int, end: int) -> None:
+        """Write what happened from one time to another, when it happened."""
+        for topic, logs in self.records.items():
+            for shard, log in logs.items():
+                for record in log:
+                    if first <= record.time < end:
+                        self.producer.produce(
+                            self.settings.topic(topic),
+                            record.value,
+                            record.key,
+                            shard,
+                            timestamp=record.time // 1000,
+                        )
+        assert self.producer.flush(20) == 0
+
+    def personalize(self) -> None:
+        settings, shared = self.settings, SharedProducer(self.settings)
+        sources = personalize.Sources(
+            records=GroupSource(settings, reader(settings), bounded=True),
+            catalog=MemoryCatalogSource(self.catalog),
+        )
+        sinks = personalize.Sinks(
+            decisions=MemorySink(SHARDS),
+            outcomes=KafkaSink(shared, Topic.OUTCOMES, outcome_fence),
+            profiles=MemorySink(SHARDS),
+            policies=KafkaSink(shared, Topic.POLICIES),
+            checkpoints=KafkaSink(shared, Topic.CHECKPOINTS),
+            dead_letters=KafkaSink(shared, Topic.DEAD_LETTERS, dead_letter_fence),
+            hot=TestingSink([]),
+        )
+        with owned_recovery(settings, "personalize"):
+            run_main(
+                personalize.build(sources, sinks, settings),
+                epoch_interval=timedelta(seconds=1),
+                recovery_config=recovery_config(settings, "personalize"),
+            )
+
+    def persist(self, kept: Sequence[Topic]) -> None:
+        source: Source = TopicSource(self.settings, persist.as_written, kept, bounded=True)
+        sink = StoreSink(lambda: open_store(self.settings), SHARDS)
+        run_main(persist.build(source, sink, self.settings))
+
+    def lose_recovery(self) -> None:
+        shutil.rmtree(self.settings.recovery)
+
+    def learner(self) -> LearnerState:
+        states = read_states(Path(self.settings.recovery) / "personalize")
+        return unpack_learner(states["personalize.learn.slot"][SLOT])
+
+    def delete_before(self, time: int) -> None:
+        """Delete what was written before a time, as retention does."""
+        admin = AdminClient({"bootstrap.servers": self.settings.bootstrap_servers})
+        ends = [
+            confluent_kafka.TopicPartition(
+                self.settings.topic(topic), shard, sum(record.time < time for record in log)
+            )
+            for topic, logs in self.records.items()
+            for shard, log in logs.items()
+        ]
+        for deleted in admin.delete_records(ends).values():
+            deleted.result()
+
+    def expected(self, counted: int = 0, held: int = 0) -> tuple[np.ndarray, ...]:
+        """Recompute from the whole log what those decisions taught that were not lost.
+
+        Those are the ones whose window had closed by ``counted``, and those made from ``held`` on.
+        """
+        read = reader(self.settings)
+        found = (
+            read(topic, shard, record.key, record.value, offset, record.time)
+            for topic, logs in self.records.items()
+            for shard, log in logs.items()
+            for offset, record in enumerate(log)
+        )
+        events = [event for event in found if isinstance(event, Event)]
+        assert len(events) == sum(
+            len(log) for logs in self.records.values() for log in logs.values()
+        )
+        verdicts = recount(events, {SLOT: self.slot})
+        kept = [
+            each for each in verdicts.values() if each.closes <= counted or each.decision.at >= held
+        ]
+        actions = tuple(entry for entry in self.catalog if isinstance(entry, Action))
+        policy = new_policy(self.slot, actions, load_policy(self.learner().policy).dim)
+        policy.learn(contributions(kept, policy.dim))
+        return statistics_of(policy)
+
+
+def statistics_of(policy: object) -> tuple[np.ndarray, ...]:
+    statistics = policy._statistics  # type: ignore[attr-defined]
+    order = np.argsort(statistics.ids)
+    return tuple(statistics[name][order] for name in ("counts", "rewards", "h", "information"))
+
+
+def assert_same(found: tuple[np.ndarray, ...], expected: tuple[np.ndarray, ...]) -> None:
+    for place, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
+        if place < 2:
+            assert (mine == theirs).all()
+        else:
+            np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.fixture
+def deployment(broker: Server, topic_prefix: str, tmp_path: Path) -> Deployment:
+    return Deployment(broker, topic_prefix, tmp_path, store=f"sqlite:{tmp_path / 'store.db'}")
+
+
+def test_a_start_from_sqlite_learns_exactly(deployment: Deployment) -> None:
+    start_and_compare(deployment, topics())
+
+
+@pytest.mark.mirror
+def test_a_start_through_oracles_protocol_learns_exactly(
+    broker: Server, topic_prefix: str, tmp_path: Path, mirror: Mirror
+) -> None:
+    access = mirror.access()
+    given = {"store_user": access.user, "store_password": access.password}
+    deployment = Deployment(broker, topic_prefix, tmp_path, store=f"oracle:{access.dsn}", **given)
+    start_and_compare(deployment, [Topic.POLICIES, Topic.CHECKPOINTS])  # the mirror is slow
+
+
+def start_and_compare(deployment: Deployment, kept: Sequence[Topic]) -> None:
+    deployment.produce(0, deployment.middle)
+    deployment.personalize()
+    deployment.persist(kept)
+    before = deployment.learner().version
+    with pytest.raises(RecoveryError):
+        warm_start(deployment.settings)
+    deployment.lose_recovery()
+    found = warm_start(deployment.settings)
+    checkpoint = found.checkpoints[SLOT]
+    written = sum(len(log) for log in log_of(deployment.settings, Topic.DECISIONS).values())
+    assert not found.cuts
+    assert 500 < checkpoint.decisions < written
+    assert all(found.offsets[shard][Topic.DECISIONS] > 100 for shard in range(SHARDS))
+    deployment.produce(deployment.middle, 2**62)
+    deployment.personalize()
+    learned = deployment.learner()
+    assert_same(statistics_of(load_policy(learned.policy)), deployment.expected())
+    assert_same(statistics_of(load_policy(learned.settled)), deployment.expected())
+    assert learned.version > before
+    assert not any(log_of(deployment.settings, Topic.DEAD_LETTERS).values())
+
+
+def test_what_retention_has_taken_is_said_and_nothing_else_is_lost(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = deployment.settings
+    deployment.produce(0, deployment.middle)
+    deployment.personalize()
+    deployment.lose_recovery()
+    with pytest.raises(WarmStartError, match="run without --from-store"):
+        warm_start(settings)
+    deployment.persist(topics())
+    (checkpoint,) = newest(open_store(settings), SLOT)
+    gone = checkpoint.time - round(deployment.slot.reward_window * 1e6) + 200_000_000
+    deployment.delete_before(gone)
+    before_run(settings, "personalize", from_store=False)
+    assert "--from-store" in capsys.readouterr().err
+    before_run(settings, "personalize", from_store=True)
+    said = capsys.readouterr().err
+    for topic in (Topic.DECISIONS, Topic.IMPRESSIONS, Topic.CLICKS):
+        assert f"LOST: {topic}/0 begins" in said
+    deployment.produce(deployment.middle, 2**62)
+    deployment.personalize()
+    learned = load_policy(deployment.learner().policy)
+    assert_same(statistics_of(learned), deployment.expected(checkpoint.time, gone))
+    before_run(settings, "personalize", from_store=True)  # the recovery store knows more
+    assert capsys.readouterr().err == ""
