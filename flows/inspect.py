@@ -1,6 +1,8 @@
 """``banditflow inspect``: what is known of a slot, a subject or a decision, and why."""
 
 import argparse
+import itertools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import msgspec
 import numpy as np
 import redis
 
+from flows.scrape import scrape
 from flows.store import open_store
 from flows.why import why
 from operators.decode import pseudonym_of
@@ -21,6 +24,11 @@ from schemas.codec import encode_for_people
 from schemas.settings import Settings, load
 
 Report = dict[str, Any]
+
+PROBLEMS = "banditflow_feature_problems_total"
+
+MOST_WORKERS = 64
+"""Worker processes that are asked for their metrics, on ports in a row."""
 
 
 class NotFoundError(LookupError):
@@ -104,15 +112,38 @@ def decision(settings: Settings, store: Store, decision_id: str) -> Report:
 
 
 def features(settings: Settings, store: Store, slot_id: str) -> Report:
-    """Describe how a slot's context becomes a vector: every column by name."""
-    del settings
+    """Describe how a slot's context becomes a vector: columns, and values not as declared."""
     slots = _slots(store)
     if slot_id not in slots:
         known = ", ".join(slots) or "none"
         raise NotFoundError(f"slot {slot_id!r} is not in the store's catalog; it knows: {known}")
     mapping = FeatureMap(_spec(slots[slot_id]))
     columns = [column._asdict() for column in mapping.describe()]
-    return {"slot_id": slot_id, "fingerprint": mapping.fingerprint, "columns": columns}
+    report = {"slot_id": slot_id, "fingerprint": mapping.fingerprint, "columns": columns}
+    return report | _problems(settings, slot_id)
+
+
+def _problems(settings: Settings, slot_id: str) -> Report:
+    """Count what the flow's workers met since they started, by field and reason."""
+    urls = (
+        f"http://{settings.metrics_host}:{settings.metrics_port + worker}/metrics"
+        for worker in range(MOST_WORKERS)
+    )
+    answers = list(itertools.takewhile(lambda found: found is not None, map(scrape, urls)))
+    if not answers:
+        return {
+            "problems": None,
+            "why_not": "no flow serves metrics at BANDITFLOW_METRICS_HOST and _METRICS_PORT",
+        }
+    problems: dict[str, Counter[str]] = {}
+    for found in answers:
+        assert found is not None
+        for field in found.by(PROBLEMS, "field", slot=slot_id):
+            counts = found.by(PROBLEMS, "reason", slot=slot_id, field=field)
+            problems.setdefault(field, Counter()).update(
+                {reason: int(count) for reason, count in counts.items()}
+            )
+    return {"problems": problems}
 
 
 def _brief(latest: Hot) -> Report:

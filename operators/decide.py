@@ -56,6 +56,9 @@ class Scorer:
         if news is None or news.shape != self._shape(ready.slot):
             news = self._first_policy(ready, policy_dim(ready.slot, mapping))
         ballot = _ballot(ready, mapping)
+        if mapping.problems:
+            metrics.features(ready.slot.slot_id, mapping.problems)
+            mapping.problems.clear()
         votes = vote(ready.slot, news.posterior, ballot, self._secret)
         now = datetime.now(UTC)
         records = decision_records(ready, news, mapping, ballot, votes, now)

@@ -56,6 +56,11 @@ PROFILES = Gauge("banditflow_profiles", "Subjects with a profile.", ["shard"])
 FACTORS = Gauge("banditflow_factor_subjects", "Subjects whose factors are learned.")
 EVICTED = Counter("banditflow_factor_evictions", "Subjects forgotten to make room for factors.")
 SETTLED = Counter("banditflow_outcomes_settled", "Outcomes given.", ["slot", "status"])
+FEATURES = Counter(
+    "banditflow_feature_problems",
+    "Values of requests that were not as the slot's features declare them.",
+    ["slot", "field", "reason"],
+)
 IGNORED = Counter(
     "banditflow_lessons_ignored", "Changes that could teach a policy nothing.", ["slot", "reason"]
 )
@@ -184,6 +189,14 @@ def outcomes(given: Mapping[tuple[str, str], int]) -> None:
 def profiles(shard: int, count: int) -> None:
     """Report how many subjects a shard remembers."""
     PROFILES.labels(str(shard)).set(count)
+
+
+def features(slot_id: str, problems: Mapping[tuple[str, str], int]) -> None:
+    """Count values that were not as declared, given by (field, reason)."""
+    slot = slot_label(slot_id)
+    for (field, reason), count in problems.items():
+        name = _LABELS.bounded(f"{slot}\0features", field)
+        FEATURES.labels(slot, name, reason).inc(count)
 
 
 def ignored(slot_id: str, reason: str, count: int) -> None:

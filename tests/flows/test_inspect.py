@@ -19,16 +19,19 @@ from flows.__main__ import main
 from flows.embedded import Server
 from flows.store import migrate, open_store
 from operators.batches import Batch, Event, Origin, micros
+from operators.decide import Scorer
 from operators.decode import pseudonym_of
 from operators.hot import hot_decisions, hot_policies, hot_profiles
+from operators.io import metrics
 from operators.io.redis import RedisSink, client
 from operators.logic.features import FeatureMap, pack_rows
 from operators.logic.policies import Deltas, make_policy
 from operators.logic.slates import at_positions
 from operators.persist import rows_of
+from operators.queue import Ready
 from schemas.catalog import FeatureSpec, PolicySettings
 from schemas.codec import encode
-from schemas.events import Decision, DecisionBack, Ranked
+from schemas.events import Decision, DecisionBack, DecisionRequest, Ranked
 from schemas.results import PolicySnapshot, Profile
 from schemas.settings import Settings, environment_of
 from tests.support import records as make
@@ -243,7 +246,8 @@ def test_a_subject_is_found_by_raw_id_and_by_pseudonym(
     stored(settings, make.profile(SUBJECT, 2))
     found = inspect(capsys, "subject", VISITOR)
     assert found["subject"] == SUBJECT
-    assert found["hot_features"] == {"visits": 3.0, "rate": 0.1}
+    embedding = {"embedding[0]": 1.0, "embedding[1]": 3.0, "embedding[2]": 0.25}
+    assert found["hot_features"] == {"visits": 3.0, "rate": 0.1} | embedding
     assert found["profile"]["features"] == {"visits": 2, "rate": 0.1}
     assert inspect(capsys, "subject", SUBJECT, "--pseudonym") == found
 
@@ -276,6 +280,32 @@ def test_the_features_of_a_slot_are_listed(settings: Settings, capsys: Any) -> N
     stored(settings, slot())
     columns = inspect(capsys, "features", "home")["columns"]
     assert [column["name"] for column in columns] == [c.name for c in MAPPING.describe()]
+
+
+def test_values_that_are_not_as_declared_are_counted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    spec = FeatureSpec(numeric=["age"], categories={"device": ["phone"]})
+    asked = make.slot("problems", features=spec)
+    stored(settings, asked)
+    bodies = [
+        DecisionRequest(id="r", time=make.START, subject="s", slot_id="problems", context=context)
+        for context in ({"age": "old"}, {"age": 3, "device": "watch"}, {"device": "phone"})
+    ]
+    events = [Event(0, body, "s", 1, Origin("decision-requests", 0, 0, 0)) for body in bodies]
+    for body in bodies:
+        body.decision_id = "d"
+    ready = Ready(asked, (make.action("x"),), 1, None, events, [None] * 3, [0] * 3)
+    for _ in range(2):
+        list(Scorer(b"secret").decide([("0", ready)]))
+    port = metrics.serve("127.0.0.1", 0).split(":")[2].partition("/")[0]
+    monkeypatch.setenv("BANDITFLOW_METRICS_PORT", port)
+    assert inspect(capsys, "features", "problems")["problems"] == {
+        "age": {"wrong_type": 2, "missing": 2},
+        "device": {"missing": 2, "other": 2},
+    }
+    monkeypatch.setenv("BANDITFLOW_METRICS_PORT", "1")
+    assert "METRICS_PORT" in inspect(capsys, "features", "problems")["why_not"]
 
 
 def test_what_is_not_found_says_what_to_check(settings: Settings, capsys: Any) -> None:
