@@ -24,12 +24,12 @@ from operators.decode import pseudonym_of
 from operators.hot import hot_decisions, hot_policies, hot_profiles
 from operators.io import metrics
 from operators.io.redis import RedisSink, client
-from operators.logic.features import FeatureMap, pack_rows
+from operators.logic.features import FeatureMap, pack_rows, scaled_columns
 from operators.logic.policies import Deltas, make_policy
 from operators.logic.slates import at_positions
 from operators.persist import rows_of
 from operators.queue import Ready
-from schemas.catalog import FeatureSpec, PolicySettings
+from schemas.catalog import FeatureSpec, Interaction, PolicySettings
 from schemas.codec import encode
 from schemas.events import Decision, DecisionBack, DecisionRequest, Ranked
 from schemas.results import PolicySnapshot, Profile
@@ -186,6 +186,49 @@ def test_a_slate_is_explained_by_its_first_position(settings: Settings, capsys: 
     why = inspect(capsys, "decision", "d1")["decisions"][0]["why"]
     assert why["greedy_action"] == "cats"
     assert not [name for name in why["moved_by"] if name["feature"].startswith("position")]
+
+
+@pytest.mark.parametrize("slate_size", [1, 3])
+def test_scaled_numbers_and_embeddings_are_explained_exactly(
+    settings: Settings, capsys: Any, slate_size: int
+) -> None:
+    spec = FeatureSpec(
+        numeric=["price"],
+        profile_embedding=2,
+        scale=True,
+        interactions=[Interaction(left="price", right="profile.embedding")],
+    )
+    mapping, rng = FeatureMap(spec), np.random.default_rng(4)
+    taste = rng.normal(size=(300, 2))
+    x = mapping.encode([{"price": p} for p in 2e5 + 3e4 * taste[:, 0]], None, taste.tolist())
+    wide = at_positions(x, rng.integers(slate_size, size=300).astype(np.intp), slate_size)
+    policy = make_policy("logistic", None, wide.shape[1], scaled_columns(spec))
+    policy.set_actions(ACTIONS, None)
+    for place, action in enumerate(ACTIONS):
+        rewards = (taste @ [1.0, place - 1.0] > 0.0).astype(float)
+        ones, zeros = np.ones(300), np.zeros(300)
+        policy.learn(Deltas([action] * 300, wide, zeros, zeros, ones, rewards))
+    posterior = policy.publish()
+    shown = decided("cats", "pc", features=pack_rows(x[:1])[0])
+    stored(
+        settings,
+        make.slot("home", features=spec, slate_size=slate_size),
+        make.policy("home", 57, policy="logistic", posterior=msgspec.to_builtins(posterior.dump())),
+        shown,
+    )
+    why = inspect(capsys, "decision", "d1")["decisions"][0]["why"]
+    first = at_positions(x[:1], np.zeros(1, dtype=np.intp), slate_size)
+    scores = dict(zip(ACTIONS, posterior.weigh(first).eta[0].tolist(), strict=True))
+    best = max("dogs", "fish", key=lambda name: scores[name])
+    assert why["runner_up"]["action_id"] == best
+    assert why["chosen"]["score"] == pytest.approx(scores["cats"], abs=1e-6)
+    assert why["score_difference"] == pytest.approx(scores["cats"] - scores[best], abs=1e-6)
+    moved = {feature["feature"]: feature for feature in why["moved_by"]}
+    assert moved.keys() <= set(mapping.names), "the first position moves nothing"
+    assert {"price", "profile.embedding[0]", "price*profile.embedding[1]"} <= moved.keys()
+    assert moved["price"]["value"] == pytest.approx(
+        (x[0, 1] - x[:, 1].mean()) / x[:, 1].std(), abs=1e-3
+    )
 
 
 def test_a_policy_without_context_is_explained_by_its_means(
