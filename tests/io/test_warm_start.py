@@ -47,6 +47,7 @@ from tests.support.kafka_flow import log_of
 from tests.support.mirror import Mirror
 
 SHARDS = 2
+ACTIONS = 6
 
 
 def dense(log: Log) -> Log:
@@ -57,10 +58,15 @@ def dense(log: Log) -> Log:
     clicks = np.random.default_rng(5).random(len(log.rows)) < 0.3
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
     rows = [
-        replace(row, time=start + timedelta(seconds=number), click=int(click))
+        replace(
+            row,
+            time=start + timedelta(seconds=number),
+            click=int(click),
+            item=row.item % ACTIONS,
+        )
         for number, (row, click) in enumerate(zip(log.rows, clicks, strict=True))
     ]
-    return Log(log.policy, rows, log.items)
+    return Log(log.policy, rows, log.items[:ACTIONS])
 
 
 class Deployment:
