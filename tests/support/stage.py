@@ -126,7 +126,7 @@ class Stage:
     ``folder``, which holds the recovery stores and the store.
     """
 
-    def __init__(self, parts: Parts, name: str, *, window: float = 60.0, **changes: Any) -> None:
+    def __init__(self, parts: Parts, name: str, *, window: float = 120.0, **changes: Any) -> None:
         self.parts, self.name = parts, name
         self.folder = parts.folder / name
         self.folder.mkdir()
