@@ -77,7 +77,9 @@ class Report:
         for reason in self.invalid:
             console.print(f"[red]INVALID, no figure:[/] {reason}")
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{self.name}.json").write_text(json.dumps(self._document(), indent=1))
+        (RESULTS / f"{self.name}.json").write_text(
+            json.dumps(self._document(), indent=1, default=str)
+        )
         return sum(bar.passed is False for bar in self.bars) + len(self.invalid)
 
     def _document(self) -> dict[str, Any]:
@@ -125,7 +127,11 @@ def shown(value: Cell) -> str:
 
 
 def _said(conditions: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {shown(value)}" for name, value in conditions.items())
+    parts = []
+    for name, value in conditions.items():
+        plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+        parts.append(f"{name} {shown(value) if plain else value}")
+    return ", ".join(parts)
 
 
 def _table(console: Console, titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:

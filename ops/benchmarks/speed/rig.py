@@ -1,0 +1,218 @@
+"""A deployment that a benchmark runs a flow on: topics of its own, the flow as a process."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import TopicPartition
+
+from flows.embedded import Child, Embedded
+from flows.embedded.parts import free_port
+from flows.recovery import RecoveryError
+from flows.scrape import Scrape, scrape
+from flows.state import read_states
+from flows.store import migrate
+from operators.io.kafka import consumer_config, create_topics, producer_config
+from operators.io.kafka_group import restore
+from operators.persist import topics as stored_topics
+from ops.benchmarks.speed.loop import SECRET, Logged
+from ops.benchmarks.speed.report import ROOT, Invalid
+from schemas.catalog import CatalogEntry
+from schemas.codec import encode
+from schemas.settings import Settings, child_environment
+from schemas.topics import GROUP, Topic
+
+PATIENCE = 600.0
+SOURCES = {
+    "personalize": ("personalize.records", GROUP),
+    "persist": ("persist.topics", tuple(stored_topics())),
+}
+_TICKS = os.sysconf("SC_CLK_TCK")
+_ANY_END = range(-64, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was known of a flow at a moment: monotonic seconds, CPU seconds, resident bytes.
+
+    ``events`` are requests, impressions, clicks and consents taken in: decisions do not count.
+    """
+
+    at: float
+    cpu: float
+    resident: int
+    events: int
+
+
+class Process:
+    """A flow or a baseline as one process of its own."""
+
+    def __init__(
+        self, parts: Embedded, label: str, command: list[str], env: dict[str, str]
+    ) -> None:
+        self._parts = parts
+        self.label = label
+        self.started = time.monotonic()
+        self.child: Child = parts.supervisor.start(
+            label, command, env=env, cwd=parts.folder, may_end=_ANY_END
+        )
+
+    @property
+    def cpu(self) -> float:
+        """The CPU seconds, user and system, of all its threads."""
+        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    @property
+    def resident(self) -> int:
+        """Its resident memory in bytes."""
+        return int(Path(f"/proc/{self.child.pid}/statm").read_text().split()[1]) * 4096
+
+    def check(self) -> None:
+        """Raise :class:`Invalid` when it has ended."""
+        if not self.child.running:
+            raise Invalid(f"{self.label} ended by itself: {self.child.tail(3)}")
+
+    def end(self) -> None:
+        """End it by SIGKILL, if it still runs."""
+        if self.child.running:
+            self.child.kill()
+        self._parts.supervisor.stop(self.child)
+
+
+class Flow(Process):
+    """A flow of ours; its own metrics say what it has taken in."""
+
+    def __init__(self, rig: "Rig", flow: str, life: int = 0, processes: int = 1) -> None:
+        self.flow = flow
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}/metrics"
+        settings = Settings(**{**_fields(rig.settings), "metrics_port": port})
+        command = [sys.executable, "-m", "flows", "run", flow]
+        if processes > 1:
+            command += [f"--processes={processes}", f"--logs={rig.folder / 'logs'}"]
+        env = child_environment(settings) | {"PYTHONPATH": str(ROOT)}
+        super().__init__(rig.parts, f"{rig.name}-{flow}-{life}", command, env)
+
+    def scrape(self) -> Scrape:
+        """Read its metrics; empty while it does not serve them."""
+        self.check()
+        return scrape(self.url, timeout=10.0) or Scrape()
+
+    def sample(self) -> tuple[Sample, Scrape]:
+        """Take a sample, and the metrics that it is from."""
+        found = self.scrape()
+        by_topic = found.by("banditflow_events_in_total", "topic")
+        events = sum(n for t, n in by_topic.items() if t != Topic.DECISIONS.value)
+        return Sample(time.monotonic(), self.cpu, self.resident, int(events)), found
+
+
+class Rig:
+    """Topics with a prefix of their own on the parts' broker, the loop's catalog in them.
+
+    ``changes`` are settings.
+    """
+
+    def __init__(
+        self, parts: Embedded, name: str, catalog: Iterable[CatalogEntry], **changes: Any
+    ) -> None:
+        self.parts, self.name = parts, name
+        self.folder = parts.folder / name
+        self.folder.mkdir()
+        fields: dict[str, Any] = {
+            "secret": SECRET,
+            "bootstrap_servers": parts.bootstrap_servers,
+            "redis_url": parts.redis_url,
+            "topic_prefix": f"{name}-",
+            "store": f"sqlite:{self.folder / 'store.db'}",
+            "recovery": str(self.folder / "recovery"),
+            "epoch": 2,
+            "allowed_lateness": 5.0,
+        }
+        self.settings = Settings(**(fields | changes))
+        create_topics(self.settings)
+        migrate(self.settings)
+        self.write(
+            Logged(Topic.CATALOG, 0, entry.id.encode(), encode(entry), 0) for entry in catalog
+        )
+
+    def write(self, log: Iterable[Logged]) -> None:
+        """Write records and wait until the broker has them."""
+        producer = confluent_kafka.Producer(producer_config(self.settings))
+        for record in log:
+            topic = self.settings.topic(record.topic)
+            while True:
+                try:
+                    producer.produce(topic, record.value, record.key, record.shard)
+                    break
+                except BufferError:
+                    producer.poll(0.05)
+        if producer.flush(120):
+            raise Invalid("the broker did not take the log")
+
+    def ends(self, topic: Topic) -> dict[int, int]:
+        """Ask the broker for the end of each partition of a topic."""
+        client = confluent_kafka.Consumer(consumer_config(self.settings))
+        name = self.settings.topic(topic)
+        try:
+            return {
+                k: client.get_watermark_offsets(TopicPartition(name, k), timeout=20.0)[1]
+                for k in range(self.settings.partitions_of(topic))
+            }
+        finally:
+            client.close()
+
+    def lag(self, flow: str) -> int:
+        """Give how many records lie between what the flow would resume from and the ends."""
+        step, topics = SOURCES[flow]
+        try:
+            states = read_states(Path(self.settings.recovery) / flow)
+        except RecoveryError:
+            states = {}
+        kept: dict[tuple[str, int], int] = {}
+        for key, snapshot in states.get(step, {}).items():
+            shard = int(key.rpartition("/")[2])
+            kept |= {(t, shard): offset for t, offset in restore(snapshot).offsets.items()}
+        return sum(
+            end - kept.get((topic.value, k), 0)
+            for topic in topics
+            for k, end in self.ends(topic).items()
+        )
+
+    def settle(self, process: Process, flow: str = "personalize") -> None:
+        """Wait until the flow's last snapshots hold everything."""
+
+        def settled() -> bool:
+            process.check()
+            return self.lag(flow) == 0
+
+        until(f"everything in a snapshot of {flow}", settled, every=0.5)
+
+
+def until(
+    what: str, condition: Callable[[], bool], seconds: float = PATIENCE, every: float = 0.1
+) -> None:
+    """Wait until the condition holds, or raise :class:`Invalid`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Invalid(f"waited {seconds:.0f} s in vain for: {what}")
+        time.sleep(every)
+
+
+def quantile(found: Scrape, name: str, q: float) -> float | None:
+    """Give the upper bound of the bucket that holds a quantile; None without any value."""
+    buckets = found.by(f"{name}_bucket", "le")
+    counts = sorted((float(bound), count) for bound, count in buckets.items())
+    if not counts or not counts[-1][1]:
+        return None
+    return next(bound for bound, count in counts if count >= q * counts[-1][1])
+
+
+def _fields(settings: Settings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.__struct_fields__}

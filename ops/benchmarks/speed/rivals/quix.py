@@ -1,0 +1,92 @@
+"""The same logic in Quix Streams: a stateful join per visitor, River, decisions to a topic.
+
+usage: quix.py JSON   (bootstrap, topic, out, folder, records), in an environment of its own with
+quixstreams, river and orjson. No Redis and no SQL. Prints one JSON line as the naive loop does.
+"""
+
+import json
+import resource
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from quixstreams import Application, State
+
+sys.path.insert(0, str(Path(__file__).parent))
+from bandit import Learner
+
+
+class Logic:
+    """Joins by the visitor's state, as Quix's users do; the policy is the process's."""
+
+    def __init__(self, actions: int, window: float) -> None:
+        self.learner = Learner(actions, window)
+        self.events = self.records = 0
+        self.started = self.before = 0.0
+
+    def __call__(self, record: dict[str, Any], state: State) -> dict[str, Any] | None:
+        """Decide a request; take in anything else."""
+        if not self.records:
+            self.started, self.before = time.monotonic(), cpu()
+        self.records += 1
+        decision_id = record.get("decision_id")
+        if decision_id is None:
+            return None
+        self.events += 1
+        if "context" in record:
+            action = self.learner.decide(decision_id, record["context"])
+            state.set(decision_id, action)
+            return {
+                "decision_id": decision_id,
+                "subject": record["subject"],
+                "slot_id": record["slot_id"],
+                "action_id": action,
+                "time": record["time"],
+            }
+        known = state.get(decision_id) is not None
+        if "action_id" in record:
+            if known:
+                at = datetime.fromisoformat(record["time"]).timestamp()
+                self.learner.seen(decision_id, at)
+        elif known:
+            self.learner.clicked(decision_id)
+            state.delete(decision_id)
+        return None
+
+
+def cpu() -> float:
+    """Give this process's CPU seconds, user and system."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Run until all records were taken in."""
+    config = json.loads(sys.argv[1])
+    app = Application(
+        broker_address=config["bootstrap"],
+        consumer_group=config["out"],
+        auto_offset_reset="earliest",
+        state_dir=config["folder"],
+        loglevel="WARNING",
+    )
+    logic = Logic(config["actions"], config["window"])
+    frame = app.dataframe(app.topic(config["topic"], value_deserializer="json"))
+    frame = frame.apply(logic, stateful=True).filter(lambda decision: decision is not None)
+    frame.to_topic(app.topic(config["out"], value_serializer="json"))
+    app.run(count=config["records"], timeout=60.0)
+    found = {
+        "events": logic.events,
+        "cpu": cpu() - logic.before,
+        "seconds": time.monotonic() - logic.started,
+        "sql_cpu": 0.0,
+        "rewards": logic.learner.rewards,
+        "lost": logic.learner.lost,
+    }
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,298 @@
+"""Events per second from a backlog, and CPU per event, with every guarantee on; rivals beside it.
+
+``rerun``: the log of a closed loop with its decisions, behind the resume fence, learned anew from
+nothing. ``catch-up``: requests without an answer behind earlier requests, decisions, impressions
+and clicks. An event is a request, an impression or a click; decisions that are read back cost but
+do not count. The steady state leaves out the process's start and the first tenth. Each run is
+verified against a recomputation from its topics, and gives no figure if anything differs.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka
+import msgspec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from flows.embedded import APACHE_KAFKA, BROKERS, Embedded
+from ops.benchmarks.speed.loop import SEED, Logged, Loop
+from ops.benchmarks.speed.report import Bar, Invalid, Report
+from ops.benchmarks.speed.rig import PATIENCE, Process, Rig
+from ops.benchmarks.speed.runs import Run, backlog, persist
+from schemas.catalog import CatalogEntry
+from schemas.topics import Topic
+
+RIVALS = Path(__file__).parent / "speed" / "rivals"
+WINDOW = 10.0
+LEARNED = 0.8
+"""The least share of decisions by a policy that had learned; below it a run is invalid."""
+
+Rows = dict[str, list[Run]]
+
+
+def main() -> None:
+    """Record a log, run everything in turns, print one table and write it as JSON."""
+    args = _arguments()
+    report = Report(
+        "throughput" if args.broker == APACHE_KAFKA.name else f"throughput-{args.broker}",
+        ("run", "events/s", "CPU µs/event", "start s", "start CPU s", "staleness p99 s", "MB"),
+        {name: value for name, value in vars(args).items() if name != "quix_python"},
+    )
+    catalog, log = recorded(args)
+    with Embedded(broker=args.broker) as parts:
+        bench = Bench(args, parts, catalog, log, report)
+        for turn in range(args.runs):
+            for name in args.only:
+                print(f"throughput: {name}, turn {turn + 1}", file=sys.stderr, flush=True)
+                try:
+                    bench.runners[name](turn)
+                except Invalid as reason:
+                    report.invalid.append(str(reason))
+        bench.sum_up()
+    raise SystemExit(report.finish())
+
+
+def _arguments() -> argparse.Namespace:
+    names = ["rerun", "catch-up", "naive", "naive-single", "quix"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--broker", choices=BROKERS, default=APACHE_KAFKA.name)
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--runs", type=int, default=2, help="of each, in turns")
+    parser.add_argument("--requests", type=int, default=150_000)
+    parser.add_argument("--rival-requests", type=int, default=40_000)
+    parser.add_argument("--rate", type=float, default=4000.0, help="requests/s of event time")
+    parser.add_argument("--actions", type=int, default=10)
+    parser.add_argument("--policy", default="logistic")
+    parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--epoch", type=int, default=2, help="seconds")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--no-persist", action="store_true")
+    parser.add_argument("--quix-python", help="of an environment with quixstreams and river")
+    parser.add_argument("--log", type=Path, help="keep the recorded log here, and use it again")
+    parser.add_argument("--quick", action="store_true", help="30,000 requests, one run, rerun only")
+    args = parser.parse_args()
+    if args.quick:
+        args.requests, args.runs, args.only, args.no_persist = 30_000, 1, ["rerun"], True
+        args.rate = 2000.0
+    return args
+
+
+def recorded(args: argparse.Namespace) -> tuple[list[CatalogEntry], list[Logged]]:
+    """Record a closed loop, or read one that was kept."""
+    loop = Loop(args.rate, args.policy, args.actions, args.partitions, args.seed, keep=True)
+    if args.log and args.log.exists():
+        read = msgspec.msgpack.decode(
+            args.log.read_bytes(), type=list[tuple[str, int, bytes | None, bytes, int]]
+        )
+        return loop.catalog, [Logged(Topic(t), k, key, value, at) for t, k, key, value, at in read]
+    per_turn = round(args.rate / 20)
+    print("throughput: recording the log", file=sys.stderr, flush=True)
+    for _ in range(args.requests // per_turn):
+        loop.turn(per_turn)
+    assert loop.log is not None
+    if args.log:
+        args.log.write_bytes(msgspec.msgpack.encode(loop.log))
+    return loop.catalog, loop.log
+
+
+class Bench:
+    """The runs on one broker; ``runners`` do one turn of each by name."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        parts: Embedded,
+        catalog: Sequence[CatalogEntry],
+        log: Sequence[Logged],
+        report: Report,
+    ) -> None:
+        self.args, self.parts, self.catalog, self.report = args, parts, catalog, report
+        self.log = log
+        self.rows: Rows = {}
+        self.rivals: dict[str, list[dict[str, float]]] = {}
+        self.persisted: list[tuple[float, float]] = []
+        self.runners: dict[str, Callable[[int], None]] = {
+            "rerun": self.rerun,
+            "catch-up": self.catch_up,
+            "naive": lambda turn: self.naive("naive", turn, pipelined=True),
+            "naive-single": lambda turn: self.naive("naive-single", turn, pipelined=False),
+            "quix": self.quix,
+        }
+
+    def rerun(self, turn: int) -> None:
+        """Run the whole log, decisions included."""
+        run, rig = self._backlog("rerun", turn, self.log, 0)
+        if run.learned < LEARNED:
+            raise Invalid(f"rerun: {run.learned:.0%} of decisions by a policy that had learned")
+        self.rows.setdefault("rerun", []).append(run)
+        if not self.args.no_persist and turn == 0:
+            self.persisted.append(persist(rig, run.events))
+
+    def catch_up(self, turn: int) -> None:
+        """Run half of the log, then requests only."""
+        middle = self.log[len(self.log) // 2].time
+        log = [r for r in self.log if r.time <= middle or r.topic is Topic.DECISION_REQUESTS]
+        before = sum(r.topic is not Topic.DECISIONS for r in log if r.time <= middle)
+        run, _ = self._backlog("catchup", turn, log, before)
+        run.staleness = None  # the log's clicks end at its middle
+        self.rows.setdefault("catch-up", []).append(run)
+
+    def _backlog(
+        self, name: str, turn: int, log: Sequence[Logged], steady_from: int
+    ) -> tuple[Run, Rig]:
+        args = self.args
+        rig = Rig(
+            self.parts, f"{name}{turn}", self.catalog, epoch=args.epoch, partitions=args.partitions
+        )
+        rig.write(log)
+        events = sum(r.topic is not Topic.DECISIONS for r in log)
+        requests = sum(r.topic is Topic.DECISION_REQUESTS for r in log)
+        return backlog(rig, name, events, steady_from, requests), rig
+
+    def naive(self, name: str, turn: int, *, pipelined: bool) -> None:
+        """Run the naive loop over the log's first requests and what followed them."""
+        config = self._merged(f"{name}{turn}", 1 if pipelined else 10)
+        config |= {
+            "redis": self.parts.redis_url,
+            "store": str(self.parts.folder / f"{name}{turn}.db"),
+            "pipelined": pipelined,
+            "sql": True,
+        }
+        self._rival(name, turn, [sys.executable, str(RIVALS / "naive.py")], config)
+
+    def quix(self, turn: int) -> None:
+        """Run Quix Streams, where an environment with it was named."""
+        python = self.args.quix_python
+        if not python:
+            if not turn:
+                print("throughput: no --quix-python, so no Quix", file=sys.stderr)
+            return
+        config = self._merged(f"quix{turn}", 2)
+        config["folder"] = str(self.parts.folder / f"quix{turn}")
+        self._rival("quix", turn, [python, str(RIVALS / "quix.py")], config)
+
+    def _merged(self, name: str, part: int) -> dict[str, Any]:
+        """Write the log's first events into one topic, in the order of their time."""
+        args, topic = self.args, f"{name}-events"
+        admin = AdminClient({"bootstrap.servers": self.parts.bootstrap_servers})
+        new = [NewTopic(each, args.partitions, 1) for each in (topic, f"{name}-decisions")]
+        for created in admin.create_topics(new).values():
+            created.result(20)
+        producer = confluent_kafka.Producer({"bootstrap.servers": self.parts.bootstrap_servers})
+        requests, records = args.rival_requests // part, 0
+        for record in self.log:
+            if record.topic is Topic.DECISIONS:
+                continue
+            requests -= record.topic is Topic.DECISION_REQUESTS
+            records += 1
+            producer.produce(topic, record.value, record.key, record.shard)
+            producer.poll(0)
+            if not records % 50_000:
+                producer.flush(60)
+            if not requests:
+                break
+        producer.flush(60)
+        return {
+            "bootstrap": self.parts.bootstrap_servers,
+            "topic": topic,
+            "out": f"{name}-decisions",
+            "partitions": args.partitions,
+            "records": records,
+            "actions": args.actions,
+            "window": WINDOW,
+        }
+
+    def _rival(self, name: str, turn: int, command: list[str], config: dict[str, Any]) -> None:
+        process = Process(
+            self.parts,
+            f"{name}-{turn}-run",
+            [*command, json.dumps(config)],
+            {"PATH": "/usr/bin:/bin"},
+        )
+        try:
+            if process.child.wait(PATIENCE) != 0:
+                raise Invalid(f"{name}: {process.child.tail(3)}")
+        finally:
+            process.end()
+        found: dict[str, float] = json.loads(process.child.tail(1))
+        if found["lost"] > 0.05 * (found["rewards"] + found["lost"]):
+            raise Invalid(f"{name}: {found['lost']:,.0f} clicks found no decision")
+        self.rivals.setdefault(name, []).append(found)
+
+    def sum_up(self) -> None:
+        """Turn the runs into rows and bars."""
+        report, args = self.report, self.args
+        for name, runs in self.rows.items():
+            stale = [run.staleness for run in runs if run.staleness is not None]
+            report.rows.append(
+                (
+                    name,
+                    _median([run.rate for run in runs]),
+                    _median([run.us for run in runs]),
+                    _median([run.start for run in runs]),
+                    _median([run.start_cpu for run in runs]),
+                    max(stale) if stale else None,
+                    max(run.resident for run in runs) / 1e6,
+                )
+            )
+        if self.persisted:
+            us, rate = self.persisted[0]
+            report.rows.append(("persist (SQLite), apart", rate, us, None, None, None, None))
+        for name, found in self.rivals.items():
+            rate = _median([one["events"] / one["seconds"] for one in found])
+            us = _median([1e6 * one["cpu"] / one["events"] for one in found])
+            report.rows.append((name, rate, us, None, None, None, None))
+            if any(one["sql_cpu"] for one in found):
+                less = [1e6 * (one["cpu"] - one["sql_cpu"]) / one["events"] for one in found]
+                report.rows.append(
+                    (f"  {name} without SQL", None, _median(less), None, None, None, None)
+                )
+        self._judge(not args.quick)
+        report.detail = {
+            "runs": {
+                name: [
+                    {key: value for key, value in asdict(run).items() if key != "found"}
+                    for run in runs
+                ]
+                for name, runs in self.rows.items()
+            },
+            "rivals": self.rivals,
+            "persist": self.persisted,
+        }
+
+    def _judge(self, judged: bool) -> None:
+        bars = self.report.bars
+        for name, runs in self.rows.items():
+            us = _median([run.us for run in runs])
+            bars.append(
+                Bar(f"{name}: events/s", "≥", 30_000, _median([r.rate for r in runs]), "", judged)
+            )
+            bars.append(Bar(f"{name}: CPU per event", "≤", 30.0, us, "µs", judged))
+            if name == "rerun":
+                stale = max(run.staleness or 1e9 for run in runs)
+                bars.append(Bar("rerun: staleness p99", "≤", 1.0, stale, "s", judged))
+            if "naive" in self.rivals:
+                found = self.rivals["naive"]
+                less = _median([1e6 * (o["cpu"] - o["sql_cpu"]) / o["events"] for o in found])
+                bars.append(Bar(f"naive without SQL / {name}", "≥", 3.0, less / us, "×", judged))
+                if self.persisted:
+                    whole = _median([1e6 * o["cpu"] / o["events"] for o in found])
+                    ours = us + self.persisted[0][0]
+                    bars.append(
+                        Bar(f"naive / ({name} + persist)", "≥", 3.0, whole / ours, "×", False)
+                    )
+
+
+def _median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+if __name__ == "__main__":
+    main()
