@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from operators.batches import ALWAYS, NEVER, Lesson, PolicyNews, moment
 from operators.io import metrics
-from operators.logic.features import FeatureMap
+from operators.logic.features import FeatureMap, scaled_columns
 from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Deltas, Policy, load_policy
 from operators.logic.settled import Settled
@@ -163,7 +163,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
         if self.policy is None or self.model is None or _differs(self.slot, slot):
             self.policy = new_policy(slot, actions, dim)
             self.settled = Settled(new_policy(slot, actions, dim))
-            self.model = ClickModel(dim)
+            self.model = ClickModel(dim, scaled=scaled_columns(slot.features))
             self.decisions = self.rewards = 0.0
         else:
             name_actions(self.policy, slot, actions)

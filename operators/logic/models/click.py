@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from river import linear_model, optim, utils
 
 from operators.logic.features.packing import packed_length, unpack_rows
+from operators.logic.features.scaling import Scaled
 from operators.logic.models.calibration import Calibration, CalibrationState, log_loss
 from operators.logic.models.drift import Drift, DriftState
 from operators.logic.models.factorization import FactorizationMachine
 from operators.logic.models.keyed import KeyedLatents
+from operators.logic.models.online_scale import OnlineScale, OnlineScaleState
 from operators.logic.models.tables import Table, entries, table, vectors
 from schemas.results import Outcome
 from schemas.state import pack, unpack
@@ -60,6 +62,7 @@ class _State(Struct):
     drift: DriftState
     seen: int
     foreign: int
+    scale: OnlineScaleState | None = None
 
 
 class ClickModel:
@@ -75,15 +78,20 @@ class ClickModel:
         The width of the context vectors.
     settings
         Which model, and how it learns.
+    scaled
+        The columns that are scaled, by the outcomes learned so far.
     """
 
-    def __init__(self, dim: int, settings: ClickSettings | None = None) -> None:
+    def __init__(
+        self, dim: int, settings: ClickSettings | None = None, scaled: Scaled | None = None
+    ) -> None:
         self.settings = settings or ClickSettings()
         self.dim = dim
         self.calibration = Calibration(self.settings.window)
         self.drift = Drift(self.settings.drift_delta)
         self.seen = 0
         self.foreign = 0
+        self._scale = OnlineScale(scaled, dim) if scaled is not None else None
         self._actions: dict[str, int] = {}
         self._model: Any = _build(self.settings)
 
@@ -95,13 +103,13 @@ class ClickModel:
         """
         taken = [outcome for outcome in outcomes if self._takes(outcome)]
         rows = unpack_rows([outcome.features for outcome in taken], self.dim)
-        for outcome, row in zip(taken, rows.tolist(), strict=True):
+        for outcome, row in zip(taken, rows, strict=True):
             self._learn_one(row, outcome.action_id, outcome.reward > self.settings.threshold)
         return len(taken)
 
     def predict(self, x: Floats, action_ids: Sequence[str]) -> Floats:
         """Give the click probability of an action in each context of (rows, dim)."""
-        pairs = zip(x.tolist(), action_ids, strict=True)
+        pairs = zip(x, action_ids, strict=True)
         return np.array([self._predict_one(self._input(row, a)) for row, a in pairs])
 
     def report(self) -> dict[str, float]:
@@ -134,6 +142,7 @@ class ClickModel:
             self.drift.state(),
             self.seen,
             self.foreign,
+            None if self._scale is None else self._scale.state(),
         )
         return pack(_KIND, _VERSION, state)
 
@@ -157,6 +166,7 @@ class ClickModel:
         click.calibration.restore(state.calibration)
         click.drift.restore(state.drift)
         click.seen, click.foreign = state.seen, state.foreign
+        click._scale = None if state.scale is None else OnlineScale.of(state.scale)
         return click
 
     def _takes(self, outcome: Outcome) -> bool:
@@ -171,18 +181,21 @@ class ClickModel:
             or int(outcome.key, 16) < self.settings.sample * 2.0**64
         )
 
-    def _learn_one(self, row: list[float], action_id: str, clicked: bool) -> None:
+    def _learn_one(self, row: Floats, action_id: str, clicked: bool) -> None:
         self._actions.setdefault(action_id, len(self._actions))
         x = self._input(row, action_id)
         loss = self.calibration.update(self._predict_one(x), clicked)
         self.drift.update(min(loss / _WORST, 1.0))
         self._model.learn_one(x, clicked)
+        if self._scale is not None:
+            self._scale.take(row)
 
     def _predict_one(self, x: Mapping[Hashable, float]) -> float:
         return float(self._model.predict_proba_one(x)[True])
 
-    def _input(self, row: list[float], action_id: str) -> dict[Hashable, float]:
+    def _input(self, given: Floats, action_id: str) -> dict[Hashable, float]:
         """Name the active features by integers: the context's, then the action's."""
+        row = (given if self._scale is None else self._scale.apply(given)).tolist()
         x: dict[Hashable, float] = {j: value for j, value in enumerate(row) if value}
         action = self._actions.get(action_id)
         if action is None:
