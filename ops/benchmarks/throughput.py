@@ -79,8 +79,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="30,000 requests, one run, rerun only")
     args = parser.parse_args()
     if args.quick:
-        args.requests, args.runs, args.only, args.no_persist = 30_000, 1, ["rerun"], True
+        args.requests, args.rival_requests, args.runs, args.no_persist = 30_000, 5000, 1, True
         args.rate = 2000.0
+        if args.only == names:
+            args.only = ["rerun"]
     return args
 
 

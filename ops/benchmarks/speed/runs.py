@@ -22,6 +22,8 @@ class Run:
 
     ``start`` is from the process's start to its first event, in seconds of wall and CPU. ``rate``
     and ``us`` are of the steady state; ``whole_us`` is all the CPU until the end, start included.
+    ``staleness`` is the 99th percentile, in seconds of event time (its histogram bucket's upper
+    bound), ``stale`` the histogram, ``learned`` the share of decisions that it is known of.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Run:
     whole_us: float = 0.0
     resident: int = 0
     staleness: float | None = None
+    staleness_mean: float = 0.0
+    stale: dict[str, float] = field(default_factory=dict)
     learned: float = 0.0
     found: Verification | None = None
     samples: list[Sample] = field(default_factory=list)
@@ -53,6 +57,8 @@ def backlog(rig: Rig, name: str, events: int, steady_from: int, requests: int) -
     finally:
         flow.end()
     run.staleness = quantile(last, _STALE, 0.99)
+    run.stale = last.by(f"{_STALE}_bucket", "le")
+    run.staleness_mean = last.total(f"{_STALE}_sum") / max(last.total(f"{_STALE}_count"), 1.0)
     run.learned = last.total(f"{_STALE}_count") / requests
     answers = sum(rig.ends(Topic.DECISIONS).values())
     if answers != requests:
