@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--broker", choices=sorted(BROKERS), default=APACHE_KAFKA.name)
     parser.add_argument("--only", nargs="+", choices=FAULTS, metavar="FAULT", default=list(FAULTS))
     parser.add_argument("--requests", type=int, default=300_000, help="of the stream with kills")
+    parser.add_argument("--stream-rate", type=float, default=1000.0, help="of them, per second")
     parser.add_argument("--kills", type=int, default=20, help="kill -9 of the flow in that stream")
     parser.add_argument("--rate", type=float, default=400.0, help="requests per second elsewhere")
     parser.add_argument("--seconds", type=float, default=8.0, help="of traffic around a fault")
@@ -113,6 +114,7 @@ def run(options: argparse.Namespace) -> list[Finding]:
                     rate=options.rate,
                     seconds=options.seconds,
                     requests=options.requests,
+                    stream_rate=options.stream_rate,
                     kills=options.kills,
                     writer_kills=10,
                     backlog=options.backlog,

@@ -34,6 +34,7 @@ def step_the_visitors_clocks(found: Finding, lab: Lab) -> None:
         stage,
         flow,
         requests=stage.report.requests + count,
+        shown=stage.report.impressions,
         dead_letters={"time_in_future": 2 * count, "late": count},
     )
     persist.stop()

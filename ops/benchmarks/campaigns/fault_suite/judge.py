@@ -20,19 +20,20 @@ def judge(
     personalize: Flow,
     *,
     requests: int | None = None,
+    shown: int | None = None,
     dead_letters: Mapping[str, int] | None = None,
     seconds: float = 180.0,
 ) -> Verification:
     """Wait until all is processed, end the flow, and compare with recomputations.
 
-    ``requests`` were made, those of the stage's visitors if None; ``dead_letters`` are those that
-    the fault must cause, by reason.
+    ``requests`` were made and ``shown`` impressions sent in their windows, those of the stage's
+    visitors if None; ``dead_letters`` are those that the fault must cause, by reason.
     """
     waited = stage.settle("personalize", seconds=seconds)
     personalize.stop()
     waited += stage.settle("persist", seconds=seconds)
     if requests is None:
-        requests = stage.report.requests
+        requests, shown = stage.report.requests, stage.report.impressions
         found.exactly("requests without an answer to their visitor", 0, stage.report.unanswered)
     letters = Counter(letter.reason for letter in letters_of(stage.settings))
     found.exactly("dead letters", dict(dead_letters or {}), dict(letters))

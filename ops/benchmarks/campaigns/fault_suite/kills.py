@@ -11,15 +11,15 @@ from ops.benchmarks.campaigns.fault_suite.lab import Lab
 from schemas.topics import Topic
 from tests.support.stage import Flow, Stage, until
 
-STREAM_RATE = 1000.0
+WINDOW = 300.0
 RESUME = 10.0
 """Seconds from a kill to the first new decision on the topic."""
 
 
 def kill_the_flow(found: Finding, lab: Lab) -> None:
     """Kill personalize at random points of the stream, without a supervisor; start it again."""
-    stage, chance = lab.stage("kills"), random.Random(lab.seed)
-    requests, kills, rate = lab.requests, lab.kills, STREAM_RATE
+    stage, chance = lab.stage("kills", window=WINDOW), random.Random(lab.seed)
+    requests, kills, rate = lab.requests, lab.kills, lab.stream_rate
     points = sorted(chance.uniform(0.02, 0.95) * requests for _ in range(kills))
     persist = stage.run("persist")
     flow = stage.run("personalize", supervised=False)

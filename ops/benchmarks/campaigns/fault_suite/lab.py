@@ -11,13 +11,15 @@ from tests.support.stage import Stage
 class Lab:
     """The campaign's parts, and how much of everything a fault is given.
 
-    ``rate`` is requests per second, ``seconds`` how long the traffic before and after a fault is.
+    ``rate`` is requests per second, ``seconds`` how long the traffic before and after a fault is;
+    ``stream_rate`` is that of the ``requests`` in which the flow is killed so many times.
     """
 
     parts: Embedded
     rate: float
     seconds: float
     requests: int
+    stream_rate: float
     kills: int
     writer_kills: int
     backlog: int

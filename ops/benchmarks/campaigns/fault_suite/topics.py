@@ -43,7 +43,7 @@ def silence_partitions(found: Finding, lab: Lab) -> None:
         f"{waited:.0f} s",
         waited < limit,
     )
-    judge(found, stage, flow, requests=count)
+    judge(found, stage, flow, requests=count, shown=count)
     persist.stop()
 
 
