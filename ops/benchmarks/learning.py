@@ -51,13 +51,15 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quick", action="store_true", help="under a minute: one seed, 2k events")
+    parser.add_argument("--thorough", action="store_true", help="more of VW and of the delays")
     parser.add_argument("--cells-only", action="store_true", help="learn; measure nothing else")
     args = parser.parse_args()
     if args.quick:
         args.seeds, args.events = args.seeds[:1], 2_000
     installed = available()
     missing = [name for name in RIVALS if name not in installed]
-    tasks = plan(args.seeds, args.events, installed, args.quick)
+    size = "quick" if args.quick else "thorough" if args.thorough else "normal"
+    tasks = plan(args.seeds, args.events, installed, size)
     try:
         with threadpool_limits(1), tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) if args.quick else cells.CELLS

@@ -7,7 +7,7 @@ from ops.benchmarks.bandits.tasks import Task
 STATIONARY = "contextual-none-20"
 HALF_LIFE = 40_000.0
 SCREENED = 10_000
-"""Events that every setting of Vowpal Wabbit sees; those of ``VW_FULL`` see all."""
+"""Events that every setting of Vowpal Wabbit sees; those of ``VW_WHOLE`` see all."""
 
 VW_SETTINGS: dict[str, tuple[str, bool]] = {
     "VW squarecb 100": ("--squarecb --gamma_scale 100 -l 0.1", False),
@@ -30,8 +30,9 @@ VW_SETTINGS: dict[str, tuple[str, bool]] = {
 }
 """``cb_explore_adf``'s arguments, and whether it is given the item features."""
 
-VW_FULL = ("VW squarecb 100", "VW bag 5 slow, items", "VW squarecb 1000")
-VW_CHANGE = ("VW squarecb 100",)
+VW_WHOLE = ("VW squarecb 100",)
+VW_THOROUGH = (*VW_WHOLE, "VW bag 5 slow, items", "VW squarecb 1000")
+VW_QUICK = (*VW_WHOLE, "VW squarecb 100, items")
 VW_SPEEDS = ("VW squarecb 100", "VW epsilon .05", "VW bag 5")
 VW_LABELS = ("VW squarecb 100", "VW bag 5")
 RIVALS = ("vowpalwabbit", "river", "mabwiser", "bayesianbandits")
@@ -42,17 +43,21 @@ def available() -> list[str]:
     return [name for name in RIVALS if find_spec(name)]
 
 
-def plan(seeds: list[int], events: int, installed: list[str], quick: bool = False) -> list[Task]:
-    """List the tasks in the order in which they are to run."""
+def plan(seeds: list[int], events: int, installed: list[str], size: str = "normal") -> list[Task]:
+    """List the tasks in the order in which they are to run.
+
+    ``size`` is ``quick``, ``normal`` or ``thorough``: the last one shows more of VW's settings all
+    of the stationary streams and one the changing ones, and takes more distributions of delays.
+    """
     tasks = [
         task
         for seed in seeds
         for task in (
-            *_stationary(seed, events, quick),
-            *_changing(seed, events),
+            *_stationary(seed, events, size),
+            *_changing(seed, events, size),
             *_plain(seed, events),
-            *_delayed(seed, min(events, 100_000), quick),
-            *_labels(seed, quick),
+            *_delayed(seed, min(events, 100_000), size),
+            *_labels(seed, size),
         )
     ]
     libraries = {"vowpalwabbit": "VW", "river": "River"}
@@ -81,17 +86,12 @@ def speed_plan(seed: int, events: int, installed: list[str]) -> list[Task]:
     return tasks
 
 
-def _rank(task: Task) -> tuple[int, int]:
-    """Put what the bars ask for first: VW on the stationary streams, then ours, then the rest.
-
-    Of VW's settings, one sees all, then each its start, then the other good ones see all.
-    """
+def _rank(task: Task) -> tuple[int, bool]:
+    """Put what the bars ask for first: VW's stationary streams, then ours, then the rest."""
     if task.library == "banditflow":
-        return 1, 0
-    if task.library != "VW" or task.environment != STATIONARY:
-        return 2, 0
-    order = (VW_FULL[0], *(name for name in VW_SETTINGS if name not in VW_FULL), *VW_FULL[1:])
-    return 0, order.index(task.learner)
+        return 1, False
+    judged = task.library == "VW" and task.environment == STATIONARY
+    return (0 if judged else 2), task.learner not in VW_WHOLE
 
 
 def _vw(environment: str, name: str, seed: int, events: int, limit: int | None = None) -> Task:
@@ -100,12 +100,13 @@ def _vw(environment: str, name: str, seed: int, events: int, limit: int | None =
     return Task(environment, name, seed, events, options, limit)
 
 
-def _stationary(seed: int, events: int, quick: bool) -> list[Task]:
-    settings = VW_FULL if quick else VW_SETTINGS
+def _stationary(seed: int, events: int, size: str) -> list[Task]:
+    quick = size == "quick"
+    whole = VW_THOROUGH if size == "thorough" else VW_WHOLE
     return [
         *(
-            _vw(STATIONARY, name, seed, events, None if name in VW_FULL else SCREENED)
-            for name in settings
+            _vw(STATIONARY, name, seed, events, None if name in whole else SCREENED)
+            for name in (VW_QUICK if quick else VW_SETTINGS)
         ),
         *(
             Task(STATIONARY, name, seed, events)
@@ -113,17 +114,18 @@ def _stationary(seed: int, events: int, quick: bool) -> list[Task]:
         ),
         Task(STATIONARY, "mabwiser LinTS", seed, events, {"alpha": 0.3}),
         Task(STATIONARY, "mabwiser LinUCB", seed, events, {"alpha": 0.3}),
-        Task(STATIONARY, "bayesianbandits", seed, events, limit=100_000),
-        Task(STATIONARY, "River LinUCB", seed, events, limit=1_000 if quick else 10_000),
+        Task(STATIONARY, "bayesianbandits", seed, events, limit=50_000),
+        Task(STATIONARY, "River LinUCB", seed, events, limit=500 if quick else 10_000),
     ]
 
 
-def _changing(seed: int, events: int) -> list[Task]:
+def _changing(seed: int, events: int, size: str) -> list[Task]:
     tasks = []
     for change in ("abrupt", "drift"):
         name = f"contextual-{change}-20"
         tasks.append(Task(name, "logistic", seed, events, {"half_life": HALF_LIFE}))
-        tasks += [_vw(name, who, seed, events) for who in VW_CHANGE]
+        if size == "thorough":
+            tasks += [_vw(name, who, seed, events) for who in VW_WHOLE]
     return tasks
 
 
@@ -140,19 +142,19 @@ def _plain(seed: int, events: int) -> list[Task]:
     ]
 
 
-def _delayed(seed: int, events: int, quick: bool) -> list[Task]:
+def _delayed(seed: int, events: int, size: str) -> list[Task]:
     delays = ["delayed-5000"]
-    if not quick:
+    if size == "thorough":
         delays += ["delayed-1000", "delayed-20000", "heavy-5000"]
     modes = ("immediate", "wait", "exposure")
     return [Task(name, f"logistic, {mode}", seed, events) for name in delays for mode in modes]
 
 
-def _labels(seed: int, quick: bool) -> list[Task]:
+def _labels(seed: int, size: str) -> list[Task]:
     tasks = []
     for name in ("digits", "segments"):
         tasks += [Task(name, who, seed, 0, {"batch": 10}) for who in ("gaussian", "logistic")]
-        if not quick:
+        if size != "quick":
             tasks += [_vw(name, who, seed, 0) for who in VW_LABELS]
             tasks.append(Task(name, "mabwiser LinUCB", seed, 0, {"alpha": 0.3}))
     return tasks
