@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.logic.features import FeatureError, packed_dim, unpack_rows
+from operators.logic.features import packed_length, unpack_rows
 from operators.logic.policies import Deltas, Policy
 from schemas.clock import micros
 from schemas.results import Outcome
@@ -52,8 +52,4 @@ def deltas_of(outcomes: Sequence[Outcome], dim: int) -> Deltas:
 
 
 def _fits(outcome: Outcome, dim: int) -> bool:
-    features = outcome.features
-    try:
-        return features is None or packed_dim(features) == dim
-    except FeatureError:
-        return False
+    return outcome.features is None or len(outcome.features) == packed_length(dim)
