@@ -39,6 +39,8 @@ def judge(
     found.exactly("dead letters", dict(dead_letters or {}), dict(letters))
     verified = verify(stage.settings)
     _compare(found, verified, requests, waited)
+    learned = sum(check.learned[0] for check in verified.actions)
+    found.exactly("impressions learned from", shown, round(learned))
     return verified
 
 
