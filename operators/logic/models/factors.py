@@ -176,7 +176,11 @@ def _build(settings: FactorSettings) -> Any:
 
 
 def _numbers(names: Any, biases: Any, latents: Any) -> bytes:
-    return b"".join(np.append(latents[name], biases[name]).tobytes() for name in names)
+    if not names:
+        return b""
+    rows = np.concatenate([latents[name] for name in names]).reshape(len(names), -1)
+    last = np.fromiter((biases[name] for name in names), np.float64, len(names))
+    return np.column_stack([rows, last]).tobytes()
 
 
 def _restore(names: list[str], data: bytes, width: int, biases: Any, latents: Any) -> None:
