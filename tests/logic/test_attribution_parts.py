@@ -10,6 +10,9 @@ from operators.logic.attribution import reasons, texts
 from operators.logic.attribution.index import KeyIndex
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
 
+NOT_A_NUMBER = "AACAPwAAwH8="
+"""The features (1, NaN)."""
+
 NAMES = st.one_of(
     st.text(min_size=1, max_size=40),
     st.uuids().map(str),
@@ -29,7 +32,7 @@ def test_packed_texts_come_back(features: str | None, subject: str, decision_id:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([None, "", "AACAPw==", "AACAPwAAAEA=", "AAA=", "A", "é"]),
+            st.sampled_from([None, "", "AACAPw==", "AACAPwAAAEA=", NOT_A_NUMBER, "AAA=", "A", "é"]),
             st.one_of(st.none(), st.sampled_from(["ab" * 16, "AB" * 16, "a-" * 16]), NAMES),
             st.one_of(st.uuids().map(str), st.sampled_from(["-" * 36, "a" * 36]), NAMES),
         ),
@@ -118,6 +121,7 @@ def test_a_decision_that_cannot_be_used_is_rejected_by_name() -> None:
         visitors.decision("plain", None, START, key=1, features="AAA="),
         visitors.decision("plain", None, START, key=2, policy_version=-1),
         visitors.decision("nowhere", None, START, key=3),
+        visitors.decision("plain", None, START, key=4, features=NOT_A_NUMBER),
     ]
     step = driver.step(bad, START)
     found = [(rejected.reason, rejected.field) for rejected in step.rejected]
@@ -125,6 +129,7 @@ def test_a_decision_that_cannot_be_used_is_rejected_by_name() -> None:
         (reasons.INVALID_DECISION, "features"),
         (reasons.INVALID_DECISION, "policy_version"),
         (reasons.UNKNOWN_SLOT, "slot_id"),
+        (reasons.INVALID_DECISION, "features"),
     ]
     assert driver.attribution.pending == 0
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from struct import Struct as Layout
 from typing import Final
 
+import numpy as np
+
 _HEADER = Layout("<HHB")
 _TEXT, _HEX, _UUID, _NONE = range(4)
 
@@ -17,7 +19,7 @@ HEX_UUID: Final = _HEX << 4 | _UUID
 
 
 def pack(features: str | None, subject: str | None, decision_id: str) -> bytes | None:
-    """Write the three as bytes; None when ``features`` is not base64 of float32.
+    """Write the three as bytes; None when ``features`` is not base64 of finite float32.
 
     >>> blob = pack("AACAPw==", None, "0b9c6e9e-2f0c-4a44-8d5e-3f1f6f0a7a11")
     >>> len(blob), unpack(blob)
@@ -31,7 +33,7 @@ def pack(features: str | None, subject: str | None, decision_id: str) -> bytes |
         except ValueError:
             return None
         floats = len(vector) // 4
-        if len(vector) % 4 or floats >= NO_FEATURES:
+        if len(vector) % 4 or floats >= NO_FEATURES or not _finite(vector):
             return None
     if subject is not None and len(subject) == 32 and len(decision_id) == 36:
         value = _two_names(subject, decision_id)
@@ -70,7 +72,7 @@ def pack_all(names: Sequence[tuple[str | None, str | None, str]]) -> list[bytes 
         ids = binascii.a2b_hex(bare)
     except ValueError:
         size = -1
-    if size % 4 or size // 4 >= NO_FEATURES:
+    if size % 4 or size // 4 >= NO_FEATURES or not _finite(b"".join(vectors)):
         return [pack(*each) for each in names]
     header = _HEADER.pack(size // 4, 16, HEX_UUID)
     starts = range(0, len(ids), 32)
@@ -106,6 +108,10 @@ def vector_of(blob: bytes) -> bytes | bytearray:
     """Read the features only, as float32 bytes; empty without any."""
     floats = blob[0] | blob[1] << 8
     return blob[HEADER_BYTES : HEADER_BYTES + 4 * floats] if floats != NO_FEATURES else b""
+
+
+def _finite(vector: bytes) -> bool:
+    return bool(np.isfinite(np.frombuffer(vector, dtype="<f4")).all())
 
 
 def _two_names(subject: str, decision_id: str) -> bytes | None:
