@@ -135,40 +135,42 @@ def test_a_scaled_policy_is_that_of_numbers_scaled_beforehand(kind):
 
 
 def reward_of(spec: FeatureSpec, factor: float, offset: float, seed: int) -> float:
-    """Play 6,000 rounds; give the mean click probability of what was chosen in the last half."""
+    """Play 6,000 rounds; give the mean click probability of what the last half chose."""
     rng = np.random.default_rng(seed)
-    actions, total, n = 5, 0.0, 200
+    actions, total, n = 5, 0.0, 400
     weights, start = rng.normal(0.0, 1.2, (actions, 2)), rng.normal(-2.0, 0.3, actions)
     mapping = FeatureMap(spec)
     policy = make_policy("logistic", None, mapping.dim, scaled_columns(spec))
     ids = [f"a{k}" for k in range(actions)]
     policy.set_actions(ids)
-    for round_ in range(30):
+    for round_ in range(15):
         state = rng.normal(size=(n, 2))
         given = state * [factor, 1.0] + [offset, 0.0]
         x = mapping.encode([{"price": price, "age": age} for price, age in given.tolist()])
         p = expit(state @ weights.T + start)
-        seen = policy.publish().weigh(x)
-        drawn = (seen.p.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+        posterior = policy.publish()
+        assert isinstance(posterior, LinearPosterior)
+        eta, width = posterior.score(x)
+        drawn = (eta + 0.5 * width * rng.normal(size=eta.shape)).argmax(axis=1)
         rows = np.arange(n)
         reward = (rng.random(n) < p[rows, drawn]).astype(float)
-        total += p[rows, drawn].mean() if round_ >= 15 else 0.0
+        total += p[rows, drawn].mean() if round_ >= 7 else 0.0
         chosen = [ids[k] for k in drawn]
-        policy.learn(Deltas(chosen, x, seen.eta[rows, drawn], np.full(n, 1e9), np.ones(n), reward))
-    return total / 15.0
+        policy.learn(Deltas(chosen, x, eta[rows, drawn], np.full(n, 1e9), np.ones(n), reward))
+    return total / 8.0
 
 
 def test_a_badly_scaled_number_is_learned_as_well_as_a_standardised_one():
-    """Fails on a fresh set of eight seeds with probability 0.002; these seeds are fixed.
+    """Fails on a fresh set of sixteen seeds with probability 0.002; these seeds are fixed.
 
-    Over twenty other sets, scaled minus standardised was -0.003 with a deviation of 0.014, and
-    scaled minus unscaled 0.099 with one of 0.033.
+    Over ten other sets, scaled minus standardised was 0.005 with a deviation of 0.009, and scaled
+    minus unscaled 0.056 with one of 0.019.
     """
     plain = FeatureSpec(numeric=["price", "age"])
     scaled = FeatureSpec(numeric=["price", "age"], scale=True)
-    seeds = range(8)
+    seeds = range(16)
     ours = np.array([reward_of(scaled, 2e4, 1e5, seed) for seed in seeds])
     standardised = np.array([reward_of(plain, 1.0, 0.0, seed) for seed in seeds])
     unscaled = np.array([reward_of(plain, 2e4, 1e5, seed) for seed in seeds])
-    assert ours.mean() > standardised.mean() - 0.05
+    assert ours.mean() > standardised.mean() - 0.03
     assert ours.mean() > unscaled.mean()
