@@ -4,6 +4,8 @@ import contextlib
 import fcntl
 import os
 import re
+import sqlite3
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +15,22 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from schemas.settings import Settings
 
 PARTITIONS = 1
+
+PATIENCE = 15.0
+"""Seconds that a new owner waits for the workers of the one before."""
+
+_WORKERS = "workers.lock"
+
+
+RESUME = """
+    WITH last AS (SELECT * FROM exs ORDER BY ex_num DESC LIMIT 1),
+         said AS (SELECT * FROM fronts WHERE ex_num = (SELECT ex_num FROM last))
+    SELECT ex_num, resume_epoch, CASE
+        WHEN (SELECT COUNT(*) FROM said) < worker_count THEN resume_epoch
+        ELSE MAX(resume_epoch, (SELECT MIN(worker_frontier) FROM said))
+    END FROM last
+"""
+"""The last execution, where it began, and where the next one does: with the slowest worker."""
 
 
 class RecoveryError(RuntimeError):
@@ -52,11 +70,64 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
         try:
             os.ftruncate(lock.fileno(), 0)
             os.write(lock.fileno(), f"{os.getpid()}\n".encode())
+            _await_workers(folder)
             if not list(folder.glob("part-*.sqlite3")):
                 init_db_dir(folder, PARTITIONS)
         except OSError as error:
             raise RecoveryError(_unwritable(folder, str(error))) from error
         yield
+
+
+def discard_unfinished(settings: Settings, flow: str) -> None:
+    """Forget the snapshots of epochs that were not closed; call it before every execution.
+
+    Bytewax leaves what a crashed execution had already written of its last epoch. The next one
+    counts its epochs on from there, so that it would close an epoch of the same number and take
+    over such a snapshot of any key that it does not write itself: a sink would believe written, or
+    a learner have learned, what is about to be read again.
+    """
+    if not settings.recovery:
+        return
+    folder = _folder(settings, flow)
+    try:
+        for part in folder.glob("part-*.sqlite3"):
+            with contextlib.closing(sqlite3.connect(part)) as database, database:
+                for _, _, epoch in database.execute(RESUME).fetchall():
+                    database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
+    except sqlite3.Error as error:
+        raise RecoveryError(_unwritable(folder, str(error))) from error
+
+
+@contextlib.contextmanager
+def attended_recovery(settings: Settings, flow: str) -> Iterator[None]:
+    """Be a worker of the flow within the block: no other owner begins before it has ended.
+
+    A supervisor that is killed may be outlived by its workers, for a moment.
+    """
+    if not settings.recovery:
+        yield
+        return
+    with (_folder(settings, flow) / _WORKERS).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def _await_workers(folder: Path) -> None:
+    """Return once no worker of an earlier owner is left."""
+    deadline = time.monotonic() + PATIENCE
+    with (folder / _WORKERS).open("a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise RecoveryError(
+                        f"the recovery store {folder} is in use by workers of a flow that was "
+                        "stopped: end them, or give this flow its own BANDITFLOW_RECOVERY"
+                    ) from error
+                time.sleep(0.05)
+            else:
+                return
 
 
 @contextlib.contextmanager

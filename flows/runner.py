@@ -15,7 +15,14 @@ from threadpoolctl import threadpool_limits
 
 from flows.embedded import ChildFailed, Supervisor
 from flows.embedded.parts import HOST, free_port
-from flows.recovery import named_recovery, owned_recovery, recovery_config
+from flows.recovery import (
+    RecoveryError,
+    attended_recovery,
+    discard_unfinished,
+    named_recovery,
+    owned_recovery,
+    recovery_config,
+)
 from flows.wiring import FLOWS
 from operators.io import metrics
 from schemas.settings import Settings, child_environment
@@ -25,6 +32,9 @@ RESTARTS = 10
 
 RESTART_WINDOW = 120.0
 
+_PAUSE = 1.0
+"""Seconds until a recovery store that cannot be written is tried again."""
+
 
 class CrashLoop(RuntimeError):  # noqa: N818 - it reads as what is the case
     """A flow dies again and again; the message quotes its log."""
@@ -33,6 +43,7 @@ class CrashLoop(RuntimeError):  # noqa: N818 - it reads as what is the case
 def run(flow: str, settings: Settings) -> None:
     """Run a flow in this process until it is stopped; every stop is a crash to recover from."""
     with owned_recovery(settings, flow):
+        discard_unfinished(settings, flow)
         work(flow, settings)
 
 
@@ -42,7 +53,7 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
     _settle_in()
     url = metrics.serve(settings.metrics_host, port)
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
-    with named_recovery(settings, flow):
+    with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(
             FLOWS[flow](settings),
             process_id=process if addresses else None,
@@ -76,16 +87,22 @@ def supervise(flow: str, settings: Settings, processes: int, logs: Path) -> None
     with owned_recovery(settings, flow):
         while True:
             try:
+                discard_unfinished(settings, flow)
                 _generation(flow, settings, processes, logs)
-            except ChildFailed as failure:
+            except (ChildFailed, RecoveryError) as failure:
                 now = time.monotonic()
                 if len(deaths) == RESTARTS and now - deaths[0] < RESTART_WINDOW:
                     raise CrashLoop(f"{flow} dies again and again: {failure}") from failure
                 deaths.append(now)
-                said = failure.child.tail(1)
-                print(
-                    f"{flow}: {failure.child.name} died ({said}); starting again", file=sys.stderr
-                )
+                print(f"{flow}: {_said(failure)}; starting again", file=sys.stderr)
+                if isinstance(failure, RecoveryError):
+                    time.sleep(_PAUSE)
+
+
+def _said(failure: ChildFailed | RecoveryError) -> str:
+    if isinstance(failure, RecoveryError):
+        return str(failure)
+    return f"{failure.child.name} died ({failure.child.tail(1)})"
 
 
 def _generation(flow: str, settings: Settings, processes: int, logs: Path) -> None:

@@ -7,17 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from flows.recovery import RecoveryError
-
-_RESUME = """
-    WITH last AS (SELECT * FROM exs ORDER BY ex_num DESC LIMIT 1),
-         said AS (SELECT * FROM fronts WHERE ex_num = (SELECT ex_num FROM last))
-    SELECT ex_num, resume_epoch, CASE
-        WHEN (SELECT COUNT(*) FROM said) < worker_count THEN resume_epoch
-        ELSE MAX(resume_epoch, (SELECT MIN(worker_frontier) FROM said))
-    END FROM last
-"""
-"""The last execution, where it began, and where the next one does: with the slowest worker."""
+from flows.recovery import RESUME, RecoveryError
 
 _NEWEST = """
     SELECT step_id, state_key, ser_change FROM snaps AS snap
@@ -45,7 +35,7 @@ def read_states(folder: Path) -> States:
     rows: list[tuple[str, str, bytes | None]] = []
     for part in parts:
         with contextlib.closing(_open(part)) as database:
-            epochs += [epoch for _, _, epoch in database.execute(_RESUME)]
+            epochs += [epoch for _, _, epoch in database.execute(RESUME)]
     resume = max(epochs, default=0)
     for part in parts:
         with contextlib.closing(_open(part)) as database:
@@ -66,7 +56,7 @@ def progress(folder: Path) -> tuple[int, int]:
             contextlib.suppress(sqlite3.OperationalError),
             contextlib.closing(_open(part)) as database,
         ):
-            for execution, began, epoch in database.execute(_RESUME):
+            for execution, began, epoch in database.execute(RESUME):
                 closed = max(closed, (execution, epoch - began))
     return closed
 

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,14 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 from flows.__main__ import main
-from flows.recovery import RecoveryError, named_recovery, owned_recovery, recovery_config
+from flows.recovery import (
+    RESUME,
+    RecoveryError,
+    discard_unfinished,
+    named_recovery,
+    owned_recovery,
+    recovery_config,
+)
 from flows.state import read_states
 from schemas.settings import Settings, environment_of
 
@@ -174,6 +182,28 @@ def test_other_errors_of_a_flow_stay_as_they_are(settings: Settings) -> None:
         raise RuntimeError("boom")
 
 
+def test_what_a_crash_left_of_an_unfinished_epoch_is_never_taken_over(settings: Settings) -> None:
+    """The next execution closes an epoch of the same number without writing that key."""
+    folder = Path(settings.recovery) / "sums"
+    stop, crash = TestingSource.EOF(), TestingSource.ABORT()
+    items = [("a", 1), ("b", 10), stop, ("b", 20), ("b", 30), ("b", 40), crash, ("a", 2)]
+    with owned_recovery(settings, "sums"):
+        run_sums(settings, items)
+        (part,) = folder.glob("part-*.sqlite3")
+        with contextlib.closing(sqlite3.connect(part)) as database, database:
+            ((*_, epoch),) = database.execute(RESUME).fetchall()
+            left = database.execute(
+                "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) "
+                "SELECT step_id, state_key, ?, ? FROM snaps WHERE state_key = 'a'",
+                (epoch, pickle.dumps(1000)),
+            )
+            assert left.rowcount == 1
+        discard_unfinished(settings, "sums")
+        run_sums(settings, items)
+        assert kept_sums(folder)["a"] == 1
+        assert ("a", 3) in run_sums(settings, items)
+
+
 def test_a_folder_without_a_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecoveryError, match=re.escape(str(tmp_path))):
         read_states(tmp_path)
@@ -203,3 +233,23 @@ def test_a_foreign_pickle_is_refused_and_does_not_run(settings: Settings, tmp_pa
         with pytest.raises(RecoveryError, match=r"mkdir: it is not ours"):
             read_states(folder)
     assert not proof.exists()
+
+
+def test_a_new_owner_waits_for_the_workers_of_the_one_before(settings: Settings) -> None:
+    """A supervisor that is killed may be outlived by its workers for a moment."""
+    program = OWN.replace("owned_recovery", "attended_recovery")
+    with owned_recovery(settings, "personalize"):
+        worker = subprocess.Popen(
+            [sys.executable, "-c", program, settings.recovery],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "owned\n"
+    ended = threading.Timer(0.5, worker.kill)
+    ended.start()
+    with owned_recovery(settings, "personalize"):
+        assert worker.wait(timeout=1.0) == -signal.SIGKILL
+    worker.communicate()
