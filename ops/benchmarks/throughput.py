@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    names = ["rerun", "catch-up", "naive", "naive-single", "quix"]
+    names = ["rerun", "catch-up", "naive", "naive-contextual", "naive-single", "quix"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--broker", choices=BROKERS, default=APACHE_KAFKA.name)
     parser.add_argument("--only", nargs="+", choices=names, default=names)
@@ -123,7 +123,8 @@ class Bench:
         self.runners: dict[str, Callable[[int], None]] = {
             "rerun": self.rerun,
             "catch-up": self.catch_up,
-            "naive": lambda turn: self.naive("naive", turn, pipelined=True),
+            "naive": lambda turn: self.naive("naive", turn),
+            "naive-contextual": lambda turn: self.naive("naive-contextual", turn, contextual=True),
             "naive-single": lambda turn: self.naive("naive-single", turn, pipelined=False),
             "quix": self.quix,
         }
@@ -158,14 +159,16 @@ class Bench:
         requests = sum(r.topic is Topic.DECISION_REQUESTS for r in log)
         return backlog(rig, name, events, steady_from, requests), rig
 
-    def naive(self, name: str, turn: int, *, pipelined: bool) -> None:
+    def naive(
+        self, name: str, turn: int, *, pipelined: bool = True, contextual: bool = False
+    ) -> None:
         """Run the naive loop over the log's first requests and what followed them."""
-        config = self._merged(f"{name}{turn}", 1 if pipelined else 10)
+        config = self._merged(f"{name}{turn}", 1 if name == "naive" else 4)
         config |= {
             "redis": self.parts.redis_url,
             "store": str(self.parts.folder / f"{name}{turn}.db"),
             "pipelined": pipelined,
-            "sql": True,
+            "contextual": contextual,
         }
         self._rival(name, turn, [sys.executable, str(RIVALS / "naive.py")], config)
 
@@ -280,16 +283,22 @@ class Bench:
             if name == "rerun":
                 stale = max(run.staleness or 1e9 for run in runs)
                 bars.append(Bar("rerun: staleness p99", "≤", 1.0, stale, "s", judged))
-            if "naive" in self.rivals:
-                found = self.rivals["naive"]
-                less = _median([1e6 * (o["cpu"] - o["sql_cpu"]) / o["events"] for o in found])
-                bars.append(Bar(f"naive without SQL / {name}", "≥", 3.0, less / us, "×", judged))
-                if self.persisted:
-                    whole = _median([1e6 * o["cpu"] / o["events"] for o in found])
-                    ours = us + self.persisted[0][0]
-                    bars.append(
-                        Bar(f"naive / ({name} + persist)", "≥", 3.0, whole / ours, "×", False)
-                    )
+            for rival in ("naive", "naive-contextual", "quix"):
+                self._compare(name, us, rival, judged)
+
+    def _compare(self, name: str, us: float, rival: str, judged: bool) -> None:
+        """Compare CPU per event; SQL is on neither side, or on both."""
+        found = self.rivals.get(rival)
+        if not found:
+            return
+        bars = self.report.bars
+        less = _median([1e6 * (o["cpu"] - o["sql_cpu"]) / o["events"] for o in found])
+        strict = judged and rival == "naive"
+        bars.append(Bar(f"{rival} / {name}, no SQL", "≥", 3.0, less / us, "×", strict))
+        if self.persisted and rival != "quix":
+            whole = _median([1e6 * o["cpu"] / o["events"] for o in found])
+            ratio = whole / (us + self.persisted[0][0])
+            bars.append(Bar(f"{rival} / {name}, with SQL", "≥", 3.0, ratio, "×", judged=False))
 
 
 def _median(values: Sequence[float]) -> float:

@@ -1,6 +1,6 @@
 """The naive loop: one consumer, River, Redis, SQL, a batch at a time, as one would write it well.
 
-usage: naive.py JSON   (bootstrap, topic, out, redis, store, records, pipelined, sql)
+usage: naive.py JSON   (bootstrap, topic, out, redis, store, records, pipelined, contextual)
 
 It reads all events from one topic in the order of their time, which spares it the join across
 topics. Prints one JSON line: events, CPU seconds, wall seconds, of SQL, rewards learned and lost.
@@ -54,7 +54,7 @@ class Loop:
             "(decision_id TEXT PRIMARY KEY, subject TEXT, slot_id TEXT, action_id TEXT, time TEXT)"
         )
         self.sql.execute("CREATE TABLE IF NOT EXISTS clicks (decision_id TEXT, time TEXT)")
-        self.learner = Learner(config["actions"], config["window"])
+        self.learner = Learner(config["actions"], config["window"], config["contextual"])
         self.events = 0
         self.sql_cpu = 0.0
 
@@ -100,8 +100,7 @@ class Loop:
                 clicked.append((decision_id, record["time"]))
         if self.config["pipelined"]:
             pipe.execute()
-        if self.config["sql"]:
-            self.write(decided, clicked)
+        self.write(decided, clicked)
         self.consumer.commit(asynchronous=True)
 
     def produce(self, subject: str, value: bytes) -> None:
