@@ -1,0 +1,208 @@
+"""Lose the recovery folder in live traffic, start from the store, and compare with a recomputation.
+
+Both flows run as processes on the embedded broker with SQLite. Some seconds into the traffic the
+personalize flow is killed, its recovery folder deleted, and the flow started with ``--from-store``,
+more than once; visitors go on asking all the while. Then everything is recomputed from the topics,
+as ``banditflow verify`` does.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import confluent_kafka
+from rich.console import Console
+from rich.table import Table
+
+from flows.demo_catalog import SLOT, demo_catalog
+from flows.embedded import Child, Embedded
+from flows.simulation import Simulator, SimulatorReport
+from flows.state import read_states
+from flows.store import migrate, open_store
+from flows.verify import verify
+from flows.warm_start import newest
+from operators.io.kafka import create_topics, producer_config
+from operators.learn import unpack_learner
+from schemas.catalog import PolicySettings
+from schemas.codec import encode
+from schemas.settings import Settings, child_environment
+from schemas.topics import Topic
+
+RESULTS = Path("ops/benchmarks/results")
+WINDOW = 10.0
+PATIENCE = 180.0
+STILL = 10
+
+
+@dataclass
+class Bar:
+    """A figure and what it must be."""
+
+    name: str
+    limit: str
+    figure: str
+    passed: bool
+
+
+def main() -> None:
+    """Run the proof, print one table and write it as JSON; fail when a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=100.0, help="requests per second (100)")
+    parser.add_argument("--seconds", type=float, default=75.0, help="before each loss (75)")
+    parser.add_argument("--losses", type=int, default=2, help="lost recovery folders (2)")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="one loss after 45 seconds")
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.losses = 45.0, 1
+    report(lose_and_start(options.rate, options.seconds, options.losses, options.seed))
+
+
+def lose_and_start(rate: float, seconds: float, losses: int, seed: int) -> list[Bar]:
+    """Run the flows through lost recovery folders and judge what is there at the end."""
+    with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as parts:
+        settings = _deploy(parts, seed)
+        persist = _flow(parts, settings, "persist", "persist")
+        flow = _flow(parts, settings, "personalize", "personalize-0")
+        simulator = Simulator(settings, rate=rate, seed=seed, patience=PATIENCE)
+        reports: list[SimulatorReport] = []
+        visitors = threading.Thread(target=lambda: reports.append(simulator.run()))
+        visitors.start()
+        counted, versions, down = [], [0], []
+        for loss in range(losses):
+            time.sleep(seconds)
+            versions.append(_version(settings))
+            before = simulator.progress().decisions
+            flow.kill()
+            lost = time.monotonic()
+            shutil.rmtree(Path(settings.recovery) / "personalize")
+            flow = _flow(parts, settings, "personalize", f"personalize-{loss + 1}", "--from-store")
+            _until(partial(_answers, simulator, before + rate), parts)
+            down.append(time.monotonic() - lost)
+            counted.append(_checkpoint(settings))
+        time.sleep(seconds / 2)
+        simulator.stop()
+        visitors.join()
+        (seen,) = reports
+        _rest(settings, parts)
+        versions.append(_version(settings))
+        for each in (flow, persist):
+            each.kill()
+        found = verify(settings)
+    rising = all(early < late for early, late in pairwise(versions))
+    return [
+        Bar("requests unanswered", "0", f"{seen.unanswered} of {seen.requests:,}",
+            seen.unanswered == 0),
+        Bar("requests answered twice", "0", str(seen.duplicate_answers),
+            seen.duplicate_answers == 0),
+        Bar("settled decisions taken from the store", "more than 0",
+            ", ".join(f"{each:,.0f}" for each in counted), all(counted)),
+        Bar("differences to a recomputation from the topics", "none",
+            "none" if found.holds else str(found), found.holds),
+        Bar("policy versions in the store", "rise", ", ".join(map(str, versions)), rising),
+        Bar("seconds from the kill to decisions again", "-",
+            ", ".join(f"{each:.0f}" for each in down), True),
+    ]  # fmt: skip
+
+
+def _deploy(parts: Embedded, seed: int) -> Settings:
+    settings = Settings(
+        secret="only for campaigns",
+        bootstrap_servers=parts.bootstrap_servers,
+        redis_url=parts.redis_url,
+        store=f"sqlite:{parts.folder / 'banditflow.db'}",
+        recovery=str(parts.folder / "recovery"),
+        partitions=2,
+        allowed_lateness=5.0,
+        max_skew=5.0,
+        epoch=1,
+        metrics_port=0,
+    )
+    create_topics(settings)
+    migrate(settings)
+    producer = confluent_kafka.Producer(producer_config(settings))
+    for entry in demo_catalog(seed, PolicySettings(kind="logistic"), reward_window=WINDOW):
+        producer.produce(settings.topic(Topic.CATALOG), encode(entry), entry.id.encode())
+    producer.flush()
+    return settings
+
+
+def _flow(parts: Embedded, settings: Settings, flow: str, name: str, *more: str) -> Child:
+    command = [sys.executable, "-m", "flows", "run", flow, *more]
+    return parts.supervisor.start(name, command, env=child_environment(settings))
+
+
+def _answers(simulator: Simulator, count: float) -> bool:
+    return simulator.progress().decisions > count
+
+
+def _until(condition: Callable[[], bool], parts: Embedded) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        parts.check()
+        if time.monotonic() > deadline:
+            raise TimeoutError("waited in vain")
+        time.sleep(0.2)
+
+
+def _rest(settings: Settings, parts: Embedded) -> None:
+    """Wait until epochs close without anything more that is learned; the comparison judges it."""
+    learned, still = -1.0, 0
+    while still < STILL:
+        parts.check()
+        time.sleep(1.0)
+        before, learned = learned, _learned(settings)
+        still = still + 1 if learned == before else 0
+
+
+def _version(settings: Settings) -> int:
+    store = open_store(settings)
+    try:
+        found = store.policy(SLOT)
+    finally:
+        store.close()
+    return int(found["version"]) if found else 0
+
+
+def _checkpoint(settings: Settings) -> float:
+    store = open_store(settings)
+    try:
+        return sum(each.decisions for each in newest(store, SLOT))
+    finally:
+        store.close()
+
+
+def _learned(settings: Settings) -> float:
+    """Count the decisions that the learner's last snapshot has learned from."""
+    learners = read_states(Path(settings.recovery) / "personalize").get(
+        "personalize.learn.slot", {}
+    )
+    return sum(unpack_learner(snapshot).decisions for snapshot in learners.values())
+
+
+def report(bars: list[Bar]) -> None:
+    """Print the bars, write them as JSON, and exit non-zero when one is missed."""
+    table = Table(title="A start from the store in live traffic")
+    for title in ("bar", "must be", "figure", ""):
+        table.add_column(title)
+    for bar in bars:
+        verdict = "[green]pass[/]" if bar.passed else "[red]MISSED[/]"
+        table.add_row(bar.name, bar.limit, bar.figure, verdict)
+    Console(width=120).print(table)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    document = {"bars": [asdict(bar) for bar in bars]}
+    (RESULTS / "warm_start.json").write_text(json.dumps(document, indent=1))
+    sys.exit(0 if all(bar.passed for bar in bars) else 1)
+
+
+if __name__ == "__main__":
+    main()
