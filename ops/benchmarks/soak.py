@@ -109,7 +109,7 @@ def _traffic(
         for flow in flows:
             sample, found = flow.sample()
             series[flow.flow].append(sample)
-            lags[flow.flow].append(found.total("banditflow_consumer_lag_records"))
+            lags[flow.flow].append(found[0].total("banditflow_consumer_lag_records"))
         if not stalled and time.monotonic() - started > seconds / 2:
             stalled = True
             threading.Thread(target=_stall, args=(rig, args.stall), daemon=True).start()

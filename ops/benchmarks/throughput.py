@@ -40,8 +40,11 @@ Rows = dict[str, list[Run]]
 def main() -> None:
     """Record a log, run everything in turns, print one table and write it as JSON."""
     args = _arguments()
+    name = "throughput" if args.broker == APACHE_KAFKA.name else f"throughput-{args.broker}"
+    if args.processes > 1:
+        name += f"-{args.processes}-processes"
     report = Report(
-        "throughput" if args.broker == APACHE_KAFKA.name else f"throughput-{args.broker}",
+        name,
         ("run", "events/s", "CPU µs/event", "start s", "start CPU s", "staleness p99 s", "MB"),
         {name: value for name, value in vars(args).items() if name != "quix_python"},
     )
@@ -66,12 +69,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--runs", type=int, default=2, help="of each, in turns")
     parser.add_argument("--requests", type=int, default=150_000)
-    parser.add_argument("--rival-requests", type=int, default=40_000)
+    parser.add_argument("--rival-requests", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=4000.0, help="requests/s of event time")
     parser.add_argument("--actions", type=int, default=10)
     parser.add_argument("--policy", default="logistic")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--epoch", type=int, default=2, help="seconds")
+    parser.add_argument("--processes", type=int, default=1, help="of personalize")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--no-persist", action="store_true")
     parser.add_argument("--quix-python", help="of an environment with quixstreams and river")
@@ -157,13 +161,15 @@ class Bench:
         rig.write(log)
         events = sum(r.topic is not Topic.DECISIONS for r in log)
         requests = sum(r.topic is Topic.DECISION_REQUESTS for r in log)
-        return backlog(rig, name, events, steady_from, requests), rig
+        return backlog(rig, name, events, steady_from, requests, args.processes), rig
 
     def naive(
         self, name: str, turn: int, *, pipelined: bool = True, contextual: bool = False
     ) -> None:
         """Run the naive loop over the log's first requests and what followed them."""
-        config = self._merged(f"{name}{turn}", 1 if name == "naive" else 4)
+        if turn and name != "naive":
+            return  # once is enough for what is no bar
+        config = self._merged(f"{name}{turn}", 1 if pipelined else 2)
         config |= {
             "redis": self.parts.redis_url,
             "store": str(self.parts.folder / f"{name}{turn}.db"),
@@ -175,11 +181,12 @@ class Bench:
     def quix(self, turn: int) -> None:
         """Run Quix Streams, where an environment with it was named."""
         python = self.args.quix_python
-        if not python:
-            if not turn:
-                print("throughput: no --quix-python, so no Quix", file=sys.stderr)
+        if turn:
             return
-        config = self._merged(f"quix{turn}", 2)
+        if not python:
+            print("throughput: no --quix-python, so no Quix", file=sys.stderr)
+            return
+        config = self._merged(f"quix{turn}", 1)
         config["folder"] = str(self.parts.folder / f"quix{turn}")
         self._rival("quix", turn, [python, str(RIVALS / "quix.py")], config)
 
@@ -229,6 +236,8 @@ class Bench:
         found: dict[str, float] = json.loads(process.child.tail(1))
         if found["lost"] > 0.05 * (found["rewards"] + found["lost"]):
             raise Invalid(f"{name}: {found['lost']:,.0f} clicks found no decision")
+        if not self.args.quick and found["learned"] < 0.1 * found["events"]:
+            raise Invalid(f"{name}: learned from {found['learned']:,.0f} decisions only")
         self.rivals.setdefault(name, []).append(found)
 
     def sum_up(self) -> None:

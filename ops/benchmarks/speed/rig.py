@@ -65,13 +65,23 @@ class Process:
     @property
     def cpu(self) -> float:
         """The CPU seconds, user and system, of all its threads."""
-        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return sum(_cpu(pid) for pid in self.pids)
 
     @property
     def resident(self) -> int:
         """Its resident memory in bytes."""
-        return int(Path(f"/proc/{self.child.pid}/statm").read_text().split()[1]) * 4096
+        return sum(
+            int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 for pid in self.pids
+        )
+
+    @property
+    def pids(self) -> list[int]:
+        """Its process and those that this one has started."""
+        found = [self.child.pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += map(int, task.read_text().split())
+        return found
 
     def check(self) -> None:
         """Raise :class:`Invalid` when it has ended."""
@@ -91,7 +101,7 @@ class Flow(Process):
     def __init__(self, rig: "Rig", flow: str, life: int = 0, processes: int = 1) -> None:
         self.flow = flow
         port = free_port()
-        self.url = f"http://127.0.0.1:{port}/metrics"
+        self.urls = [f"http://127.0.0.1:{port + k}/metrics" for k in range(processes)]
         settings = Settings(**{**_fields(rig.settings), "metrics_port": port})
         command = [sys.executable, "-m", "flows", "run", flow]
         if processes > 1:
@@ -100,15 +110,21 @@ class Flow(Process):
         super().__init__(rig.parts, f"{rig.name}-{flow}-{life}", command, env)
 
     def scrape(self) -> Scrape:
-        """Read its metrics; empty while it does not serve them."""
-        self.check()
-        return scrape(self.url, timeout=10.0) or Scrape()
+        """Read the metrics of its first process; empty while it does not serve them."""
+        return self.scrapes()[0]
 
-    def sample(self) -> tuple[Sample, Scrape]:
+    def scrapes(self) -> list[Scrape]:
+        """Read the metrics of each of its processes."""
+        self.check()
+        return [scrape(url, timeout=10.0) or Scrape() for url in self.urls]
+
+    def sample(self) -> tuple[Sample, list[Scrape]]:
         """Take a sample, and the metrics that it is from."""
-        found = self.scrape()
-        by_topic = found.by("banditflow_events_in_total", "topic")
-        events = sum(n for t, n in by_topic.items() if t != Topic.DECISIONS.value)
+        found = self.scrapes()
+        events = 0.0
+        for each in found:
+            by_topic = each.by("banditflow_events_in_total", "topic")
+            events += sum(n for t, n in by_topic.items() if t != Topic.DECISIONS.value)
         return Sample(time.monotonic(), self.cpu, self.resident, int(events)), found
 
 
@@ -205,13 +221,30 @@ def until(
         time.sleep(every)
 
 
-def quantile(found: Scrape, name: str, q: float) -> float | None:
-    """Give the upper bound of the bucket that holds a quantile; None without any value."""
-    buckets = found.by(f"{name}_bucket", "le")
+def histogram(found: list[Scrape], name: str) -> dict[str, float]:
+    """Sum a histogram's cumulative counts by upper bound."""
+    total: dict[str, float] = {}
+    for each in found:
+        for bound, count in each.by(f"{name}_bucket", "le").items():
+            total[bound] = total.get(bound, 0.0) + count
+    return total
+
+
+def quantile(buckets: dict[str, float], q: float) -> float | None:
+    """Give the upper bound of the bucket that holds a quantile; None without any value.
+
+    >>> quantile({"0.1": 5.0, "0.5": 99.0, "+Inf": 100.0}, 0.99)
+    0.5
+    """
     counts = sorted((float(bound), count) for bound, count in buckets.items())
     if not counts or not counts[-1][1]:
         return None
     return next(bound for bound, count in counts if count >= q * counts[-1][1])
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _fields(settings: Settings) -> dict[str, Any]:

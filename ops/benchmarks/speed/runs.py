@@ -7,7 +7,7 @@ from flows.scrape import Scrape
 from flows.verification.findings import Verification, describe
 from flows.verify import verify
 from ops.benchmarks.speed.report import Invalid
-from ops.benchmarks.speed.rig import Flow, Rig, Sample, quantile, until
+from ops.benchmarks.speed.rig import Flow, Rig, Sample, histogram, quantile, until
 from schemas.topics import Topic
 
 EVERY = 0.4
@@ -43,23 +43,26 @@ class Run:
     samples: list[Sample] = field(default_factory=list)
 
 
-def backlog(rig: Rig, name: str, events: int, steady_from: int, requests: int) -> Run:
+def backlog(
+    rig: Rig, name: str, events: int, steady_from: int, requests: int, processes: int = 1
+) -> Run:
     """Run personalize from nothing to the log's end, then verify everything that it made.
 
     ``events`` is the log's count, of which the steady state begins after ``steady_from`` and a
     tenth of the others. Raises :class:`Invalid`.
     """
-    flow = Flow(rig, "personalize")
+    flow = Flow(rig, "personalize", processes=processes)
     try:
         run, last = _watched(flow, name, events)
         _steady(run, steady_from)
         rig.settle(flow)
     finally:
         flow.end()
-    run.staleness = quantile(last, _STALE, 0.99)
-    run.stale = last.by(f"{_STALE}_bucket", "le")
-    run.staleness_mean = last.total(f"{_STALE}_sum") / max(last.total(f"{_STALE}_count"), 1.0)
-    run.learned = last.total(f"{_STALE}_count") / requests
+    run.stale = histogram(last, _STALE)
+    run.staleness = quantile(run.stale, 0.99)
+    known = sum(each.total(f"{_STALE}_count") for each in last)
+    run.staleness_mean = sum(each.total(f"{_STALE}_sum") for each in last) / max(known, 1.0)
+    run.learned = known / requests
     answers = sum(rig.ends(Topic.DECISIONS).values())
     if answers != requests:
         raise Invalid(f"{name}: {answers:,} decisions for {requests:,} requests")
@@ -69,7 +72,7 @@ def backlog(rig: Rig, name: str, events: int, steady_from: int, requests: int) -
     return run
 
 
-def _watched(flow: Flow, name: str, events: int) -> tuple[Run, Scrape]:
+def _watched(flow: Flow, name: str, events: int) -> tuple[Run, list[Scrape]]:
     run = Run(name, events)
     deadline = time.monotonic() + 600.0
     while True:
@@ -88,7 +91,7 @@ def _watched(flow: Flow, name: str, events: int) -> tuple[Run, Scrape]:
     run.whole_us = 1e6 * last.cpu / events
     run.seconds = last.at - flow.started
     time.sleep(EVERY)  # the last batches' decisions
-    return run, flow.scrape()
+    return run, flow.scrapes()
 
 
 def _steady(run: Run, steady_from: int) -> None:

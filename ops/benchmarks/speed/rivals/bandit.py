@@ -76,7 +76,7 @@ class Learner:
         self._window = window
         self._open: dict[str, tuple[int, dict[str, float]]] = {}
         self._seen: deque[tuple[float, str]] = deque()
-        self.rewards = self.lost = 0
+        self.rewards = self.lost = self.learned = 0
 
     def decide(self, decision_id: str, context: dict[str, Any]) -> str:
         """Choose an action, and remember the decision."""
@@ -102,6 +102,7 @@ class Learner:
             return False
         arm, x = found
         self._policy.learn(arm, x, reward)
+        self.learned += 1
         return True
 
 

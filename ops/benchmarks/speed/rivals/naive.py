@@ -139,5 +139,6 @@ if __name__ == "__main__":
         "sql_cpu": loop.sql_cpu,
         "rewards": loop.learner.rewards,
         "lost": loop.learner.lost,
+        "learned": loop.learner.learned,
     }
     print(json.dumps(found), flush=True)

@@ -89,6 +89,7 @@ def main() -> None:
         "sql_cpu": 0.0,
         "rewards": logic.learner.rewards,
         "lost": logic.learner.lost,
+        "learned": logic.learner.learned,
     }
     print(json.dumps(found), flush=True)
 
