@@ -1,0 +1,176 @@
+"""From one process to two and back under live traffic, with processes of the cluster killed."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import confluent_kafka
+import pytest
+
+from flows.demo_catalog import demo_catalog
+from flows.embedded import Server, Supervisor
+from flows.simulation import Simulator
+from flows.simulation.pen import Pen
+from flows.state import progress
+from flows.verify import verify
+from flows.visitors import HOURS, Visitors
+from operators.attribute import SEGMENTS
+from operators.io.kafka import create_topics, producer_config
+from operators.logic.attribution import pending
+from schemas.catalog import PolicySettings
+from schemas.codec import encode
+from schemas.settings import Settings, child_environment
+from schemas.topics import Topic
+
+RATE = 100.0
+BACKLOG = 3 * pending.CHUNK
+"""Requests at the start: both shards fill segments of pending decisions."""
+
+
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.fixture(params=["broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)])
+def server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def settings(server: Server, valkey: Server, topic_prefix: str, tmp_path: Path) -> Settings:
+    settings = Settings(
+        secret="a secret of the tests",
+        bootstrap_servers=server.address,
+        redis_url=f"redis://{valkey.address}/0",
+        topic_prefix=topic_prefix,
+        partitions=2,
+        recovery=str(tmp_path / "recovery"),
+        allowed_lateness=300.0,  # a restart may take its time on a busy machine
+        epoch=1,
+        metrics_port=0,
+    )
+    create_topics(settings)
+    producer = confluent_kafka.Producer(producer_config(settings))
+    for entry in demo_catalog(7, PolicySettings(kind="logistic"), reward_window=300.0):
+        producer.produce(settings.topic(Topic.CATALOG), encode(entry))
+    producer.flush()
+    return settings
+
+
+def ask_at_once(settings: Settings, visitors: Visitors) -> None:
+    """Write the backlog's requests, and clicks on some of what will be decided."""
+    producer = confluent_kafka.Producer(producer_config(settings))
+    pen = Pen("backlog", visitors)
+    for number in range(BACKLOG):
+        user, now = number % len(pen.keys), time.time()
+        request = pen.request(number, user, number % HOURS, now)
+        producer.produce(settings.topic(Topic.DECISION_REQUESTS), request, pen.keys[user])
+        if number % 7 == 0:
+            click = pen.click(number, user, now)
+            producer.produce(settings.topic(Topic.CLICKS), click, pen.keys[user])
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+@contextmanager
+def running(settings: Settings, supervisor: Supervisor, processes: int) -> Iterator[int]:
+    """Run the flow at so many processes, killing all of them in the end; give its process id."""
+    before = closed(settings)[0]
+    child = supervisor.start(
+        f"flow-{processes}",
+        [sys.executable, "-m", "flows", "run", "personalize", f"--processes={processes}",
+         f"--logs={supervisor.logs}"],
+        env=child_environment(settings),
+    )  # fmt: skip
+    until(lambda: closed(settings)[0] > before and closed(settings)[1] > 0)
+    yield child.pid
+    child.kill()
+    supervisor.stop(child)
+
+
+def closed(settings: Settings) -> tuple[int, int]:
+    """Say which execution was the last, and how many epochs it has closed."""
+    return progress(Path(settings.recovery) / "personalize")
+
+
+def workers_of(supervisor: int) -> list[int]:
+    """List the supervisor's worker processes in the order of their start."""
+    return sorted(
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _parent(entry) == supervisor and _runs(entry, b"worker")
+    )
+
+
+def _parent(entry: Path) -> int:
+    try:
+        return int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _runs(entry: Path, word: bytes) -> bool:
+    try:
+        return word in (entry / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+@pytest.mark.timeout(400)
+def test_one_process_two_and_one_again_under_traffic_and_kills(
+    settings: Settings, tmp_path: Path
+) -> None:
+    simulator = Simulator(settings, rate=RATE, seed=7, patience=90.0)
+    ask_at_once(settings, simulator.visitors)
+    reports = []
+    answered = lambda: simulator.progress().decisions  # noqa: E731
+
+    def more(decisions: int) -> None:
+        goal = answered() + decisions
+        until(lambda: answered() >= goal)
+
+    with Supervisor(tmp_path / "logs") as supervisor:
+        visitors = threading.Thread(target=lambda: reports.append(simulator.run()))
+        visitors.start()
+        try:
+            with running(settings, supervisor, 1):
+                more(500)
+            assert list((Path(settings.recovery) / SEGMENTS).iterdir())
+            with running(settings, supervisor, 2) as flow:
+                for victim in (1, 0):
+                    more(500)
+                    execution = closed(settings)[0]
+                    workers = workers_of(flow)
+                    assert len(workers) == 2
+                    os.kill(workers[victim], signal.SIGKILL)
+                    until(lambda execution=execution: closed(settings)[0] > execution)
+                    until(lambda workers=workers: len(set(workers_of(flow)) - set(workers)) == 2)
+                more(500)
+            together = verify(settings)
+            with running(settings, supervisor, 1):
+                more(500)
+                simulator.stop()
+                visitors.join()
+                epochs = closed(settings)[1]
+                until(lambda: closed(settings)[1] > epochs + 2)
+        finally:
+            simulator.stop()
+            visitors.join()
+    (report,) = reports
+    assert report.unanswered == report.duplicate_answers == 0
+    found = verify(settings)
+    for each in (together, found):
+        assert each.holds, each
+        assert each.pending.decisions > pending.CHUNK
+    assert found.requests == found.decisions == report.requests + BACKLOG
+    clicked = len(range(0, BACKLOG, 7))
+    assert sum(check.learned[0] for check in found.actions) == report.impressions + clicked
