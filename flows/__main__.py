@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from schemas.settings import load
+from flows.arguments import count, positive
+from schemas.settings import load, unknown
 
 EPILOG = """\
 start here:
@@ -17,10 +18,12 @@ start here:
 with your own Kafka, Redis and store:
   export BANDITFLOW_SECRET=...       keys the pseudonyms; at least 16 characters
   export BANDITFLOW_BOOTSTRAP_SERVERS=kafka:9092 BANDITFLOW_REDIS_URL=redis://cache:6379/0
+  export BANDITFLOW_RECOVERY=recovery    what was learned survives a stop there
   banditflow topics create
   banditflow store migrate
-  banditflow run personalize
-  banditflow run persist
+  banditflow catalog publish slots.jsonl
+  BANDITFLOW_METRICS_PORT=9464 banditflow run personalize
+  BANDITFLOW_METRICS_PORT=9465 banditflow run persist
 
 Every setting is a variable BANDITFLOW_<NAME>: docs/reference/settings.md lists them.
 """
@@ -42,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     wanted = next((word for word in given if not word.startswith("-")), "")
     options = parser(wanted).parse_args(given)
+    for sentence in unknown(os.environ):
+        print(f"banditflow: {sentence}", file=sys.stderr)
     try:
         status = int(options.command(options) or 0)
         sys.stdout.flush()
@@ -51,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
+        if _interrupted(error):
+            print("banditflow: stopped; a flow goes on from BANDITFLOW_RECOVERY", file=sys.stderr)
+            return 130
         explained = _explained(error)
         if explained is None:
             raise
@@ -80,8 +88,8 @@ def parser(wanted: str | None = None) -> argparse.ArgumentParser:
 def _fill_demo(command: argparse.ArgumentParser) -> None:
     from operators.logic.policies import KINDS
 
-    command.add_argument("--seconds", type=float, help="stop after this long (default: Ctrl-C)")
-    command.add_argument("--rate", type=float, default=1000, help="requests per second (1000)")
+    command.add_argument("--seconds", type=positive, help="stop after this long (default: Ctrl-C)")
+    command.add_argument("--rate", type=positive, default=1000, help="requests per second (1000)")
     command.add_argument("--seed", type=int, default=7, help="of the visitors and their tastes")
     command.add_argument("--policy", choices=KINDS, help="kind of policy (default: the demo's)")
     command.add_argument("--folder", type=Path, help="where results go (default: .banditflow/...)")
@@ -103,7 +111,7 @@ def _fill_run(command: argparse.ArgumentParser) -> None:
         choices=("personalize", "persist"),
         help="personalize: decide and learn; persist: write the results to the durable store",
     )
-    command.add_argument("--processes", type=int, help="supervise this many worker processes")
+    command.add_argument("--processes", type=count, help="supervise this many worker processes")
     command.add_argument(
         "--logs", type=Path, default=Path("logs"), help="folder for what the processes say (logs)"
     )
@@ -119,6 +127,12 @@ def _fill_run(command: argparse.ArgumentParser) -> None:
         from flows.warm_start import before_run
 
         before_run(settings, options.flow, options.from_store)
+        if not settings.recovery:
+            print(
+                f"banditflow: {options.flow} keeps nothing over a stop: BANDITFLOW_RECOVERY, the "
+                "folder of the recovery stores, is not set",
+                file=sys.stderr,
+            )
         if options.processes is None:
             runner.run(options.flow, settings)
         else:
@@ -160,10 +174,20 @@ def _fill_topics(command: argparse.ArgumentParser) -> None:
     def run(_: argparse.Namespace) -> None:
         from operators.io.kafka import create_topics
 
-        for name in create_topics(load()):
+        created = create_topics(load())
+        for name in created:
             print(f"created {name}")
+        if not created:
+            print("all topics exist")
 
     command.set_defaults(command=run)
+
+
+def _fill_catalog(command: argparse.ArgumentParser) -> None:
+    from flows.catalog import add_arguments, run_catalog
+
+    add_arguments(command)
+    command.set_defaults(command=run_catalog)
 
 
 def _fill_store(command: argparse.ArgumentParser) -> None:
@@ -249,6 +273,12 @@ COMMANDS = {
         "minutes for a broker that is not there yet; existing topics are left as they are.",
         _fill_topics,
     ),
+    "catalog": Command(
+        "check and publish slots and actions",
+        "Check catalog records (docs/how-to/write-a-catalog.md), send them to the topic, or print "
+        "those of the demo as an example.",
+        _fill_catalog,
+    ),
     "store": Command(
         "bring the durable store's schema up to date",
         "Look after the schema of the store that BANDITFLOW_STORE names: sqlite:PATH or "
@@ -295,6 +325,15 @@ def _explained(error: BaseException | None) -> BaseException | None:
             return error
         error = error.__cause__
     return None
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Tell a Ctrl-C, which Bytewax wraps, from a fault."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "signal received" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 if __name__ == "__main__":

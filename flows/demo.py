@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import confluent_kafka
 import msgspec
 import redis
 from rich.console import Console
 from rich.live import Live
 
+from flows.catalog import DEMO_POLICY, publish
 from flows.demo_catalog import SLOT, demo_catalog
 from flows.embedded import Child, Embedded
 from flows.embedded.parts import HOST, free_port
@@ -29,19 +29,22 @@ from flows.store import migrate, open_store
 from flows.view import Arm, DemoFrame, render
 from operators.hot import policy_key
 from operators.io import redis as hot
-from operators.io.kafka import create_topics, producer_config
+from operators.io.kafka import create_topics
 from schemas.catalog import PolicySettings
-from schemas.codec import encode, encode_for_people
+from schemas.codec import encode_for_people
 from schemas.results import PolicySnapshot
 from schemas.settings import PREFIX, Settings, child_environment, environment_of
 from schemas.topics import Topic
 
-POLICY = PolicySettings(kind="logistic")
 REWARD_WINDOW = 20.0
 LATENESS = 5.0
 REFRESH = 0.5
 START_TIMEOUT = 90.0
 DRAIN_TIMEOUT = 60.0
+
+
+class DemoError(RuntimeError):
+    """The demo cannot run here; the message says why."""
 
 
 @dataclass
@@ -80,6 +83,7 @@ class Demo:
 def demo(options: argparse.Namespace) -> int:
     """Run the demo until its time is over or Ctrl-C, then print what happened."""
     folder = options.folder or Path(".banditflow") / f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    _must_be_writable(folder)
     console = Console(stderr=options.json)
     with Embedded(folder.resolve()) as parts:
         running = _start(parts, options, console)
@@ -96,6 +100,13 @@ def demo(options: argparse.Namespace) -> int:
     return 0 if summary["unanswered"] == 0 else 1
 
 
+def _must_be_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoError(f"--folder: {folder} cannot be made: {error.strerror}") from error
+
+
 def _start(parts: Embedded, options: argparse.Namespace, console: Console) -> Demo:
     console.print(f"starting in {parts.folder} …", highlight=False)
     settings = Settings(
@@ -110,8 +121,8 @@ def _start(parts: Embedded, options: argparse.Namespace, console: Console) -> De
     _keep_settings(settings, parts.folder)
     create_topics(settings)
     migrate(settings)
-    kind = PolicySettings(kind=options.policy) if options.policy else POLICY
-    _load_catalog(settings, options.seed, kind)
+    kind = PolicySettings(kind=options.policy) if options.policy else DEMO_POLICY
+    publish(settings, demo_catalog(options.seed, kind, reward_window=REWARD_WINDOW))
     url = f"http://{HOST}:{settings.metrics_port}/metrics"
     _flow(parts, "persist", msgspec.structs.replace(settings, metrics_port=0))
     _flow(parts, "personalize", settings, ready=lambda: _reads(url))
@@ -149,13 +160,6 @@ def _flow(
         ready=ready,
         timeout=START_TIMEOUT,
     )
-
-
-def _load_catalog(settings: Settings, seed: int, policy: PolicySettings) -> None:
-    producer = confluent_kafka.Producer(producer_config(settings))
-    for entry in demo_catalog(seed, policy, reward_window=REWARD_WINDOW):
-        producer.produce(settings.topic(Topic.CATALOG), encode(entry), entry.id.encode())
-    producer.flush()
 
 
 def _reads(url: str) -> bool:

@@ -12,6 +12,9 @@ from typing import TextIO
 import msgspec
 from msgspec import Struct
 
+from flows.arguments import count, positive, share
+from flows.catalog import DEMO_POLICY, publish
+from flows.demo_catalog import demo_catalog
 from flows.simulation import Injection, Simulator, SimulatorReport
 from schemas.settings import load
 
@@ -35,14 +38,19 @@ class Summary(Line, tag="summary"):
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    command.add_argument("--rate", type=float, default=1000, help="requests per second (1000)")
-    command.add_argument("--seconds", type=float, help="how long to ask (default: until Ctrl-C)")
+    command.add_argument("--rate", type=positive, default=1000, help="requests per second (1000)")
+    command.add_argument("--seconds", type=positive, help="how long to ask (default: until Ctrl-C)")
+    command.add_argument(
+        "--catalog", action="store_true", help="first publish the catalog that the visitors know"
+    )
     command.add_argument("--seed", type=int, default=7, help="of the visitors and their tastes")
-    command.add_argument("--actions", type=int, default=20, help="content variants (20)")
+    command.add_argument("--actions", type=count, default=20, help="content variants (20)")
     command.add_argument("--arrivals", choices=("poisson", "even"), default="poisson")
-    command.add_argument("--consent", type=float, default=0.95, help="share who consent (0.95)")
-    command.add_argument("--click-delay", type=float, default=1.0, help="mean seconds (1)")
-    command.add_argument("--patience", type=float, default=30.0, help="seconds to wait at the end")
+    command.add_argument("--consent", type=share, default=0.95, help="share who consent (0.95)")
+    command.add_argument("--click-delay", type=positive, default=1.0, help="mean seconds (1)")
+    command.add_argument(
+        "--patience", type=positive, default=30.0, help="seconds to wait at the end"
+    )
     command.add_argument("--run", help="name of this run in all ids (default: by the time)")
     wrong = command.add_argument_group("what goes wrong on purpose, as shares of the records")
     for name, meaning in (
@@ -51,7 +59,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         ("late", "clicks long past their window, by request"),
         ("malformed", "records that nothing can be done with, by request"),
     ):
-        wrong.add_argument(f"--{name}", type=float, default=0.0, help=meaning)
+        wrong.add_argument(f"--{name}", type=share, default=0.0, help=meaning)
     command.add_argument(
         "--progress", type=Path, metavar="FILE", help="a line of JSON each second ('-': stdout)"
     )
@@ -63,6 +71,8 @@ def run_simulate(options: argparse.Namespace) -> int:
 
     The first SIGINT or SIGTERM ends the requests and drains; the second one ends at once.
     """
+    if options.catalog:
+        publish(load(), demo_catalog(options.seed, DEMO_POLICY, actions=options.actions))
     simulator = simulator_of(options)
     stream = _stream(options.progress)
     try:
@@ -137,6 +147,8 @@ def _stopped_by_signals(simulator: Simulator) -> Iterator[None]:
     """Let the first signal of a kind stop the simulator, and the second one what it stops."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if not simulator.started:  # there is nothing to drain: it waits for a broker
+            raise KeyboardInterrupt
         simulator.stop()
         signal.signal(number, before[number])
 

@@ -15,6 +15,10 @@ Reader = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Re
 """Reads (topic, shard, record key, payload, offset, broker's timestamp in microseconds)."""
 
 _REMEMBERED = 200_000
+_ELSEWHERE = (
+    "murmur2 of the subject gives another partition: librdkafka producers need "
+    "partitioner=murmur2_random"
+)
 _WITHOUT_DECISION = frozenset((Consent, Erasure))
 
 
@@ -84,7 +88,9 @@ def reader(settings: Settings) -> Reader:
                 return Rejected("invalid_value", origin, payload, "key", "not 16 hex digits")
             return Event(at, body, body.subject or "", number, origin, payload)
         pseudonym, home, raw = known.get(body.subject) or identity(body.subject)
-        if home != shard or (key is not None and key != raw):
+        if home != shard:
+            return Rejected("misrouted", origin, payload, "subject", _ELSEWHERE)
+        if key is not None and key != raw:
             return Rejected("misrouted", origin, payload, "subject", "keyed by another visitor")
         if kind is DecisionRequest:
             body.decision_id = body.decision_id or body.id

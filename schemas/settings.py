@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -108,7 +109,9 @@ def _harmless(name: str, value: Any) -> Any:
 def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read the settings from the environment; ``overrides`` win.
 
-    Raises :class:`SettingsError` naming the variable that is unknown, missing or wrong.
+    Raises :class:`SettingsError` naming the variable that is missing or wrong, or the override
+    that is not a setting. Variables of other names are left alone (:func:`unknown`): orchestrators
+    inject some.
 
     >>> load({"BANDITFLOW_SECRET": "sixteen letters!", "BANDITFLOW_EPOCH": "0"})
     Traceback (most recent call last):
@@ -127,6 +130,24 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
             f"{PREFIX}SECRET is not set: it keys the pseudonyms; give at least 16 characters"
         )
     return msgspec.convert(raw, Settings, strict=False)
+
+
+def unknown(environment: Mapping[str, str]) -> list[str]:
+    """Say of each variable with our prefix that is no setting which one may have been meant.
+
+    >>> unknown({"BANDITFLOW_PARTITONS": "8"})
+    ['BANDITFLOW_PARTITONS is not a setting: did you mean BANDITFLOW_PARTITIONS?']
+    """
+    names = [f"{PREFIX}{name.upper()}" for name in Settings.__struct_fields__]
+    names += [f"{PREFIX}{name}_FILE" for name in _FROM_FILES]
+    found = []
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in names:
+            near = get_close_matches(name, names, 1, 0.8)
+            found.append(
+                f"{name} is not a setting" + (f": did you mean {near[0]}?" if near else "")
+            )
+    return found
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

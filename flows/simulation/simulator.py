@@ -102,6 +102,11 @@ class Simulator:
         self._pending: dict[int, float] = {}
         self._start = self._cpu = self._ended = 0.0
 
+    @property
+    def started(self) -> bool:
+        """Whether requests are being asked."""
+        return self._start > 0.0
+
     def stop(self) -> None:
         """Ask no more; :meth:`run` then drains and returns. Safe from any thread or signal."""
         self._stopping.set()

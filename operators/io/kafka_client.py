@@ -96,14 +96,15 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
     } | client_config(settings)
 
 
-def note_error(error: KafkaError) -> None:
+def note_error(error: KafkaError, address: str = "") -> None:
     """Count a client's error and say it once a minute; librdkafka goes on trying by itself."""
     name = error.name()
     ERRORS[name] += 1
     now = time.monotonic()
     if now - _last_said.get(name, -_REPEAT) >= _REPEAT:
         _last_said[name] = now
-        logger.warning("Kafka: %s (trying again)", error.str())
+        where = f" at {address} (BANDITFLOW_BOOTSTRAP_SERVERS)" if address else ""
+        logger.warning("Kafka%s: %s (trying again)", where, error.str())
 
 
 def partition_counts(settings: Settings, client: Any) -> dict[str, int]:
@@ -158,7 +159,7 @@ def patiently(settings: Settings, ask: Callable[[], Any]) -> Any:
                     f"no answer from Kafka at {settings.bootstrap_servers} "
                     f"(BANDITFLOW_BOOTSTRAP_SERVERS) for {PATIENCE:.0f} s: {cause.str()}"
                 ) from error
-            note_error(cause)
+            note_error(cause, settings.bootstrap_servers)
             time.sleep(0.1)
 
 
