@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test lint bench campaign ops-test diagrams docs lock
+.PHONY: help demo test lint bench campaign diagrams docs lock
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -27,11 +27,8 @@ lint: $(READY) ## check style, format and types
 bench: $(BENCH_READY) ## measure one thing: NAME=learning, throughput, latency, ...
 	@$(call run_named,ops.benchmarks)
 
-campaign: $(BENCH_READY) ## one long proof: NAME=faults, oracle, experiments, ...
+campaign: $(BENCH_READY) ## one long proof: NAME=faults, oracle, store_away, ...
 	@$(call run_named,ops.benchmarks.campaigns)
-
-ops-test: $(READY) ## test what operates the system: SQL, dashboards, alerts, Terraform
-	@$(BIN)/python -m pytest ops/tests $(ARGS)
 
 diagrams: $(READY) ## draw the flows into docs/diagrams; ARGS=--check only compares
 	@$(BIN)/python ops/ci/diagrams.py $(ARGS)

@@ -65,7 +65,7 @@ def read_catalog(path: Path) -> list[CatalogEntry]:
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogFileError(f"{path}: cannot be read: {error}") from error
     entries, wrong = [], []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             found = decode(Topic.CATALOG, line.encode())
             flaw = found if isinstance(found, Flaw) else flaw_of(found)
