@@ -166,6 +166,8 @@ def plot(path: Path, rows: list[Row], shown: Sequence[str] = ()) -> None:
             if group[0].events == longest or not learner.startswith("VW"):
                 _draw(axis, learner, group)
         axis.set_title(environment)
+        axis.locator_params(axis="x", nbins=5)
+        axis.xaxis.set_major_formatter(lambda events, _: f"{events / 1000:g}k")
         axis.set_xlabel("events")
         axis.set_ylabel("fraction of the oracle's click rate")
         axis.legend(fontsize=7, loc="lower right")
