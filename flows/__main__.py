@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     wanted = next((word for word in given if not word.startswith("-")), "")
     options = parser(wanted).parse_args(given)
-    for sentence in unknown(os.environ):
+    for sentence in unknown():
         print(f"banditflow: {sentence}", file=sys.stderr)
     try:
         status = int(options.command(options) or 0)

@@ -132,7 +132,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
     return msgspec.convert(raw, Settings, strict=False)
 
 
-def unknown(environment: Mapping[str, str]) -> list[str]:
+def unknown(environment: Mapping[str, str] | None = None) -> list[str]:
     """Say of each variable with our prefix that is no setting which one may have been meant.
 
     >>> unknown({"BANDITFLOW_PARTITONS": "8"})
@@ -141,7 +141,7 @@ def unknown(environment: Mapping[str, str]) -> list[str]:
     names = [f"{PREFIX}{name.upper()}" for name in Settings.__struct_fields__]
     names += [f"{PREFIX}{name}_FILE" for name in _FROM_FILES]
     found = []
-    for name in sorted(environment):
+    for name in sorted(os.environ if environment is None else environment):
         if name.startswith(PREFIX) and name not in names:
             near = get_close_matches(name, names, 1, 0.8)
             found.append(
