@@ -45,7 +45,16 @@ def main() -> None:
         name += f"-{args.processes}-processes"
     report = Report(
         name,
-        ("run", "events/s", "CPU µs/event", "start s", "start CPU s", "staleness p99 s", "MB"),
+        (
+            "run",
+            "events/s",
+            "CPU µs/event",
+            "start s",
+            "start CPU s",
+            "staleness mean s",
+            "p99 s",
+            "MB",
+        ),
         {name: value for name, value in vars(args).items() if name != "quix_python"},
     )
     catalog, log = recorded(args)
@@ -252,22 +261,21 @@ class Bench:
                     _median([run.us for run in runs]),
                     _median([run.start for run in runs]),
                     _median([run.start_cpu for run in runs]),
+                    _median([run.staleness_mean for run in runs]) if stale else None,
                     max(stale) if stale else None,
                     max(run.resident for run in runs) / 1e6,
                 )
             )
         if self.persisted:
             us, rate = self.persisted[0]
-            report.rows.append(("persist (SQLite), apart", rate, us, None, None, None, None))
+            report.rows.append(("persist (SQLite), apart", rate, us, *[None] * 5))
         for name, found in self.rivals.items():
             rate = _median([one["events"] / one["seconds"] for one in found])
             us = _median([1e6 * one["cpu"] / one["events"] for one in found])
-            report.rows.append((name, rate, us, None, None, None, None))
+            report.rows.append((name, rate, us, *[None] * 5))
             if any(one["sql_cpu"] for one in found):
                 less = [1e6 * (one["cpu"] - one["sql_cpu"]) / one["events"] for one in found]
-                report.rows.append(
-                    (f"  {name} without SQL", None, _median(less), None, None, None, None)
-                )
+                report.rows.append((f"  {name} without SQL", None, _median(less), *[None] * 5))
         self._judge(not args.quick)
         report.detail = {
             "runs": {
