@@ -85,7 +85,8 @@ class WarmStart:
     def describe(self) -> list[str]:
         """Give lines for people."""
         lines = [
-            f"slot {each.slot_id}: {each.decisions:,.0f} settled decisions up to {_clock(each.time)}"
+            f"slot {each.slot_id}: {each.decisions:,.0f} settled decisions "
+            f"up to {_clock(each.time)}"
             for each in self.checkpoints.values()
         ]
         lines.append(f"topics are read again from {_clock(self.since)}")
