@@ -31,17 +31,11 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.2)
 
 
-@pytest.fixture(params=["broker", "apache_kafka"])
-def server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture
-def settings(server: Server, valkey: Server, topic_prefix: str, tmp_path: Path) -> Settings:
+def settings(broker: Server, valkey: Server, topic_prefix: str, tmp_path: Path) -> Settings:
     settings = Settings(
         secret="a secret of the tests",
-        bootstrap_servers=server.address,
+        bootstrap_servers=broker.address,
         redis_url=f"redis://{valkey.address}/0",
         topic_prefix=topic_prefix,
         partitions=2,

@@ -39,17 +39,11 @@ def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(params=["broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)])
-def server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture
-def settings(server: Server, valkey: Server, topic_prefix: str, tmp_path: Path) -> Settings:
+def settings(apache_kafka: Server, valkey: Server, topic_prefix: str, tmp_path: Path) -> Settings:
     settings = Settings(
         secret="a secret of the tests",
-        bootstrap_servers=server.address,
+        bootstrap_servers=apache_kafka.address,
         redis_url=f"redis://{valkey.address}/0",
         topic_prefix=topic_prefix,
         partitions=2,
@@ -126,6 +120,7 @@ def _runs(entry: Path, word: bytes) -> bool:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.kafka
 def test_one_process_two_and_one_again_under_traffic_and_kills(
     settings: Settings, tmp_path: Path
 ) -> None:
