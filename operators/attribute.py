@@ -1,7 +1,7 @@
 """Attribute: join decisions with what became of them, and turn that into lessons and outcomes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bytewax.operators as op
@@ -114,11 +114,14 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
                 )
         if step.horizon > self.told:
             self.told = step.horizon
-            settled = step.settled_by_slot()
             metrics.attribution(shard, self.attribution.pending, self.attribution.waiting)
             for slot in catalog.slots.values():
                 actions = catalog.actions.get(slot.slot_id, ())
-                final = settled.get(slot.slot_id, ())
+                final = [
+                    replace(block, subjects=())
+                    for name, block in step.final
+                    if name == slot.slot_id
+                ]
                 yield Lesson(shard, step.horizon, slot, actions, settled=final)
 
     def _settled(self, batch: Batch, step: Step, told: int) -> Iterable[FactorLesson]:
@@ -134,7 +137,10 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
         withdrawn = withdrawals(batch.events)
         if not (changed or withdrawn or self.told > told):
             return []
-        found = step.settled_of(self.asking)
+        # The factors need no features, which may differ in number between the slots.
+        found = [
+            replace(block, x=block.x[:, :0]) for name, block in step.final if name in self.asking
+        ]
         return [FactorLesson(batch.shard, self.told, width, found, withdrawn)]
 
 

@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from operators.logic.catalog import Catalog
 from operators.logic.policies.base import Deltas, Posterior
+from operators.logic.settlements import Settlements
 from schemas.catalog import Action, CatalogEntry, Slot
 from schemas.clock import EPOCH, micros, moment
-from schemas.results import Outcome
 
 __all__ = [
     "ALWAYS",
@@ -101,8 +101,8 @@ class Batch:
 class Lesson:
     """What one shard has to teach one slot's learner, with the slot and its actions as they stand.
 
-    ``deltas`` change the policy's statistics; ``settled`` are final outcomes, for models that learn
-    in a canonical order, complete up to ``watermark``; ``rewards`` counts the rewards among the
+    ``deltas`` change the policy's statistics; ``settled`` are final rewards, for models that learn
+    in a canonical order, complete before ``watermark``; ``rewards`` counts the rewards among the
     deltas and ``newest`` is the event time of the newest one (``NEVER`` without any); ``version``
     is the newest policy version that made one of the decisions, ``mapping`` the fingerprint of the
     deltas' features (empty: not logged).
@@ -113,7 +113,7 @@ class Lesson:
     slot: Slot
     actions: tuple[Action, ...]
     deltas: Deltas | None = None
-    settled: Sequence[Outcome] = field(default_factory=list)
+    settled: Sequence[Settlements] = ()
     rewards: int = 0
     newest: int = NEVER
     version: int = 0
@@ -124,16 +124,16 @@ class Lesson:
 class FactorLesson:
     """What one shard has to teach the factors, of all slots that ask for them.
 
-    ``outcomes`` are final, complete before ``watermark``; ``withdrawn`` subjects are to be
-    forgotten at the time beside them. ``width`` is the number of factors asked for, 0 when nobody
-    asks.
+    ``settled`` name their subjects and are complete before ``watermark``; ``withdrawn`` subjects
+    are to be forgotten at the time beside them. ``width`` is the number of factors asked for, 0
+    when nobody asks.
     """
 
     shard: int
     watermark: int
     width: int
-    outcomes: Sequence[Outcome] = field(default_factory=list)
-    withdrawn: Sequence[tuple[int, str]] = field(default_factory=list)
+    settled: Sequence[Settlements] = ()
+    withdrawn: Sequence[tuple[int, str]] = ()
 
 
 @dataclass(slots=True)

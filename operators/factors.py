@@ -1,6 +1,6 @@
 """Factors: one model of subjects and actions, learned from final outcomes in canonical order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -12,10 +12,9 @@ from msgspec import Struct
 from operators.batches import NEVER, Event, FactorLesson, FactorNews
 from operators.io import metrics
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
-from operators.logic.models.order import settled_us
+from operators.logic.settlements import Settlements, in_order
 from schemas.catalog import Slot
 from schemas.events import Consent, Erasure
-from schemas.results import Outcome
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 
@@ -34,7 +33,7 @@ class FactorsState(Struct):
 class FactorsLogic(StatefulBatchLogic[FactorLesson, FactorNews, bytes]):
     """The factors of all shards' subjects; a withdrawal has its place in the order, too.
 
-    What the model is after the same outcomes and withdrawals does not depend on how they were
+    What the model is after the same settlements and withdrawals does not depend on how they were
     batched, or on which shard was ahead.
     """
 
@@ -52,9 +51,11 @@ class FactorsLogic(StatefulBatchLogic[FactorLesson, FactorNews, bytes]):
             for withdrawal in value.withdrawn:
                 heappush(self.withdrawn, withdrawal)
             # Complete before its watermark: up to and including the last moment.
-            ready = self.order.add(value.shard, value.watermark - 1, value.outcomes)
-            self._learn(ready)
-            newest = max([newest, *(settled_us(outcome) for outcome in ready[-1:])])
+            ready = in_order(self.order.add(value.shard, value.watermark - 1, value.settled))
+            if ready is not None:
+                self._learn(ready)
+                newest = max(newest, int(ready.end[-1]))
+            self._forget(self.order.released)
         return self._news(newest), StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
@@ -69,21 +70,18 @@ class FactorsLogic(StatefulBatchLogic[FactorLesson, FactorNews, bytes]):
         settings = FactorSettings(factors=width, ttl=self.ttl, max_subjects=self.most)
         self.model = FactorModel(settings) if width else None
 
-    def _learn(self, ready: Sequence[Outcome]) -> None:
-        part: list[Outcome] = []
-        for outcome in ready:
-            at = settled_us(outcome)
-            if self.withdrawn and self.withdrawn[0][0] <= at:
-                self._take(part)
-                self._forget(at)
-                part = []
-            part.append(outcome)
-        self._take(part)
-        self._forget(self.order.released)
-
-    def _take(self, outcomes: Sequence[Outcome]) -> None:
-        if self.model is not None:
-            self.model.learn(outcomes)
+    def _learn(self, ready: Settlements) -> None:
+        """Learn, each withdrawal before what settles at its time or later."""
+        done = 0
+        while done < len(ready):
+            stop = len(ready)
+            if self.withdrawn:
+                self._forget(int(ready.end[done]))
+            if self.withdrawn:
+                stop = ready.until(self.withdrawn[0][0] - 1)
+            if self.model is not None:
+                self.model.learn(ready.cut(done, stop))
+            done = stop
 
     def _forget(self, until: int) -> None:
         while self.withdrawn and self.withdrawn[0][0] <= until:

@@ -17,10 +17,11 @@ from operators.logic.features import FeatureMap, scaled_columns
 from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Deltas, Policy, load_policy
 from operators.logic.settled import Settled
+from operators.logic.settlements import Settlements, in_order
 from operators.slot_policy import name_actions, new_policy, policy_dim, policy_shape
 from operators.streams import only
 from schemas.catalog import Action, Slot
-from schemas.results import Outcome, PolicyCheckpoint, PolicySnapshot
+from schemas.results import PolicyCheckpoint, PolicySnapshot
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 
@@ -196,10 +197,14 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
         assert self.model is not None
         assert self.slot is not None
         assert self.settled is not None
-        ready: list[Outcome] = []
+        blocks: list[Settlements] = []
         for lesson in lessons:  # complete before its watermark: up to and including the last moment
-            ready += self.order.add(lesson.shard, lesson.watermark - 1, lesson.settled)
-        ready = [outcome for outcome in ready if outcome.mapping in (self.mark, "")]
+            blocks += self.order.add(lesson.shard, lesson.watermark - 1, lesson.settled)
+        known = (block for block in blocks if block.mapping in (self.mark, ""))
+        fitted = (block.fitted(self.model.dim) for block in known)
+        ready = in_order(block for block in fitted if block is not None)
+        if ready is None:
+            return
         self.settled.learn(ready)
         if self.model.learn(ready):
             metrics.model(self.slot.slot_id, self.model.report())

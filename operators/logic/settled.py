@@ -5,14 +5,10 @@ settled decisions hold the whole of every decision whose reward window had close
 nothing of the others: a start from them needs no more than that time.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from operators.logic.features import packed_length, unpack_rows
 from operators.logic.policies import Deltas, Policy
-from schemas.clock import micros
-from schemas.results import Outcome
+from operators.logic.settlements import Settlements
 
 
 class Settled:
@@ -23,33 +19,21 @@ class Settled:
         self.decisions = decisions
         self.rewards = rewards
 
-    def learn(self, outcomes: Sequence[Outcome]) -> None:
-        """Take in outcomes, each once; those that do not count teach nothing."""
-        deltas = deltas_of(outcomes, self.policy.dim)
-        if not len(deltas):
-            return
+    def learn(self, settled: Settlements) -> None:
+        """Take in settlements, each once, with as many features as the policy has."""
+        deltas = deltas_of(settled)
         self.policy.learn(deltas)
         self.decisions += len(deltas)
         self.rewards += float(deltas.dr.sum())
 
 
-def deltas_of(outcomes: Sequence[Outcome], dim: int) -> Deltas:
-    """Give the whole contributions of settled outcomes whose features are ``dim`` numbers.
-
-    >>> len(deltas_of([], 2))
-    0
-    """
-    taken = [each for each in outcomes if each.status == "settled" and _fits(each, dim)]
-    rows = [each.features for each in taken]
+def deltas_of(settled: Settlements) -> Deltas:
+    """Give the whole contributions of settlements."""
     return Deltas(
-        [each.action_id for each in taken],
-        unpack_rows(rows, dim) if dim else np.zeros((len(taken), 0)),
-        np.array([each.eta for each in taken]),
-        np.array([micros(each.time) / 1e6 for each in taken]),
-        np.ones(len(taken)),
-        np.array([each.reward for each in taken]),
+        settled.actions,
+        settled.x.astype(np.float64),
+        settled.eta,
+        settled.at / 1e6,
+        np.ones(len(settled)),
+        settled.reward,
     )
-
-
-def _fits(outcome: Outcome, dim: int) -> bool:
-    return outcome.features is None or len(outcome.features) == packed_length(dim)

@@ -1,6 +1,5 @@
 """The click model: what it learns, and that replays and restarts agree. Seeds are fixed."""
 
-import msgspec
 import numpy as np
 import pytest
 from river import facto, linear_model, optim
@@ -9,7 +8,7 @@ from scipy.stats import rankdata
 from operators.logic.features import Scaled, pack_rows
 from operators.logic.models import ClickModel, ClickSettings
 from schemas.state import StateError
-from tests.support.settled import settled, world
+from tests.support.settled import settled, settlements, world
 
 KINDS = [
     ClickSettings(kind="logistic", optimizer="adagrad"),
@@ -27,7 +26,7 @@ def predictions(model, n=500):
 @pytest.mark.parametrize("kind", ["adagrad", "ftrl"])
 def test_the_logistic_model_finds_the_true_probabilities(kind):
     model = ClickModel(4, ClickSettings(optimizer=kind, learning_rate=0.1, warmup=20_000))
-    assert model.learn(WORLD.outcomes) == len(WORLD.outcomes)
+    assert model.learn(settlements(WORLD.outcomes)) == len(WORLD.outcomes)
     assert np.corrcoef(predictions(model), WORLD.p[-500:])[0, 1] > 0.97
     losses = np.log(WORLD.p), np.log(1 - WORLD.p)
     entropy = -(WORLD.p * losses[0] + (1 - WORLD.p) * losses[1]).mean()
@@ -52,7 +51,7 @@ def test_the_factorisation_machine_learns_products():
         for kind in ("factorization", "logistic")
     }
     for model in models.values():
-        model.learn(outcomes)
+        model.learn(settlements(outcomes))
     assert models["factorization"].calibration.auc() > 0.85
     assert models["logistic"].calibration.auc() < 0.55
 
@@ -61,10 +60,10 @@ def test_the_factorisation_machine_learns_products():
 def test_restarts_and_batches_change_nothing(settings):
     outcomes = WORLD.outcomes[:1200]
     whole = ClickModel(4, settings)
-    whole.learn(outcomes)
+    whole.learn(settlements(outcomes))
     again = ClickModel(4, settings)
     for start in range(0, len(outcomes), 170):
-        again.learn(outcomes[start : start + 170])
+        again.learn(settlements(outcomes[start : start + 170]))
         again = ClickModel.load(again.dump())
     assert predictions(again) == pytest.approx(predictions(whole), rel=1e-12)
     assert again.report() == pytest.approx(whole.report(), rel=1e-12)
@@ -76,7 +75,7 @@ def test_rivers_own_model_learns_the_same():
     outcomes = WORLD.outcomes[:300]
     settings = ClickSettings(optimizer="adagrad", learning_rate=0.05, initial_rate=0.5)
     model = ClickModel(4, settings)
-    model.learn(outcomes)
+    model.learn(settlements(outcomes))
     river = linear_model.LogisticRegression(optim.AdaGrad(0.05), intercept_lr=0.0)
     actions = list(dict.fromkeys(outcome.action_id for outcome in outcomes))
     for row, outcome in zip(WORLD.x[:300].tolist(), outcomes, strict=True):
@@ -97,7 +96,7 @@ def test_the_linear_time_factorisation_machine_is_rivers():
     """River's pairwise sums from the same latent vectors give the same predictions."""
     outcomes = WORLD.outcomes[:400]
     model = ClickModel(4, ClickSettings(kind="factorization", learning_rate=0.02))
-    model.learn(outcomes)
+    model.learn(settlements(outcomes))
     ours = model._model
     river = facto.FMClassifier(n_factors=4, intercept=ours.intercept)
     river.weights.update(ours.weights)
@@ -112,31 +111,20 @@ def test_scores_come_before_learning():
     """The first outcome is scored by the initial rate, whatever its answer."""
     for reward in (0.0, 1.0):
         model = ClickModel(1, ClickSettings(initial_rate=0.2))
-        model.learn([settled(0, "a0", reward)])
+        model.learn(settlements([settled(0, "a0", reward)]))
         assert model.calibration.table()[0].predicted == pytest.approx(0.2)
-
-
-def test_what_is_not_a_final_shown_outcome_is_passed_over():
-    model = ClickModel(4, ClickSettings(warmup=20_000))
-    good = WORLD.outcomes[0]
-    others = [
-        msgspec.structs.replace(good, status="void"),
-        msgspec.structs.replace(good, status="pending"),
-        msgspec.structs.replace(good, activated=False),
-        settled(1, "a0", 0.0, features=WORLD.outcomes[1].features[:8]),
-    ]
-    assert model.learn(others) == 0
-    assert model.foreign == 1
-    assert model.learn([good]) == 1
 
 
 def test_the_sample_is_a_fair_share_after_the_warm_up():
     """3 standard deviations either way; the keys are fixed."""
     model = ClickModel(4, ClickSettings(warmup=1000, sample=0.25))
-    learned = model.learn(WORLD.outcomes[:9000])
+    learned = model.learn(settlements(WORLD.outcomes[:9000]))
     assert abs(learned - 1000 - 2000) < 3 * (8000 * 0.25 * 0.75) ** 0.5
     parts = ClickModel(4, ClickSettings(warmup=1000, sample=0.25))
-    assert sum(parts.learn(WORLD.outcomes[i : i + 100]) for i in range(0, 9000, 100)) == learned
+    assert (
+        sum(parts.learn(settlements(WORLD.outcomes[i : i + 100])) for i in range(0, 9000, 100))
+        == learned
+    )
 
 
 def test_auc_is_exact_over_the_window():
@@ -145,7 +133,7 @@ def test_auc_is_exact_over_the_window():
     for outcome, row in zip(WORLD.outcomes[:2000], WORLD.x, strict=False):
         scores.append(model.predict(row[None], [outcome.action_id])[0])
         clicks.append(outcome.reward > 0)
-        model.learn([outcome])
+        model.learn(settlements([outcome]))
     ranks, hits = rankdata(scores[-700:]), np.array(clicks[-700:])
     n = hits.sum()
     expected = (ranks[hits].sum() - n * (n + 1) / 2) / (n * (700 - n))
@@ -154,7 +142,7 @@ def test_auc_is_exact_over_the_window():
 
 def test_the_reliability_table_is_honest():
     model = ClickModel(4, ClickSettings(warmup=20_000))
-    model.learn(WORLD.outcomes)
+    model.learn(settlements(WORLD.outcomes))
     table = model.calibration.table()
     assert sum(row.size for row in table) == len(WORLD.outcomes)
     clicks = sum(outcome.reward for outcome in WORLD.outcomes)
@@ -167,16 +155,16 @@ def test_the_reliability_table_is_honest():
 def test_drift_is_found_when_the_world_changes_and_only_then():
     """delta = 0.002 a check; the seeds are fixed."""
     calm = ClickModel(4, ClickSettings(warmup=20_000))
-    calm.learn(WORLD.outcomes)
+    calm.learn(settlements(WORLD.outcomes))
     assert calm.drift.detections == 0
     flipped = ClickModel(4, ClickSettings(warmup=20_000))
-    flipped.learn(world(12_000, flip_at=10_000).outcomes)
+    flipped.learn(settlements(world(12_000, flip_at=10_000).outcomes))
     assert flipped.drift.detections == 1
     assert 10_000 < flipped.drift.last < 11_000
 
 
 def test_another_kind_of_state_is_refused():
-    snapshot = ClickModel(4).dump().replace(b"click-model/1", b"click-model/9")
+    snapshot = ClickModel(4).dump().replace(b"click-model/2", b"click-model/9")
     with pytest.raises(StateError, match="was written as version 9"):
         ClickModel.load(snapshot)
 
@@ -196,9 +184,9 @@ def test_scaled_numbers_are_predicted_as_well_as_standardised_ones():
         rows = pack_rows(np.column_stack([np.ones(n), price]))
         outcomes = [settled(i, "a0", float(clicks[i]), features=rows[i]) for i in range(n)]
         model = ClickModel(2, ClickSettings(warmup=n), scaled)
-        model.learn(outcomes[: n // 2])
+        model.learn(settlements(outcomes[: n // 2]))
         model = ClickModel.load(model.dump())
-        model.learn(outcomes[n // 2 :])
+        model.learn(settlements(outcomes[n // 2 :]))
         losses[name] = model.calibration.log_loss()
     assert losses["scaled"] < losses["standardised"] + 0.02
     assert losses["raw"] > losses["standardised"] + 0.1

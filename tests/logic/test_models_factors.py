@@ -1,11 +1,10 @@
 """Matrix factorisation: it finds shared tastes, forgets on request, and restarts exactly."""
 
-import msgspec
 import numpy as np
 import pytest
 
 from operators.logic.models import FactorModel, FactorSettings
-from tests.support.settled import settled
+from tests.support.settled import settled, settlements
 
 SUBJECTS, ACTIONS = 200, 12
 
@@ -28,7 +27,7 @@ OUTCOMES = tastes(20_000)
 
 def test_factors_tell_the_camps_apart():
     model = FactorModel()
-    model.learn(OUTCOMES)
+    model.learn(settlements(OUTCOMES))
     subjects = np.array([model.subject_factors(f"s{i}") for i in range(SUBJECTS)])
     actions = np.array([model.action_factors(f"a{i}") for i in range(ACTIONS)])
     scores = subjects @ actions.T
@@ -38,9 +37,9 @@ def test_factors_tell_the_camps_apart():
 
 def test_restarts_and_batches_change_nothing():
     whole, again = FactorModel(), FactorModel()
-    whole.learn(OUTCOMES[:3000])
+    whole.learn(settlements(OUTCOMES[:3000]))
     for start in range(0, 3000, 370):
-        again.learn(OUTCOMES[start : min(start + 370, 3000)])
+        again.learn(settlements(OUTCOMES[start : min(start + 370, 3000)]))
         again = FactorModel.load(again.dump())
     assert again.dump() == whole.dump()
     factors = whole.subject_factors("s1")
@@ -49,7 +48,7 @@ def test_restarts_and_batches_change_nothing():
 
 def test_a_forgotten_subject_leaves_no_trace_of_its_own():
     model = FactorModel()
-    model.learn(OUTCOMES[:3000])
+    model.learn(settlements(OUTCOMES[:3000]))
     assert model.forget("s1")
     assert not model.forget("s1")
     assert model.subject_factors("s1") is None
@@ -59,9 +58,9 @@ def test_a_forgotten_subject_leaves_no_trace_of_its_own():
 
 def test_room_is_made_at_the_same_outcome_however_they_are_batched():
     whole, again = (FactorModel(FactorSettings(max_subjects=40)) for _ in range(2))
-    whole.learn(OUTCOMES[:1500])
+    whole.learn(settlements(OUTCOMES[:1500]))
     for start in range(0, 1500, 7):
-        again.learn(OUTCOMES[start : min(start + 7, 1500)])
+        again.learn(settlements(OUTCOMES[start : min(start + 7, 1500)]))
     assert again.dump() == whole.dump()
     assert len(whole) == 40
     assert whole.evicted == again.evicted > 0
@@ -69,18 +68,14 @@ def test_room_is_made_at_the_same_outcome_however_they_are_batched():
 
 def test_subjects_without_a_name_are_passed_over():
     model = FactorModel()
-    outcomes = [
-        settled(0, "a0", 1.0, subject=None),
-        msgspec.structs.replace(OUTCOMES[0], status="void"),
-        msgspec.structs.replace(OUTCOMES[0], activated=False),
-    ]
-    assert model.learn(outcomes) == 0
+    outcomes = [settled(0, "a0", 1.0, subject=None)]
+    assert model.learn(settlements(outcomes)) == 0
     assert (len(model), model.action_factors("a0")) == (0, None)
 
 
 def test_changes_are_given_once():
     model = FactorModel()
-    model.learn(OUTCOMES[:50])
+    model.learn(settlements(OUTCOMES[:50]))
     changed = model.changed()
     assert set(changed) == {outcome.subject for outcome in OUTCOMES[:50]}
     name = OUTCOMES[0].subject
@@ -91,21 +86,27 @@ def test_changes_are_given_once():
 
 def test_the_longest_unseen_are_forgotten_first():
     model = FactorModel(FactorSettings(max_subjects=3))
-    model.learn([settled(i, "a0", 0.0, subject=s) for i, s in enumerate("abcad")])
+    model.learn(settlements([settled(i, "a0", 0.0, subject=s) for i, s in enumerate("abcad")]))
     assert [s for s in "abcd" if model.subject_factors(s) is not None] == ["a", "c", "d"]
     assert model.evicted == 1
     model = FactorModel(FactorSettings(ttl=100.0))
-    model.learn([settled(0, "a0", 0.0, subject="a"), settled(90, "a0", 0.0, subject="b")])
+    model.learn(
+        settlements([settled(0, "a0", 0.0, subject="a"), settled(90, "a0", 0.0, subject="b")])
+    )
     assert len(model) == 2
-    model.learn([settled(101, "a0", 0.0, subject="c")])
+    model.learn(settlements([settled(101, "a0", 0.0, subject="c")]))
     assert model.subject_factors("a") is None
     assert len(model) == 2
 
 
 def test_a_subject_starts_from_its_own_place_whenever_it_comes():
     first, second = FactorModel(), FactorModel()
-    first.learn([settled(0, "a0", 1.0, subject="x"), settled(1, "a1", 1.0, subject="y")])
-    second.learn([settled(1, "a1", 1.0, subject="y"), settled(0, "a0", 1.0, subject="x")])
+    first.learn(
+        settlements([settled(0, "a0", 1.0, subject="x"), settled(1, "a1", 1.0, subject="y")])
+    )
+    second.learn(
+        settlements([settled(1, "a1", 1.0, subject="y"), settled(0, "a0", 1.0, subject="x")])
+    )
     start = FactorModel()._model.u_latents
     assert (start["x"] == start.initial("x")).all()
     for name in "xy":

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from operators.batches import micros
 from operators.logic.models import CanonicalOrder, ClickModel, FactorModel
-from tests.support.settled import settled, world
+from operators.logic.settlements import in_order
+from tests.support.settled import settled, settled_us, settlements, world
 
 SHARDS = 3
 DONE = 2**62
@@ -49,30 +50,49 @@ def reports(draw):
 def release(reported, restart=False):
     order, out = CanonicalOrder(SHARDS), []
     for shard, watermark, outcomes in reported:
-        ready = order.add(shard, watermark, outcomes)
-        assert all(micros(outcome.settled_at) <= order.watermark for outcome in ready)
-        out += ready
+        ready = in_order(order.add(shard, watermark, blocks(outcomes)))
+        if ready is not None:
+            assert (ready.end <= order.watermark).all()
+            out.append(ready)
         if restart:
             order = CanonicalOrder.load(order.dump())
     assert (len(order), order.late) == (0, 0)
     return out
 
 
+def blocks(outcomes):
+    return [settlements(outcomes)] if outcomes else []
+
+
+def named(ready):
+    return [
+        (end, key, name)
+        for block in ready
+        for end, key, name in zip(
+            block.end.tolist(), block.key.tolist(), block.actions, strict=True
+        )
+    ]
+
+
 @settings(max_examples=200, deadline=None)
 @given(reports(), st.booleans())
 def test_everything_comes_out_once_and_in_order(reported, restart):
     everything = [outcome for _, _, outcomes in reported for outcome in outcomes]
-    assert release(reported, restart) == canonical(everything)
+    expected = [
+        (settled_us(outcome), int(outcome.key, 16), outcome.action_id)
+        for outcome in canonical(everything)
+    ]
+    assert named(release(reported, restart)) == expected
 
 
 def test_nothing_leaves_before_every_shard_has_passed_it():
     order = CanonicalOrder(2)
     outcome = settled(0, "a0", 0.0)
     at = micros(outcome.settled_at)
-    assert order.add(0, at + 5, [outcome]) == []
+    assert order.add(0, at + 5, blocks([outcome])) == []
     assert order.add(1, at - 1, []) == []
     assert len(order) == 1
-    assert order.add(1, at, []) == [outcome]
+    assert named(order.add(1, at, [])) == named(blocks([outcome]))
 
 
 def test_a_broken_promise_loses_nothing_and_is_counted():
@@ -80,7 +100,7 @@ def test_a_broken_promise_loses_nothing_and_is_counted():
     outcome = settled(0, "a0", 0.0)
     at = micros(outcome.settled_at)
     assert order.add(0, at, []) == []
-    assert order.add(0, at + 1, [outcome]) == [outcome]
+    assert named(order.add(0, at + 1, blocks([outcome]))) == named(blocks([outcome]))
     assert CanonicalOrder.load(order.dump()).late == order.late == 1
 
 
@@ -98,7 +118,8 @@ def test_models_agree_over_shards_reporting_in_any_order():
     for reported in (steps, sorted(steps, key=lambda step: step[0])):
         click, factors = ClickModel(4), FactorModel()
         ready = release([*reported, *ends])
-        click.learn(ready)
-        factors.learn(ready)
+        for block in ready:
+            click.learn(block)
+            factors.learn(block)
         dumps.append((click.dump(), factors.dump()))
     assert dumps[0] == dumps[1]

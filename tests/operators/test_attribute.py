@@ -7,6 +7,7 @@ from typing import Any
 
 import bytewax.operators as op
 import msgspec
+import numpy as np
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
@@ -233,9 +234,10 @@ def test_every_slot_hears_how_far_settlement_is_complete() -> None:
         assert marks[-1] == ALWAYS
         done = -(2**62)
         for lesson in mine:
-            for outcome in lesson.settled:
-                assert outcome.settled_at is not None
-                assert done <= round(outcome.settled_at.timestamp() * 1e6) < lesson.watermark
+            for block in lesson.settled:
+                assert done <= block.end.min()
+                assert block.end.max() < lesson.watermark
+                assert (np.diff(block.end) >= 0).all()
             done = lesson.watermark
 
 

@@ -10,12 +10,12 @@ from operators.batches import ALWAYS, Event, FactorLesson, Origin
 from operators.factors import FactorsLogic, factor_slots, withdrawals
 from operators.io import metrics
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
-from operators.logic.models.order import settled_us
+from operators.logic.settlements import Settlements
 from schemas.catalog import FeatureSpec
 from schemas.events import Consent, Erasure
 from schemas.results import Outcome
 from tests.support import records as make
-from tests.support.settled import settled
+from tests.support.settled import settled, settled_us, settlements
 
 SHARDS, WIDTH = 3, 4
 
@@ -32,6 +32,10 @@ def outcomes(n: int = 600) -> list[tuple[int, Outcome]]:
     return found
 
 
+def block(n: int) -> Settlements:
+    return settlements([outcome for _, outcome in outcomes(n)])
+
+
 def lessons(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorLesson]:
     """Cut every shard's outcomes into lessons, each as far as the shard is complete, in any mix."""
     rng = random.Random(seed)
@@ -45,7 +49,9 @@ def lessons(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorLesson]:
         for start, stop in zip([0, *cuts], [*cuts, len(mine)], strict=True):
             until = settled_us(mine[stop - 1]) + 1 if stop < len(mine) else ALWAYS
             some = [(at, name) for at, name in gone if before <= at < until]
-            waiting[shard].append(FactorLesson(shard, until, WIDTH, mine[start:stop], some))
+            waiting[shard].append(
+                FactorLesson(shard, until, WIDTH, [settlements(mine[start:stop])], some)
+            )
             before = until
     while any(waiting.values()):
         shard = rng.choice([shard for shard, left in waiting.items() if left])
@@ -77,7 +83,7 @@ def in_one_row() -> FactorModel:
     steps += [(settled_us(outcome), 1, outcome) for _, outcome in outcomes()]
     for _, learns, what in sorted(steps, key=lambda step: step[:2]):
         if learns:
-            model.learn([what])
+            model.learn(settlements([what]))
         else:
             model.forget(what)
     return model
@@ -95,7 +101,7 @@ def test_what_is_known_does_not_depend_on_who_was_ahead(seed: int) -> None:
 
 def test_news_is_given_once_and_names_its_time() -> None:
     logic = FactorsLogic(CanonicalOrder(1), 1e9, 1000)
-    lesson = FactorLesson(0, at(10), WIDTH, [outcome for _, outcome in outcomes(30)])
+    lesson = FactorLesson(0, at(10), WIDTH, [block(30)])
     ((news,), _) = logic.on_batch([lesson])
     assert news.time == at(9), "a lesson is complete before its watermark"
     assert sum(count for count, _ in news.changes.values()) == 10
@@ -113,7 +119,7 @@ def test_when_no_slot_asks_nothing_is_kept_of_anybody() -> None:
 def test_who_made_room_is_counted() -> None:
     before = metrics.EVICTED._value.get()
     logic = FactorsLogic(CanonicalOrder(1), 1e9, 4)
-    logic.on_batch([FactorLesson(0, ALWAYS, WIDTH, [outcome for _, outcome in outcomes(60)])])
+    logic.on_batch([FactorLesson(0, ALWAYS, WIDTH, [block(60)])])
     assert logic.model is not None
     assert len(logic.model) == 4
     assert metrics.EVICTED._value.get() - before >= 6

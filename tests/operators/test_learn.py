@@ -18,7 +18,7 @@ from operators.slot_policy import policy_shape
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
 from schemas.results import PolicySnapshot
 from tests.support import records as make
-from tests.support.settled import settled
+from tests.support.settled import settled, settlements
 
 NAMES = ("a", "b", "c")
 ACTIONS = tuple(make.action(name) for name in NAMES)
@@ -197,10 +197,10 @@ def test_models_see_settled_outcomes_in_one_order_whichever_shard_is_first() -> 
     ends = [micros(part[-1].settled_at) + 1 for part in shards if part[-1].settled_at is not None]
     one, other = learner(), learner()
     for shard in (0, 1):
-        feed(one, lesson(shard=shard, settled=shards[shard], watermark=ends[shard]))
+        feed(one, lesson(shard=shard, settled=[settlements(shards[shard])], watermark=ends[shard]))
     for shard in (1, 0):
         for outcome in shards[shard]:
-            feed(other, lesson(shard=shard, settled=[outcome]))
+            feed(other, lesson(shard=shard, settled=[settlements([outcome])]))
         feed(other, lesson(shard=shard, watermark=ends[shard]))
         other = _resume(other.snapshot())
     kept = [unpack_learner(logic.snapshot()) for logic in (one, other)]

@@ -11,10 +11,13 @@ import msgspec
 
 from operators.batches import ALWAYS, Event, Origin, micros, moment
 from operators.logic.attribution import Attribution, AttributionState, Step
-from schemas.catalog import Slot
+from schemas.catalog import FeatureSpec, Slot
+from schemas.codec import decode
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
 from schemas.results import Outcome
 from schemas.state import pack, unpack
+from schemas.topics import Topic
+from tests.support.settled import rows, told
 
 START = micros(datetime(2026, 3, 1, tzinfo=UTC))
 SECOND = 1_000_000
@@ -32,7 +35,13 @@ SLOTS: dict[str, Slot] = {
     each.slot_id: each
     for each in (
         slot("plain"),
-        slot("sum", reward_aggregation="sum", reward_range=(0.0, 4.0), default_reward=1.0),
+        slot(
+            "sum",
+            reward_aggregation="sum",
+            reward_range=(0.0, 4.0),
+            default_reward=1.0,
+            features=FeatureSpec(profile_embedding=2),
+        ),
         slot("max", reward_aggregation="max", reward_range=(-1.0, 1.0), click_reward=0.5),
         slot("at-once", needs_impression=False, learning_mode="exposure", default_reward=0.25),
         slot("strict", click_without_impression="quarantine", learning_mode="wait"),
@@ -149,6 +158,7 @@ class Driver:
         self.dn: dict[int, float] = defaultdict(float)
         self.dr: dict[int, float] = defaultdict(float)
         self.horizon = -(2**62)
+        self.named = {name for name, slot in slots.items() if slot.features.profile_embedding}
 
     def step(self, events: Iterable[Event], watermark: int) -> Step:
         """Take in a batch."""
@@ -156,18 +166,25 @@ class Driver:
         step = self.attribution.step(events, watermark, self.slots)
         self.attribution.state()  # an unchanged chunk is kept as an earlier snapshot had it
         assert step.horizon >= self.horizon
-        for outcome in step.settled:
-            assert outcome.settled_at is not None
-            assert self.horizon <= micros(outcome.settled_at) < step.horizon
+        for _, block in step.final:
+            assert self.horizon <= block.end.min()
+            assert block.end.max() < step.horizon
         self.horizon = step.horizon
         self.reasons += [rejected.reason for rejected in step.rejected]
-        for outcome in step.outcomes:
+        reported: list[Outcome] = [
+            decode(Topic.OUTCOMES, message.value) for message in step.messages
+        ]
+        settled = [outcome for outcome in reported if outcome.status == "settled"]
+        assert sorted(map(told, settled)) == sorted(
+            row for slot_id, block in step.final for row in rows(block, slot_id in self.named)
+        )
+        for outcome in reported:
             key = int(outcome.key, 16)
             self.outcomes.append(outcome)
             if outcome.status != "pending":
                 assert key not in self.final, "two final reports"
                 self.final[key] = outcome
-        self.settled += step.settled
+        self.settled += settled
         for taught in step.taught:
             deltas = taught.deltas
             deltas.check(2)

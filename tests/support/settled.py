@@ -1,5 +1,6 @@
 """Settled outcomes of an environment whose click probabilities are known."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -7,7 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.logic.features import pack_rows
+from operators.batches import micros
+from operators.logic.features import pack_rows, unpack_rows
+from operators.logic.features.packing import packed_dim
+from operators.logic.settlements import Settlements
 from schemas.results import Outcome
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -59,3 +63,44 @@ def settled(number: int, action_id: str, reward: float, **changes: Any) -> Outco
         "policy_version": 0,
     }
     return Outcome(**(fields | changes))
+
+
+def settled_us(outcome: Outcome) -> int:
+    """The end of an outcome's window in microseconds."""
+    assert outcome.settled_at is not None
+    return micros(outcome.settled_at)
+
+
+def settlements(outcomes: Sequence[Outcome]) -> Settlements:
+    """The same by columns; outcomes of one mapping and one number of features."""
+    features = [outcome.features for outcome in outcomes]
+    dim = packed_dim(features[0]) if features and features[0] is not None else 0
+    x = unpack_rows(features, dim) if dim else np.zeros((len(outcomes), 0))
+    return Settlements(
+        mapping=outcomes[0].mapping if outcomes else "",
+        end=np.array([settled_us(outcome) for outcome in outcomes], dtype=np.int64),
+        key=np.array([int(outcome.key, 16) for outcome in outcomes], dtype=np.uint64),
+        at=np.array([micros(outcome.time) for outcome in outcomes], dtype=np.int64),
+        reward=np.array([outcome.reward for outcome in outcomes]),
+        eta=np.array([outcome.eta for outcome in outcomes]),
+        actions=[outcome.action_id for outcome in outcomes],
+        x=x.astype(np.float32),
+        subjects=[outcome.subject for outcome in outcomes],
+    )
+
+
+def told(outcome: Outcome) -> tuple[Any, ...]:
+    """What a settled outcome says that a model learns from."""
+    ((*_, features),) = rows(settlements([outcome]), False)
+    key = int(outcome.key, 16)
+    at, end = micros(outcome.time), settled_us(outcome)
+    return end, key, at, outcome.reward, outcome.eta, outcome.action_id, outcome.mapping, features
+
+
+def rows(block: Settlements, named: bool) -> list[tuple[Any, ...]]:
+    """The same of each settlement."""
+    assert len(block.subjects) == (len(block) if named else 0) or not named
+    columns = (block.end, block.key, block.at, block.reward, block.eta)
+    lists = [column.tolist() for column in columns]
+    marks = [block.mapping] * len(block)
+    return list(zip(*lists, block.actions, marks, block.x.tolist(), strict=True))

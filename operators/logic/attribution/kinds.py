@@ -32,6 +32,7 @@ class Kinds:
     ``window`` is in microseconds, ``mode`` one of the constants above, ``unanswered`` the reward
     of a decision without one, ``slot`` a number per slot id (``slot_ids`` names it), ``course`` one
     per slot and feature mapping, ``constants`` what all settled outcomes of the kind say.
+    ``named`` are the slots whose settled decisions name their subjects, for the factors;
     ``exposes`` says whether the delay distribution weighs any decision.
     """
 
@@ -51,6 +52,7 @@ class Kinds:
         self._numbers: dict[Kind, int] = {}
         self._recent: dict[tuple[object, ...], int] = {}
         self._rules: dict[str, Rules] = {}
+        self.named: set[str] = set()
         self._slots: Mapping[str, Slot] | None = None
         for kind in kinds:
             self._number(kind)
@@ -59,6 +61,9 @@ class Kinds:
         """Take the rules of new decisions from these slots."""
         if slots is not self._slots:
             self._slots = slots
+            self.named = {
+                slot_id for slot_id, slot in slots.items() if slot.features.profile_embedding
+            }
             self._rules = {slot_id: rules_of(slot) for slot_id, slot in slots.items()}
             self._recent = {}
 

@@ -147,6 +147,10 @@ class Pending:
 
         There is one matrix for each number of features.
         """
+        return ((part, x.astype(np.float64)) for part, x in self.singles(rows))
+
+    def singles(self, rows: Rows) -> Iterator[tuple[Places, NDArray[np.float32]]]:
+        """Give the same in the precision that they are kept in."""
         if len(rows) <= _FEW:
             vectors = [texts.vector_of(self.blob(row)) for row in rows.tolist()]
             size = len(vectors[0])
@@ -157,7 +161,11 @@ class Pending:
         floats = np.where(floats == texts.NO_FEATURES, 0, floats)
         for part in alike(floats):
             some, width = rows[part], 4 * int(floats[part][0])
-            flat = self.cut(some, texts.HEADER_BYTES, width).view("<f4") if width else np.empty(0)
+            flat = (
+                self.cut(some, texts.HEADER_BYTES, width).view("<f4")
+                if width
+                else np.empty(0, "<f4")
+            )
             yield part, _matrix(flat, len(some))
 
     def cut(self, rows: Rows, skip: Rows | int, width: int) -> NDArray[np.void]:
@@ -290,8 +298,8 @@ def alike(values: NDArray[Any]) -> Iterator[Places]:
             yield np.flatnonzero(values == value)
 
 
-def _matrix(flat: NDArray[Any], rows: int) -> NDArray[np.float64]:
-    return flat.reshape(rows, len(flat) // rows).astype(np.float64)
+def _matrix(flat: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+    return flat.reshape(rows, len(flat) // rows)
 
 
 def _windows(chunk: Chunk, width: int) -> NDArray[np.void]:

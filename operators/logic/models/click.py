@@ -9,7 +9,6 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from river import linear_model, optim, utils
 
-from operators.logic.features.packing import packed_length, unpack_rows
 from operators.logic.features.scaling import Scaled
 from operators.logic.models.calibration import Calibration, CalibrationState, log_loss
 from operators.logic.models.drift import Drift, DriftState
@@ -17,12 +16,13 @@ from operators.logic.models.factorization import FactorizationMachine
 from operators.logic.models.keyed import KeyedLatents
 from operators.logic.models.online_scale import OnlineScale, OnlineScaleState
 from operators.logic.models.tables import Table, entries, table, vectors
-from schemas.results import Outcome
+from operators.logic.settlements import Settlements, sampled
 from schemas.state import pack, unpack
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
-_KIND, _VERSION = "click-model", 1
+_KIND, _VERSION = "click-model", 2
 _WORST = log_loss(0.0, True)
 """The largest log-loss there is: errors are divided by it for ADWIN."""
 
@@ -61,7 +61,6 @@ class _State(Struct):
     calibration: CalibrationState
     drift: DriftState
     seen: int
-    foreign: int
     scale: OnlineScaleState | None = None
 
 
@@ -90,21 +89,17 @@ class ClickModel:
         self.calibration = Calibration(self.settings.window)
         self.drift = Drift(self.settings.drift_delta)
         self.seen = 0
-        self.foreign = 0
         self._scale = OnlineScale(scaled, dim) if scaled is not None else None
         self._actions: dict[str, int] = {}
         self._model: Any = _build(self.settings)
 
-    def learn(self, outcomes: Sequence[Outcome]) -> int:
-        """Score and learn settled outcomes in the order given; count those learned.
-
-        Void and pending outcomes are passed over; those whose features are not ``dim`` numbers
-        are counted in ``foreign`` (logged under another feature spec).
-        """
-        taken = [outcome for outcome in outcomes if self._takes(outcome)]
-        rows = unpack_rows([outcome.features for outcome in taken], self.dim)
-        for outcome, row in zip(taken, rows, strict=True):
-            self._learn_one(row, outcome.action_id, outcome.reward > self.settings.threshold)
+    def learn(self, settled: Settlements) -> int:
+        """Score and learn settlements of ``dim`` features in their order; count those learned."""
+        taken = self._taken(settled)
+        rows = settled.x[taken].astype(np.float64)
+        clicked = (settled.reward[taken] > self.settings.threshold).tolist()
+        for place, row, click in zip(taken.tolist(), rows, clicked, strict=True):
+            self._learn_one(row, settled.actions[place], click)
         return len(taken)
 
     def predict(self, x: Floats, action_ids: Sequence[str]) -> Floats:
@@ -141,7 +136,6 @@ class ClickModel:
             self.calibration.state(),
             self.drift.state(),
             self.seen,
-            self.foreign,
             None if self._scale is None else self._scale.state(),
         )
         return pack(_KIND, _VERSION, state)
@@ -165,21 +159,15 @@ class ClickModel:
             model.latents.update(entries(state.latents))
         click.calibration.restore(state.calibration)
         click.drift.restore(state.drift)
-        click.seen, click.foreign = state.seen, state.foreign
+        click.seen = state.seen
         click._scale = None if state.scale is None else OnlineScale.of(state.scale)
         return click
 
-    def _takes(self, outcome: Outcome) -> bool:
-        if outcome.status != "settled" or not outcome.activated:
-            return False
-        fits = outcome.features is None or len(outcome.features) == packed_length(self.dim)
-        self.foreign += not fits
-        self.seen += fits
-        # Keys are keyed hashes: their value is a fair coin that nobody can choose.
-        return fits and (
-            self.seen <= self.settings.warmup
-            or int(outcome.key, 16) < self.settings.sample * 2.0**64
-        )
+    def _taken(self, settled: Settlements) -> Indices:
+        numbers = self.seen + 1 + np.arange(len(settled))
+        self.seen += len(settled)
+        warm: NDArray[np.bool_] = numbers <= self.settings.warmup
+        return np.flatnonzero(warm | sampled(settled.key, self.settings.sample))
 
     def _learn_one(self, row: Floats, action_id: str, clicked: bool) -> None:
         self._actions.setdefault(action_id, len(self._actions))

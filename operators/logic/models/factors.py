@@ -1,7 +1,6 @@
 """Collaborative filtering: what subjects and content have in common, as vectors."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +9,7 @@ from numpy.typing import NDArray
 from river import optim, reco, stats
 
 from operators.logic.models.keyed import KeyedLatents
-from operators.logic.models.order import settled_us
-from schemas.results import Outcome
+from operators.logic.settlements import Settlements, sampled
 from schemas.state import pack, unpack
 
 Floats = NDArray[np.float64]
@@ -74,25 +72,25 @@ class FactorModel:
         """Count the subjects remembered."""
         return len(self._seen)
 
-    def learn(self, outcomes: Sequence[Outcome]) -> int:
-        """Learn settled outcomes in the order given; count those learned.
+    def learn(self, settled: Settlements) -> int:
+        """Learn settlements with subjects in their order; count those learned.
 
         ``evicted`` counts the subjects forgotten for want of room.
         """
         taken = 0
-        for outcome in outcomes:
-            subject = outcome.subject
-            if subject is None or not self._takes(outcome):
+        for place in np.flatnonzero(sampled(settled.key, self.settings.sample)).tolist():
+            subject = settled.subjects[place]
+            if subject is None:
                 continue
-            self._model.learn_one(
-                subject, outcome.action_id, outcome.reward > self.settings.threshold
-            )
+            end, reward = int(settled.end[place]), float(settled.reward[place])
+            clicked = reward > self.settings.threshold
+            self._model.learn_one(subject, settled.actions[place], clicked)
             # Moved to the end: the dict lists subjects from the longest unseen to the newest.
             self._seen.pop(subject, None)
-            self._seen[subject] = settled_us(outcome)
+            self._seen[subject] = end
             self._changed[subject] += 1
             taken += 1
-            self._evict(settled_us(outcome))
+            self._evict(end)
         return taken
 
     def subject_factors(self, subject: str) -> Floats | None:
@@ -146,10 +144,6 @@ class FactorModel:
         _restore(state.subjects, state.subject_numbers, width, model.u_biases, model.u_latents)
         _restore(state.actions, state.action_numbers, width, model.i_biases, model.i_latents)
         return factors
-
-    def _takes(self, outcome: Outcome) -> bool:
-        kept = int(outcome.key, 16) < self.settings.sample * 2.0**64
-        return kept and outcome.status == "settled" and outcome.activated
 
     def _evict(self, now: int) -> None:
         horizon = now - int(self.settings.ttl * 1e6)

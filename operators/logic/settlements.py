@@ -1,0 +1,139 @@
+"""Settled decisions by columns: what models that learn from final rewards take in."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_COLUMNS = (("end", "<i8"), ("key", "<u8"), ("at", "<i8"), ("reward", "<f8"), ("eta", "<f8"))
+
+
+class SettlementsState(Struct, array_like=True):
+    """The written form of :class:`Settlements`; arrays as raw little-endian bytes."""
+
+    mapping: str
+    columns: list[bytes]
+    actions: list[str]
+    subjects: list[str | None]
+    x: bytes
+
+
+@dataclass(slots=True)
+class Settlements:
+    """Decisions of one slot whose rewards are final, a row each, by the end of their windows.
+
+    ``end`` (of the reward window) and ``at`` (of the decision) are microseconds since 1970,
+    ``key`` is the join key, ``reward`` the final one, ``eta`` the linear predictor that was
+    logged. ``x`` [n, d] are the logged features, named by ``mapping`` (empty: not logged); d is 0
+    without any. ``subjects`` is empty where nobody asked for them.
+    """
+
+    mapping: str
+    end: NDArray[np.int64]
+    key: NDArray[np.uint64]
+    at: NDArray[np.int64]
+    reward: Floats
+    eta: Floats
+    actions: list[str]
+    x: NDArray[np.float32]
+    subjects: Sequence[str | None] = ()
+
+    def __len__(self) -> int:
+        """Count the decisions."""
+        return len(self.end)
+
+    def cut(self, start: int, stop: int) -> "Settlements":
+        """Give the rows from ``start`` to before ``stop``."""
+        span = slice(start, stop)
+        columns = {name: getattr(self, name)[span] for name, _ in _COLUMNS}
+        return replace(
+            self,
+            **columns,
+            actions=self.actions[span],
+            x=self.x[span],
+            subjects=self.subjects[span],
+        )
+
+    def until(self, time: int) -> int:
+        """Count the rows whose windows end up to and including ``time``."""
+        return int(np.searchsorted(self.end, time, side="right"))
+
+    def fitted(self, dim: int) -> "Settlements | None":
+        """Give the same with ``dim`` features: without any, the intercept alone; else None."""
+        width = self.x.shape[1]
+        if width == dim:
+            return self
+        if width:
+            return None
+        x = np.zeros((len(self), dim), dtype=np.float32)
+        x[:, :1] = 1.0
+        return replace(self, x=x)
+
+    def state(self) -> SettlementsState:
+        """Give the written form."""
+        columns = [
+            np.ascontiguousarray(getattr(self, name), dtype=form).tobytes()
+            for name, form in _COLUMNS
+        ]
+        x = np.ascontiguousarray(self.x, dtype="<f4").tobytes()
+        return SettlementsState(self.mapping, columns, self.actions, list(self.subjects), x)
+
+    @classmethod
+    def of(cls, state: SettlementsState) -> Self:
+        """Read the written form."""
+        pairs = zip(_COLUMNS, state.columns, strict=True)
+        columns: dict[str, Any] = {
+            name: np.frombuffer(data, dtype=form) for (name, form), data in pairs
+        }
+        rows = len(columns["end"])
+        x = np.frombuffer(state.x, dtype="<f4")
+        return cls(
+            mapping=state.mapping,
+            actions=state.actions,
+            subjects=state.subjects,
+            x=x.reshape(rows, len(x) // rows if rows else 0),
+            **columns,
+        )
+
+
+def in_order(blocks: Iterable[Settlements]) -> Settlements | None:
+    """Join settlements of as many features each, by (end of window, key); None without any row."""
+    blocks = [block for block in blocks if len(block)]
+    if not blocks:
+        return None
+    ends = np.concatenate([block.end for block in blocks])
+    keys = np.concatenate([block.key for block in blocks])
+    order = np.lexsort((keys, ends))
+    places = order.tolist()
+    actions = [name for block in blocks for name in block.actions]
+    subjects = [name for block in blocks for name in block.subjects]
+    return Settlements(
+        mapping=blocks[0].mapping,
+        end=ends[order],
+        key=keys[order],
+        at=np.concatenate([block.at for block in blocks])[order],
+        reward=np.concatenate([block.reward for block in blocks])[order],
+        eta=np.concatenate([block.eta for block in blocks])[order],
+        actions=[actions[place] for place in places],
+        x=np.concatenate([block.x for block in blocks])[order],
+        subjects=[subjects[place] for place in places] if subjects else (),
+    )
+
+
+def sampled(keys: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
+    """Tell which keys belong to a share of all; the same ones for ever, fewer for a smaller share.
+
+    Keys are keyed hashes: their value is a fair coin that nobody can choose.
+
+    >>> sampled(np.array([0, 2**63, 2**64 - 1], dtype=np.uint64), 0.5).tolist()
+    [True, False, False]
+    """
+    if share >= 1.0:
+        return np.ones(len(keys), dtype=np.bool_)
+    chosen: NDArray[np.bool_] = keys < np.uint64(int(share * 2.0**64))
+    return chosen
