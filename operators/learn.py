@@ -120,7 +120,6 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
 
     def on_notify(self) -> tuple[Iterable[_Out], bool]:
         """Publish what no further lesson came to publish, and the state after a restart."""
-        self.wake = None
         return self._publish(export=True), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
@@ -269,7 +268,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
         assert self.slot is not None
         assert self.policy is not None
         self.version += 1
-        self.fresh, self.published, self.dirty = 0, self.newest, False
+        self.fresh, self.published, self.dirty, self.wake = 0, self.newest, False, None
         posterior = self.policy.publish()
         kind = self.slot.policy.kind
         news = PolicyNews(

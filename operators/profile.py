@@ -28,6 +28,9 @@ from schemas.state import pack, unpack
 
 _KIND, _VERSION = "profile", 1
 
+_PARTS = 16
+"""In an interval, changes are published so many times."""
+
 
 @dataclass(frozen=True)
 class Profiled:
@@ -47,7 +50,10 @@ class ProfileState(Struct):
 
 @dataclass
 class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile], bytes]):
-    """One shard's profiles; changes are published once per ``interval`` of event time."""
+    """One shard's profiles; a change is published within ``interval`` of event time.
+
+    Some are published every now and then, rather than all at once, which would hold decisions up.
+    """
 
     profiles: Profiles
     interval: int
@@ -72,15 +78,17 @@ class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile],
                 self.catalog = batch.catalog
                 self.asking = asking(batch.catalog)
                 self.profiles.categorise(categories(batch.catalog))
+            self.profiles.now = self.watermark
             for event in batch.events:
                 self._take(event)
             self.watermark = max(self.watermark, batch.watermark)
             shard = batch.shard
             out.append(batch)
         over = self.watermark == ALWAYS
-        if over or self.watermark - self.published >= self.interval:
+        if over or self.watermark - self.published >= self.interval // _PARTS:
             self.published = self.watermark
-            changed = self.profiles.changed()
+            due = self.watermark - self.interval + self.interval // _PARTS
+            changed = self.profiles.changed(None if over else due)
             if changed:
                 out.append(changed)
             if not over:  # the end of the input is not a time

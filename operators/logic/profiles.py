@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from math import log1p
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from operators.logic.profile_tastes import Tastes
 from schemas import state
 from schemas.results import Profile
 
-_KIND, _VERSION = "profiles", 1
+_KIND, _VERSION = "profiles", 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PURPOSES = 1 << 5 | 1 << 6
 _pack, _unpack = records.pack, records.unpack
@@ -38,7 +39,7 @@ class _State(Struct):
     embeddings: dict[str, bytes]
     categories: list[str]
     refused: dict[str, int]
-    changed: list[str]
+    changed: dict[str, int]
     removed: dict[str, tuple[int, int]]
 
 
@@ -72,7 +73,9 @@ class Profiles:
         self._embeddings: dict[str, bytes] = {}
         self._buckets: dict[int, list[str]] = defaultdict(list)
         self._refused: dict[str, int] = {}
-        self._changed: set[str] = set()
+        self._changed: dict[str, int] = {}
+        self.now = -(2**62)
+        """When what comes next has come, for :meth:`changed`."""
         self._removed: dict[str, tuple[int, int]] = {}
         self._categories: list[str] = []
         self._codes: dict[str, int] = {}
@@ -144,7 +147,7 @@ class Profiles:
             record = record._replace(version=record.version + 1, since=at, purposes=purposes)
             self._records[subject] = _pack(*record)
         self._refused.pop(subject, None)
-        self._changed.add(subject)
+        self._changed.setdefault(subject, self.now)
 
     def erasure(self, event: Seen) -> None:
         """Forget a subject; only a consent given later starts a new profile."""
@@ -155,7 +158,7 @@ class Profiles:
         if packed is not None and read(packed).since > at:
             # The erasure came late: nothing tells what is older, but the newer consent holds.
             self._begin(subject, read(packed).since, read(packed).purposes)
-            self._changed.add(subject)
+            self._changed.setdefault(subject, self.now)
 
     def embed(self, subject: str, embedding: Sequence[float], at: int, changes: int) -> None:
         """Set a subject's embedding as of ``at``, after ``changes`` of it since it was last set.
@@ -167,7 +170,7 @@ class Profiles:
             record = read(packed)
             self._records[subject] = _pack(*record._replace(version=record.version + changes))
             self._embeddings[subject] = np.asarray(embedding, "<f4").tobytes()
-            self._changed.add(subject)
+            self._changed.setdefault(subject, self.now)
 
     def embedding_of(self, subject: str) -> list[float] | None:
         """Give a subject's embedding, ``None`` if it has none."""
@@ -196,17 +199,27 @@ class Profiles:
                 features[f"affinity.{self._categories[code]}"] = share
         return features
 
-    def changed(self) -> list[Profile]:
-        """Give each profile that changed since the last call once, removed ones as deleted."""
+    def changed(self, until: int | None = None) -> list[Profile]:
+        """Give each profile that changed since it was last given, removed ones as deleted.
+
+        With ``until`` those that did not change before stay for a later call; a removed one never.
+        """
         removed = [
             Profile(subject=subject, version=version, time=_moment(at), deleted=True)
             for subject, (version, at) in sorted(self._removed.items())
             if subject not in self._records
         ]
-        kept = [self._profile(subject) for subject in sorted(self._changed)]
-        self._changed.clear()
         self._removed.clear()
-        return removed + kept
+        # The dict lists subjects by the time of their first change.
+        due = [
+            subject
+            for subject, at in takewhile(
+                lambda item: until is None or item[1] <= until, self._changed.items()
+            )
+        ]
+        for subject in due:
+            del self._changed[subject]
+        return removed + [self._profile(subject) for subject in sorted(due)]
 
     def kept(self) -> Iterator[Profile]:
         """Go through all profiles by subject, without saying that they were given."""
@@ -236,7 +249,7 @@ class Profiles:
                 self._embeddings,
                 self._categories,
                 self._refused,
-                sorted(self._changed),
+                self._changed,
                 self._removed,
             ),
         )
@@ -261,7 +274,7 @@ class Profiles:
         profiles._embeddings = kept.embeddings
         profiles._categories = kept.categories
         profiles._refused = kept.refused
-        profiles._changed = set(kept.changed)
+        profiles._changed = kept.changed
         profiles._removed = kept.removed
         return profiles
 
@@ -305,7 +318,7 @@ class Profiles:
             purposes,
             recent,
         )
-        self._changed.add(subject)
+        self._changed.setdefault(subject, self.now)
 
     def _begin(self, subject: str, at: int, purposes: int) -> None:
         # Versions count on from the time in milliseconds: they rise over a life and the next one.
@@ -323,7 +336,7 @@ class Profiles:
         self._removed[subject] = (read(packed).version + 1, at)
         self._tastes.pop(subject, None)
         self._embeddings.pop(subject, None)
-        self._changed.discard(subject)
+        self._changed.pop(subject, None)
 
     def _profile(self, subject: str) -> Profile:
         record = read(self._records[subject])

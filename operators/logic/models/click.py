@@ -44,7 +44,7 @@ class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     factors: int = 4
     initial_rate: float = 0.05
     warmup: int = 5_000
-    sample: float = 0.1
+    sample: float = 0.05
     threshold: float = 0.0
     window: int = 5000
     drift_delta: float = 0.002

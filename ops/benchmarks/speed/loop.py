@@ -125,7 +125,10 @@ class Loop:
         self._aligned = [Alignment[Event](len(GROUP), 1_000_000) for _ in shards]
         self._admit = [AdmitLogic(self._read, CatalogHistory()) for _ in shards]
         self._profile = [
-            ProfileLogic(Profiles(self.settings.profile_ttl), 1_000_000) for _ in shards
+            ProfileLogic(
+                Profiles(self.settings.profile_ttl), round(self.settings.profile_interval * 1e6)
+            )
+            for _ in shards
         ]
         self._attribute = [resumed(self.settings, None, None) for _ in shards]
         self._queue = [QueueLogic(horizon) for _ in shards]

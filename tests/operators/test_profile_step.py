@@ -1,0 +1,85 @@
+"""The profile step publishes changes within its interval, a few at a time, each once."""
+
+from collections import Counter
+from datetime import timedelta
+
+from operators.batches import ALWAYS, Batch, Event, Origin, micros
+from operators.logic.profiles import Profiles
+from operators.profile import ProfileLogic, unpack_profiles
+from schemas.events import Consent, Erasure, Impression
+from schemas.results import Profile
+from tests.support import records as make
+
+START = micros(make.START)
+INTERVAL = 16_000_000
+TURN = 100_000
+
+
+def consent(subject: str, at: int) -> Event:
+    time = make.START + timedelta(microseconds=at - START)
+    body = Consent(id=subject, time=time, subject=subject, purposes=[5, 6])
+    return Event(at, body, subject, 0, Origin("consents", 0, 0, at))
+
+
+def seen(subject: str, at: int) -> Event:
+    time = make.START + timedelta(microseconds=at - START)
+    body = Impression(id=f"{at}", time=time, subject=subject, decision_id="d", slot_id="home")
+    return Event(at, body, subject, 1, Origin("impressions", 0, 0, at))
+
+
+def play(logic: ProfileLogic, events: list[Event], watermark: int) -> list[Profile]:
+    out, _ = logic.on_batch([Batch(0, watermark, events)])
+    return [profile for item in out if isinstance(item, list) for profile in item]
+
+
+def resumed(logic: ProfileLogic) -> ProfileLogic:
+    state = unpack_profiles(logic.snapshot())
+    profiles = Profiles.load(state.profiles, 1e9)
+    return ProfileLogic(profiles, INTERVAL, state.published, state.watermark)
+
+
+def test_each_change_is_published_once_within_the_interval_and_never_all_at_once() -> None:
+    logic = ProfileLogic(Profiles(1e9), INTERVAL)
+    changed: dict[str, int] = {}
+    given: Counter[str] = Counter()
+    most = 0
+    for turn in range(400):
+        at = START + turn * TURN
+        events = [consent(f"s{turn}", at)] if turn < 200 else []
+        changed |= {event.subject: at for event in events}
+        profiles = play(logic, events, at)
+        for profile in profiles:
+            assert at - changed[profile.subject] <= INTERVAL
+        given.update(profile.subject for profile in profiles)
+        most = max(most, len(profiles))
+        if turn % 37 == 0:
+            logic = resumed(logic)
+    assert given == Counter(list(changed))
+    assert most <= INTERVAL // TURN // 16 + 1
+
+
+def test_changes_of_one_subject_are_gathered_and_a_removal_does_not_wait_for_them() -> None:
+    logic = ProfileLogic(Profiles(1e9), INTERVAL)
+    play(logic, [consent("ann", START), consent("bob", START)], START)
+    given: list[Profile] = []
+    for turn in range(1, 150):
+        at = START + turn * TURN
+        given += play(logic, [seen("ann", at)], at)
+    assert given == []
+    at = START + 150 * TURN
+    erasure = Erasure(id="e", time=make.START, subject="bob")
+    event = Event(at, erasure, "bob", 0, Origin("consents", 0, 0, at))
+    given += play(logic, [event], at)
+    given += play(logic, [], at + INTERVAL // 8)
+    assert [(profile.subject, profile.deleted) for profile in given] == [
+        ("bob", True),
+        ("ann", False),
+    ]
+    assert given[1].features["impressions"] == 149.0
+
+
+def test_the_end_of_a_log_gives_everything() -> None:
+    logic = ProfileLogic(Profiles(1e9), INTERVAL)
+    play(logic, [consent("bob", START)], START)
+    assert play(logic, [consent("ann", START + 1)], START + 1) == []
+    assert [profile.subject for profile in play(logic, [], ALWAYS)] == ["ann"]
