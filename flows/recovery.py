@@ -16,6 +16,9 @@ from schemas.settings import Settings
 
 PARTITIONS = 1
 
+PAGE = 32_768
+"""Bytes of a database page: snapshots are large values, which small pages would cut into chains."""
+
 PATIENCE = 15.0
 """Seconds that a new owner waits for the workers of the one before."""
 
@@ -72,10 +75,22 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
             os.write(lock.fileno(), f"{os.getpid()}\n".encode())
             _await_workers(folder)
             if not list(folder.glob("part-*.sqlite3")):
-                init_db_dir(folder, PARTITIONS)
+                make_store(folder)
         except OSError as error:
             raise RecoveryError(_unwritable(folder, str(error))) from error
         yield
+
+
+def make_store(folder: Path) -> None:
+    """Make an empty recovery store in an existing folder."""
+    init_db_dir(folder, PARTITIONS)
+    for part in folder.glob("part-*.sqlite3"):
+        with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as database:
+            # SQLite changes the size of pages only outside WAL mode, and by writing all anew.
+            database.execute("PRAGMA journal_mode = DELETE")
+            database.execute(f"PRAGMA page_size = {PAGE}")
+            database.execute("VACUUM")
+            database.execute("PRAGMA journal_mode = WAL")
 
 
 def discard_unfinished(settings: Settings, flow: str) -> None:

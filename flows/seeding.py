@@ -9,11 +9,11 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow, operator
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import KeyedStream, StatefulBatchLogic
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, run_main
 from typing_extensions import override
 
-from flows.recovery import PARTITIONS
+from flows.recovery import make_store
 
 Seeds = dict[str, dict[str, bytes]]
 """Snapshots by a step's path within the flow (``learn.slot``) and state key."""
@@ -30,7 +30,7 @@ def write_recovery(
     itself writes the store, so that its layout is Bytewax's affair.
     """
     folder.mkdir(parents=True, mode=0o700)
-    init_db_dir(folder, PARTITIONS)
+    make_store(folder)
     seeding = Dataflow(flow)
     items = [(key, (path, state)) for path, keyed in seeds.items() for key, state in keyed.items()]
     given = op.input(source, seeding, _Source(parts, items))

@@ -20,7 +20,8 @@ from flows.recovery import RecoveryError
 from flows.seeding import Seeds, write_recovery
 from flows.store import open_store
 from flows.verification.reading import records
-from operators.attribute import SEGMENTS, AttributeState, pack_attribute
+from operators import attribute, queue
+from operators.attribute import AttributeState, pack_attribute
 from operators.batches import NEVER, micros, moment
 from operators.io.kafka_group import begin_at
 from operators.io.kafka_starts import Held, Start, held_from, starts
@@ -213,7 +214,8 @@ def _write(
     shutil.rmtree(temporary, ignore_errors=True)
     write_recovery(temporary, FLOW, "records", sources, seeds)
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(folder.with_name(SEGMENTS), ignore_errors=True)  # of the store that was lost
+    for segments in (attribute.SEGMENTS, queue.SEGMENTS):  # of the store that was lost
+        shutil.rmtree(folder.with_name(segments), ignore_errors=True)
     temporary.rename(folder)
 
 

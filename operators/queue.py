@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -13,6 +14,7 @@ from msgspec.msgpack import Encoder
 
 from operators.batches import NEVER, Batch, Event, Origin, PolicyNews, Rejected
 from operators.io import metrics
+from operators.io.segments import ShardSegments
 from operators.logic.catalog import Catalog
 from operators.logic.dedup import Seen, SeenRequests, SeenState
 from operators.streams import only
@@ -20,11 +22,14 @@ from schemas.catalog import Action, Slot
 from schemas.codec import decode
 from schemas.events import DecisionRequest
 from schemas.settings import Settings
-from schemas.state import pack, unpack
+from schemas.state import StateError, pack, unpack
 from schemas.topics import Topic
 
-_KIND, _VERSION = "queue", 1
+_KIND, _VERSION = "queue", 2
 _CONTENT = Encoder(order="deterministic")
+
+SEGMENTS = "seen"
+"""The folder of seen requests in the recovery folder."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,13 @@ class Waiting(Struct):
 
 
 class QueueState(Struct):
-    """What a snapshot keeps; ``policies`` names the slots whose policy must come back first."""
+    """What a snapshot keeps; ``policies`` names the slots whose policy must come back first.
 
+    ``segmented`` says that seen requests are in segment files.
+    """
+
+    shard: int
+    segmented: bool
     seen: SeenState
     policies: list[str]
     waiting: list[Waiting]
@@ -78,9 +88,15 @@ class QueueState(Struct):
 
 @dataclass
 class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]", bytes]):
-    """One shard's requests: first come, answered once."""
+    """One shard's requests: first come, answered once.
+
+    With a ``folder``, sealed runs of seen requests are written to segment files there, once each.
+    """
 
     horizon: int
+    folder: Path | None = None
+    shard: int = 0
+    segments: ShardSegments | None = None
     seen: SeenRequests = field(default_factory=SeenRequests)
     policies: dict[str, PolicyNews] = field(default_factory=dict)
     expected: set[str] = field(default_factory=set)
@@ -101,6 +117,7 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
             else:
                 batches.append(value)
         for batch in batches:
+            self._begin(batch.shard)
             self.watermark = max(self.watermark, batch.watermark)
             self._admit(batch, out)
         if batches:
@@ -113,7 +130,15 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
         """Keep which requests were seen and which still wait."""
         waiting = [_waiting(event) for event in self.waiting]
         names = sorted(self.expected | set(self.policies))
-        return pack(_KIND, _VERSION, QueueState(self.seen.state(), names, waiting, self.watermark))
+        segmented = self.segments is not None
+        state = QueueState(self.shard, segmented, self.seen.state(), names, waiting, self.watermark)
+        return pack(_KIND, _VERSION, state)
+
+    def _begin(self, shard: int) -> None:
+        self.shard = shard
+        if self.folder is not None and self.segments is None:
+            self.segments = ShardSegments(self.folder, shard)
+            self.seen.use(self.segments)
 
     def _admit(self, batch: Batch, out: list["Ready | list[Rejected]"]) -> None:
         requests = [event for event in batch.events if isinstance(event.body, DecisionRequest)]
@@ -203,7 +228,7 @@ class QueueLogic(StatefulBatchLogic[Batch | PolicyNews, "Ready | list[Rejected]"
 
 def begin_queue(policies: list[str]) -> bytes:
     """Write the snapshot of a shard that has seen no request and waits for these policies."""
-    state = QueueState(SeenRequests().state(), policies, [], NEVER)
+    state = QueueState(0, False, SeenRequests().state(), policies, [], NEVER)
     return pack(_KIND, _VERSION, state)
 
 
@@ -275,6 +300,31 @@ def _event(waiting: Waiting, limit: int) -> Event:
     )
 
 
+def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> QueueLogic:
+    """Go on from a snapshot, or begin where there is none."""
+    horizon = round(settings.dedup_horizon * 1e6)
+    if snapshot is None:
+        return QueueLogic(horizon, folder)
+    state = unpack_queue(snapshot)
+    segments = None
+    if state.segmented:
+        if folder is None:
+            raise StateError(
+                "the recovery store keeps seen requests in its folder: set BANDITFLOW_RECOVERY"
+            )
+        segments = ShardSegments(folder, state.shard)
+    return QueueLogic(
+        horizon,
+        folder,
+        state.shard,
+        segments,
+        seen=SeenRequests(state.seen, segments),
+        expected=set(state.policies),
+        waiting=[_event(waiting, settings.max_record_bytes) for waiting in state.waiting],
+        watermark=state.watermark,
+    )
+
+
 @operator
 def queue(
     step_id: str, up: KeyedStream[Batch], policies: KeyedStream[PolicyNews], settings: Settings
@@ -285,19 +335,10 @@ def queue(
     the dedup horizon), ``conflicting_request`` (the same id with other content),
     ``no_eligible_action``. A repeated request is counted and gets no second answer.
     """
-    horizon = round(settings.dedup_horizon * 1e6)
+    folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 
     def shim_builder(resume_state: bytes | None) -> QueueLogic:
-        if resume_state is None:
-            return QueueLogic(horizon)
-        state = unpack_queue(resume_state)
-        return QueueLogic(
-            horizon,
-            seen=SeenRequests(state.seen),
-            expected=set(state.policies),
-            waiting=[_event(waiting, settings.max_record_bytes) for waiting in state.waiting],
-            watermark=state.watermark,
-        )
+        return resumed(settings, folder, resume_state)
 
     merged: KeyedStream[Batch | PolicyNews] = op.merge("merge", up, policies)
     queued = op.stateful_batch("admit", merged, shim_builder)

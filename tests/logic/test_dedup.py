@@ -1,5 +1,7 @@
 """Seen requests against a plain dictionary, through seals, merges and snapshots."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,13 +21,34 @@ def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dedup, "_SEAL", 8)
 
 
+class Blocks:
+    """Segments in memory, where each block is there from the moment it is asked for."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, bytes] = {}
+
+    def write(self, name: int, block: bytes) -> None:
+        self.blocks[name] = block
+
+    def settle(self, names: Collection[int]) -> None:
+        assert set(names) <= self.blocks.keys()
+        self.blocks = {name: self.blocks[name] for name in names}
+
+    def read(self, name: int) -> bytes:
+        return self.blocks[name]
+
+
 @settings(max_examples=200, deadline=None)
-@given(batches=BATCHES, restart=st.integers(0, 30))
-def test_it_agrees_with_a_dictionary(batches: list[list[tuple[int, int]]], restart: int) -> None:
-    seen, truth = SeenRequests(), {}
+@given(batches=BATCHES, restarts=st.sets(st.integers(0, 30)), segmented=st.booleans())
+def test_it_agrees_with_a_dictionary(
+    batches: list[list[tuple[int, int]]], restarts: set[int], segmented: bool
+) -> None:
+    segments = Blocks() if segmented else None
+    seen, truth = SeenRequests(segments=segments), {}
     for number, batch in enumerate(batches):
-        if number == restart:
-            seen = SeenRequests(unpack("t", 1, SeenState, pack("t", 1, seen.state())))
+        if number in restarts:
+            state = unpack("t", 1, SeenState, pack("t", 1, seen.state()))
+            seen = SeenRequests(state, segments)
         expected = []
         for key, content in batch:
             kept = truth.setdefault(key + 2**63, content) if key + 2**63 in truth else None
@@ -55,5 +78,5 @@ def test_memory_is_twelve_bytes_a_request(monkeypatch: pytest.MonkeyPatch) -> No
     keys = np.random.default_rng(1).integers(0, 2**63, 65_536).tolist()
     for start in range(0, len(keys), 512):
         seen.admit(keys[start : start + 512], [1] * 512, at=start)
-    stored = sum(len(run.keys) + len(run.contents) for run in seen.state().runs)
+    stored = sum(len(run.block) for run in seen.state().runs)
     assert stored == 12 * len(keys)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators import queue
 from operators.batches import NEVER, Batch, Event, Origin, PolicyNews, Rejected, micros
+from operators.logic import dedup
 from operators.logic.catalog import Catalog
-from operators.logic.dedup import SeenRequests
 from operators.logic.policies import make_policy
-from operators.queue import QueueLogic, QueueState, Ready, _event, eligible
+from operators.queue import QueueLogic, Ready, eligible
 from schemas.codec import encode
 from schemas.events import DecisionRequest
-from schemas.state import unpack
+from schemas.settings import Settings
+from schemas.state import StateError
 from tests.support import records as make
 
 HORIZON = 3_600_000_000
@@ -51,14 +54,8 @@ def news(version: int) -> PolicyNews:
 
 def resumed(logic: QueueLogic) -> QueueLogic:
     """What a restart makes of a shard's snapshot."""
-    state = unpack("queue", 1, QueueState, logic.snapshot())
-    return QueueLogic(
-        logic.horizon,
-        seen=SeenRequests(state.seen),
-        expected=set(state.policies),
-        waiting=[_event(waiting, 1 << 20) for waiting in state.waiting],
-        watermark=state.watermark,
-    )
+    settings = Settings(secret="sixteen letters!", dedup_horizon=logic.horizon / 1e6)
+    return queue.resumed(settings, logic.folder, logic.snapshot())
 
 
 def feed(logic: QueueLogic, *values: Batch | PolicyNews) -> tuple[list[Ready], list[Rejected]]:
@@ -212,3 +209,31 @@ def test_a_snapshot_is_small_and_the_same_for_the_same_requests() -> None:
         feed(logic, batch(*(request(number) for number in numbers)))
     assert one.snapshot() == other.snapshot()
     assert len(one.snapshot()) < 2_000 * 16
+
+
+def test_sealed_runs_lie_in_files_that_a_restart_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dedup, "_SEAL", 8)
+    logic = QueueLogic(HORIZON, tmp_path / queue.SEGMENTS)
+    for number in range(1, 200):
+        ready, _ = feed(logic, batch(request(number)))
+        assert len(keys(ready)) == 1
+        if number % 23 == 0:
+            logic = resumed(logic)
+    assert len(logic.snapshot()) < 500, "few of 199 requests of 12 bytes each"
+    names = {path.name for path in (tmp_path / queue.SEGMENTS).iterdir()}
+    again = resumed(logic)
+    ready, refused = feed(again, batch(*[request(number) for number in range(1, 200)]))
+    assert (keys(ready), refused) == ([], [])
+    for name in names:
+        (tmp_path / queue.SEGMENTS / name).unlink(missing_ok=True)
+    with pytest.raises(StateError, match="is missing"):
+        resumed(again)
+
+
+def test_files_need_the_folder_that_they_are_in(tmp_path: Path) -> None:
+    logic = QueueLogic(HORIZON, tmp_path / queue.SEGMENTS)
+    feed(logic, batch(request(1)))
+    with pytest.raises(StateError, match="BANDITFLOW_RECOVERY"):
+        queue.resumed(Settings(secret="sixteen letters!"), None, logic.snapshot())

@@ -12,7 +12,7 @@ from operators.logic.attribution.rewards import Rewards
 
 FAR: Final = 2**62
 
-_SLAB: Final = 2**20
+_SLAB: Final = 2**18
 """The bytes that a slab starts with: only those that are written take memory."""
 
 RECORD: Final = (

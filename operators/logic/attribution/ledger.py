@@ -5,11 +5,11 @@ from operators.logic.attribution.delays import Delays, unknown
 from operators.logic.attribution.kinds import Kinds
 from operators.logic.attribution.orphans import Orphans
 from operators.logic.attribution.pending import Pending, Rows
-from operators.logic.attribution.segments import Segments
 from operators.logic.attribution.snapshots import AttributionState, waiting
 from operators.logic.attribution.step import Step
 from operators.logic.attribution.teaching import Teaching
 from operators.logic.attribution.withdrawals import Withdrawals
+from operators.logic.segments import Segments
 
 
 class Ledger:

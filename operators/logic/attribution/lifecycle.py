@@ -13,11 +13,11 @@ from operators.logic.attribution.earnings import earn
 from operators.logic.attribution.exposure import expose
 from operators.logic.attribution.intake import decide
 from operators.logic.attribution.ledger import Ledger
-from operators.logic.attribution.segments import Segments
 from operators.logic.attribution.settlement import settle
 from operators.logic.attribution.snapshots import AttributionState
 from operators.logic.attribution.step import Step
 from operators.logic.attribution.voids import evict, withdraw
+from operators.logic.segments import Segments
 from schemas.catalog import Slot
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
 

@@ -11,9 +11,9 @@ from operators.logic.attribution import keeping, texts
 from operators.logic.attribution.chunks import FAR, RECORD, STATUS, Chunk, column
 from operators.logic.attribution.index import KeyIndex
 from operators.logic.attribution.rewards import Rewards
-from operators.logic.attribution.segments import Segments
+from operators.logic.segments import Segments
 
-CHUNK: Final = 4096
+CHUNK: Final = 1024
 """Decisions per chunk."""
 
 LIVE: Final = 1

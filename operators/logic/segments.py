@@ -1,11 +1,11 @@
-"""What attribution asks of the place that keeps full chunks outside the snapshot."""
+"""What the logic asks of the place that keeps finished parts of its state outside snapshots."""
 
 from collections.abc import Collection
 from typing import Protocol
 
 
 class Segments(Protocol):
-    """Where full chunks are kept outside the snapshot: they are written once and never change."""
+    """Where blocks that never change are kept outside the snapshot: each is written once."""
 
     def write(self, name: int, block: bytes) -> None:
         """Begin to write a segment."""
