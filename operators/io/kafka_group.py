@@ -1,7 +1,7 @@
 """One aligned partition group: partition k of some topics as batches in event-time order."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 from weakref import WeakSet
@@ -12,13 +12,11 @@ from msgspec import Struct
 from operators.batches import ALWAYS, NEVER, Batch, Event, Rejected
 from operators.io.kafka_client import Fetched
 from operators.io.kafka_fetch import Inlet
+from operators.io.reading import ReadMany
 from operators.logic.alignment import Alignment, Lane
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
-
-Read = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]
-"""Reads (topic, shard, record key, payload, offset, broker's timestamp in microseconds)."""
 
 Item = tuple[str, Batch]
 
@@ -49,7 +47,7 @@ class Feeder(Protocol):
     """What a partition needs of the source that it belongs to."""
 
     settings: Settings
-    read: Read
+    read_many: ReadMany
     bounded: bool
     turn: float
     """Seconds between the turns of a group that was read to its end."""
@@ -159,23 +157,16 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
     def _decode(
         self, topic: Topic, messages: Sequence[Fetched], lane: Lane[Event], out: list[Rejected]
     ) -> None:
-        read, shard = self._source.read, self._shard
-        events: list[Event] = []
-        times: list[int] = []
-        limits: list[int] = []
-        for message in messages:
-            kind, milliseconds = message.timestamp()
-            time_written = milliseconds * 1000 if kind else written(message)
-            found = read(
-                topic, shard, message.key(), message.value(), message.offset(), time_written
-            )
-            if isinstance(found, Event):
-                events.append(found)
-                times.append(found.at)
-                limits.append(time_written)
-            else:
-                out.append(found)
-        lane.extend(events, times, limits)
+        events, rejected = self._source.read_many(
+            topic,
+            self._shard,
+            [message.key() for message in messages],
+            [message.value() for message in messages],
+            [message.offset() for message in messages],
+            [written(message) for message in messages],
+        )
+        lane.extend(events, [e.at for e in events], [e.origin.time for e in events])
+        out += rejected
 
     def _news(self, batch: Batch, now: int) -> bool:
         return bool(

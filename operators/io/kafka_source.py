@@ -9,7 +9,8 @@ from typing_extensions import override
 from operators.batches import NEVER
 from operators.io.kafka_client import check_topics
 from operators.io.kafka_fetch import SharedConsumer
-from operators.io.kafka_group import PROMPT, GroupPartition, Item, Read, restore
+from operators.io.kafka_group import PROMPT, GroupPartition, Item, restore
+from operators.io.reading import Read, by_column
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic
 
@@ -36,7 +37,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         turn: float = PROMPT,
     ) -> None:
         self.settings = settings
-        self.read = read
+        self.read_many = by_column(read)
         self.bounded = bounded
         self.turn = turn
         self._groups = groups

@@ -1,6 +1,6 @@
 """Bounded sources and collecting sinks with the contracts of the Kafka ones: replay, tests."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -8,12 +8,12 @@ from msgspec import Struct
 from typing_extensions import override
 
 from operators.batches import ALWAYS, NEVER, Batch, CatalogNews, Event, Message, Rejected
+from operators.io.reading import Read, by_column
 from operators.logic.alignment import Alignment
 from schemas.catalog import CatalogEntry
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
-Read = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]
 _KIND, _VERSION = "memory-source", 1
 
 
@@ -48,7 +48,7 @@ class MemoryPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
     ) -> None:  # fmt: skip
         self._shard = shard
         self._logs = logs
-        self._read = read
+        self._read_many = by_column(read)
         self._limit = batch_size
         self._next = {topic: state.offsets.get(topic.value, 0) for topic in logs}
         self._alignment = Alignment[Event](len(logs), ALWAYS, state.watermark)
@@ -78,16 +78,16 @@ class MemoryPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         for (topic, log), lane in zip(self._logs.items(), self._alignment.lanes, strict=True):
             start = self._next[topic]
             stop = min(len(log), start + max(0, 2 * self._limit - len(lane)))
-            events: list[Event] = []
-            for offset in range(start, stop):
-                record = log[offset]
-                found = self._read(
-                    topic, self._shard, record.key, record.value, offset, record.time
-                )
-                if isinstance(found, Event):
-                    events.append(found)
-                else:
-                    rejected.append(found)
+            records = log[start:stop]
+            events, refused = self._read_many(
+                topic,
+                self._shard,
+                [record.key for record in records],
+                [record.value for record in records],
+                range(start, stop),
+                [record.time for record in records],
+            )
+            rejected += refused
             lane.extend(events, [e.at for e in events], [e.origin.time for e in events])
             lane.at_end = stop == len(log)
             self._next[topic] = stop

@@ -203,13 +203,14 @@ class Loop:
                 for topic, records in topics.items():
                     offset = self._offsets[topic, shard]
                     self._offsets[topic, shard] += len(records)
-                    decoded[topic] = [
-                        event
-                        for place, (_, _, key, value, at) in enumerate(records, offset)
-                        if isinstance(
-                            event := self._read(topic, shard, key, value, place, at), Event
-                        )
-                    ]
+                    decoded[topic], _ = self._read.many(
+                        topic,
+                        shard,
+                        [record.key for record in records],
+                        [record.value for record in records],
+                        range(offset, offset + len(records)),
+                        [record.time for record in records],
+                    )
             alignment = self._aligned[shard]
             with self.watch.on("align"):
                 for topic, lane in zip(GROUP, alignment.lanes, strict=True):
