@@ -1,7 +1,9 @@
 """Measure the memory of pending decisions, and what an epoch costs while they are pending.
 
 Resident memory is from /proc (Linux), in a process of its own. The decisions carry 32 float32
-features, a pseudonymous subject and a random UUID each, and 5 % of them a click.
+features, a pseudonymous subject and a random UUID each, and 5 % of them a click. An epoch's pause
+is the snapshots, and writing them to a recovery store and deleting the ones before, as Bytewax does
+on the thread that decides.
 """
 
 import argparse
@@ -10,15 +12,18 @@ import gc
 import json
 import pickle
 import random
+import sqlite3
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
+from flows.recovery import make_store
 from operators.attribute import AttributeLogic
 from operators.batches import Batch, Event, Origin, micros, moment
 from operators.logic.attribution import Attribution
@@ -59,10 +64,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.quick:
         args.decisions = 100_000
-    with tempfile.TemporaryDirectory() as few, tempfile.TemporaryDirectory() as many:
-        folders = [None, None] if args.whole else [Path(few), Path(many)]
-        base = measure(args.decisions // 10, args.rate, args.epoch, folders[0])
-        figures = measure(args.decisions, args.rate, args.epoch, folders[1])
+    base = measure(args.decisions // 10, args.rate, args.epoch, whole=args.whole)
+    figures = measure(args.decisions, args.rate, args.epoch, whole=args.whole)
     figures |= overhead(base, figures, args.rate * args.epoch, args.flow_us)
     failed = report(figures)
     results = Path(__file__).parent / "results"
@@ -71,8 +74,19 @@ def main() -> None:
     raise SystemExit(failed)
 
 
-def measure(decisions: int, rate: int, epoch: float, folder: Path | None) -> dict[str, float]:
+def measure(decisions: int, rate: int, epoch: float, *, whole: bool) -> dict[str, float]:
     """Fill SHARDS shards with pending decisions and time epochs on top of them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_store(folder)
+        segments = None if whole else folder / "pending"
+        with closing(sqlite3.connect(next(folder.glob("part-*.sqlite3")))) as store:
+            return _measure(decisions, rate, epoch, segments, store)
+
+
+def _measure(
+    decisions: int, rate: int, epoch: float, folder: Path | None, store: sqlite3.Connection
+) -> dict[str, float]:
     limits = (LATENESS * 10**6, 10**9, 10**6)
     logics = [AttributeLogic(Attribution(*limits), folder) for _ in range(SHARDS)]
     makers = [traffic(shard, decisions / (WINDOW + LATENESS)) for shard in range(SHARDS)]
@@ -86,10 +100,9 @@ def measure(decisions: int, rate: int, epoch: float, folder: Path | None) -> dic
     gc.collect()
     pending = sum(logic.attribution.pending for logic in logics)
     memory = resident() - before
-    for logic in logics:
-        logic.snapshot()
+    write(store, 0, [logic.snapshot() for logic in logics])
     spent, events, pauses, sizes = 0.0, 0, [], []
-    for _ in range(EPOCHS):
+    for number in range(1, EPOCHS + 1):
         seen = events
         while events - seen < rate * epoch:
             for logic, maker in zip(logics, makers, strict=True):
@@ -99,7 +112,9 @@ def measure(decisions: int, rate: int, epoch: float, folder: Path | None) -> dic
                 logic.on_batch([batch])
                 spent += time.thread_time() - started
         started = time.perf_counter()
-        sizes.append(sum(len(pickle.dumps(logic.snapshot())) for logic in logics))
+        snapshots = [pickle.dumps(logic.snapshot()) for logic in logics]
+        write(store, number, snapshots)
+        sizes.append(sum(map(len, snapshots)))
         pauses.append(time.perf_counter() - started)
     per_event = spent / events
     pause = float(np.median(pauses))
@@ -112,6 +127,17 @@ def measure(decisions: int, rate: int, epoch: float, folder: Path | None) -> dic
         "epoch_pause_ms": pause * 1e3,
         "epoch_overhead_percent": 100 * pause / epoch,
     }
+
+
+def write(store: sqlite3.Connection, epoch: int, snapshots: list[bytes]) -> None:
+    """Write an epoch's snapshots, and then delete those before."""
+    with store:
+        store.executemany(
+            "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)",
+            [("life", str(shard), epoch, data) for shard, data in enumerate(snapshots)],
+        )
+    with store:
+        store.execute("DELETE FROM snaps WHERE snap_epoch < ?", (epoch,))
 
 
 def overhead(
