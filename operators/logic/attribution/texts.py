@@ -52,28 +52,36 @@ def pack_all(names: Sequence[tuple[str | None, str | None, str]]) -> list[bytes 
     >>> pack_all([names, names]) == [pack(*names)] * 2
     True
     """
+    whole = [each for each in names if each[0] is not None and each[1] is not None]
+    if len(whole) < len(names):
+        packed = iter(pack_all(whole))
+        return [next(packed) if features is not None and subject is not None
+                else pack(features, subject, id_) for features, subject, id_ in names]  # fmt: skip
+    blobs = _alike(whole) if whole else []  # type: ignore[arg-type]
+    return [pack(*each) for each in names] if blobs is None else blobs
+
+
+def _alike(names: Sequence[tuple[str, str, str]]) -> list[bytes | None] | None:
+    """Write features of one size with the usual names; None where they are not all like that."""
+    features, subjects, decision_ids = zip(*names, strict=True)
+    if set(map(len, subjects)) != {32} or set(map(len, decision_ids)) != {36}:
+        return None
+    digits = "".join([subject + id_ for subject, id_ in zip(subjects, decision_ids, strict=True)])
+    bare, dashes = digits.replace("-", ""), "-" * len(names)
+    # Of the 68 letters of each, a UUID's four dashes and nothing else.
+    if len(bare) != 64 * len(names) or any(digits[at::68] != dashes for at in (40, 45, 50, 55)):
+        return None
+    if bare != bare.lower():
+        return None
     try:
-        digits = "".join([subject + id_ for _, subject, id_ in names])  # type: ignore[operator]
-        vectors = [binascii.a2b_base64(features) for features, _, _ in names]  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return [pack(*each) for each in names]
-    bare = digits.replace("-", "")
-    usual = (
-        len(digits) == 68 * len(names)
-        and len(bare) == 64 * len(names)
-        and bare == bare.lower()
-        and {(len(id_), id_[8:24:5]) for _, _, id_ in names} == {(36, "----")}
-    )
-    sizes = set(map(len, vectors))
-    if not usual or len(sizes) > 1:
-        return [pack(*each) for each in names]
-    (size,) = sizes
-    try:
+        vectors = [binascii.a2b_base64(each) for each in features]
         ids = binascii.a2b_hex(bare)
     except ValueError:
-        size = -1
-    if size % 4 or size // 4 >= NO_FEATURES or not _finite(b"".join(vectors)):
-        return [pack(*each) for each in names]
+        return None
+    sizes = set(map(len, vectors))
+    size = sizes.pop()
+    if sizes or size % 4 or size // 4 >= NO_FEATURES or not _finite(b"".join(vectors)):
+        return None
     header = _HEADER.pack(size // 4, 16, HEX_UUID)
     starts = range(0, len(ids), 32)
     pairs = zip(vectors, starts, strict=True)
