@@ -1,6 +1,7 @@
-"""Writes the records of simulated visitors; ids hold the run's name and the request's number."""
+"""Writes the records of simulated visitors; ids tell the run and the request's number."""
 
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, cast
 
 import msgspec
@@ -18,6 +19,9 @@ class Pen:
 
     def __init__(self, run: str, visitors: Visitors) -> None:
         self._run = run
+        digest = blake2b(run.encode(), digest_size=8).hexdigest()
+        # A UUID of one's own making (RFC 9562, version 8), as clients' ids mostly are UUIDs.
+        self._prefix = f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-8000-"
         self._visitors = visitors
         self._names = [f"visitor-{user}" for user in range(len(visitors.users))]
         self._contexts: dict[tuple[int, int], dict[str, Any]] = {}
@@ -26,7 +30,7 @@ class Pen:
 
     def request(self, number: int, user: int, hour: int, at: float) -> bytes:
         """Ask what to show."""
-        name = f"{self._run}-{number}"
+        name = self.decision_id(number)
         return self._encode(
             DecisionRequest(
                 id=name,
@@ -47,7 +51,7 @@ class Pen:
                 time=moment(at),
                 subject=self._names[user],
                 source=SOURCE,
-                decision_id=f"{self._run}-{number}",
+                decision_id=self.decision_id(number),
                 slot_id=SLOT,
                 action_id=action,
             )
@@ -55,7 +59,7 @@ class Pen:
 
     def click(self, number: int, user: int, at: float) -> bytes:
         """Click it."""
-        return self._click(f"{self._run}-c{number}", f"{self._run}-{number}", user, at)
+        return self._click(f"{self._run}-c{number}", self.decision_id(number), user, at)
 
     def late_click(self, number: int, user: int, at: float) -> bytes:
         """Click what was never decided, at a time long past."""
@@ -74,17 +78,18 @@ class Pen:
             )
         )
 
+    def decision_id(self, number: int) -> str:
+        """Name a request."""
+        return f"{self._prefix}{number:012x}"
+
     def number(self, decision_id: str) -> int | None:
         """Give the number of the request that was decided; None if it is not of this run.
 
-        >>> (
-        ...     Pen("r", Visitors(0, users=2)).number("r-17"),
-        ...     Pen("r", Visitors(0, users=2)).number("x"),
-        ... )
+        >>> pen = Pen("r", Visitors(0, users=2))
+        >>> pen.number(pen.decision_id(17)), pen.number("x")
         (17, None)
         """
-        run, _, number = decision_id.rpartition("-")
-        return int(number) if run == self._run and number.isdecimal() else None
+        return int(decision_id[24:], 16) if decision_id.startswith(self._prefix) else None
 
     def _click(self, name: str, decision_id: str, user: int, at: float) -> bytes:
         return self._encode(

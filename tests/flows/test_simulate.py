@@ -19,6 +19,7 @@ from flows.simulation import Injection, Simulator, SimulatorReport, malformed
 from flows.simulation.arrivals import Arrivals
 from flows.simulation.mischief import PLACES
 from flows.simulation.outbox import Outbox
+from flows.simulation.pen import Pen
 from flows.simulation.script import BLOCK, Script
 from flows.simulation.tally import Answers, Histogram, Tally
 from flows.visitors import Visitors
@@ -258,13 +259,14 @@ def test_the_loop_is_closed_and_what_it_reports_lies_on_the_topics(deployment: S
     script = Script(simulator.visitors, 11)
     fates = script.block(0)
     users = {r.decision_id: r.subject for r in asked}
+    pen = Pen(simulator.run_id, simulator.visitors)
     for number in range(report.requests):
-        name = f"{simulator.run_id}-{number}"
-        assert users[name] == f"visitor-{fates.users[number]}"
+        assert users[pen.decision_id(number)] == f"visitor-{fates.users[number]}"
     wanted = {
         name
         for name, impression in shown.items()
-        for number in [int(name.rpartition("-")[2])]
+        for number in [pen.number(name)]
+        if number is not None
         for place in [int(impression.action_id.rpartition("-")[2])]
         if fates.click[number]
         < simulator.visitors.click[fates.users[number], fates.hours[number], place]
