@@ -1,7 +1,7 @@
 """Profile: what is remembered of consenting subjects, and what requests may know of them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -62,6 +62,20 @@ class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile],
     catalog: Catalog | None = None
     asking: frozenset[str] = frozenset()
     """The slots that decide by profile features."""
+    takers: dict[type, Callable[[Event], object]] = field(init=False)
+    """What takes in an event, by the type of its record."""
+
+    def __post_init__(self) -> None:
+        """Find what takes in each kind of record."""
+        self.takers = {
+            DecisionRequest: self._request,
+            DecisionBack: self.profiles.decision,
+            Impression: self.profiles.impression,
+            Click: self.profiles.click,
+            Reward: self.profiles.reward,
+            Consent: self.profiles.consent,
+            Erasure: self.profiles.erasure,
+        }
 
     def on_batch(
         self, values: list[Batch | FactorNews]
@@ -80,7 +94,7 @@ class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile],
                 self.profiles.categorise(categories(batch.catalog))
             self.profiles.now = self.watermark
             for event in batch.events:
-                self._take(event)
+                self.takers[type(event.body)](event)
             self.watermark = max(self.watermark, batch.watermark)
             shard = batch.shard
             out.append(batch)
@@ -102,30 +116,12 @@ class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile],
         state = ProfileState(self.profiles.dump(), self.published, self.watermark)
         return pack(_KIND, _VERSION, state)
 
-    def _take(self, event: Event) -> None:
-        kind, profiles = type(event.body), self.profiles
-        if kind is DecisionRequest:
-            self._request(event)
-        elif kind is DecisionBack:
-            profiles.decision(event)
-        elif kind is Impression:
-            profiles.impression(event)
-        elif kind is Click:
-            profiles.click(event)
-        elif kind is Reward:
-            profiles.reward(event)
-        elif kind is Consent:
-            profiles.consent(event)
-        elif kind is Erasure:
-            profiles.erasure(event)
-
     def _request(self, event: Event) -> None:
-        event.personal = self.profiles.allows_profile(event.subject)
-        if event.personal:
-            if event.body.slot_id in self.asking:
-                event.profile = self.profiles.features_of(event.subject)
-                event.embedding = self.profiles.embedding_of(event.subject)
-            self.profiles.request(event)
+        profiles, subject = self.profiles, event.subject
+        if event.body.slot_id in self.asking and profiles.allows_profile(subject):
+            event.profile = profiles.features_of(subject)
+            event.embedding = profiles.embedding_of(subject)
+        event.personal = profiles.request(event)
 
 
 def asking(catalog: Catalog) -> frozenset[str]:

@@ -1,7 +1,10 @@
-"""What is remembered of one subject, packed into 98 bytes."""
+"""What is remembered of each subject: 98 bytes, and open for changes while it changes."""
 
 import struct
-from typing import NamedTuple
+from collections.abc import Iterator
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 _LAYOUT = struct.Struct("<QIIIdddqqH36s")
 _RECENT = struct.Struct("<QB")
@@ -14,11 +17,14 @@ NO_CATEGORY = 255
 
 NOTHING_RECENT = _RECENT.pack(0, NO_CATEGORY) * 4
 
+MOST_OPEN = 2000
+"""So many records may be open at a time; one takes about 450 bytes."""
+
 PRIOR_CLICKS, PRIOR_SHOWN = 1.0, 20.0
 """What the click rate of a new subject starts from."""
 
 
-class Record(NamedTuple):
+class Record(Struct, gc=False):
     """A subject's profile; times are microseconds since 1970.
 
     ``shown`` and ``clicked`` are impressions and clicks decayed to the time ``seen``; ``since``
@@ -40,42 +46,109 @@ class Record(NamedTuple):
 
     @property
     def click_rate(self) -> float:
-        """Give the decayed click rate, shrunk to 5 % by 20 impressions."""
+        """Give the decayed click rate, shrunk to 5 % by 20 impressions.
+
+        >>> new(1, 5, 96).click_rate
+        0.05
+        """
         return (self.clicked + PRIOR_CLICKS) / (self.shown + PRIOR_SHOWN)
 
+    def remember(self, key: int, category: int) -> None:
+        """Put a decision in front of the recent ones."""
+        self.recent = _RECENT.pack(key, category) + self.recent[: -_RECENT.size]
 
-def new(version: int, at: int, purposes: int) -> bytes:
-    """Pack the record of a subject that consented at ``at``."""
-    return pack(version, 0, 0, 0, 0.0, 0.0, 0.0, at, at, purposes, NOTHING_RECENT)
+    def category_of(self, key: int) -> int:
+        """Give the category code of a recent decision, ``NO_CATEGORY`` if it is not among them.
+
+        >>> record = new(1, 5, 96)
+        >>> record.remember(7, 2)
+        >>> record.category_of(7), record.category_of(8)
+        (2, 255)
+        """
+        for kept, category in _RECENT.iter_unpack(self.recent):
+            if kept == key:
+                return int(category)
+        return NO_CATEGORY
 
 
-pack = _LAYOUT.pack
-unpack = _LAYOUT.unpack
+def new(version: int, at: int, purposes: int) -> Record:
+    """Give the record of a subject that consented at ``at``."""
+    return Record(version, 0, 0, 0, 0.0, 0.0, 0.0, at, at, purposes, NOTHING_RECENT)
 
 
-def read(packed: bytes) -> Record:
-    """Unpack a record.
+class Records:
+    """Records by subject, in the order in which they came, each packed unless it is open.
 
-    >>> read(new(1, 5, 96)).click_rate
-    0.05
+    A subject's events come in bursts, so a record stays open after it was asked for, until
+    :data:`MOST_OPEN` are. A record that was got is good until the next is.
+
+    >>> records = Records()
+    >>> records.put("ann", new(1, 5, 96))
+    >>> records["ann"].clicks += 1
+    >>> (subjects, packed) = records.packed()
+    >>> Records.load(subjects, packed)["ann"].clicks
+    1
     """
-    return Record(*unpack(packed))
 
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+        self._open: dict[str, Record] = {}
 
-def remembered(packed: bytes, key: int, category: int) -> bytes:
-    """Put a decision in front of a packed record's recent ones."""
-    head = len(packed) - len(NOTHING_RECENT)
-    return packed[:head] + _RECENT.pack(key, category) + packed[head : -_RECENT.size]
+    def __len__(self) -> int:
+        """Count the subjects."""
+        return len(self._packed)
 
+    def __contains__(self, subject: str) -> bool:
+        """Tell whether there is a record of the subject."""
+        return subject in self._packed
 
-def category_of(packed: bytes, key: int) -> int:
-    """Give the category code of a recent decision, ``NO_CATEGORY`` if it is not among them.
+    def __iter__(self) -> Iterator[str]:
+        """Go through the subjects."""
+        return iter(self._packed)
 
-    >>> packed = remembered(new(1, 5, 96), 7, 2)
-    >>> category_of(packed, 7), category_of(packed, 8)
-    (2, 255)
-    """
-    for kept, category in _RECENT.iter_unpack(packed[-len(NOTHING_RECENT) :]):
-        if kept == key:
-            return int(category)
-    return NO_CATEGORY
+    def __getitem__(self, subject: str) -> Record:
+        """Give a subject's record, which may be changed."""
+        return self._open.get(subject) or self._opened(subject, self._packed[subject])
+
+    def get(self, subject: str) -> Record | None:
+        """Give a subject's record, which may be changed, or ``None``."""
+        record = self._open.get(subject)
+        if record is None and subject in self._packed:
+            record = self._opened(subject, self._packed[subject])
+        return record
+
+    def put(self, subject: str, record: Record) -> None:
+        """Set the record of a subject."""
+        self._open.pop(subject, None)
+        self._packed[subject] = _LAYOUT.pack(*astuple(record))
+
+    def pop(self, subject: str) -> Record | None:
+        """Remove the record of a subject and give it, if there is one."""
+        record = self.get(subject)
+        if record is not None:
+            del self._packed[subject], self._open[subject]
+        return record
+
+    def packed(self) -> tuple[list[str], bytes]:
+        """Give the subjects, and their records end to end, ``SIZE`` bytes each."""
+        self._close()
+        return list(self._packed), b"".join(self._packed.values())
+
+    @classmethod
+    def load(cls, subjects: list[str], packed: bytes) -> "Records":
+        """Read what :meth:`packed` gave."""
+        records = cls()
+        for place, subject in enumerate(subjects):
+            records._packed[subject] = packed[SIZE * place : SIZE * (place + 1)]
+        return records
+
+    def _opened(self, subject: str, packed: bytes) -> Record:
+        if len(self._open) >= MOST_OPEN:
+            self._close()
+        record = self._open[subject] = Record(*_LAYOUT.unpack(packed))
+        return record
+
+    def _close(self) -> None:
+        for subject, record in self._open.items():
+            self._packed[subject] = _LAYOUT.pack(*astuple(record))
+        self._open.clear()

@@ -1,8 +1,9 @@
 """What is remembered of consenting subjects: counts, decayed rates, tastes, an embedding."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import takewhile
 from math import log1p
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from operators.logic import profile_record as records
-from operators.logic.profile_record import NO_CATEGORY, Record, category_of, read, remembered
+from operators.logic.profile_record import NO_CATEGORY, Record, Records
 from operators.logic.profile_tastes import Tastes
 from schemas import state
 from schemas.results import Profile
@@ -19,7 +20,6 @@ from schemas.results import Profile
 _KIND, _VERSION = "profiles", 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PURPOSES = 1 << 5 | 1 << 6
-_pack, _unpack = records.pack, records.unpack
 _BUCKETS = 16
 
 
@@ -44,7 +44,7 @@ class _State(Struct):
 
 
 class Profiles:
-    """The profiles of one shard's subjects, each a packed record of 98 bytes.
+    """The profiles of one shard's subjects, each a record of 98 bytes (:class:`Records`).
 
     A record exists exactly while its subject's consent to purposes 5 and 6 is in force, so
     nothing is kept, or learned, of anyone else. All updates but consent commute (to rounding),
@@ -68,7 +68,7 @@ class Profiles:
         self._decay = -1e-6 / half_life_s
         self._late = round(late_s * 1e6)
         self._width = max(1, self._ttl // _BUCKETS)
-        self._records: dict[str, bytes] = {}
+        self._records = Records()
         self._tastes: dict[str, Tastes] = {}
         self._embeddings: dict[str, bytes] = {}
         self._buckets: dict[int, list[str]] = defaultdict(list)
@@ -97,42 +97,55 @@ class Profiles:
         self._categories = list(known)
         self._codes = {a: known[name] for a, name in categories.items() if name in known}
 
-    def request(self, event: Seen) -> None:
-        """Count a decision request."""
-        self._add(event, 1, 0, 0, 0.0)
+    def request(self, event: Seen) -> bool:
+        """Count a decision request; tell whether its subject is remembered."""
+        record = self._records.get(event.subject)
+        if record is None:
+            return False
+        record.requests += 1
+        self._meet(record, event)
+        return True
 
     def decision(self, event: Seen) -> None:
         """Remember which action a decision showed, for the category of its clicks."""
-        packed = self._records.get(event.subject)
-        if packed is not None:
-            code = self._codes.get(event.body.action_id, NO_CATEGORY)
-            self._records[event.subject] = remembered(packed, event.key, code)
+        record = self._records.get(event.subject)
+        if record is not None:
+            record.remember(event.key, self._codes.get(event.body.action_id, NO_CATEGORY))
 
     def impression(self, event: Seen) -> None:
         """Count an impression."""
-        self._add(event, 0, 1, 0, 0.0)
+        record = self._records.get(event.subject)
+        if record is not None:
+            record.impressions += 1
+            weight = self._meet(record, event)
+            record.shown += weight
 
     def click(self, event: Seen) -> None:
         """Count a click, and towards the category of what was clicked."""
-        packed = self._records.get(event.subject)
-        if packed is None:
+        record = self._records.get(event.subject)
+        if record is None:
             return
-        self._add(event, 0, 0, 1, 0.0)
-        code = category_of(packed, event.key)
+        record.clicks += 1
+        weight = self._meet(record, event)
+        record.clicked += weight
+        code = record.category_of(event.key)
         if code != NO_CATEGORY:
             tastes = self._tastes.setdefault(event.subject, Tastes(event.at, {}))
             tastes.add(event.at, code, self._decay)
 
     def reward(self, event: Seen) -> None:
         """Add a reward."""
-        self._add(event, 0, 0, 0, event.body.value)
+        record = self._records.get(event.subject)
+        if record is not None:
+            record.rewards += event.body.value
+            self._meet(record, event)
 
     def consent(self, event: Seen) -> None:
         """Put a subject's consent in force; without purposes 5 and 6 everything is forgotten."""
         subject, at = event.subject, event.at
         purposes = sum(1 << p for p in set(event.body.purposes) if 0 < p < 16)
-        packed = self._records.get(subject)
-        if packed is not None and at < read(packed).since:
+        record = self._records.get(subject)
+        if record is not None and at < record.since:
             return
         if at < self._refused.get(subject, at):
             return
@@ -140,24 +153,23 @@ class Profiles:
             self._forget(subject, at)
             self._refused[subject] = at
             return
-        if packed is None:
+        if record is None:
             self._begin(subject, at, purposes)
         else:
-            record = read(packed)
-            record = record._replace(version=record.version + 1, since=at, purposes=purposes)
-            self._records[subject] = _pack(*record)
+            record.version += 1
+            record.since, record.purposes = at, purposes
         self._refused.pop(subject, None)
         self._changed.setdefault(subject, self.now)
 
     def erasure(self, event: Seen) -> None:
         """Forget a subject; only a consent given later starts a new profile."""
         subject, at = event.subject, event.at
-        packed = self._records.get(subject)
+        record = self._records.get(subject)
         self._forget(subject, at)
         self._refused[subject] = max(at, self._refused.get(subject, at))
-        if packed is not None and read(packed).since > at:
+        if record is not None and record.since > at:
             # The erasure came late: nothing tells what is older, but the newer consent holds.
-            self._begin(subject, read(packed).since, read(packed).purposes)
+            self._begin(subject, record.since, record.purposes)
             self._changed.setdefault(subject, self.now)
 
     def embed(self, subject: str, embedding: Sequence[float], at: int, changes: int) -> None:
@@ -165,10 +177,9 @@ class Profiles:
 
         Nothing happens without consent, or where the consent in force is younger.
         """
-        packed = self._records.get(subject)
-        if packed is not None and at >= read(packed).since:
-            record = read(packed)
-            self._records[subject] = _pack(*record._replace(version=record.version + changes))
+        record = self._records.get(subject)
+        if record is not None and at >= record.since:
+            record.version += changes
             self._embeddings[subject] = np.asarray(embedding, "<f4").tobytes()
             self._changed.setdefault(subject, self.now)
 
@@ -179,19 +190,18 @@ class Profiles:
 
     def features_of(self, subject: str) -> dict[str, float]:
         """Give a subject's features by name (``docs/reference/features.md``); none, no consent."""
-        packed = self._records.get(subject)
-        if packed is None:
+        record = self._records.get(subject)
+        if record is None:
             return {}
-        _, requests, impressions, clicks, rewards, shown, clicked, *_ = _unpack(packed)
         features = {
-            "requests": float(requests),
-            "impressions": float(impressions),
-            "clicks": float(clicks),
-            "rewards": rewards,
-            "log_requests": log1p(requests),
-            "log_impressions": log1p(impressions),
-            "log_clicks": log1p(clicks),
-            "click_rate": (clicked + records.PRIOR_CLICKS) / (shown + records.PRIOR_SHOWN),
+            "requests": float(record.requests),
+            "impressions": float(record.impressions),
+            "clicks": float(record.clicks),
+            "rewards": record.rewards,
+            "log_requests": log1p(record.requests),
+            "log_impressions": log1p(record.impressions),
+            "log_clicks": log1p(record.clicks),
+            "click_rate": record.click_rate,
         }
         tastes = self._tastes.get(subject)
         if tastes is not None:
@@ -230,8 +240,8 @@ class Profiles:
         horizon = (watermark - self._ttl) // self._width
         for bucket in [bucket for bucket in self._buckets if bucket < horizon]:
             for subject in self._buckets.pop(bucket):
-                packed = self._records.get(subject)
-                if packed is not None and read(packed).seen // self._width == bucket:
+                record = self._records.get(subject)
+                if record is not None and record.seen // self._width == bucket:
                     self._forget(subject, watermark)
         if self._refused and min(self._refused.values()) < watermark - self._late:
             kept = self._refused.items()
@@ -243,8 +253,7 @@ class Profiles:
             _KIND,
             _VERSION,
             _State(
-                list(self._records),
-                b"".join(self._records.values()),
+                *self._records.packed(),
                 self._tastes,
                 self._embeddings,
                 self._categories,
@@ -265,11 +274,9 @@ class Profiles:
         """Read what :meth:`dump` wrote; the categories of actions are to be named again."""
         kept = state.unpack(_KIND, _VERSION, _State, snapshot)
         profiles = cls(ttl_s, half_life_s, late_s)
-        size = records.SIZE
-        for place, subject in enumerate(kept.subjects):
-            packed = kept.records[size * place : size * (place + 1)]
-            profiles._records[subject] = packed
-            profiles._file(subject, read(packed).seen)
+        profiles._records = Records.load(kept.subjects, kept.records)
+        for subject in kept.subjects:
+            profiles._file(subject, profiles._records[subject].seen)
         profiles._tastes = kept.tastes
         profiles._embeddings = kept.embeddings
         profiles._categories = kept.categories
@@ -278,80 +285,55 @@ class Profiles:
         profiles._removed = kept.removed
         return profiles
 
-    def _add(
-        self,
-        event: Seen,
-        requests: int,
-        impressions: int,
-        clicks: int,
-        reward: float,
-    ) -> None:
-        subject, at = event.subject, event.at
-        packed = self._records.get(subject)
-        if packed is None:
-            return
-        version, n, i, c, total, shown, clicked, seen, since, purposes, recent = _unpack(packed)
-        if at >= seen:
-            if shown or clicked:
-                fade = 2.0 ** ((at - seen) * self._decay)
-                shown *= fade
-                clicked *= fade
-            shown += impressions
-            clicked += clicks
-            if at // self._width != seen // self._width:
-                self._file(subject, at)
-            seen = at
-        else:
-            weight = 2.0 ** ((seen - at) * self._decay)
-            shown += weight * impressions
-            clicked += weight * clicks
-        self._records[subject] = _pack(
-            version + 1,
-            n + requests,
-            i + impressions,
-            c + clicks,
-            total + reward,
-            shown,
-            clicked,
-            seen,
-            since,
-            purposes,
-            recent,
-        )
+    def _meet(self, record: Record, event: Seen) -> float:
+        """Count a change of a record, decayed to now; give what the event weighs in its rates."""
+        subject, at, seen = event.subject, event.at, record.seen
+        record.version += 1
         self._changed.setdefault(subject, self.now)
+        if at < seen:
+            return float(2.0 ** ((seen - at) * self._decay))
+        if record.shown or record.clicked:
+            fade = 2.0 ** ((at - seen) * self._decay)
+            record.shown *= fade
+            record.clicked *= fade
+        if at // self._width != seen // self._width:
+            self._file(subject, at)
+        record.seen = at
+        return 1.0
 
     def _begin(self, subject: str, at: int, purposes: int) -> None:
         # Versions count on from the time in milliseconds: they rise over a life and the next one.
         last = self._removed.get(subject, (0, 0))[0]
-        self._records[subject] = records.new(max(at // 1000, last + 1), at, purposes)
+        self._records.put(subject, records.new(max(at // 1000, last + 1), at, purposes))
         self._file(subject, at)
 
     def _file(self, subject: str, seen: int) -> None:
         self._buckets[seen // self._width].append(subject)
 
     def _forget(self, subject: str, at: int) -> None:
-        packed = self._records.pop(subject, None)
-        if packed is None:
+        record = self._records.pop(subject)
+        if record is None:
             return
-        self._removed[subject] = (read(packed).version + 1, at)
+        self._removed[subject] = (record.version + 1, at)
         self._tastes.pop(subject, None)
         self._embeddings.pop(subject, None)
         self._changed.pop(subject, None)
 
     def _profile(self, subject: str) -> Profile:
-        record = read(self._records[subject])
+        record = self._records[subject]
         return Profile(
             subject=subject,
             version=record.version,
             time=_moment(record.seen),
             features=self.features_of(subject),
             embedding=self.embedding_of(subject),
-            purposes=list(_purposes(record)),
+            purposes=list(_purposes(record.purposes)),
         )
 
 
-def _purposes(record: Record) -> Iterable[int]:
-    return (purpose for purpose in range(16) if record.purposes >> purpose & 1)
+@cache
+def _purposes(bits: int) -> tuple[int, ...]:
+    return tuple(purpose for purpose in range(16) if bits >> purpose & 1)
 
 
 def _moment(at: int) -> datetime:

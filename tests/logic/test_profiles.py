@@ -1,6 +1,6 @@
 """Profiles against a recomputation from the whole history."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log1p
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.logic import profile_record
 from operators.logic.profile_record import SIZE
 from operators.logic.profiles import Profiles
 
@@ -234,3 +235,19 @@ def test_what_was_learned_before_the_consent_in_force_is_not_kept():
 
 def test_a_record_is_small():
     assert SIZE <= 100
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.one_of(PLAIN, REWARDS)), max_size=40))
+def test_how_many_records_may_be_open_changes_nothing(events):
+    """Records packed and opened again at every step, and records that stay open, end alike."""
+
+    def kept_with(most):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(profile_record, "MOST_OPEN", most)
+            kept = play(empty(), [consent(NOON, subject=name) for name in "abcde"])
+            for name, event in events:
+                play(kept, [replace(event, subject=name), decision(event.at, event.at, "a1", name)])
+            play(kept, [Event("erasure", NOON + 10 * HOUR, "a")])
+            return kept.dump(), kept.changed()
+
+    assert kept_with(1) == kept_with(2) == kept_with(1000)
