@@ -90,8 +90,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         self._inlets = inlets
         self._limit = settings.batch_size
         self.alignment = Alignment[Event](len(inlets), round(settings.idle_after * 1e6), watermark)
-        self._said = Batch(shard, NEVER, at_end=False)
-        self._said_at = 0
+        self._said_watermark, self._said_end, self._said_at = NEVER, False, 0
         self._awake: datetime | None = None
         self._over = False
         _PARTITIONS.add(self)
@@ -115,7 +114,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             self._awake = next_turn(self._source.turn if batch.at_end else _STARVED)
         if not news:
             return []
-        self._said, self._said_at = batch, now
+        self._said_watermark, self._said_end, self._said_at = batch.watermark, batch.at_end, now
         return [(self._key, batch)]
 
     def next_awake(self) -> datetime | None:
@@ -163,17 +162,18 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             [message.key() for message in messages],
             [message.value() for message in messages],
             [message.offset() for message in messages],
-            [written(message) for message in messages],
+            times := written_all(messages),
         )
-        lane.extend(events, [e.at for e in events], [e.origin.time for e in events])
+        limits = [event.origin.time for event in events] if rejected else times
+        lane.extend(events, [event.at for event in events], limits)
         out += rejected
 
     def _news(self, batch: Batch, now: int) -> bool:
         return bool(
             batch.events
             or batch.rejected
-            or (batch.at_end and not self._said.at_end)
-            or (batch.watermark > self._said.watermark and now - self._said_at >= _IDLE_TICK)
+            or (batch.at_end and not self._said_end)
+            or (batch.watermark > self._said_watermark and now - self._said_at >= _IDLE_TICK)
             or self._over
         )
 
@@ -200,5 +200,11 @@ def next_turn(seconds: float) -> datetime:
 
 def written(message: Fetched) -> int:
     """Give the broker's timestamp in microseconds; now, where the broker keeps none."""
-    kind, milliseconds = message.timestamp()
-    return int(milliseconds) * 1000 if kind else time.time_ns() // 1000
+    return written_all([message])[0]
+
+
+def written_all(messages: Sequence[Fetched]) -> list[int]:
+    """Give the broker's timestamp of each message, as :func:`written` does."""
+    now = time.time_ns() // 1000
+    stamps = [message.timestamp() for message in messages]
+    return [milliseconds * 1000 if kind else now for kind, milliseconds in stamps]
