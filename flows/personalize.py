@@ -17,6 +17,7 @@ from operators.factors import factors
 from operators.hot import hot_decisions, hot_policies, hot_profiles
 from operators.io.redis import HotWrite
 from operators.learn import learn
+from operators.logic.placement import shard_key
 from operators.logic.positions import by_position
 from operators.profile import profile
 from operators.publish import encode_checkpoints, encode_policies, encode_profiles
@@ -46,7 +47,7 @@ class Sinks:
 
 def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     """Build the dataflow; a step's name is part of its recovery state and never changes."""
-    shards = [str(shard) for shard in range(settings.partitions)]
+    shards = [shard_key(shard) for shard in range(settings.partitions)]
 
     def every_shard(item: tuple[str, CatalogNews]) -> list[tuple[str, CatalogNews]]:
         return [(shard, item[1]) for shard in shards]
@@ -58,7 +59,7 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
         return [(shard, item[1]) for shard in shards]
 
     flow = Dataflow("personalize")
-    records = op.input("records", flow, sources.records)
+    records = op.map("place", op.input("records", flow, sources.records), _placed)
     catalog = op.input("catalog", flow, sources.catalog)
     read = reader(settings)
 
@@ -96,9 +97,13 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     return flow
 
 
+def _placed(item: tuple[str, Batch]) -> tuple[str, Batch]:
+    return (shard_key(item[1].shard), item[1])
+
+
 def _by_position(batch: Batch) -> Batch:
     return replace(batch, events=by_position(batch.events, batch.catalog))
 
 
 def _rejected_catalog(item: tuple[str, CatalogNews]) -> tuple[str, list[Rejected]] | None:
-    return ("0", list(item[1].rejected)) if item[1].rejected else None
+    return (shard_key(0), list(item[1].rejected)) if item[1].rejected else None

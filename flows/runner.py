@@ -25,6 +25,7 @@ from flows.recovery import (
 )
 from flows.wiring import FLOWS
 from operators.io import metrics
+from operators.logic.placement import Place
 from schemas.settings import Settings, child_environment
 
 RESTARTS = 10
@@ -55,7 +56,7 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
     with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(
-            FLOWS[flow](settings),
+            FLOWS[flow](settings, Place(process, max(1, len(addresses)))),
             process_id=process if addresses else None,
             addresses=list(addresses) or None,
             epoch_interval=timedelta(seconds=settings.epoch),

@@ -9,7 +9,7 @@ import argparse
 import base64
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from operators.logic.attribution.delays import WHOLE
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
 from operators.logic.models import ClickModel
+from operators.logic.placement import shard_of
 from operators.logic.profiles import Profiles
 from operators.profile import unpack_profiles
 from schemas.clock import moment
@@ -97,11 +98,11 @@ def _learners(_: Settings, states: States) -> Iterator[Line]:
 
 def _profiles(settings: Settings, states: States) -> Iterator[Line]:
     """Profiles by shard and subject."""
-    for shard, snapshot in sorted(states.get("personalize.profile.keep", {}).items()):
+    for shard, snapshot in sorted(_by_shard(states.get("personalize.profile.keep", {}))):
         profiles = Profiles.load(unpack_profiles(snapshot).profiles, settings.profile_ttl)
         for profile in profiles.kept():
             yield {
-                "shard": int(shard),
+                "shard": shard,
                 "subject": profile.subject,
                 "version": profile.version,
                 "time": profile.time,
@@ -165,8 +166,12 @@ def _waiting(settings: Settings, states: States) -> Iterator[Line]:
         yield from sorted(lines, key=lambda line: (line["for"], line["topic"], line["offset"]))
 
 
+def _by_shard(snapshots: Mapping[str, bytes]) -> Iterator[tuple[int, bytes]]:
+    return ((shard_of(key), snapshot) for key, snapshot in snapshots.items())
+
+
 def _ledgers(settings: Settings, states: States) -> Iterator[tuple[int, Ledger]]:
-    for shard in sorted(map(int, states.get("personalize.attribute.life", {}))):
+    for shard in sorted(map(shard_of, states.get("personalize.attribute.life", {}))):
         yield shard, ledger_of(settings, states, shard)
 
 

@@ -28,6 +28,7 @@ from operators.io.kafka_starts import Held, Start, held_from, starts
 from operators.io.store import Found, Store
 from operators.learn import continued, pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
+from operators.logic.placement import shard_key
 from operators.queue import begin_queue
 from schemas.catalog import Slot
 from schemas.codec import decode
@@ -201,13 +202,13 @@ def _write(
     shards = range(settings.partitions)
     seeds: Seeds = {
         "attribute.life": {
-            str(k): pack_attribute(AttributeState(k, False, attribution)) for k in shards
+            shard_key(k): pack_attribute(AttributeState(k, False, attribution)) for k in shards
         },
         "learn.slot": {
             slot_id: _continued(each.state, versions[slot_id])
             for slot_id, each in found.checkpoints.items()
         },
-        "decide.queue.admit": {str(k): begin_queue(sorted(counted)) for k in shards},
+        "decide.queue.admit": {shard_key(k): begin_queue(sorted(counted)) for k in shards},
     }
     sources = {str(k): begin_at(found.offsets[k]) for k in shards}
     temporary = folder.with_name(f"{folder.name}.new")

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from bytewax.dataflow import Dataflow
 
+from operators.logic.placement import ALONE, Place
 from schemas.settings import Settings
 from schemas.topics import Topic
 
 
-def personalize_flow(settings: Settings) -> Dataflow:
-    """Wire the personalize dataflow to Kafka and Redis."""
+def personalize_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
+    """Wire the personalize dataflow to Kafka and Redis, for one worker of a cluster."""
     from flows import personalize
     from operators.catalog_check import flaw_of
     from operators.decode import reader
@@ -19,22 +20,23 @@ def personalize_flow(settings: Settings) -> Dataflow:
 
     shared = SharedProducer(settings)
     sources = personalize.Sources(
-        records=GroupSource(settings, reader(settings)), catalog=CatalogSource(settings, flaw_of)
+        records=GroupSource(settings, reader(settings), place=place),
+        catalog=CatalogSource(settings, flaw_of),
     )
     sinks = personalize.Sinks(
-        decisions=KafkaSink(shared, Topic.DECISIONS, decision_fence),
-        outcomes=KafkaSink(shared, Topic.OUTCOMES, outcome_fence),
-        profiles=KafkaSink(shared, Topic.PROFILES),
-        policies=KafkaSink(shared, Topic.POLICIES),
-        checkpoints=KafkaSink(shared, Topic.CHECKPOINTS),
-        dead_letters=KafkaSink(shared, Topic.DEAD_LETTERS, dead_letter_fence),
+        decisions=KafkaSink(shared, Topic.DECISIONS, decision_fence, place),
+        outcomes=KafkaSink(shared, Topic.OUTCOMES, outcome_fence, place),
+        profiles=KafkaSink(shared, Topic.PROFILES, place=place),
+        policies=KafkaSink(shared, Topic.POLICIES, place=place),
+        checkpoints=KafkaSink(shared, Topic.CHECKPOINTS, place=place),
+        dead_letters=KafkaSink(shared, Topic.DEAD_LETTERS, dead_letter_fence, place),
         hot=RedisSink(settings),
     )
     return personalize.build(sources, sinks, settings)
 
 
-def persist_flow(settings: Settings) -> Dataflow:
-    """Wire the persist dataflow to Kafka and the durable store."""
+def persist_flow(settings: Settings, place: Place = ALONE) -> Dataflow:  # noqa: ARG001
+    """Wire the persist dataflow to Kafka and the durable store: any worker may have any part."""
     from flows import persist
     from flows.store import open_store
     from operators.io.kafka import TopicSource
@@ -45,7 +47,7 @@ def persist_flow(settings: Settings) -> Dataflow:
     return persist.build(source, sink, settings)
 
 
-FLOWS: dict[str, Callable[[Settings], Dataflow]] = {
+FLOWS: dict[str, Callable[[Settings, Place], Dataflow]] = {
     "personalize": personalize_flow,
     "persist": persist_flow,
 }

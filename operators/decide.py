@@ -13,6 +13,7 @@ from bytewax.operators import KeyedStream
 from operators.batches import NEVER, Batch, Message, PolicyNews, Rejected
 from operators.io import metrics
 from operators.logic.features import FeatureMap
+from operators.logic.placement import shard_key
 from operators.logic.voting import Ballot, Votes, vote
 from operators.queue import Ready, queue
 from operators.records import decision_records
@@ -63,7 +64,7 @@ class Scorer:
         now = datetime.now(UTC)
         records = decision_records(ready, news, mapping, ballot, votes, now)
         for event, record in zip(ready.events, records, strict=True):
-            messages[str(event.origin.partition)].append(Message(event.key, None, record))
+            messages[shard_key(event.origin.partition)].append(Message(event.key, None, record))
         _observe(ready, news, votes, now)
 
     def _feature_map(self, slot: Slot) -> FeatureMap:

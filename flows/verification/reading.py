@@ -17,6 +17,7 @@ from operators.io.segments import KeptSegments
 from operators.logic.attribution import AttributionState
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.catalog import CatalogHistory
+from operators.logic.placement import shard_key
 from operators.queue import unpack_queue
 from schemas.codec import Flaw, decode
 from schemas.results import DeadLetter
@@ -49,8 +50,8 @@ class Cut(Struct):
 
 def cut_of(settings: Settings, states: States, shard: int) -> Cut:
     """Read a shard's part of the snapshots."""
-    key = str(shard)
-    source = restore(states.get("personalize.records", {}).get(key))
+    key = shard_key(shard)
+    source = restore(states.get("personalize.records", {}).get(str(shard)))
     admitted = states.get("personalize.admit.hold", {}).get(key)
     queued = states.get("personalize.decide.queue.admit", {}).get(key)
     held = unpack_admit(admitted).held if admitted else []
@@ -65,7 +66,7 @@ def cut_of(settings: Settings, states: States, shard: int) -> Cut:
 
 def ledger_of(settings: Settings, states: States, shard: int) -> Ledger:
     """Read a shard's attribution, with the decisions that lie in segments beside the store."""
-    snapshot = states.get("personalize.attribute.life", {}).get(str(shard))
+    snapshot = states.get("personalize.attribute.life", {}).get(shard_key(shard))
     folder = Path(settings.recovery) / SEGMENTS
     state = unpack_attribute(snapshot).attribution if snapshot else AttributionState()
     return Ledger(settings.max_orphans, state, KeptSegments(folder, shard))

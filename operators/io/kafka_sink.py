@@ -15,6 +15,7 @@ from operators.batches import Message
 from operators.io import metrics
 from operators.io.kafka_client import PATIENCE, Fetched, KafkaTrouble, check_topics, producer
 from operators.io.kafka_fence import Identify, ids_written
+from operators.logic.placement import ALONE, Place, shard_of
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
@@ -137,7 +138,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
 
 
 class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
-    """Takes ``(str(partition), [Message, …])`` and writes to exactly that partition.
+    """Takes ``(shard_key(partition), [Message, …])`` and writes to exactly that partition.
 
     With ``identify`` the resume fence is on: before its first write a partition is read from the
     offset in the snapshot (from its start where there is none) to its end, and no message is
@@ -145,21 +146,26 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
     """
 
     def __init__(
-        self, shared: SharedProducer, topic: Topic, identify: Identify | None = None
+        self,
+        shared: SharedProducer,
+        topic: Topic,
+        identify: Identify | None = None,
+        place: Place = ALONE,
     ) -> None:
         self._shared = shared
         self._topic = topic
         self._identify = identify
+        self._place = place
         self._checked = False
 
     def list_parts(self) -> list[str]:
-        """Give the partitions; padded, so that their order by name is their order by number."""
+        """Give this worker's partitions; padded, so that their order is that of their numbers."""
         count = self._shared.settings.partitions_of(self._topic)
-        return [f"{k:05d}" for k in range(count)]
+        return [f"{k:05d}" for k in range(count) if self._place.owns(k)]
 
     def part_fn(self, item_key: str) -> int:
-        """Route by the partition number that is the item's key."""
-        return int(item_key)
+        """Route by the partition number that the item's key begins with."""
+        return shard_of(item_key)
 
     @override
     def build_part(

@@ -11,6 +11,7 @@ from operators.io.kafka_client import check_topics
 from operators.io.kafka_fetch import SharedConsumer
 from operators.io.kafka_group import PROMPT, GroupPartition, Item, restore
 from operators.io.reading import Read, by_column
+from operators.logic.placement import ALONE, Place
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic
 
@@ -88,7 +89,10 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
 
 
 class GroupSource(KafkaSource):
-    """Partition k of all the group's topics as one source partition ``str(k)``, aligned by time."""
+    """Partition k of all the group's topics as one source partition ``str(k)``, aligned by time.
+
+    A worker reads the partitions whose shards are its own.
+    """
 
     def __init__(
         self,
@@ -97,8 +101,9 @@ class GroupSource(KafkaSource):
         topics: Sequence[Topic] = GROUP,
         start: Start = "beginning",
         bounded: bool = False,
+        place: Place = ALONE,
     ) -> None:
-        groups = {str(k): (k, topics) for k in range(settings.partitions)}
+        groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
         super().__init__(settings, read, groups, start, bounded)
 
 

@@ -10,6 +10,7 @@ from typing_extensions import override
 from operators.batches import ALWAYS, NEVER, Batch, CatalogNews, Event, Message, Rejected
 from operators.io.reading import Read, by_column
 from operators.logic.alignment import Alignment
+from operators.logic.placement import shard_of
 from schemas.catalog import CatalogEntry
 from schemas.state import pack, unpack
 from schemas.topics import Topic
@@ -174,7 +175,7 @@ class MemorySink(FixedPartitionedSink[list[Message], None]):
 
     def part_fn(self, item_key: str) -> int:
         """Route by the partition number that is the item's key."""
-        return int(item_key)
+        return shard_of(item_key)
 
     @override
     def build_part(
