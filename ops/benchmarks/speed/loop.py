@@ -29,6 +29,7 @@ from operators.logic.alignment import Alignment
 from operators.logic.catalog import CatalogHistory
 from operators.logic.models import CanonicalOrder
 from operators.logic.murmur2 import partition_of
+from operators.logic.placement import shard_of
 from operators.logic.positions import by_position
 from operators.logic.profiles import Profiles
 from operators.profile import ProfileLogic
@@ -237,8 +238,8 @@ class Loop:
         for shard, messages in made.decisions:
             for message in messages:
                 at = round(self._now * 1e6)
-                self._push(Logged(Topic.DECISIONS, int(shard), None, message.value, at))
-                body: Any = self._read(Topic.DECISIONS, int(shard), None, message.value, 0, at)
+                self._push(Logged(Topic.DECISIONS, shard_of(shard), None, message.value, at))
+                body: Any = self._read(Topic.DECISIONS, shard_of(shard), None, message.value, 0, at)
                 number = self._pen.number(body.body.decision_id)
                 assert number is not None
                 self._react(number, body.body.action_id, body.at * 1e-6)
