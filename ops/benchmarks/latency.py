@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="measured, of each rate")
     parser.add_argument("--echo-seconds", type=float, default=10.0)
     parser.add_argument("--pending", type=int, default=110_000)
+    parser.add_argument("--processes", type=int, default=1, help="of personalize")
     parser.add_argument("--epoch", type=int, default=5)
     parser.add_argument("--actions", type=int, default=10)
     parser.add_argument("--policy", default="logistic")
@@ -43,6 +44,8 @@ def main() -> None:
         args.rates, args.seconds, args.echo_seconds, args.pending = [2000], 5.0, 3.0, 5000
         args.epoch = 1
     name = "latency" if args.broker == APACHE_KAFKA.name else f"latency-{args.broker}"
+    if args.processes > 1:
+        name += f"-{args.processes}-processes"
     titles = ("", "events/s", "p50 ms", "p99 ms", "max ms", "sent late p99 ms", "CPU %", "pending")
     report = Report(name, titles, vars(args).copy())
     catalog = demo_catalog(
@@ -72,7 +75,7 @@ def _echoes(args: argparse.Namespace, rig: Rig, report: Report) -> None:
 
 
 def _decisions(args: argparse.Namespace, rig: Rig, report: Report) -> None:
-    flow = Flow(rig, "personalize")
+    flow = Flow(rig, "personalize", processes=args.processes)
     try:
         visits = Visits(rig.settings, "burst", args.actions, args.seed)
         visits.consent()
@@ -80,7 +83,7 @@ def _decisions(args: argparse.Namespace, rig: Rig, report: Report) -> None:
         visits.close()
         until(
             "all pending",
-            lambda: flow.scrape().total("banditflow_pending_decisions") >= args.pending,
+            lambda: _pending(flow) >= args.pending,
             seconds=60.0,
         )
         for rate in args.rates:
@@ -109,7 +112,7 @@ def _row(
     _check(heard, f"{label} at {rate:,}/s", decides)
     pending = None
     if isinstance(process, Flow):
-        pending = int(process.scrape().total("banditflow_pending_decisions"))
+        pending = _pending(process)
         if pending < args.pending:
             raise Invalid(f"{pending:,} decisions pending, not {args.pending:,}")
     p50, p99, worst = heard.quantiles(WARM_UP, 0.5, 0.99, 1.0)
@@ -122,6 +125,10 @@ def _row(
         if median:
             report.bars.append(Bar(f"p50 at {rate:,} events/s", "≤", median, p50, "ms", judged))
         report.bars.append(Bar(f"p99 at {rate:,} events/s", "≤", tail, p99, "ms", judged))
+
+
+def _pending(flow: Flow) -> int:
+    return int(sum(each.total("banditflow_pending_decisions") for each in flow.scrapes()))
 
 
 def _check(heard: Heard, label: str, decides: bool) -> None:
