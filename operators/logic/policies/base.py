@@ -1,6 +1,6 @@
 """What every policy takes, keeps and gives: deltas, statistics, posteriors, weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -148,8 +148,16 @@ class Policy(Protocol):
         """The number of features that it learns from."""
         ...
 
-    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:
-        """Name the actions to publish, with a row of features each; statistics are kept."""
+    def set_actions(
+        self,
+        ids: Sequence[str],
+        item_features: Floats | None = None,
+        neighbours: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        """Name the actions to publish, with a row of features and the neighbours of each.
+
+        Statistics are kept.
+        """
         ...
 
     def learn(self, deltas: Deltas) -> None:

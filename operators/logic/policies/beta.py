@@ -9,9 +9,10 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
+from operators.logic.policies.neighbours import Neighbours, lent, similarities
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import columns_of, mean_and_deviation, published_ids, totals
+from operators.logic.policies.tally import columns_of, lined_up, mean_and_deviation, totals
 from operators.logic.quadrature import beta_probabilities
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
@@ -31,22 +32,25 @@ class BetaParams(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``prior_reward`` and ``prior_failure`` are the prior's pseudo-counts; ``half_life`` is in
     seconds of decision time (None: nothing is forgotten); ``sharpen`` multiplies both Beta
-    parameters before drawing, so that values above 1 explore less.
+    parameters before drawing, so that values above 1 explore less. ``neighbours`` is the share of
+    what an action's neighbours lend that its prior rate takes; the prior's weight stays.
     """
 
     prior_reward: Positive = 1.0
     prior_failure: Positive = 20.0
     half_life: Positive | None = None
     sharpen: Positive = 1.0
+    neighbours: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
 
 
 class BetaPosteriorState(Struct):
-    """The written form of a :class:`BetaPosterior`."""
+    """The written form of a :class:`BetaPosterior`; ``lent`` moves prior rates, where not empty."""
 
     params: BetaParams
     ids: list[str]
     counts: list[float]
     rewards: list[float]
+    lent: list[float] = []
 
 
 class BetaPosterior:
@@ -64,8 +68,12 @@ class BetaPosterior:
         params = state.params
         rewards = np.array([*state.rewards, 0.0])
         failures = np.array([*state.counts, 0.0]) - rewards
-        self._a = np.maximum(params.prior_reward + np.maximum(rewards, 0.0), _LEAST)
-        self._b = np.maximum(params.prior_failure + np.maximum(failures, 0.0), _LEAST)
+        moved = np.zeros(len(rewards))
+        if state.lent:
+            moved[:-1] = state.lent
+            moved *= params.prior_reward + params.prior_failure
+        self._a = np.maximum(params.prior_reward + moved + np.maximum(rewards, 0.0), _LEAST)
+        self._b = np.maximum(params.prior_failure - moved + np.maximum(failures, 0.0), _LEAST)
         self._eta = np.log(self._a / self._b)
         self._vectors: OrderedDict[bytes, Floats] = OrderedDict()
 
@@ -124,6 +132,7 @@ class BetaState(Struct):
     dim: int
     ids: list[str] | None
     statistics: StatisticsState
+    neighbours: dict[str, dict[str, float]] = {}
 
 
 class Beta:
@@ -144,11 +153,19 @@ class Beta:
         self.dim = dim
         self._params = read_params("beta", BetaParams, params)
         self._active: list[str] | None = None
+        self._neighbours: dict[str, Mapping[str, float]] = {}
         self._statistics = Statistics({"counts": (), "rewards": ()}, self._params.half_life)
 
-    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:  # noqa: ARG002
+    def set_actions(
+        self,
+        ids: Sequence[str],
+        item_features: Floats | None = None,  # noqa: ARG002
+        neighbours: Neighbours | None = None,
+    ) -> None:
         """Name the actions to publish."""
         self._active = sorted(set(ids))
+        given = neighbours or {}
+        self._neighbours |= {action_id: given.get(action_id, {}) for action_id in ids}
 
     def learn(self, deltas: Deltas) -> None:
         """Add the contributions of a micro-batch."""
@@ -158,6 +175,7 @@ class Beta:
     def merge(self, other: Self) -> None:
         """Add the statistics of another replica."""
         self._statistics.add(other._statistics)
+        self._neighbours = other._neighbours | self._neighbours
 
     def subtract(self, other: Self | Deltas) -> None:
         """Remove contributions, given as the replica or the deltas that hold them."""
@@ -168,15 +186,40 @@ class Beta:
 
     def publish(self, now: float | None = None) -> BetaPosterior:
         """Give the posterior as of ``now``."""
-        ids, (counts, rewards) = published_ids(
-            self._statistics, self._active, now, "counts", "rewards"
-        )
-        state = BetaPosteriorState(self._params, ids, counts.tolist(), rewards.tolist())
+        statistics = self._statistics
+        ids = sorted(statistics.ids if self._active is None else self._active)
+        retired = sorted(set(statistics.ids).difference(ids))
+        known, k = ids + retired, len(ids)
+        counts, rewards = lined_up(statistics, known, now, "counts", "rewards")
+        state = BetaPosteriorState(self._params, ids, counts[:k].tolist(), rewards[:k].tolist())
+        moved = self._lent(known, counts, rewards)
+        if moved is not None:
+            state.lent = moved[:k].tolist()
         return BetaPosterior(state)
+
+    def _lent(self, ids: Sequence[str], counts: Floats, rewards: Floats) -> Floats | None:
+        """Give what neighbours add to each action's prior rate; None where nobody has any."""
+        params = self._params
+        similarity = similarities(ids, self._neighbours) if params.neighbours else None
+        if similarity is None:
+            return None
+        weight = params.prior_reward + params.prior_failure
+        won = np.maximum(rewards, 0.0)
+        total = weight + won + np.maximum(counts - rewards, 0.0)
+        residual = ((params.prior_reward + won) / total - params.prior_reward / weight)[:, None]
+        return np.asarray(
+            params.neighbours * lent(similarity, residual, 1.0 - weight / total)[:, 0]
+        )
 
     def dump(self) -> bytes:
         """Write parameters and statistics."""
-        state = BetaState(self._params, self.dim, self._active, self._statistics.dump())
+        state = BetaState(
+            self._params,
+            self.dim,
+            self._active,
+            self._statistics.dump(),
+            {a: dict(near) for a, near in self._neighbours.items() if near},
+        )
         return pack("policy-beta", _VERSION, state)
 
     @classmethod
@@ -185,5 +228,6 @@ class Beta:
         state = unpack("policy-beta", _VERSION, BetaState, snapshot)
         policy = cls(msgspec.to_builtins(state.params), state.dim)
         policy._active = state.ids
+        policy._neighbours = dict(state.neighbours)
         policy._statistics = Statistics.load(state.statistics)
         return policy

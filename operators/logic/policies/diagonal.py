@@ -82,7 +82,12 @@ class Diagonal:
             shapes |= {"squares_once": (dim,), "slope_once": (dim,)}
         self._statistics = Statistics(shapes, self._params.half_life)
 
-    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:  # noqa: ARG002
+    def set_actions(
+        self,
+        ids: Sequence[str],
+        item_features: Floats | None = None,  # noqa: ARG002
+        neighbours: Mapping[str, Mapping[str, float]] | None = None,  # noqa: ARG002
+    ) -> None:
         """Name the actions to publish; statistics are kept."""
         self._active = sorted(set(ids))
 

@@ -46,9 +46,14 @@ class Greedy:
         self._params = read_params("greedy", GreedyParams, params)
         self._model = Linear("logistic", {"half_life": self._params.half_life}, max(dim, 1), scaled)
 
-    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:
+    def set_actions(
+        self,
+        ids: Sequence[str],
+        item_features: Floats | None = None,
+        neighbours: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
         """Name the actions to publish."""
-        self._model.set_actions(ids, item_features)
+        self._model.set_actions(ids, item_features, neighbours)
 
     def learn(self, deltas: Deltas) -> None:
         """Add the contributions of a micro-batch."""

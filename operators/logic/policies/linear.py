@@ -20,6 +20,7 @@ from scipy.special import expit
 from operators.logic.features.scaling import Coordinates, Moments, Scaled, coordinates
 from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.linear_posterior import LinearPosterior
+from operators.logic.policies.neighbours import Neighbours, similarities
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.prior import BasePrior, fit
 from operators.logic.policies.statistics import Statistics, StatisticsState
@@ -31,6 +32,7 @@ _ETA_LIMIT = 30.0
 
 Positive = Annotated[float, Meta(gt=0.0)]
 Iterations = Annotated[int, Meta(ge=0, le=20)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +43,8 @@ class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
     and variances ``intercept_variance`` and ``prior_variance``. ``curvature_floor`` is the least
     slope W. ``half_life`` is in seconds of decision time. ``iterations`` of empirical Bayes learn
     the prior from all actions, with ``ridge`` on the item features and the base prior counting as
-    ``prior_strength`` actions; 0 keeps the base prior.
+    ``prior_strength`` actions; 0 keeps the base prior. ``neighbours`` is the share of what an
+    action's neighbours lend that its prior takes.
     """
 
     alpha: Positive = 0.5
@@ -53,6 +56,7 @@ class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
     iterations: Iterations = 2
     prior_strength: Positive = 20.0
     ridge: Positive = 2.0
+    neighbours: Share = 0.0
 
 
 class GaussianParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +74,7 @@ class GaussianParams(Struct, frozen=True, forbid_unknown_fields=True):
     iterations: Iterations = 0
     prior_strength: Positive = 20.0
     ridge: Positive = 2.0
+    neighbours: Share = 0.0
 
 
 class LinearState(Struct):
@@ -82,6 +87,7 @@ class LinearState(Struct):
     features: dict[str, list[float]]
     statistics: StatisticsState
     scaled: Scaled | None = None
+    neighbours: dict[str, dict[str, float]] = {}
 
 
 class Linear:
@@ -115,15 +121,25 @@ class Linear:
             if kind == "logistic"
             else read_params(kind, GaussianParams, params)
         )
+        if self._params.neighbours > 0.0 and not self._params.iterations:
+            raise PolicyError("policy.neighbours needs policy.iterations of 1 or more, got 0")
         self._scaled = scaled
         self._active: list[str] | None = None
         self._features: dict[str, Floats] = {}
+        self._neighbours: dict[str, Mapping[str, float]] = {}
         shapes = {"counts": (), "rewards": (), "h": (dim,), "information": (dim, dim)}
         self._statistics = Statistics(shapes, self._params.half_life)
 
-    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:
+    def set_actions(
+        self,
+        ids: Sequence[str],
+        item_features: Floats | None = None,
+        neighbours: Neighbours | None = None,
+    ) -> None:
         """Name the actions to publish, with a row of features each; statistics are kept."""
         self._active = sorted(set(ids))
+        given = neighbours or {}
+        self._neighbours |= {action_id: given.get(action_id, {}) for action_id in ids}
         if item_features is None:
             return
         if len(item_features) != len(ids) or not np.isfinite(item_features).all():
@@ -164,6 +180,7 @@ class Linear:
         """Add the statistics of another replica."""
         self._statistics.add(other._statistics)
         self._features = other._features | self._features
+        self._neighbours = other._neighbours | self._neighbours
 
     def subtract(self, other: Self | Deltas) -> None:
         """Remove contributions, given as the replica or the deltas that hold them."""
@@ -183,7 +200,9 @@ class Linear:
         view = self._coordinates(information, counts)
         if view is not None:
             information, h = view.of_forms(information), view.of(h)
-        fitted = fit(information, self._weighted(h), self._feature_matrix(known), self._base())
+        similarity = similarities(known, self._neighbours) if self._params.neighbours else None
+        features = self._feature_matrix(known)
+        fitted = fit(information, self._weighted(h), features, self._base(), similarity)
         kept = [*range(len(ids)), len(known)]
         tallies = (counts[: len(ids)], rewards[: len(ids)])
         return LinearPosterior(
@@ -214,7 +233,14 @@ class Linear:
         mean = np.zeros(self.dim)
         variance = np.full(self.dim, params.prior_variance)
         mean[0], variance[0] = params.prior_mean, params.intercept_variance
-        return BasePrior(mean, variance, params.prior_strength, params.ridge, params.iterations)
+        return BasePrior(
+            mean,
+            variance,
+            params.prior_strength,
+            params.ridge,
+            params.iterations,
+            params.neighbours,
+        )
 
     def _feature_matrix(self, ids: Sequence[str]) -> Floats | None:
         rows = [self._features.get(action_id) for action_id in ids]
@@ -236,6 +262,7 @@ class Linear:
             features={action_id: row.tolist() for action_id, row in self._features.items()},
             statistics=self._statistics.dump(),
             scaled=self._scaled,
+            neighbours={a: dict(near) for a, near in self._neighbours.items() if near},
         )
         return pack("policy-linear", _VERSION, state)
 
@@ -246,5 +273,6 @@ class Linear:
         policy = cls(state.kind, state.params, state.dim, state.scaled)
         policy._active = state.active
         policy._features = {a: np.array(row) for a, row in state.features.items()}
+        policy._neighbours = dict(state.neighbours)
         policy._statistics = Statistics.load(state.statistics)
         return policy

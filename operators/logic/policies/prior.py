@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg.lapack import dtrtri
 
 from operators.logic.policies.base import Floats
+from operators.logic.policies.neighbours import lent
 
 _JITTER = 1e-10
 """Share of a matrix's mean diagonal that is added to it, which bounds its condition number."""
@@ -23,7 +24,8 @@ class BasePrior:
     """The prior before anything is learned, and how fast it gives way.
 
     ``strength`` is the base covariance's weight in actions, ``ridge`` the penalty of the item
-    features' regression, ``iterations`` the number of empirical Bayes iterations (0: the base).
+    features' regression, ``iterations`` the number of empirical Bayes iterations (0: the base),
+    ``neighbours`` the share of what neighbours lend that is taken (0: nothing).
     """
 
     mean: Floats
@@ -31,6 +33,7 @@ class BasePrior:
     strength: float
     ridge: float
     iterations: int
+    neighbours: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,13 @@ class Fitted:
     factor: Floats
 
 
-def fit(information: Floats, h: Floats, features: Floats | None, base: BasePrior) -> Fitted:
+def fit(
+    information: Floats,
+    h: Floats,
+    features: Floats | None,
+    base: BasePrior,
+    similarity: Floats | None = None,
+) -> Fitted:
     """Compute the posteriors N(A⁻¹ (h + A0 μ0), A⁻¹), A = Λ + A0, under the fitted prior.
 
     Parameters
@@ -53,6 +62,8 @@ def fit(information: Floats, h: Floats, features: Floats | None, base: BasePrior
     information, h : arrays [K, d, d] and [K, d]
     features : array [K, m] or None
         The item features.
+    similarity : array [K, K] or None
+        A row of neighbours' similarities per action, of zeros where an action has none.
     """
     k, d = h.shape
     centre = base.mean
@@ -66,6 +77,10 @@ def fit(information: Floats, h: Floats, features: Floats | None, base: BasePrior
         prior_mean = np.broadcast_to(centre, (k, d))
         if hat is not None:
             prior_mean = centre + hat @ (mean - centre)
+        if similarity is not None and base.neighbours > 0.0:
+            evidence = _evidence(factor, covariance)
+            moved = lent(similarity, mean - prior_mean, evidence)
+            prior_mean = prior_mean + base.neighbours * moved
         residual = mean - prior_mean
         stacked = factor.reshape(-1, d)
         spread = residual.T @ residual + stacked.T @ stacked
@@ -74,6 +89,12 @@ def fit(information: Floats, h: Floats, features: Floats | None, base: BasePrior
     mean = _solve(factor, h + prior_mean @ precision)
     root = inverse_factor(precision[None])
     return Fitted(np.vstack([mean, centre]), np.concatenate([factor, root]))
+
+
+def _evidence(factor: Floats, covariance: Floats) -> Floats:
+    """Give the share of the prior's variance that each action's data has removed, from 0 to 1."""
+    left = (factor * factor).sum(axis=1) / np.diagonal(covariance)
+    return np.asarray(np.clip(1.0 - left.mean(axis=1), 0.0, 1.0))
 
 
 def _factors(information: Floats, covariance: Floats) -> tuple[Floats, Floats]:

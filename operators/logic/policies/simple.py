@@ -116,7 +116,12 @@ class Split:
         self._active: list[str] | None = None
         self._statistics = Statistics({"counts": (), "rewards": ()})
 
-    def set_actions(self, ids: Sequence[str], item_features: Floats | None = None) -> None:  # noqa: ARG002
+    def set_actions(
+        self,
+        ids: Sequence[str],
+        item_features: Floats | None = None,  # noqa: ARG002
+        neighbours: Mapping[str, Mapping[str, float]] | None = None,  # noqa: ARG002
+    ) -> None:
         """Name the actions to publish."""
         self._active = sorted(set(ids))
 
