@@ -34,6 +34,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="a JSON record per line ('-': stdin)"
     )
+    command.add_argument(
+        "--neighbours",
+        type=count,
+        metavar="N",
+        help="publish: give every action with an embedding its N nearest in the store and FILE",
+    )
     command.add_argument("--seed", type=int, default=7, help="demo: of the visitors (7)")
     command.add_argument("--actions", type=count, default=20, help="demo: content variants (20)")
 
@@ -48,11 +54,27 @@ def run_catalog(options: argparse.Namespace) -> int:
         raise CatalogFileError(f"catalog {options.action}: which FILE? ('-' is standard input)")
     entries = read_catalog(options.file)
     if options.action == "publish":
-        publish(load(), entries)
+        settings = load()
+        if options.neighbours is not None:
+            entries = _with_neighbours(settings, entries, options.neighbours)
+        publish(settings, entries)
         print(f"published {len(entries)} records")
     else:
         print(f"{len(entries)} records, nothing wrong with them")
     return 0
+
+
+def _with_neighbours(
+    settings: Settings, entries: Sequence[CatalogEntry], count: int
+) -> list[CatalogEntry]:
+    from flows.neighbours import with_neighbours
+    from flows.store import open_store
+
+    store = open_store(settings)
+    try:
+        return with_neighbours(store, entries, count)
+    finally:
+        store.close()
 
 
 def read_catalog(path: Path) -> list[CatalogEntry]:

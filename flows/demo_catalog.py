@@ -72,11 +72,13 @@ def action_id(place: int) -> str:
 
 def _action(place: int, features: list[float], time: datetime) -> Action:
     category = place % CATEGORIES
+    style = [round(v, 4) for v in features[:FACTORS]]
     return Action(
         id=f"action-{action_id(place)}",
         time=time,
         action_id=action_id(place),
         slots=[SLOT],
-        features={"style": [round(v, 4) for v in features[:FACTORS]], "category": f"c{category}"},
+        features={"style": style, "category": f"c{category}"},
+        embedding=style,
         content={"title": f"Hero {place}", "category": f"c{category}"},
     )

@@ -32,9 +32,14 @@ def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:
 
 
 def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> None:
-    """Tell a policy which actions the slot has, with their declared features."""
+    """Tell a policy which actions the slot has, with features and neighbours."""
     ids = [action.action_id for action in actions]
-    policy.set_actions(ids, action_matrix(actions, slot.item_features))
+    neighbours = {
+        action.action_id: {near.action_id: near.similarity for near in action.neighbours}
+        for action in actions
+        if action.neighbours
+    }
+    policy.set_actions(ids, action_matrix(actions, slot.item_features), neighbours)
 
 
 def first_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> PolicyNews:

@@ -111,19 +111,36 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
             raise ValueError("default_reward lies outside reward_range")
 
 
+class Neighbour(Struct, frozen=True, forbid_unknown_fields=True):
+    """An action with a similar content vector; ``similarity`` is the cosine."""
+
+    action_id: Id
+    similarity: Annotated[float, Meta(gt=0.0, le=1.0)]
+
+
 class Action(CatalogRecord, kw_only=True, tag="action"):
     """A content variant that the listed slots may show.
 
     ``features`` describe it to the policies (numbers, lists of numbers or categories);
-    ``embedding`` is its content vector.
+    ``embedding`` is its content vector; ``neighbours`` are what a policy's parameter of that name
+    is about.
     """
 
     action_id: Id
     slots: list[Id]
     features: dict[str, Any] = field(default_factory=dict)
     embedding: list[float] | None = None
+    neighbours: Annotated[list[Neighbour], Meta(max_length=100)] = field(default_factory=list)
     content: Any = None
     enabled: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse an action that is its own neighbour, or has one twice."""
+        names = [neighbour.action_id for neighbour in self.neighbours]
+        if self.action_id in names:
+            raise ValueError("neighbours: an action cannot be its own neighbour")
+        if len(set(names)) < len(names):
+            raise ValueError("neighbours: one is named twice")
 
 
 class Experiment(CatalogRecord, kw_only=True, tag="experiment"):

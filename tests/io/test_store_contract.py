@@ -10,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flows.neighbours import with_neighbours
 from flows.persist import as_written
 from operators.io.rows import Place, row_of
 from operators.io.store import Store, Writes, compact
 from operators.io.tables import TABLES
 from operators.persist import rows_of
+from schemas.catalog import Neighbour
 from schemas.topics import Topic
 from tests.support import records as make
 
@@ -227,6 +229,31 @@ def test_neighbours_come_by_cosine_distance(store: Store) -> None:
     assert found[0].distance == pytest.approx(0.0, abs=1e-6)
     assert found[1].distance == pytest.approx(1 - math.cos(math.radians(10)), abs=1e-6)
     assert found[2].distance == pytest.approx(1.0, abs=1e-6)
+
+
+def test_new_actions_get_neighbours_of_their_slots(store: Store) -> None:
+    """The store answers for what it holds; what is published with an action counts as well."""
+    write(
+        store,
+        make.action("near", embedding=[1.0, 0.1]),
+        make.action("off", enabled=False, embedding=[1.0, 0.0]),
+        *[make.action(f"shop{i}", slots=["shop"], embedding=[1.0, 0.0]) for i in range(9)],
+        make.action("moved", embedding=[1.0, 0.0]),
+        make.action("opposite", embedding=[-1.0, 0.0]),
+    )
+    new = make.action("new", embedding=[1.0, 0.0])
+    moved, twin = make.action("moved", 1, embedding=[0.6, 0.8]), make.action("twin", 1)
+    given = make.action("given", 1, neighbours=[Neighbour(action_id="near", similarity=0.5)])
+    blank = make.action("blank", 1, embedding=[0.0, 0.0])
+    found = with_neighbours(store, [make.slot("home"), new, moved, twin, given, blank], 3)
+    first = [(near.action_id, near.similarity) for near in found[1].neighbours]
+    assert first == [
+        ("near", pytest.approx(0.995037, abs=2e-6)),
+        ("given", pytest.approx(0.707107, abs=2e-6)),
+        ("twin", pytest.approx(0.707107, abs=2e-6)),
+    ]
+    assert found[4].neighbours == given.neighbours
+    assert (found[0], found[5]) == (make.slot("home"), blank)
 
 
 def test_a_query_of_another_dimension_says_so(store: Store) -> None:

@@ -1,0 +1,121 @@
+"""``banditflow catalog publish --neighbours``: from vectors to a new action's first decisions."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flows.__main__ import main
+from flows.embedded import Server
+from operators.io.kafka_client import consumer
+from operators.io.sqlite import SqliteStore
+from operators.logic.policies import Deltas
+from operators.slot_policy import name_actions, new_policy
+from schemas.catalog import Action, Neighbour, PolicySettings
+from schemas.codec import Flaw, decode
+from schemas.settings import load
+from schemas.topics import Topic
+from tests.support import records as make
+
+OLD = [
+    make.action("liked", embedding=[1.0, 0.1]),
+    make.action("other", embedding=[0.0, 1.0]),
+    make.action("elsewhere", slots=["shop"], embedding=[1.0, 0.0]),
+]
+NEW = {
+    "type": "action",
+    "id": "action-new",
+    "time": "2026-06-01T00:00:00Z",
+    "action_id": "new",
+    "slots": ["home"],
+    "embedding": [1.0, 0.0],
+}
+
+
+@pytest.fixture
+def deployed(
+    broker: Server,
+    topic_prefix: str,
+    topics_for: Callable[..., Mapping[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> SqliteStore:
+    """A broker with the topic, and a store that holds the old actions."""
+    topics_for(broker, {"catalog": 1})
+    store = SqliteStore(tmp_path / "store.db")
+    store.migrate()
+    store.apply(make.writes(*OLD))
+    for name, value in {
+        "SECRET": "a secret of tests",
+        "BOOTSTRAP_SERVERS": broker.address,
+        "TOPIC_PREFIX": topic_prefix,
+        "STORE": f"sqlite:{tmp_path / 'store.db'}",
+    }.items():
+        monkeypatch.setenv(f"BANDITFLOW_{name}", value)
+    return store
+
+
+def published() -> Action:
+    settings = load()
+    reader = consumer(settings, **{"auto.offset.reset": "earliest", "enable.partition.eof": False})
+    reader.subscribe([settings.topic(Topic.CATALOG)])
+    (message,) = reader.consume(1, 30.0)
+    reader.close()
+    found = decode(Topic.CATALOG, message.value() or b"")
+    assert isinstance(found, Action)
+    return found
+
+
+def test_a_published_action_starts_near_its_neighbour(
+    deployed: SqliteStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "new.jsonl"
+    file.write_text(json.dumps(NEW))
+    assert main(["catalog", "publish", str(file), "--neighbours", "2"]) == 0
+    new = published()
+    assert new.neighbours == [Neighbour(action_id="liked", similarity=0.995037)]
+    slot = make.slot("home", policy=PolicySettings(kind="beta", params={"neighbours": 1.0}))
+    policy = new_policy(slot, tuple(OLD[:2]), 0)
+    for name, clicks in {"liked": 60.0, "other": 6.0}.items():
+        n = 200
+        reward = np.zeros(n)
+        reward[: int(clicks)] = 1.0
+        when = np.zeros(n)
+        policy.learn(Deltas([name] * n, np.zeros((n, 0)), when, when, when + 1.0, reward))
+    name_actions(policy, slot, (*OLD[:2], new))
+    posterior = policy.publish()
+    liked, found, unknown = posterior.weigh(
+        np.zeros((1, 0)), posterior.columns(["liked", "new", "nobody"])
+    ).eta[0]
+    assert unknown < liked - 1.0
+    assert found > unknown + 0.5 * (liked - unknown)
+
+
+def test_a_vector_of_another_length_is_named(
+    deployed: SqliteStore, tmp_path: Path, capsys: Any
+) -> None:
+    file = tmp_path / "new.jsonl"
+    file.write_text(json.dumps(NEW | {"embedding": [1.0, 0.0, 0.0]}))
+    assert main(["catalog", "publish", str(file), "--neighbours", "2"]) == 2
+    assert "action 'new': embedding: vector: has 3 numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [{"action_id": "new", "similarity": 0.5}],
+        [{"action_id": "a", "similarity": 0.5}] * 2,
+        [{"action_id": "a", "similarity": 1.5}],
+        [{"action_id": "a", "similarity": 0}],
+        [{"action_id": "a", "similarity": 0.5, "distance": 0.5}],
+        [{"action_id": "a"}],
+        ["a"],
+    ],
+)
+def test_malformed_neighbours_are_a_flaw_that_names_them(wrong: Any) -> None:
+    found = decode(Topic.CATALOG, json.dumps(NEW | {"neighbours": wrong}).encode())
+    assert isinstance(found, Flaw)
+    assert "neighbours" in f"{found.field} {found.detail}"
