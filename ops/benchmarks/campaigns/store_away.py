@@ -2,11 +2,13 @@
 
 Both flows run as processes on the embedded broker. Control runs and runs without a store ask the
 same flow at the same rate, in turns; during the latter another connection holds SQLite's only write
-lock. A run that warms the flow up comes first; its latency is not counted.
+lock. A run that warms the flow up comes first; its latency is not counted. What persist's resident
+memory is at the end of each run without a store is compared with what it was after the warm-up.
 """
 
 import argparse
 import json
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -25,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.demo_catalog import demo_catalog
-from flows.embedded import Embedded
+from flows.embedded import Child, Embedded
 from flows.embedded.parts import HOST, free_port
 from flows.scrape import scrape
 from flows.simulation.tally import SimulatorReport
@@ -41,6 +43,8 @@ WARM_UP = 5.0
 CATCH_UP = 90.0
 START = 90.0
 TIMES_CONTROL = 2.0
+GROWTH = 64.0
+"""The most MB by which persist may grow, whatever waits: fetched records and its largest batch."""
 
 
 @dataclass
@@ -69,20 +73,23 @@ def main() -> None:
 
 def decisions_without_a_store(rate: float, seconds: float, rounds: int, seed: int) -> list[Bar]:
     """Compare runs whose store is locked with control runs; wait for the store after each."""
-    stored, waited, expected = 0, 0.0, 0
+    stored, waited, expected, most = 0, 0.0, 0, 0.0
     controls: list[SimulatorReport] = []
     aways: list[SimulatorReport] = []
     with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as parts:
         path = parts.folder / "banditflow.db"
-        settings = _start(parts, path, seed)
+        settings, persist = _start(parts, path, seed)
         expected += _simulate(settings, "warm", rate, WARM_UP, seed).decisions
         _await_decisions(settings, expected)
+        warm = resident(persist)
         for number in range(2 * rounds):
             away = number % 4 in (1, 2)  # control, away, away, control: neither is always the later
             before = _decisions(settings)
             with locked(path) if away else nullcontext():
                 run = _simulate(settings, f"run-{number}", rate, seconds, seed)
-                stored += _decisions(settings) - before if away else 0
+                if away:
+                    stored += _decisions(settings) - before
+                    most = max(most, resident(persist))
             (aways if away else controls).append(run)
             expected += run.decisions
             needed = _await_decisions(settings, expected)
@@ -99,6 +106,12 @@ def decisions_without_a_store(rate: float, seconds: float, rounds: int, seed: in
             f"at most {TIMES_CONTROL:g} x {usual:.0f} ms",
             f"{slowest:.0f} ms (runs {_p99s(aways)}; control {_p99s(controls)})",
             0.0 < slowest <= TIMES_CONTROL * usual,
+        ),
+        Bar(
+            "persist's memory at the end of a run without the store",
+            f"at most {GROWTH:g} MB more than after the warm-up",
+            f"{most - warm:+.0f} MB ({warm:.0f} before)",
+            0.0 < most <= warm + GROWTH,
         ),
         Bar(
             f"decisions stored {waited:.1f} s after its return",
@@ -121,7 +134,17 @@ def _decisions(settings: Settings) -> int:
     return _counts(settings)["decisions"]
 
 
-def _start(parts: Embedded, path: Path, seed: int) -> Settings:
+def resident(flow: Child) -> float:
+    """Give the resident memory of a flow and the processes that it has started, in MB."""
+    pids, pages = [flow.pid], 0
+    for pid in pids:
+        pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            pids += map(int, task.read_text().split())
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _start(parts: Embedded, path: Path, seed: int) -> tuple[Settings, Child]:
     settings = Settings(
         secret="only for campaigns",
         bootstrap_servers=parts.bootstrap_servers,
@@ -138,7 +161,7 @@ def _start(parts: Embedded, path: Path, seed: int) -> Settings:
     producer.flush()
     url = f"http://{HOST}:{settings.metrics_port}/metrics"
     quiet = msgspec.structs.replace(settings, metrics_port=0)
-    for flow, given in (("persist", quiet), ("personalize", settings)):
+    started = [
         parts.supervisor.start(
             flow,
             [sys.executable, "-m", "flows", "run", flow, "--processes=1"],
@@ -146,7 +169,9 @@ def _start(parts: Embedded, path: Path, seed: int) -> Settings:
             ready=(lambda: _reads(url)) if flow == "personalize" else None,
             timeout=START,
         )
-    return settings
+        for flow, given in (("persist", quiet), ("personalize", settings))
+    ]
+    return settings, started[0]
 
 
 def _reads(url: str) -> bool:
