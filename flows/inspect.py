@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -71,8 +72,7 @@ def slot(settings: Settings, store: Store, slot_id: str) -> Report:
     """Describe a slot's policy: each action's posterior, and how fresh it is."""
     source, found = _policy(settings, store, slot_id)
     if found is None:
-        known = ", ".join(_slots(store)) or "none"
-        raise NotFoundError(f"no policy of slot {slot_id!r} was published; known slots: {known}")
+        raise NotFoundError(_unpublished(settings, store, slot_id))
     report = {name: value for name, value in found.items() if name != "posterior"}
     return {"source": source, **report}
 
@@ -90,6 +90,7 @@ def subject(settings: Settings, store: Store, pseudonym: str) -> Report:
         raise NotFoundError(
             f"nothing is kept of subject {pseudonym}: no event of it came, or it has not "
             "consented to purposes 5 and 6, or BANDITFLOW_SECRET is not the flow's"
+            + _redis_away(settings)
         )
     features = {name: float(value) for name, value in hot.fields.items()} if hot else None
     return {
@@ -178,6 +179,40 @@ def _policy(settings: Settings, store: Store, slot_id: str) -> tuple[str, Found 
     if hot is not None and (kept is None or hot.version >= kept["version"]):
         return "redis", msgspec.json.decode(hot.fields["policy"])
     return "store", kept
+
+
+def _unpublished(settings: Settings, store: Store, slot_id: str) -> str:
+    """Say why there may be no policy of a slot, and what to do."""
+    slots = _slots(store)
+    if slot_id in slots:
+        why_not = (
+            f"no policy of slot {slot_id!r} was published: it has learned nothing yet, or "
+            "`banditflow run personalize` does not run"
+        )
+    elif slots:
+        why_not = f"slot {slot_id!r} is not in the store's catalog; it knows: {', '.join(slots)}"
+    else:
+        why_not = (
+            f"no policy of slot {slot_id!r} was published, and the store's catalog is empty: "
+            "`banditflow catalog publish` gives slots, `banditflow run persist` stores them"
+        )
+    return why_not + _redis_away(settings)
+
+
+def _redis_away(settings: Settings) -> str:
+    """Say that Redis, where the newest copies are, could not be asked; nothing where it could."""
+    connection = client(settings.redis_url, 1.0)
+    try:
+        connection.ping()
+    except redis.RedisError:
+        place = urlsplit(settings.redis_url)
+        return (
+            f"; Redis, which has the newest copies, does not answer at {place.hostname}:"
+            f"{place.port or 6379} (BANDITFLOW_REDIS_URL)"
+        )
+    finally:
+        connection.close()
+    return ""
 
 
 def _slots(store: Store) -> dict[str, Found]:

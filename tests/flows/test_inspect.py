@@ -319,6 +319,22 @@ def test_without_redis_the_store_answers(
     assert inspect(capsys, "subject", VISITOR)["hot_features"] is None
 
 
+def test_where_nothing_is_known_the_reason_is_said(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    assert "banditflow catalog publish" in refused(capsys, "slot", "home")
+    stored(settings, slot())
+    said = refused(capsys, "slot", "home")
+    assert "it has learned nothing yet" in said
+    assert "Redis" not in said
+    monkeypatch.setenv("BANDITFLOW_REDIS_URL", "redis://:a-password@127.0.0.1:1/0")
+    for asked in (("slot", "home"), ("subject", VISITOR)):
+        said = refused(capsys, *asked)
+        assert "Redis" in said
+        assert "127.0.0.1:1 (BANDITFLOW_REDIS_URL)" in said
+        assert "a-password" not in said
+
+
 def test_the_features_of_a_slot_are_listed(settings: Settings, capsys: Any) -> None:
     stored(settings, slot())
     columns = inspect(capsys, "features", "home")["columns"]
@@ -353,7 +369,7 @@ def test_values_that_are_not_as_declared_are_counted(
 
 def test_what_is_not_found_says_what_to_check(settings: Settings, capsys: Any) -> None:
     stored(settings, slot())
-    assert "known slots: home" in refused(capsys, "slot", "hom")
+    assert "it knows: home" in refused(capsys, "slot", "hom")
     assert "it knows: home" in refused(capsys, "features", "hom")
     assert "run persist" in refused(capsys, "decision", "d404")
     missing = refused(capsys, "subject", "visitor-404")
