@@ -126,6 +126,7 @@ def _fill_run(command: argparse.ArgumentParser) -> None:
         from flows import runner
         from flows.warm_start import before_run
 
+        runner.check_topics(options.flow, settings)
         before_run(settings, options.flow, options.from_store)
         if not settings.recovery:
             print(

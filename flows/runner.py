@@ -23,8 +23,8 @@ from flows.recovery import (
     owned_recovery,
     recovery_config,
 )
-from flows.wiring import FLOWS
-from operators.io import metrics
+from flows.wiring import FLOWS, topics_of
+from operators.io import kafka_client, metrics
 from operators.logic.placement import Place
 from schemas.settings import Settings, child_environment
 
@@ -39,6 +39,15 @@ _PAUSE = 1.0
 
 class CrashLoop(RuntimeError):  # noqa: N818 - it reads as what is the case
     """A flow dies again and again; the message quotes its log."""
+
+
+def check_topics(flow: str, settings: Settings) -> None:
+    """Refuse to run a flow while one of its topics is missing or has other partitions."""
+    client = kafka_client.consumer(settings)
+    try:
+        kafka_client.check_topics(settings, client, topics_of(flow))
+    finally:
+        client.close()
 
 
 def run(flow: str, settings: Settings) -> None:

@@ -6,7 +6,7 @@ from bytewax.dataflow import Dataflow
 
 from operators.logic.placement import ALONE, Place
 from schemas.settings import Settings
-from schemas.topics import Topic
+from schemas.topics import GROUP, Topic
 
 
 def personalize_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
@@ -52,3 +52,13 @@ FLOWS: dict[str, Callable[[Settings, Place], Dataflow]] = {
     "persist": persist_flow,
 }
 """Every flow by its name on the command line; each imports only what it needs."""
+
+
+def topics_of(flow: str) -> list[Topic]:
+    """Give the topics that a flow reads and writes."""
+    if flow == "persist":
+        from operators.persist import topics
+
+        return list(topics())
+    results = (Topic.OUTCOMES, Topic.PROFILES, Topic.POLICIES, Topic.CHECKPOINTS)
+    return [*GROUP, Topic.CATALOG, *results, Topic.DEAD_LETTERS]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flows.__main__ import main, parser
+from flows.embedded import Server
 from schemas.settings import PREFIX
 
 ROOT = Path(__file__).parents[2]
@@ -206,3 +207,17 @@ def test_a_reader_that_has_had_enough_is_no_error(tmp_path: Path) -> None:
     )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("flow", ["personalize", "persist"])
+def test_a_flow_without_its_topics_says_how_to_make_them(
+    flow: str, broker: Server, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("BANDITFLOW_SECRET", SECRET)
+    monkeypatch.setenv("BANDITFLOW_BOOTSTRAP_SERVERS", broker.address)
+    monkeypatch.setenv("BANDITFLOW_TOPIC_PREFIX", topic_prefix)
+    monkeypatch.setenv("BANDITFLOW_RECOVERY", "recovery")
+    said = failure(capsys, "run", flow)
+    assert f"'{topic_prefix}" in said
+    assert "banditflow topics create" in said
+    assert not Path("recovery").exists()
