@@ -91,7 +91,7 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "fetch.error.backoff.ms": 50,
         # After its queue was full the client would not fetch for a whole second.
         "fetch.queue.backoff.ms": 5,
-        "queued.min.messages": 20_000,
+        "queued.min.messages": 2_000,
         "allow.auto.create.topics": False,
     } | client_config(settings)
 
