@@ -124,8 +124,10 @@ def _fill_run(command: argparse.ArgumentParser) -> None:
     def run(options: argparse.Namespace) -> None:
         settings = load()
         from flows import runner
+        from flows.recovery import OWN_STORE, check_stopped
         from flows.warm_start import before_run
 
+        check_stopped(settings, options.flow, OWN_STORE)
         runner.check_topics(options.flow, settings)
         before_run(settings, options.flow, options.from_store)
         if not settings.recovery:

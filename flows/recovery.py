@@ -24,6 +24,9 @@ PATIENCE = 15.0
 
 _WORKERS = "workers.lock"
 
+OWN_STORE = "stop that flow, or give this one its own BANDITFLOW_RECOVERY"
+"""What to do about another flow on the same recovery store."""
+
 
 RESUME = """
     WITH last AS (SELECT * FROM exs ORDER BY ex_num DESC LIMIT 1),
@@ -67,8 +70,7 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             raise RecoveryError(
-                f"the recovery store {folder} is in use by process {owner}: "
-                f"stop that flow, or give this one its own BANDITFLOW_RECOVERY"
+                f"the recovery store {folder} is in use by process {owner}: {OWN_STORE}"
             ) from error
         try:
             os.ftruncate(lock.fileno(), 0)
@@ -166,7 +168,7 @@ def _unwritable(folder: Path, why: str) -> str:
     )
 
 
-def check_stopped(settings: Settings, flow: str) -> None:
+def check_stopped(settings: Settings, flow: str, remedy: str = "stop that flow") -> None:
     """Raise :class:`RecoveryError` when a running flow owns the recovery store."""
     path = _folder(settings, flow) / "owner.lock"
     if not settings.recovery or not path.exists():
@@ -177,7 +179,7 @@ def check_stopped(settings: Settings, flow: str) -> None:
         except BlockingIOError as error:
             owner = lock.read().strip() or "unknown"
             raise RecoveryError(
-                f"the recovery store {path.parent} is in use by process {owner}: stop that flow"
+                f"the recovery store {path.parent} is in use by process {owner}: {remedy}"
             ) from error
 
 

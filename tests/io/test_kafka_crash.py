@@ -13,6 +13,7 @@ from bytewax.errors import BytewaxRuntimeError
 
 from flows.embedded import Server
 from operators.io.kafka import KafkaTrouble, create_topics
+from operators.io.kafka_sink import SinkPartition
 from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support import kafka_flow
@@ -111,26 +112,33 @@ def test_a_lost_recovery_store_gives_no_second_answer(requested: Settings, tmp_p
 
 
 def test_an_undelivered_record_stops_the_flow_and_its_epoch_is_replayed(
-    requested: Settings, server: Server, tmp_path: Path
+    requested: Settings, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"message.timeout.ms": "400", "socket.timeout.ms": "300"}
     impatient = settings_for(
         requested.bootstrap_servers, requested.topic_prefix, kafka_options=options
     )
-    seen = 0
+    built = 0
+    begin, write = SinkPartition.__init__, SinkPartition.write_batch
 
-    def freeze_then_answer(item):
-        nonlocal seen
-        seen += len(item[1].events)
-        if seen > REQUESTS // 4:
+    def count_then_begin(sink, *given):
+        nonlocal built
+        built += 1
+        begin(sink, *given)
+
+    def freeze_then_write(sink, values):
+        if built == 4:  # two topics of two partitions: what is opened later would ask the broker
             server.pause()
-        return kafka_flow.answer(item)
+        write(sink, values)
 
+    monkeypatch.setattr(SinkPartition, "__init__", count_then_begin)
+    monkeypatch.setattr(SinkPartition, "write_batch", freeze_then_write)
     try:
         with pytest.raises(BytewaxRuntimeError) as raised:
-            run(build(impatient, freeze_then_answer), tmp_path / "recovery")
+            run(build(impatient), tmp_path / "recovery")
     finally:
         server.resume()
+        monkeypatch.undo()
     assert isinstance(raised.value.__cause__, KafkaTrouble)
     assert "was not written" in str(raised.value.__cause__)
     run(build(requested), tmp_path / "recovery")
