@@ -65,7 +65,9 @@ def test_a_broker_killed_in_live_traffic_is_waited_for(
     found = verify(stage.settings)
     assert stage.report.unanswered == stage.report.undelivered == 0
     assert found.holds, found
-    assert found.requests == found.decisions == stage.report.requests
+    assert found.decisions == stage.report.requests
+    # A producer that lost the broker's receipt sends again: a request can stand there twice.
+    assert found.requests >= stage.report.requests
     assert sum(check.learned[0] for check in found.actions) == stage.report.impressions
 
 
