@@ -17,7 +17,7 @@ demo: $(READY) ## run everything on this machine and watch it learn
 	@$(BIN)/python -m flows demo $(ARGS)
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## check style, format and types
 	@$(BIN)/ruff check .

@@ -59,17 +59,6 @@ def topics_for(topic_prefix: str) -> Callable[[Server, Mapping[str, int]], dict[
     return create
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests together that share servers (``tests/e2e``, ``tests/io``), and those of a file.
-
-    ``make test`` gives the groups to two processes, each of which has servers of its own.
-    """
-    for item in items:
-        folder = item.path.parent
-        shared = folder if folder.name in ("e2e", "io") else item.path
-        item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(item.config.rootpath))))
-
-
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep count of what was skipped for the want of a part."""
     count_not_proven(report)

@@ -11,6 +11,10 @@ suite=trixie
 packages=postgresql-17,postgresql-17-orafce,postgresql-17-pgvector,dash,coreutils,libc-bin,tzdata
 
 [ -e "$root/.complete" ] && exit 0
+mkdir -p "$folder"
+if [ -z "${LOCKED:-}" ]; then  # one of several test processes unpacks, the others wait for it
+    LOCKED=1 exec flock "$folder/lock" "$0" "$@"
+fi
 [ "$(id -u)" = 0 ] || { echo "mirror_packages: needs root, for chroot" >&2; exit 1; }
 command -v mmdebstrap >/dev/null || {
     apt-get update -qq
@@ -19,7 +23,6 @@ command -v mmdebstrap >/dev/null || {
 archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' |
     grep -v security | head -n 1)
 
-mkdir -p "$folder"
 rm -rf "$root.part"
 mmdebstrap --quiet --variant=extract --include="$packages" \
     --aptopt='APT::Install-Recommends "false"' "$suite" "$root.part" "$archive"
