@@ -14,6 +14,7 @@ from operators.dead_letters import dead_letters
 from operators.decide import decide
 from operators.decode import reader
 from operators.factors import factors
+from operators.gathering import Gathered
 from operators.hot import hot_decisions, hot_policies, hot_profiles
 from operators.io.redis import HotWrite
 from operators.learn import learn
@@ -64,7 +65,7 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     read = reader(settings)
 
     admitted = admit("admit", records, op.flat_map("catalog_to_shards", catalog, every_shard), read)
-    singles = op.map_value("positions", admitted.batches, _by_position)
+    singles = op.map_value("positions", admitted.gathered, _by_position)
     attributed = attribute("attribute", singles, settings)
     factored = factors("factors", attributed.settled, settings)
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
@@ -101,7 +102,8 @@ def _placed(item: tuple[str, Batch]) -> tuple[str, Batch]:
     return (shard_key(item[1].shard), item[1])
 
 
-def _by_position(batch: Batch) -> Batch:
+def _by_position(gathered: Gathered) -> Batch:
+    batch = gathered.batch
     return replace(batch, events=by_position(batch.events, batch.catalog))
 
 

@@ -16,12 +16,13 @@ def personalize_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
     from operators.decode import reader
     from operators.fences import dead_letter_fence, decision_fence, outcome_fence
     from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer
+    from operators.io.pace import Pace
     from operators.io.redis import RedisSink
 
-    shared = SharedProducer(settings)
+    shared, pace = SharedProducer(settings), Pace(settings.epoch, place == ALONE)
     sources = personalize.Sources(
-        records=GroupSource(settings, reader(settings), place=place),
-        catalog=CatalogSource(settings, flaw_of),
+        records=GroupSource(settings, reader(settings), place=place, pace=pace),
+        catalog=CatalogSource(settings, flaw_of, pace),
     )
     sinks = personalize.Sinks(
         decisions=KafkaSink(shared, Topic.DECISIONS, decision_fence, place),
@@ -35,14 +36,16 @@ def personalize_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
     return personalize.build(sources, sinks, settings)
 
 
-def persist_flow(settings: Settings, place: Place = ALONE) -> Dataflow:  # noqa: ARG001
+def persist_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
     """Wire the persist dataflow to Kafka and the durable store: any worker may have any part."""
     from flows import persist
     from flows.store import open_store
     from operators.io.kafka import TopicSource
+    from operators.io.pace import Pace
     from operators.persist import StoreSink, topics
 
-    source = TopicSource(settings, persist.as_written, topics())
+    pace = Pace(settings.epoch, place == ALONE)
+    source = TopicSource(settings, persist.as_written, topics(), pace=pace)
     sink = StoreSink(lambda: open_store(settings), settings.partitions)
     return persist.build(source, sink, settings)
 

@@ -1,7 +1,8 @@
 """The way in: batches wait for the catalog and carry the one that holds for their events."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -10,25 +11,27 @@ from msgspec import Struct
 
 from operators.batches import Batch, CatalogNews, Event, Rejected
 from operators.decode import Reader
+from operators.gathering import Gathered, Gathering
 from operators.io import metrics
 from operators.logic.catalog import CatalogHistory, CatalogState
 from operators.streams import only
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
-_KIND, _VERSION = "admit", 1
+_KIND, _VERSION = "admit", 2
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """Batches with their catalog, and the records that could not be used."""
+    """Batches with their catalog, at once and gathered; the records that could not be used."""
 
     batches: KeyedStream[Batch]
+    gathered: KeyedStream[Gathered]
     rejected: KeyedStream[list[Rejected]]
 
 
 class Held(Struct):
-    """A batch that waits for the catalog, as the records that it was read from."""
+    """A batch that waits, as the records that it was read from."""
 
     shard: int
     watermark: int
@@ -37,24 +40,28 @@ class Held(Struct):
 
 
 class AdmitState(Struct):
-    """What a snapshot keeps."""
+    """What a snapshot keeps: ``held`` waits for the catalog, ``gathered`` for more of its kind."""
 
     catalog: CatalogState
     complete: bool
     held: list[Held]
+    gathered: list[Held]
 
 
-Admission = Batch | list[Rejected]
+Admission = Batch | Gathered | list[Rejected]
 
 
 @dataclass
 class AdmitLogic(StatefulBatchLogic[Batch | CatalogNews, Admission, bytes]):
-    """One shard's catalog and the batches that wait for it."""
+    """One shard's catalog and the batches that wait for it, or to be gathered."""
 
     read: Reader
     history: CatalogHistory
     complete: bool = False
     held: list[Batch] = field(default_factory=list)
+    gathering: Gathering = field(default_factory=Gathering)
+    again: list[Batch] = field(default_factory=list)
+    """What an earlier life had gathered."""
 
     def on_batch(self, values: list[Batch | CatalogNews]) -> tuple[Iterable[Admission], bool]:
         """Take in catalog news, then let through what has a catalog."""
@@ -67,41 +74,67 @@ class AdmitLogic(StatefulBatchLogic[Batch | CatalogNews, Admission, bytes]):
                     out.append(list(value.rejected))
                 self.held.append(value)
         if self.complete:
+            out += self._gather_again()
             for batch in self.held:
-                self._release(batch, out)
+                for part in self._parts(batch):
+                    metrics.events_in(event.origin.topic for event in part.events)
+                    out.append(part)
+                    out += self.gathering.add(part)
             self.held = []
         return out, StatefulBatchLogic.RETAIN
 
+    def on_notify(self) -> tuple[Iterable[Admission], bool]:
+        """Give what has been gathered for long enough."""
+        out = self._gather_again()
+        due = self.gathering.due
+        if due is not None and due <= datetime.now(UTC):
+            out += self.gathering.give()
+        return out, StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime | None:
+        """Ask to be woken when what is gathered may wait no longer."""
+        return datetime.now(UTC) if self.again else self.gathering.due
+
     def snapshot(self) -> bytes:
         """Keep the catalog and the records of waiting batches."""
-        held = [
-            Held(batch.shard, batch.watermark, batch.at_end, [_record(e) for e in batch.events])
-            for batch in self.held
-        ]
-        return pack(_KIND, _VERSION, AdmitState(self.history.state(), self.complete, held))
+        held, gathered = (
+            [
+                Held(batch.shard, batch.watermark, batch.at_end, [_record(e) for e in batch.events])
+                for batch in batches
+            ]
+            for batches in (self.held, [*self.again, *self.gathering.batches])
+        )
+        return pack(
+            _KIND, _VERSION, AdmitState(self.history.state(), self.complete, held, gathered)
+        )
+
+    def _gather_again(self) -> list[Admission]:
+        out: list[Admission] = []
+        for batch in self.again:
+            for part in self._parts(batch):
+                out += self.gathering.add(part)
+        self.again = []
+        return out
 
     def _learn(self, news: CatalogNews) -> None:
         for entry in news.entries:
             self.history.add(entry)
         self.complete = self.complete or news.complete
 
-    def _release(self, batch: Batch, out: list[Admission]) -> None:
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
         """Cut the batch where the catalog changes, so that each part has one catalog."""
         events = batch.events
         start = events[0].at if events else batch.watermark
         change = self.history.next_change(start)
         while change is not None and events and change <= events[-1].at:
             cut = next(i for i, event in enumerate(events) if event.at >= change)
-            part = Batch(batch.shard, min(batch.watermark, change), events[:cut], at_end=False)
-            self._emit(part, start, out)
+            mark = min(batch.watermark, change)
+            catalog = self.history.as_of(start)
+            yield Batch(batch.shard, mark, events[:cut], at_end=False, catalog=catalog)
             events, start = events[cut:], change
             change = self.history.next_change(start)
-        self._emit(Batch(batch.shard, batch.watermark, events, at_end=batch.at_end), start, out)
-
-    def _emit(self, batch: Batch, start: int, out: list[Admission]) -> None:
-        batch.catalog = self.history.as_of(start)
-        metrics.events_in(event.origin.topic for event in batch.events)
-        out.append(batch)
+        catalog = self.history.as_of(start)
+        yield Batch(batch.shard, batch.watermark, events, at_end=batch.at_end, catalog=catalog)
 
 
 def _record(event: Event) -> tuple[str, bytes, int, int]:
@@ -119,6 +152,7 @@ def _resume(read: Reader, snapshot: bytes | None) -> AdmitLogic:
     state = unpack_admit(snapshot)
     logic = AdmitLogic(read, CatalogHistory(state.catalog), state.complete)
     logic.held = [_batch(held, read) for held in state.held]
+    logic.again = [_batch(held, read) for held in state.gathered]
     return logic
 
 
@@ -140,7 +174,8 @@ def admit(
 ) -> Admitted:
     """Hold batches until the catalog is loaded; attach the catalog of their event time.
 
-    A batch in which the catalog changes is cut there. ``catalog`` must reach every shard.
+    A batch in which the catalog changes is cut there. ``catalog`` must reach every shard. What no
+    decision waits for comes a second time in larger batches (``gathered``).
     """
 
     def shim_builder(resume_state: bytes | None) -> AdmitLogic:
@@ -150,5 +185,6 @@ def admit(
     admitted = op.stateful_batch("hold", merged, shim_builder)
     return Admitted(
         batches=only("batches", admitted, Batch),
+        gathered=only("gathered", admitted, Gathered),
         rejected=only("rejected", admitted, list),
     )

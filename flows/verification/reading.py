@@ -54,7 +54,8 @@ def cut_of(settings: Settings, states: States, shard: int) -> Cut:
     source = restore(states.get("personalize.records", {}).get(str(shard)))
     admitted = states.get("personalize.admit.hold", {}).get(key)
     queued = states.get("personalize.decide.queue.admit", {}).get(key)
-    held = unpack_admit(admitted).held if admitted else []
+    admission = unpack_admit(admitted) if admitted else None
+    held = [*admission.held, *admission.gathered] if admission else []
     waiting = unpack_queue(queued).waiting if queued else []
     return Cut(
         {Topic(name): offset for name, offset in source.offsets.items()},

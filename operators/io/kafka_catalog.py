@@ -11,6 +11,7 @@ from operators.batches import CatalogNews, Origin, Rejected
 from operators.io.kafka_client import check_topics
 from operators.io.kafka_fetch import SharedConsumer
 from operators.io.kafka_group import written
+from operators.io.pace import Beat, Pace
 from schemas.catalog import CatalogEntry
 from schemas.codec import Flaw, decode
 from schemas.settings import Settings
@@ -34,10 +35,16 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
     """The catalog topic's one partition."""
 
     def __init__(
-        self, settings: Settings, shared: SharedConsumer, offset: int | None, check: Check
+        self,
+        settings: Settings,
+        shared: SharedConsumer,
+        offset: int | None,
+        check: Check,
+        beat: Beat,
     ) -> None:
         self._shared = shared
         self._check = check
+        self._beat = beat
         self._limit = settings.max_record_bytes
         self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, offset)
         self._complete = False
@@ -45,6 +52,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
 
     def next_batch(self) -> list[Item]:
         """Give new records, and once that the topic has been read to its end."""
+        self._beat.look()
         self._shared.poll()
         entries, rejected = [], []
         for message in self._inlet.take(10_000):
@@ -67,22 +75,25 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
 
     def next_awake(self) -> datetime | None:
         """Look for news every 20 milliseconds."""
-        return self._awake
+        return self._beat.next_look(self._awake)
 
     def snapshot(self) -> bytes:
         """Keep the next offset to read."""
+        self._beat.close()
         return pack(_KIND, _VERSION, CatalogOffset(self._inlet.next_offset))
 
 
 class CatalogSource(FixedPartitionedSource[Item, bytes]):
     """The catalog as ``("catalog", CatalogNews)``; an empty topic is complete at once.
 
-    ``check`` says what is wrong with a record that decodes, if anything.
+    ``check`` says what is wrong with a record that decodes, if anything; ``pace`` is that of the
+    flow's sources.
     """
 
-    def __init__(self, settings: Settings, check: Check) -> None:
+    def __init__(self, settings: Settings, check: Check, pace: Pace | None = None) -> None:
         self._settings = settings
         self._check = check
+        self._beat = (pace or Pace()).beat()
 
     def list_parts(self) -> list[str]:
         """Give the only partition."""
@@ -98,4 +109,4 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
             offset = unpack(_KIND, _VERSION, CatalogOffset, resume_state).offset
         shared = SharedConsumer(self._settings)
         check_topics(self._settings, shared.consumer, [Topic.CATALOG])
-        return CatalogPartition(self._settings, shared, offset, self._check)
+        return CatalogPartition(self._settings, shared, offset, self._check, self._beat)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from operators.batches import ALWAYS, NEVER, Batch, Event, Rejected
 from operators.io.kafka_client import Fetched
 from operators.io.kafka_fetch import Inlet
+from operators.io.pace import Beat
 from operators.io.reading import ReadMany
 from operators.logic.alignment import Alignment, Lane
 from schemas.settings import Settings
@@ -49,6 +50,7 @@ class Feeder(Protocol):
     settings: Settings
     read_many: ReadMany
     bounded: bool
+    beat: Beat
     turn: float
     """Seconds between the turns of a group that was read to its end."""
 
@@ -99,6 +101,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         """Give the events that may go and what could not be read, or nothing."""
         if self._over:
             raise StopIteration
+        self._source.beat.look()
         rejected = self._take_in()
         now = time.monotonic_ns() // 1000
         alignment = self.alignment
@@ -119,10 +122,11 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
 
     def next_awake(self) -> datetime | None:
         """Go on at once while there is more to read, otherwise at the next turn."""
-        return self._awake
+        return self._source.beat.next_look(self._awake)
 
     def snapshot(self) -> bytes:
         """Keep where to read on: at the first record of each topic that was not released."""
+        self._source.beat.close()
         offsets = {topic.value: offset for topic, offset in self.offsets().items()}
         return pack(_KIND, _VERSION, SourceState(offsets, self.alignment.watermark))
 

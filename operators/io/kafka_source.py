@@ -10,6 +10,7 @@ from operators.batches import NEVER
 from operators.io.kafka_client import check_topics
 from operators.io.kafka_fetch import SharedConsumer
 from operators.io.kafka_group import PROMPT, GroupPartition, Item, restore
+from operators.io.pace import Pace
 from operators.io.reading import Read, by_column
 from operators.logic.placement import ALONE, Place
 from schemas.settings import Settings
@@ -25,7 +26,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
     """Topic partitions in groups; all groups of a process share one consumer.
 
     Each item is ``(group's key, Batch)``. With ``bounded`` a group ends when it has been read to
-    its end; its last batch has the watermark ``ALWAYS``.
+    its end; its last batch has the watermark ``ALWAYS``. ``pace`` is that of the flow's sources.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         start: Start = "beginning",
         bounded: bool = False,
         turn: float = PROMPT,
+        pace: Pace | None = None,
     ) -> None:
         self.settings = settings
+        self.beat = (pace or Pace()).beat()
         self.read_many = by_column(read)
         self.bounded = bounded
         self.turn = turn
@@ -102,9 +105,10 @@ class GroupSource(KafkaSource):
         start: Start = "beginning",
         bounded: bool = False,
         place: Place = ALONE,
+        pace: Pace | None = None,
     ) -> None:
         groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
-        super().__init__(settings, read, groups, start, bounded)
+        super().__init__(settings, read, groups, start, bounded, pace=pace)
 
 
 class TopicSource(KafkaSource):
@@ -120,13 +124,14 @@ class TopicSource(KafkaSource):
         topics: Sequence[Topic],
         start: Start = "beginning",
         bounded: bool = False,
+        pace: Pace | None = None,
     ) -> None:
         groups = {
             f"{topic.value}/{k}": (k, [topic])
             for topic in topics
             for k in range(settings.partitions_of(topic))
         }
-        super().__init__(settings, read, groups, start, bounded, turn=_UNHURRIED)
+        super().__init__(settings, read, groups, start, bounded, _UNHURRIED, pace)
 
     def slowest(self) -> int:
         """Topics of different kinds say nothing of each other's time."""

@@ -1,19 +1,20 @@
 """Batches wait for the catalog and carry the one that holds at their events' time."""
 
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.admit import AdmitLogic, _resume
-from operators.batches import NEVER, Batch, CatalogNews, Event, Origin, Rejected, micros
+from operators.batches import ALWAYS, NEVER, Batch, CatalogNews, Event, Origin, Rejected, micros
 from operators.decode import reader
+from operators.gathering import ENOUGH, WAIT, Gathered
 from operators.logic.catalog import CatalogHistory
 from operators.logic.murmur2 import partition_of
 from schemas.catalog import CatalogEntry
 from schemas.codec import encode
-from schemas.events import Click
+from schemas.events import Click, DecisionRequest
 from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support import records as make
@@ -35,14 +36,31 @@ def clicks(*seconds: float) -> list[Event]:
     return [click(number, second) for number, second in enumerate(seconds)]
 
 
-def feed(logic: AdmitLogic, *values: Batch | CatalogNews) -> list[Batch | list[Rejected]]:
+Out = list[Batch | Gathered | list[Rejected]]
+
+
+def feed(logic: AdmitLogic, *values: Batch | CatalogNews) -> Out:
     out, over = logic.on_batch(list(values))
     assert not over
     return list(out)
 
 
-def batches(out: list[Batch | list[Rejected]]) -> list[Batch]:
+def batches(out: Out) -> list[Batch]:
     return [item for item in out if isinstance(item, Batch)]
+
+
+def gathered(out: Out) -> list[Batch]:
+    return [item.batch for item in out if isinstance(item, Gathered)]
+
+
+def woken(logic: AdmitLogic) -> Out:
+    due = logic.notify_at()
+    if due is None:
+        return []
+    while datetime.now(UTC) < due:
+        pass
+    out, _ = logic.on_notify()
+    return list(out)
 
 
 def offsets(out: list[Batch]) -> list[list[int]]:
@@ -121,3 +139,74 @@ def test_every_event_has_the_catalog_of_its_time_in_whatever_order_the_versions_
     marks = [batch.watermark for batch in out]
     assert marks == sorted(marks)
     assert marks[-1] == micros(make.START) + 10**9
+
+
+def request(number: int, seconds: float) -> Event:
+    time = make.START + timedelta(seconds=seconds)
+    body = DecisionRequest(id=f"r{number}", time=time, subject="s", slot_id="home")
+    event = READ(Topic.DECISION_REQUESTS, 0, b"s", encode(body), number, micros(time))
+    assert isinstance(event, Event)
+    return event
+
+
+def test_what_no_decision_waits_for_is_gathered_for_a_while() -> None:
+    logic = _resume(READ, None)
+    feed(logic, COMPLETE)
+    first = clicks(1.0, 2.0)
+    out = feed(logic, Batch(0, 5, [*first, request(0, 2.5)]), Batch(0, 6, clicks(3.0)))
+    assert [len(batch.events) for batch in batches(out)] == [3, 1]
+    assert gathered(out) == []
+    due = logic.notify_at()
+    assert due is not None
+    assert due - datetime.now(UTC) <= WAIT
+    (batch,) = gathered(woken(logic))
+    assert [event.at for event in batch.events] == [e.at for e in clicks(1.0, 2.0, 3.0)]
+    assert (batch.watermark, set(batch.catalog.slots)) == (6, {"home"})
+    assert logic.notify_at() is None
+    assert gathered(woken(logic)) == []
+
+
+def test_many_events_and_the_end_of_the_input_wait_for_nothing() -> None:
+    logic = _resume(READ, None)
+    feed(logic, COMPLETE)
+    many = clicks(*range(ENOUGH - 1))
+    assert gathered(feed(logic, Batch(0, 5, many))) == []
+    assert [len(b.events) for b in gathered(feed(logic, Batch(0, 6, clicks(300.0))))] == [ENOUGH]
+    (last,) = gathered(feed(logic, Batch(0, 7, clicks(301.0)), Batch(0, ALWAYS, [])))
+    assert (last.watermark, len(last.events)) == (ALWAYS, 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from("crk")), max_size=40),
+    st.lists(st.integers(1, 50), max_size=3, unique=True),
+    st.integers(1, 7),
+)
+def test_every_event_is_gathered_once_in_order_with_its_catalog_whatever_dies(
+    steps: list[tuple[int, str]], changes: list[int], size: int
+) -> None:
+    versions: list[CatalogEntry] = [make.slot("home", reward_window=1000.0)]
+    versions += [make.slot("home", at, reward_window=float(at)) for at in changes]
+    logic = _resume(READ, None)
+    feed(logic, CatalogNews(versions, [], complete=True))
+    steps = sorted(steps)
+    events = [
+        request(n, float(at)) if kind == "r" else click(n, float(at))
+        for n, (at, kind) in enumerate(steps)
+    ]
+    found: list[Batch] = []
+    for start in range(0, len(events), size):
+        part = events[start : start + size]
+        found += gathered(feed(logic, Batch(0, part[-1].at, part)))
+        if any(kind == "k" for _, kind in steps[start : start + size]):
+            logic = _resume(READ, logic.snapshot())
+    found += gathered(feed(logic, Batch(0, ALWAYS, [])))
+    assert [e.origin.offset for batch in found for e in batch.events] == [
+        n for n, (_, kind) in enumerate(steps) if kind != "r"
+    ]
+    for batch in found:
+        window = batch.catalog.slots["home"].reward_window
+        for event in batch.events:
+            passed = [at for at in changes if at * 10**6 <= event.at - micros(make.START)]
+            assert window == (float(max(passed)) if passed else 1000.0)
+    marks = [batch.watermark for batch in found]
+    assert marks == sorted(marks)

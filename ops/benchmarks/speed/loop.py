@@ -24,6 +24,7 @@ from operators.attribute import resumed
 from operators.batches import NEVER, Batch, CatalogNews, Event, Lesson, Message, PolicyNews
 from operators.decide import Scorer
 from operators.decode import reader
+from operators.gathering import WAIT, Gathered
 from operators.learn import LearnerLogic
 from operators.logic.alignment import Alignment
 from operators.logic.catalog import CatalogHistory
@@ -136,6 +137,7 @@ class Loop:
         self._learn = LearnerLogic(CanonicalOrder(partitions))
         self._scorer = Scorer(SECRET.encode())
         self._now = START
+        self._since: dict[int, float] = {}
         for admit in self._admit:
             admit.on_batch([CatalogNews(self.catalog, complete=True)])
         for user in range(round(0.95 * len(self._pen.keys))):
@@ -171,16 +173,20 @@ class Loop:
         watch, shard = self.watch, batch.shard
         with watch.on("admit"):
             found, _ = self._admit[shard].on_batch([batch])
-            admitted = [item for item in found if isinstance(item, Batch)]
+            items = [*found, *self._gathered(shard)]
+            admitted = [item for item in items if isinstance(item, Batch)]
         with watch.on("profile"):
             found, _ = self._profile[shard].on_batch(admitted)
             profiled = list(found)
         batches = [item for item in profiled if isinstance(item, Batch)]
         made.profiles += [x for item in profiled if isinstance(item, list) for x in item]
         with watch.on("attribute"):
-            placed = [replace(b, events=by_position(b.events, b.catalog)) for b in batches]
-            steps, _ = self._attribute[shard].on_batch(placed)
-            joined: list[Any] = list(steps)
+            gathered = [item.batch for item in items if isinstance(item, Gathered)]
+            placed = [replace(b, events=by_position(b.events, b.catalog)) for b in gathered]
+            joined: list[Any] = []
+            if placed:
+                steps, _ = self._attribute[shard].on_batch(placed)
+                joined += steps
         lessons += [item for item in joined if isinstance(item, Lesson)]
         for item in joined:
             made.outcomes += getattr(item, "messages", ())
@@ -188,6 +194,14 @@ class Loop:
             queued, _ = self._queue[shard].on_batch(list(batches))
             ready += [(str(shard), item) for item in queued if isinstance(item, Ready)]
         made.batches += batches
+
+    def _gathered(self, shard: int) -> list[Gathered]:
+        """Give what the way in has gathered for as long as it may, by the loop's own time."""
+        since = self._since.setdefault(shard, self._now)
+        if self._now - since < WAIT.total_seconds():
+            return []
+        del self._since[shard]
+        return self._admit[shard].gathering.give()
 
     def _batches(self, until: int) -> list[Batch]:
         """Decode and align all that is due, a batch per shard."""

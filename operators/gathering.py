@@ -1,0 +1,56 @@
+"""What no decision waits for comes together in larger batches, which cost less per event."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from operators.batches import ALWAYS, Batch
+from schemas.events import DecisionRequest
+
+ENOUGH = 256
+"""A gathered batch of so many events waits no longer."""
+
+WAIT = timedelta(milliseconds=25)
+"""The longest that the first of a gathered batch's events waits for others."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """One batch made of several of a shard, without their requests."""
+
+    batch: Batch
+
+
+class Gathering:
+    """Batches of one shard on their way to become one.
+
+    It is complete with ``ENOUGH`` events, after ``WAIT`` on the clock (``due``), where the catalog
+    changes, and at the end of the input.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.due: datetime | None = None
+        self._count = 0
+
+    def add(self, batch: Batch) -> list[Gathered]:
+        """Take in a batch; give what is complete."""
+        out = []
+        if self.batches and self.batches[-1].catalog is not batch.catalog:
+            out += self.give()
+        events = [event for event in batch.events if type(event.body) is not DecisionRequest]
+        self.batches.append(Batch(batch.shard, batch.watermark, events, catalog=batch.catalog))
+        self._count += len(events)
+        if self._count >= ENOUGH or batch.watermark == ALWAYS:
+            out += self.give()
+        elif self.due is None:
+            self.due = datetime.now(UTC) + WAIT
+        return out
+
+    def give(self) -> list[Gathered]:
+        """Give what has come together, complete or not."""
+        batches, self.batches, self.due, self._count = self.batches, [], None, 0
+        if len(batches) < 2:
+            return [Gathered(batch) for batch in batches]
+        last = batches[-1]
+        events = [event for batch in batches for event in batch.events]
+        return [Gathered(Batch(last.shard, last.watermark, events, catalog=last.catalog))]

@@ -1,0 +1,96 @@
+"""Lets the epochs of all of a flow's sources end together, in every process of the flow.
+
+Bytewax ends the epochs of each source by themselves, at the first look for input after the
+interval. Whoever ends an epoch first waits for the last before it may read on, and since each look
+is a little late, the last would fall further behind with every epoch, up to a whole interval.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+SLACK: Final = 0.01
+"""Seconds by which the epochs of several processes are longer, so that the late may catch up."""
+
+_CLOSE: Final = 0.005
+"""A look so shortly before the end of the interval might be late and end the epoch alone."""
+
+_STEP: Final = 0.05
+"""The part of an interval that a process waits each time until its epochs are at common times."""
+
+
+class Beat:
+    """When one source looks for more; its partitions end their epochs in the same look."""
+
+    def __init__(self, pace: "Pace") -> None:
+        self._pace = pace
+        self._interval = pace.interval
+        self._clock = pace.clock
+        self._looked = 0.0
+        self._began: float | None = None
+        self.ended = 0
+        """How many epochs the source has ended."""
+
+    @property
+    def due(self) -> float:
+        """When the source's partitions may end their epoch."""
+        return (self._began or 0.0) + self._interval
+
+    def look(self) -> None:
+        """Note that a partition looks for more."""
+        self._looked = self._clock()
+        if self._began is None:
+            self._began = self._looked
+
+    def close(self) -> None:
+        """Note that the partition that looked last has ended its epoch."""
+        if self._began is None or self._looked - self._began > self._interval / 2:
+            self._began = self._looked
+            self.ended += 1
+
+    def next_look(self, wanted: datetime | None) -> datetime | None:
+        """Give when to look again, where ``wanted`` (None: at once) would do otherwise."""
+        if not self._interval:
+            return wanted
+        now = self._clock()
+        at = now if wanted is None else wanted.timestamp()
+        if at < self.due - _CLOSE:
+            return wanted
+        together = self._pace.together(self.ended)
+        return wanted if now >= together else datetime.fromtimestamp(together, UTC)
+
+
+class Pace:
+    """The beats of all the sources of a process; ``alone``: the flow has no other process.
+
+    Nobody looks between the end of its interval and the time at which the last of the process's
+    sources may end its epoch; with several processes, at which their clocks all show a multiple of
+    a little more than the interval. Without an interval everybody looks when they want.
+    """
+
+    def __init__(
+        self,
+        interval: float = 0.0,
+        alone: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.interval = interval
+        self.clock = clock
+        self._alone = alone
+        self._beats: list[Beat] = []
+
+    def beat(self) -> Beat:
+        """Give the beat of one more source."""
+        self._beats.append(Beat(self))
+        return self._beats[-1]
+
+    def together(self, ended: int) -> float:
+        """Give the time at which the sources that have ended so many epochs end the next."""
+        last = max(beat.due for beat in self._beats if beat.ended == ended)
+        if self._alone:
+            return last
+        period = self.interval + SLACK
+        common = math.ceil(last / period) * period
+        return min(common, last + _STEP * self.interval)
