@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -84,15 +85,22 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
 
 
 def make_store(folder: Path) -> None:
-    """Make an empty recovery store in an existing folder."""
-    init_db_dir(folder, PARTITIONS)
-    for part in folder.glob("part-*.sqlite3"):
+    """Make an empty recovery store in an existing folder; who looks meanwhile sees none."""
+    making = folder / "making"
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir()
+    init_db_dir(making, PARTITIONS)
+    parts = sorted(making.glob("part-*.sqlite3"))
+    for part in parts:
         with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as database:
             # SQLite changes the size of pages only outside WAL mode, and by writing all anew.
             database.execute("PRAGMA journal_mode = DELETE")
             database.execute(f"PRAGMA page_size = {PAGE}")
             database.execute("VACUUM")
             database.execute("PRAGMA journal_mode = WAL")
+    for part in parts:
+        part.rename(folder / part.name)
+    shutil.rmtree(making)
 
 
 def discard_unfinished(settings: Settings, flow: str) -> None:

@@ -147,9 +147,10 @@ def choices(
     """
     counts = np.bincount(chosen)
     drawn = np.flatnonzero(counts)
-    labels = [action_label(slot_id, action_ids[k]) for k in drawn.tolist()]
+    slot = slot_label(slot_id)
+    labels = [_LABELS.bounded(slot, action_ids[k]) for k in drawn.tolist()]
     inverse = float((1.0 / probability).sum()) / max(eligible, 1.0)
-    CHOICES.add(slot_label(slot_id), labels, counts[drawn].tolist(), inverse)
+    CHOICES.add(slot, labels, counts[drawn].tolist(), inverse)
 
 
 def actions(slot_id: str, summaries: Iterable[ActionSummary]) -> None:

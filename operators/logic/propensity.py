@@ -52,6 +52,10 @@ def mix(
         raise ValueError("floor must be a finite number >= 0")
     if not _within(holdout, np.nextafter(1.0, 2.0)):
         raise ValueError("holdout must lie in [0, 1]")
+    total = p.sum(axis=1, keepdims=True)
+    if eligible is None and not np.any(floor) and not np.any(holdout) and (total > 0.0).all():
+        q = p / total
+        return np.asarray(q / q.sum(axis=1, keepdims=True))
     allowed = np.ones(p.shape, dtype=bool) if eligible is None else eligible
     q = np.where(allowed, p, 0.0)
     total = q.sum(axis=1, keepdims=True)

@@ -23,9 +23,11 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 
 from flows.__main__ import main
 from flows.recovery import (
+    PAGE,
     RESUME,
     RecoveryError,
     discard_unfinished,
+    make_store,
     named_recovery,
     owned_recovery,
     recovery_config,
@@ -253,3 +255,26 @@ def test_a_new_owner_waits_for_the_workers_of_the_one_before(settings: Settings)
     with owned_recovery(settings, "personalize"):
         assert worker.wait(timeout=1.0) == -signal.SIGKILL
     worker.communicate()
+
+
+def test_who_looks_into_a_store_that_is_being_made_does_not_stop_it(tmp_path: Path) -> None:
+    made = threading.Event()
+    seen: set[int] = set()
+
+    def look() -> None:
+        while not made.is_set():
+            for store in tmp_path.glob("*/part-*.sqlite3"):
+                with contextlib.closing(sqlite3.connect(store)) as database:
+                    seen.add(database.execute("PRAGMA page_size").fetchone()[0])
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for number in range(20):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            make_store(folder)
+    finally:
+        made.set()
+        looking.join()
+    assert seen <= {PAGE}

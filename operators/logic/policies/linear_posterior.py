@@ -77,7 +77,8 @@ class LinearPosterior:
         self._coordinates = coordinates
         self._factor = factor.astype(np.float32)
         self._columns = {action_id: i for i, action_id in enumerate(ids)}
-        self._all = self._stack(np.arange(len(self.action_ids)))
+        self._places = np.arange(len(self.action_ids))
+        self._all = self._stack(self._places)
 
     def columns(self, ids: Sequence[str]) -> Indices:
         """Give the column of each id; -1 for an action that is not known, which gets the prior."""
@@ -92,7 +93,10 @@ class LinearPosterior:
         if not np.isfinite(x).all():
             raise PolicyError("x is not finite")
         x = self.scaled(x)
-        mean, stacked = self._all if columns is None else self._stack(columns)
+        if columns is None or np.array_equal(columns, self._places):
+            mean, stacked = self._all
+        else:
+            mean, stacked = self._stack(columns)
         eta = x @ mean
         single = x.astype(np.float32)
         if self._factor.ndim == 2:
