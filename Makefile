@@ -33,7 +33,7 @@ campaign: $(BENCH_READY) ## one long proof: NAME=faults, oracle, store_away, ...
 diagrams: $(READY) ## draw the flows into docs/diagrams; ARGS=--check only compares
 	@$(BIN)/python ops/ci/diagrams.py $(ARGS)
 
-docs: $(READY) ## check the links in the documents and run their examples
+docs: $(READY) ## check what the documents name and link to, and run their examples
 	@$(BIN)/python ops/ci/docs.py
 
 lock: ## choose and pin all versions anew (needs uv)

@@ -1,4 +1,4 @@
-"""Check the documents: every relative link leads somewhere, and every example runs."""
+"""Check the documents: links, files and commands that they name exist, and every example runs."""
 
 import doctest
 import re
@@ -6,8 +6,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # where the commands and the examples are
+
+from flows.__main__ import COMMANDS  # noqa: E402
+
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`[^`\n]+`|^ {4}[^\n]*|^```.*?^```", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"\b((?:flows|operators|schemas|tests|ops|docs)/[\w./-]*\.[a-z]+)\b")
+MAKE = re.compile(r"\bmake ([a-z]+)(?: NAME=([a-z_]+))?")
+COMMAND = re.compile(r"(?:\bbanditflow|python -m flows) ([a-z][a-z-]*)")
+MADE = ("ops/benchmarks/results/",)
+"""Files that only a run makes."""
 
 
 def documents() -> list[Path]:
@@ -37,13 +47,33 @@ def broken_links(document: Path) -> list[str]:
     return broken
 
 
+def strangers(document: Path) -> list[str]:
+    """Name the files and commands in a document's code that there are none of."""
+    code = "\n".join(CODE.findall(document.read_text()))
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    folders = {"bench": "ops/benchmarks", "campaign": "ops/benchmarks/campaigns"}
+    found = [
+        f"{name}: no such file"
+        for name in FILE.findall(code)
+        if not name.startswith(MADE) and not (ROOT / name).exists()
+    ]
+    for target, name in MAKE.findall(code):
+        if target not in targets:
+            found.append(f"make {target}: no such target")
+        elif name and not (ROOT / folders[target] / f"{name}.py").exists():
+            found.append(f"make {target} NAME={name}: there is no such one")
+    known = COMMANDS.keys()
+    return found + [
+        f"banditflow {c}: no such command" for c in COMMAND.findall(code) if c not in known
+    ]
+
+
 def main() -> int:
     """Check all documents; give the exit status."""
-    sys.path.insert(0, str(ROOT))  # where the examples import from
     failures = 0
     for document in documents():
         name = str(document.relative_to(ROOT))
-        for problem in broken_links(document):
+        for problem in [*broken_links(document), *strangers(document)]:
             print(f"{name}: {problem}")
             failures += 1
         failures += doctest.testfile(str(document), module_relative=False).failed
