@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import secrets
+import shlex
 import signal
 import sys
 import time
@@ -41,6 +42,8 @@ LATENESS = 5.0
 REFRESH = 0.5
 START_TIMEOUT = 90.0
 DRAIN_TIMEOUT = 60.0
+SLOW_MS = 1000.0
+"""Half of the decisions take longer than this only where requests queue for the machine."""
 
 
 class DemoError(RuntimeError):
@@ -308,6 +311,9 @@ def _sentences(summary: dict[str, Any]) -> str:
     letters = summary["dead_letters"] or "none"
     p50, p99 = summary["latency_p50_ms"] or 0.0, summary["latency_p99_ms"] or 0.0
     stored = summary["stored"]
+    file = shlex.quote(f"{summary['folder']}/demo.env")
+    rate = max(1, round(summary["requests"] / max(summary["seconds"], 1.0) / 2, -2))
+    hint = f" (requests wait for this machine: try --rate {rate:.0f})" if p50 > SLOW_MS else ""
     return "\n".join(
         (
             f"{summary['requests']:,} requests in {summary['seconds']:.0f} s: "
@@ -315,12 +321,11 @@ def _sentences(summary: dict[str, Any]) -> str:
             f"{summary['clicks']:,} clicks",
             f"click rate over the last 20 s: policy {policy:.2%}, {lift} the uniform hold-out's "
             f"{uniform:.2%}; best possible {summary['click_rate_best'] or 0.0:.2%}",
-            f"decision latency p50 {p50:.0f} ms, p99 {p99:.0f} ms; "
+            f"decision latency p50 {p50:.0f} ms, p99 {p99:.0f} ms{hint}; "
             f"policy staleness p99 {summary['staleness_p99_s'] or 0.0:.2f} s",
             f"dead letters: {letters}",
             f"results: {summary['store']} ({stored['decisions']:,} decisions, "
             f"{stored['outcomes']:,} outcomes); logs in {summary['folder']}/logs",
-            f"look closer: env $(cat {summary['folder']}/demo.env) "
-            f"{sys.executable} -m flows inspect slot {SLOT}",
+            f"look closer: env $(cat {file}) {sys.executable} -m flows inspect slot {SLOT}",
         )
     )

@@ -64,7 +64,8 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     catalog = op.input("catalog", flow, sources.catalog)
     read = reader(settings)
 
-    admitted = admit("admit", records, op.flat_map("catalog_to_shards", catalog, every_shard), read)
+    by_shard = op.flat_map("catalog_to_shards", catalog, every_shard)
+    admitted = admit("admit", records, by_shard, read, settings.gather)
     singles = op.map_value("positions", admitted.gathered, _by_position)
     attributed = attribute("attribute", singles, settings)
     factored = factors("factors", attributed.settled, settings)

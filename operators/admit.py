@@ -57,9 +57,9 @@ class AdmitLogic(StatefulBatchLogic[Batch | CatalogNews, Admission, bytes]):
 
     read: Reader
     history: CatalogHistory
+    gathering: Gathering
     complete: bool = False
     held: list[Batch] = field(default_factory=list)
-    gathering: Gathering = field(default_factory=Gathering)
     again: list[Batch] = field(default_factory=list)
     """What an earlier life had gathered."""
 
@@ -146,11 +146,12 @@ def unpack_admit(snapshot: bytes) -> AdmitState:
     return unpack(_KIND, _VERSION, AdmitState, snapshot)
 
 
-def _resume(read: Reader, snapshot: bytes | None) -> AdmitLogic:
+def _resume(read: Reader, gather: float, snapshot: bytes | None) -> AdmitLogic:
     if snapshot is None:
-        return AdmitLogic(read, CatalogHistory())
+        return AdmitLogic(read, CatalogHistory(), Gathering(gather))
     state = unpack_admit(snapshot)
-    logic = AdmitLogic(read, CatalogHistory(state.catalog), state.complete)
+    history = CatalogHistory(state.catalog)
+    logic = AdmitLogic(read, history, Gathering(gather), state.complete)
     logic.held = [_batch(held, read) for held in state.held]
     logic.again = [_batch(held, read) for held in state.gathered]
     return logic
@@ -171,15 +172,17 @@ def admit(
     up: KeyedStream[Batch],
     catalog: KeyedStream[CatalogNews],
     read: Reader,
+    gather: float,
 ) -> Admitted:
     """Hold batches until the catalog is loaded; attach the catalog of their event time.
 
     A batch in which the catalog changes is cut there. ``catalog`` must reach every shard. What no
-    decision waits for comes a second time in larger batches (``gathered``).
+    decision waits for comes a second time, in larger batches (``gathered``), after ``gather``
+    seconds on the clock at the latest.
     """
 
     def shim_builder(resume_state: bytes | None) -> AdmitLogic:
-        return _resume(read, resume_state)
+        return _resume(read, gather, resume_state)
 
     merged: KeyedStream[Batch | CatalogNews] = op.merge("merge", up, catalog)
     admitted = op.stateful_batch("hold", merged, shim_builder)

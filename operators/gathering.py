@@ -9,9 +9,6 @@ from schemas.events import DecisionRequest
 ENOUGH = 256
 """A gathered batch of so many events waits no longer."""
 
-WAIT = timedelta(milliseconds=25)
-"""The longest that the first of a gathered batch's events waits for others."""
-
 
 @dataclass(slots=True)
 class Gathered:
@@ -23,11 +20,12 @@ class Gathered:
 class Gathering:
     """Batches of one shard on their way to become one.
 
-    It is complete with ``ENOUGH`` events, after ``WAIT`` on the clock (``due``), where the catalog
-    changes, and at the end of the input.
+    It is complete with ``ENOUGH`` events, after ``wait`` seconds on the clock (``due``), where the
+    catalog changes, and at the end of the input.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wait: float) -> None:
+        self._wait = timedelta(seconds=wait)
         self.batches: list[Batch] = []
         self.due: datetime | None = None
         self._count = 0
@@ -40,10 +38,10 @@ class Gathering:
         events = [event for event in batch.events if type(event.body) is not DecisionRequest]
         self.batches.append(Batch(batch.shard, batch.watermark, events, catalog=batch.catalog))
         self._count += len(events)
-        if self._count >= ENOUGH or batch.watermark == ALWAYS:
+        if self._count >= ENOUGH or batch.watermark == ALWAYS or not self._wait:
             out += self.give()
         elif self.due is None:
-            self.due = datetime.now(UTC) + WAIT
+            self.due = datetime.now(UTC) + self._wait
         return out
 
     def give(self) -> list[Gathered]:

@@ -120,7 +120,8 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
 
     def on_notify(self) -> tuple[Iterable[_Out], bool]:
         """Publish what no further lesson came to publish, and the state after a restart."""
-        return self._publish(export=True), StatefulBatchLogic.RETAIN
+        over = self.wake is not None and self.wake <= datetime.now(UTC)  # it may be an earlier call
+        return self._publish(export=True) if over else (), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
         """Ask to be woken when something learned is not published yet."""

@@ -66,6 +66,9 @@ class Settings(Struct, kw_only=True, frozen=True):
 
     epoch: Annotated[int, Meta(ge=1)] = 5
     batch_size: Count = 1000
+    gather: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.025
+    """How long on the clock attribution's events may wait for others; 0: they never do."""
+
     max_record_bytes: Count = MAX_RECORD_BYTES
     max_skew: Positive = 300.0
     """A record further ahead of the broker's clock than this is a dead letter."""

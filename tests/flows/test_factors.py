@@ -27,7 +27,11 @@ from schemas.settings import Settings
 from tests.support.closed_loop import START, Log, World, Written, play, wire
 
 SETTINGS = Settings(
-    secret="a secret of the tests", partitions=2, allowed_lateness=1.0, profile_interval=5.0
+    secret="a secret of the tests",
+    partitions=2,
+    allowed_lateness=1.0,
+    profile_interval=5.0,
+    gather=0.0,
 )
 VISITORS, ACTIONS, TURNS = 100, 6, 40
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from operators.admit import AdmitLogic, _resume
 from operators.batches import ALWAYS, NEVER, Batch, CatalogNews, Event, Origin, Rejected, micros
 from operators.decode import reader
-from operators.gathering import ENOUGH, WAIT, Gathered
+from operators.gathering import ENOUGH, Gathered, Gathering
 from operators.logic.catalog import CatalogHistory
 from operators.logic.murmur2 import partition_of
 from schemas.catalog import CatalogEntry
@@ -20,6 +20,7 @@ from schemas.topics import Topic
 from tests.support import records as make
 
 READ = reader(Settings(secret="sixteen letters!", partitions=1))
+WAIT = 0.025
 COMPLETE = CatalogNews([make.slot("home")], [], complete=True)
 
 
@@ -68,7 +69,7 @@ def offsets(out: list[Batch]) -> list[list[int]]:
 
 
 def test_nothing_passes_before_the_catalog_is_loaded_and_then_all_in_order() -> None:
-    logic = _resume(READ, None)
+    logic = _resume(READ, WAIT, None)
     assert feed(logic, Batch(0, 5, clicks(1.0, 2.0))) == []
     assert feed(logic, CatalogNews([make.slot("home")], [], complete=False)) == []
     assert feed(logic, Batch(0, 9, clicks(3.0))) == []
@@ -80,30 +81,30 @@ def test_nothing_passes_before_the_catalog_is_loaded_and_then_all_in_order() -> 
 
 
 def test_what_could_not_be_read_does_not_wait() -> None:
-    logic = _resume(READ, None)
+    logic = _resume(READ, WAIT, None)
     bad = Rejected("malformed", Origin("clicks", 0, 3, 0), b"x")
     assert feed(logic, Batch(0, NEVER, [], [bad])) == [[bad]]
 
 
 def test_a_restart_while_waiting_loses_nothing_and_reads_the_same_events() -> None:
-    logic = _resume(READ, None)
+    logic = _resume(READ, WAIT, None)
     held = Batch(0, 77, clicks(1.0, 2.0), at_end=False)
     feed(logic, CatalogNews([make.slot("side")], [], complete=False), held)
-    logic = _resume(READ, _resume(READ, logic.snapshot()).snapshot())
+    logic = _resume(READ, WAIT, _resume(READ, WAIT, logic.snapshot()).snapshot())
     (batch,) = batches(feed(logic, COMPLETE))
     assert (batch.watermark, batch.at_end, batch.events) == (77, False, held.events)
     assert set(batch.catalog.slots) == {"home", "side"}
 
 
 def test_a_restart_remembers_that_the_catalog_was_complete() -> None:
-    logic = _resume(READ, None)
+    logic = _resume(READ, WAIT, None)
     feed(logic, COMPLETE)
-    (batch,) = batches(feed(_resume(READ, logic.snapshot()), Batch(0, 5, clicks(1.0))))
+    (batch,) = batches(feed(_resume(READ, WAIT, logic.snapshot()), Batch(0, 5, clicks(1.0))))
     assert set(batch.catalog.slots) == {"home"}
 
 
 def test_a_batch_is_cut_where_the_catalog_changes() -> None:
-    logic = _resume(READ, None)
+    logic = _resume(READ, WAIT, None)
     versions: list[CatalogEntry] = [make.slot("home"), make.slot("home", 10, reward_window=1.0)]
     feed(logic, CatalogNews(versions, [], complete=True))
     change = micros(make.START + timedelta(seconds=10))
@@ -127,7 +128,7 @@ def test_every_event_has_the_catalog_of_its_time_in_whatever_order_the_versions_
     versions = [make.slot("home", at, reward_window=float(at)) for at in changes]
     entries: list[CatalogEntry] = [first, *versions]
     random.Random(seed).shuffle(entries)
-    logic = AdmitLogic(READ, CatalogHistory())
+    logic = AdmitLogic(READ, CatalogHistory(), Gathering(WAIT))
     feed(logic, CatalogNews(entries, [], complete=True))
     out = batches(feed(logic, Batch(0, micros(make.START) + 10**9, events)))
     assert [event for batch in out for event in batch.events] == events
@@ -150,7 +151,7 @@ def request(number: int, seconds: float) -> Event:
 
 
 def test_what_no_decision_waits_for_is_gathered_for_a_while() -> None:
-    logic = _resume(READ, None)
+    logic = _resume(READ, WAIT, None)
     feed(logic, COMPLETE)
     first = clicks(1.0, 2.0)
     out = feed(logic, Batch(0, 5, [*first, request(0, 2.5)]), Batch(0, 6, clicks(3.0)))
@@ -158,7 +159,7 @@ def test_what_no_decision_waits_for_is_gathered_for_a_while() -> None:
     assert gathered(out) == []
     due = logic.notify_at()
     assert due is not None
-    assert due - datetime.now(UTC) <= WAIT
+    assert due - datetime.now(UTC) <= timedelta(seconds=WAIT)
     (batch,) = gathered(woken(logic))
     assert [event.at for event in batch.events] == [e.at for e in clicks(1.0, 2.0, 3.0)]
     assert (batch.watermark, set(batch.catalog.slots)) == (6, {"home"})
@@ -167,7 +168,7 @@ def test_what_no_decision_waits_for_is_gathered_for_a_while() -> None:
 
 
 def test_many_events_and_the_end_of_the_input_wait_for_nothing() -> None:
-    logic = _resume(READ, None)
+    logic = _resume(READ, WAIT, None)
     feed(logic, COMPLETE)
     many = clicks(*range(ENOUGH - 1))
     assert gathered(feed(logic, Batch(0, 5, many))) == []
@@ -186,7 +187,7 @@ def test_every_event_is_gathered_once_in_order_with_its_catalog_whatever_dies(
 ) -> None:
     versions: list[CatalogEntry] = [make.slot("home", reward_window=1000.0)]
     versions += [make.slot("home", at, reward_window=float(at)) for at in changes]
-    logic = _resume(READ, None)
+    logic = _resume(READ, WAIT, None)
     feed(logic, CatalogNews(versions, [], complete=True))
     steps = sorted(steps)
     events = [
@@ -198,7 +199,7 @@ def test_every_event_is_gathered_once_in_order_with_its_catalog_whatever_dies(
         part = events[start : start + size]
         found += gathered(feed(logic, Batch(0, part[-1].at, part)))
         if any(kind == "k" for _, kind in steps[start : start + size]):
-            logic = _resume(READ, logic.snapshot())
+            logic = _resume(READ, WAIT, logic.snapshot())
     found += gathered(feed(logic, Batch(0, ALWAYS, [])))
     assert [e.origin.offset for batch in found for e in batch.events] == [
         n for n, (_, kind) in enumerate(steps) if kind != "r"

@@ -138,6 +138,8 @@ def test_what_nothing_came_to_publish_is_published_by_the_clock() -> None:
     assert wake is not None
     assert 4.0 < (wake - asked).total_seconds() < 6.0
     assert logic.notify_at() == wake
+    assert list(logic.on_notify()[0]) == []  # a call that was asked for before
+    logic.wake = asked
     out, over = logic.on_notify()
     assert not over
     assert versions(list(out)) == [2]
@@ -151,7 +153,7 @@ def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
     wake = logic.notify_at()
     assert wake is not None
     assert wake <= datetime.now(UTC)
-    (news, snapshot) = logic.on_notify()[0]
+    (news, snapshot) = list(logic.on_notify()[0])
     assert isinstance(news, PolicyNews)
     assert isinstance(snapshot, PolicySnapshot)
     assert (news.version, news.newest, snapshot.decisions) == (2, micros(make.START), 3.0)

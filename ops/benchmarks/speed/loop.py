@@ -24,7 +24,7 @@ from operators.attribute import resumed
 from operators.batches import NEVER, Batch, CatalogNews, Event, Lesson, Message, PolicyNews
 from operators.decide import Scorer
 from operators.decode import reader
-from operators.gathering import WAIT, Gathered
+from operators.gathering import Gathered, Gathering
 from operators.learn import LearnerLogic
 from operators.logic.alignment import Alignment
 from operators.logic.catalog import CatalogHistory
@@ -125,7 +125,7 @@ class Loop:
         horizon = round(self.settings.dedup_horizon * 1e6)
         shards = range(partitions)
         self._aligned = [Alignment[Event](len(GROUP), 1_000_000) for _ in shards]
-        self._admit = [AdmitLogic(self._read, CatalogHistory()) for _ in shards]
+        self._admit = [AdmitLogic(self._read, CatalogHistory(), Gathering(3600.0)) for _ in shards]
         self._profile = [
             ProfileLogic(
                 Profiles(self.settings.profile_ttl), round(self.settings.profile_interval * 1e6)
@@ -198,7 +198,7 @@ class Loop:
     def _gathered(self, shard: int) -> list[Gathered]:
         """Give what the way in has gathered for as long as it may, by the loop's own time."""
         since = self._since.setdefault(shard, self._now)
-        if self._now - since < WAIT.total_seconds():
+        if self._now - since < self.settings.gather:
             return []
         del self._since[shard]
         return self._admit[shard].gathering.give()
