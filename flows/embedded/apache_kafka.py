@@ -15,7 +15,7 @@ from flows.embedded.parts import HOST, Part, PartUnavailable, free_port, kafka_a
 VERSION = "4.1.1"
 CACHE = Path.home() / ".cache" / "banditflow"
 _CLUSTER_ID = "YmFuZGl0Zmxvdy1rYWZrYQ"
-_JAVA = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4")
+_JAVA = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC")
 _LOGGING = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 _POM = f"""\

@@ -61,12 +61,16 @@ class Report:
     detail: dict[str, Any] = field(default_factory=dict)
     invalid: list[str] = field(default_factory=list)
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
+    times_before: tuple[int, int] = field(default_factory=lambda: processor_times())
 
     def finish(self) -> int:
         """Print, write the JSON, and give the number of bars missed and of invalid runs."""
         console = Console(width=150, highlight=False)
         console.print(f"[bold]{self.name}[/]: {_said(self.conditions)}")
-        console.print(f"{_said(machine())}; load before: {self.load_before:.1f}")
+        console.print(
+            f"{_said(machine())}; load before: {self.load_before:.1f}; "
+            f"taken by other machines: {100 * self.stolen:.1f} % of the processor's time"
+        )
         _table(console, self.titles, self.rows)
         if self.bars:
             cells = [
@@ -82,11 +86,18 @@ class Report:
         )
         return sum(bar.passed is False for bar in self.bars) + len(self.invalid)
 
+    @property
+    def stolen(self) -> float:
+        """The share of the processor's time, since the start, that the host gave to others."""
+        (taken, total), (taken_before, total_before) = processor_times(), self.times_before
+        return (taken - taken_before) / max(total - total_before, 1)
+
     def _document(self) -> dict[str, Any]:
         return {
             "commit": commit(),
             "machine": machine(),
             "load_before": self.load_before,
+            "stolen": self.stolen,
             "conditions": self.conditions,
             "titles": self.titles,
             "rows": self.rows,
@@ -94,6 +105,12 @@ class Report:
             "invalid": self.invalid,
             "detail": self.detail,
         }
+
+
+def processor_times() -> tuple[int, int]:
+    """Give the ticks that the host of a virtual machine gave to others, and all ticks, so far."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    return ticks[7], sum(ticks)
 
 
 def machine() -> dict[str, str]:

@@ -72,6 +72,7 @@ class Visits:
         self._pen = Pen(run, visitors)
         self._places = {action_id(place): place for place in range(actions)}
         self._names = {topic: settings.topic(topic) for topic in Topic}
+        # librdkafka's own linger: what a fleet of web servers sends comes in batches too.
         self._producer = confluent_kafka.Producer(producer_config(settings) | {"linger.ms": 5})
         self._consumer = confluent_kafka.Consumer(
             consumer_config(settings) | {"enable.partition.eof": False}
