@@ -24,6 +24,8 @@ from ops.benchmarks.speed.traffic import EVENTS_PER_REQUEST, Heard, Visits
 from schemas.catalog import PolicySettings
 
 EVERY = 2.0
+HORIZON = 60.0
+"""Seconds for which seen requests are kept: what fills up is full before memory is compared."""
 Series = dict[str, list[Sample]]
 
 
@@ -53,7 +55,8 @@ def main() -> None:
             reward_window=args.window,
         )
         try:
-            _measure(args, Rig(parts, "soak", catalog, epoch=args.epoch), report)
+            rig = Rig(parts, "soak", catalog, epoch=args.epoch, dedup_horizon=HORIZON)
+            _measure(args, rig, report)
         except Invalid as reason:
             report.invalid.append(str(reason))
     raise SystemExit(report.finish())
