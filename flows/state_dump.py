@@ -22,6 +22,7 @@ from flows.state import States, read_states
 from flows.verification.learning import statistics_of
 from flows.verification.reading import ledger_of
 from operators.io.kafka_group import restore
+from operators.io.segments import KeptSegments
 from operators.learn import unpack_learner
 from operators.logic.attribution import texts
 from operators.logic.attribution.delays import WHOLE
@@ -30,7 +31,7 @@ from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
 from operators.logic.models import ClickModel
 from operators.logic.placement import shard_of
 from operators.logic.profiles import Profiles
-from operators.profile import unpack_profiles
+from operators.profile import SEGMENTS, unpack_profiles
 from schemas.clock import moment
 from schemas.settings import Settings, load
 
@@ -99,7 +100,9 @@ def _learners(_: Settings, states: States) -> Iterator[Line]:
 def _profiles(settings: Settings, states: States) -> Iterator[Line]:
     """Profiles by shard and subject."""
     for shard, snapshot in sorted(_by_shard(states.get("personalize.profile.keep", {}))):
-        profiles = Profiles.load(unpack_profiles(snapshot).profiles, settings.profile_ttl)
+        segments = KeptSegments(Path(settings.recovery) / SEGMENTS, shard)
+        state = unpack_profiles(snapshot).profiles
+        profiles = Profiles.load(state, settings.profile_ttl, segments=segments)
         for profile in profiles.kept():
             yield {
                 "shard": shard,

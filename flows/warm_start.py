@@ -20,7 +20,7 @@ from flows.recovery import RecoveryError
 from flows.seeding import Seeds, write_recovery
 from flows.store import open_store
 from flows.verification.reading import records
-from operators import attribute, queue
+from operators import attribute, profile, queue
 from operators.attribute import AttributeState, pack_attribute
 from operators.batches import NEVER, micros, moment
 from operators.io.kafka_group import begin_at
@@ -215,8 +215,8 @@ def _write(
     shutil.rmtree(temporary, ignore_errors=True)
     write_recovery(temporary, FLOW, "records", sources, seeds)
     shutil.rmtree(folder, ignore_errors=True)
-    for segments in (attribute.SEGMENTS, queue.SEGMENTS):  # of the store that was lost
-        shutil.rmtree(folder.with_name(segments), ignore_errors=True)
+    for module in (attribute, profile, queue):  # of the store that was lost
+        shutil.rmtree(folder.with_name(module.SEGMENTS), ignore_errors=True)
     temporary.rename(folder)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from operators.batches import ALWAYS, NEVER, Batch, Event, FactorNews
 from operators.io import metrics
+from operators.io.segments import ShardSegments
 from operators.logic.catalog import Catalog
 from operators.logic.profiles import Profiles
 from operators.streams import only
@@ -26,7 +28,10 @@ from schemas.results import Profile
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 
-_KIND, _VERSION = "profile", 1
+SEGMENTS = "profiles"
+"""The folder of segment files beside the recovery store."""
+
+_KIND, _VERSION = "profile", 2
 
 _PARTS = 16
 """In an interval, changes are published so many times."""
@@ -43,6 +48,7 @@ class Profiled:
 class ProfileState(Struct):
     """What a snapshot keeps."""
 
+    shard: int
     profiles: bytes
     published: int
     watermark: int
@@ -53,10 +59,14 @@ class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile],
     """One shard's profiles; a change is published within ``interval`` of event time.
 
     Some are published every now and then, rather than all at once, which would hold decisions up.
+    With a ``folder``, most of the state is in segment files there.
     """
 
     profiles: Profiles
     interval: int
+    folder: Path | None = None
+    shard: int = 0
+    segments: ShardSegments | None = None
     published: int = NEVER
     watermark: int = NEVER
     catalog: Catalog | None = None
@@ -82,12 +92,15 @@ class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile],
     ) -> tuple[Iterable[Batch | list[Profile]], bool]:
         """Update profiles in event order and hand requests what may be known."""
         out: list[Batch | list[Profile]] = []
-        shard: int | None = None
+        batches = False
         for batch in values:
             if isinstance(batch, FactorNews):
                 for subject, (changes, factors) in batch.changes.items():
                     self.profiles.embed(subject, factors, batch.time, changes)
                 continue
+            if not batches:
+                self._begin(batch.shard)
+                batches = True
             if batch.catalog is not self.catalog:
                 self.catalog = batch.catalog
                 self.asking = asking(batch.catalog)
@@ -96,7 +109,6 @@ class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile],
             for event in batch.events:
                 self.takers[type(event.body)](event)
             self.watermark = max(self.watermark, batch.watermark)
-            shard = batch.shard
             out.append(batch)
         over = self.watermark == ALWAYS
         if over or self.watermark - self.published >= self.interval // _PARTS:
@@ -107,14 +119,21 @@ class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile],
                 out.append(changed)
             if not over:  # the end of the input is not a time
                 self.profiles.expire(self.watermark)
-            if shard is not None:
-                metrics.profiles(shard, len(self.profiles))
+            if batches:
+                metrics.profiles(self.shard, len(self.profiles))
+        self.profiles.tidy()
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
         """Keep the profiles, changes that are not yet published included."""
-        state = ProfileState(self.profiles.dump(), self.published, self.watermark)
+        state = ProfileState(self.shard, self.profiles.dump(), self.published, self.watermark)
         return pack(_KIND, _VERSION, state)
+
+    def _begin(self, shard: int) -> None:
+        self.shard = shard
+        if self.folder is not None and self.segments is None:
+            self.segments = ShardSegments(self.folder, shard)
+            self.profiles.use(self.segments)
 
     def _request(self, event: Event) -> None:
         profiles, subject = self.profiles, event.subject
@@ -148,6 +167,19 @@ def unpack_profiles(snapshot: bytes) -> ProfileState:
     return unpack(_KIND, _VERSION, ProfileState, snapshot)
 
 
+def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> ProfileLogic:
+    """Go on from a snapshot, or begin where there is none."""
+    interval = round(settings.profile_interval * 1e6)
+    if snapshot is None:
+        return ProfileLogic(Profiles(settings.profile_ttl), interval, folder)
+    state = unpack_profiles(snapshot)
+    segments = ShardSegments(folder, state.shard) if folder is not None else None
+    profiles = Profiles.load(state.profiles, settings.profile_ttl, segments=segments)
+    return ProfileLogic(
+        profiles, interval, folder, state.shard, segments, state.published, state.watermark
+    )
+
+
 @operator
 def profile(
     step_id: str, up: KeyedStream[Batch], factors: KeyedStream[FactorNews], settings: Settings
@@ -158,14 +190,10 @@ def profile(
     Without consent to purposes 5 and 6, or when it is unknown, nothing is kept of a subject and
     its requests are decided by their context alone.
     """
-    interval = round(settings.profile_interval * 1e6)
+    folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 
     def shim_builder(resume_state: bytes | None) -> ProfileLogic:
-        if resume_state is None:
-            return ProfileLogic(Profiles(settings.profile_ttl), interval)
-        state = unpack_profiles(resume_state)
-        profiles = Profiles.load(state.profiles, settings.profile_ttl)
-        return ProfileLogic(profiles, interval, state.published, state.watermark)
+        return resumed(settings, folder, resume_state)
 
     merged: KeyedStream[Batch | FactorNews] = op.merge("merge", up, factors)
     profiled = op.stateful_batch("keep", merged, shim_builder)

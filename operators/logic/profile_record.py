@@ -1,12 +1,14 @@
 """What is remembered of each subject: 98 bytes, and open for changes while it changes."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from msgspec import Struct
 from msgspec.structs import astuple
 
 _LAYOUT = struct.Struct("<QIIIdddqqH36s")
+_SEEN, _SEEN_AT = struct.Struct("<q"), struct.calcsize("<QIIIddd")
 _RECENT = struct.Struct("<QB")
 
 SIZE = _LAYOUT.size
@@ -80,19 +82,22 @@ class Records:
     """Records by subject, in the order in which they came, each packed unless it is open.
 
     A subject's events come in bursts, so a record stays open after it was asked for, until
-    :data:`MOST_OPEN` are. A record that was got is good until the next is.
+    :data:`MOST_OPEN` are. A record that was got is good until the next is. ``touched`` are the
+    subjects whose record may have changed, or is gone, since :meth:`untouch`.
 
     >>> records = Records()
     >>> records.put("ann", new(1, 5, 96))
-    >>> records["ann"].clicks += 1
-    >>> (subjects, packed) = records.packed()
-    >>> Records.load(subjects, packed)["ann"].clicks
+    >>> records.get("ann").clicks += 1
+    >>> again = Records()
+    >>> again.load(list(records), records.packed(records))
+    >>> again.peek("ann").clicks
     1
     """
 
     def __init__(self) -> None:
         self._packed: dict[str, bytes] = {}
         self._open: dict[str, Record] = {}
+        self.touched: dict[str, None] = {}
 
     def __len__(self) -> int:
         """Count the subjects."""
@@ -106,10 +111,6 @@ class Records:
         """Go through the subjects."""
         return iter(self._packed)
 
-    def __getitem__(self, subject: str) -> Record:
-        """Give a subject's record, which may be changed."""
-        return self._open.get(subject) or self._opened(subject, self._packed[subject])
-
     def get(self, subject: str) -> Record | None:
         """Give a subject's record, which may be changed, or ``None``."""
         record = self._open.get(subject)
@@ -120,6 +121,7 @@ class Records:
     def put(self, subject: str, record: Record) -> None:
         """Set the record of a subject."""
         self._open.pop(subject, None)
+        self.touched[subject] = None
         self._packed[subject] = _LAYOUT.pack(*astuple(record))
 
     def pop(self, subject: str) -> Record | None:
@@ -129,23 +131,42 @@ class Records:
             del self._packed[subject], self._open[subject]
         return record
 
-    def packed(self) -> tuple[list[str], bytes]:
-        """Give the subjects, and their records end to end, ``SIZE`` bytes each."""
-        self._close()
-        return list(self._packed), b"".join(self._packed.values())
+    def peek(self, subject: str) -> Record:
+        """Give a subject's record, which must not be changed."""
+        return self._open.get(subject) or Record(*_LAYOUT.unpack(self._packed[subject]))
 
-    @classmethod
-    def load(cls, subjects: list[str], packed: bytes) -> "Records":
-        """Read what :meth:`packed` gave."""
-        records = cls()
+    def seen(self) -> Iterator[tuple[str, int]]:
+        """Go through the subjects and when each was seen last."""
+        self._close()
+        return ((s, _SEEN.unpack_from(packed, _SEEN_AT)[0]) for s, packed in self._packed.items())
+
+    def untouch(self, most: int) -> list[str]:
+        """Give some touched subjects, the longest touched first; they count as touched no more."""
+        self._close()
+        found = list(islice(self.touched, most))
+        for subject in found:
+            del self.touched[subject]
+        return found
+
+    def packed(self, subjects: Iterable[str]) -> bytes:
+        """Give the records of subjects end to end, ``SIZE`` bytes each."""
+        self._close()
+        return b"".join(map(self._packed.__getitem__, subjects))
+
+    def load(self, subjects: list[str], packed: bytes) -> None:
+        """Take over what :meth:`packed` gave for the subjects."""
         for place, subject in enumerate(subjects):
-            records._packed[subject] = packed[SIZE * place : SIZE * (place + 1)]
-        return records
+            self._packed[subject] = packed[SIZE * place : SIZE * (place + 1)]
+
+    def drop(self, subject: str) -> None:
+        """Remove a packed record, if there is one."""
+        self._packed.pop(subject, None)
 
     def _opened(self, subject: str, packed: bytes) -> Record:
         if len(self._open) >= MOST_OPEN:
             self._close()
         record = self._open[subject] = Record(*_LAYOUT.unpack(packed))
+        self.touched[subject] = None
         return record
 
     def _close(self) -> None:

@@ -1,23 +1,27 @@
 """What is remembered of consenting subjects: counts, decayed rates, tastes, an embedding."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import takewhile
+from itertools import chain, takewhile
 from math import log1p
 from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
 
+from operators.logic import journal as journals
 from operators.logic import profile_record as records
+from operators.logic.journal import Journal
 from operators.logic.profile_record import NO_CATEGORY, Record, Records
 from operators.logic.profile_tastes import Tastes
+from operators.logic.segments import Segments
 from schemas import state
 from schemas.results import Profile
 
-_KIND, _VERSION = "profiles", 2
+_KIND, _VERSION = "profiles", 3
+_PATCH, _PATCH_VERSION = "profiles-patch", 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PURPOSES = 1 << 5 | 1 << 6
 _BUCKETS = 16
@@ -32,11 +36,19 @@ class Seen(Protocol):
     body: Any
 
 
-class _State(Struct):
+class _Patch(Struct):
+    """All that is remembered of some subjects; of those that are ``gone``, nothing."""
+
     subjects: list[str]
     records: bytes
     tastes: dict[str, Tastes]
     embeddings: dict[str, bytes]
+    gone: list[str]
+
+
+class _State(Struct):
+    segments: list[int] | None
+    patch: _Patch
     categories: list[str]
     refused: dict[str, int]
     changed: dict[str, int]
@@ -69,6 +81,7 @@ class Profiles:
         self._late = round(late_s * 1e6)
         self._width = max(1, self._ttl // _BUCKETS)
         self._records = Records()
+        self._journal: Journal | None = None
         self._tastes: dict[str, Tastes] = {}
         self._embeddings: dict[str, bytes] = {}
         self._buckets: dict[int, list[str]] = defaultdict(list)
@@ -79,6 +92,10 @@ class Profiles:
         self._removed: dict[str, tuple[int, int]] = {}
         self._categories: list[str] = []
         self._codes: dict[str, int] = {}
+
+    def use(self, segments: Segments) -> None:
+        """Keep most of the state there from now on."""
+        self._journal = Journal(segments)
 
     def __len__(self) -> int:
         """Count the subjects remembered."""
@@ -191,8 +208,9 @@ class Profiles:
     def features_of(self, subject: str) -> dict[str, float]:
         """Give a subject's features by name (``docs/reference/features.md``); none, no consent."""
         record = self._records.get(subject)
-        if record is None:
-            return {}
+        return {} if record is None else self._features(subject, record)
+
+    def _features(self, subject: str, record: Record) -> dict[str, float]:
         features = {
             "requests": float(record.requests),
             "impressions": float(record.impressions),
@@ -247,21 +265,29 @@ class Profiles:
             kept = self._refused.items()
             self._refused = {s: at for s, at in kept if at >= watermark - self._late}
 
+    def tidy(self) -> None:
+        """Write what changed, and a share of the rest, to a segment, when it is time to."""
+        journal = self._journal
+        if journal is not None and journal.due(len(self._records.touched)):
+            subjects = dict.fromkeys(self._records.untouch(2 * journals.EVERY))
+            subjects.update(dict.fromkeys(journal.turn(self._records)))
+            journal.write(state.pack(_PATCH, _PATCH_VERSION, self._patch(subjects)))
+
     def dump(self) -> bytes:
-        """Write the state compactly, changes that were not given yet included."""
-        return state.pack(
-            _KIND,
-            _VERSION,
-            _State(
-                *self._records.packed(),
-                self._tastes,
-                self._embeddings,
-                self._categories,
-                self._refused,
-                self._changed,
-                self._removed,
-            ),
+        """Write the state compactly, changes that were not given yet included.
+
+        Where there are segments, only what is not in them, once they are durable.
+        """
+        journal = self._journal
+        kept = _State(
+            None if journal is None else journal.settle(),
+            self._patch(self._records if journal is None else self._records.touched),
+            self._categories,
+            self._refused,
+            self._changed,
+            self._removed,
         )
+        return state.pack(_KIND, _VERSION, kept)
 
     @classmethod
     def load(
@@ -270,20 +296,55 @@ class Profiles:
         ttl_s: float,
         half_life_s: float = 7 * 86_400.0,
         late_s: float = 86_400.0,
+        segments: Segments | None = None,
     ) -> "Profiles":
         """Read what :meth:`dump` wrote; the categories of actions are to be named again."""
         kept = state.unpack(_KIND, _VERSION, _State, snapshot)
         profiles = cls(ttl_s, half_life_s, late_s)
-        profiles._records = Records.load(kept.subjects, kept.records)
-        for subject in kept.subjects:
-            profiles._file(subject, profiles._records[subject].seen)
-        profiles._tastes = kept.tastes
-        profiles._embeddings = kept.embeddings
+        if kept.segments is not None:
+            if segments is None:
+                raise state.StateError(
+                    "the recovery store keeps profiles in its folder: set BANDITFLOW_RECOVERY"
+                )
+            profiles._journal = Journal(segments, kept.segments)
+            for block in profiles._journal.read():
+                profiles._apply(state.unpack(_PATCH, _PATCH_VERSION, _Patch, block))
+        elif segments is not None:
+            profiles.use(segments)
+        profiles._apply(kept.patch)
+        profiles._records.touched = dict.fromkeys([*kept.patch.subjects, *kept.patch.gone])
+        for subject, seen in profiles._records.seen():
+            profiles._file(subject, seen)
         profiles._categories = kept.categories
         profiles._refused = kept.refused
         profiles._changed = kept.changed
         profiles._removed = kept.removed
         return profiles
+
+    def _patch(self, subjects: Iterable[str]) -> _Patch:
+        """Pack what there is of the subjects."""
+        present: list[str] = []
+        gone: list[str] = []
+        for subject in subjects:
+            (present if subject in self._records else gone).append(subject)
+        return _Patch(
+            present,
+            self._records.packed(present),
+            {s: taste for s in present if (taste := self._tastes.get(s)) is not None},
+            {s: packed for s in present if (packed := self._embeddings.get(s)) is not None},
+            gone,
+        )
+
+    def _apply(self, patch: _Patch) -> None:
+        """Replace what there is of the patch's subjects."""
+        for subject in chain(patch.subjects, patch.gone):
+            self._tastes.pop(subject, None)
+            self._embeddings.pop(subject, None)
+        for subject in patch.gone:
+            self._records.drop(subject)
+        self._tastes.update(patch.tastes)
+        self._embeddings.update(patch.embeddings)
+        self._records.load(patch.subjects, patch.records)
 
     def _meet(self, record: Record, event: Seen) -> float:
         """Count a change of a record, decayed to now; give what the event weighs in its rates."""
@@ -320,12 +381,12 @@ class Profiles:
         self._changed.pop(subject, None)
 
     def _profile(self, subject: str) -> Profile:
-        record = self._records[subject]
+        record = self._records.peek(subject)
         return Profile(
             subject=subject,
             version=record.version,
             time=_moment(record.seen),
-            features=self.features_of(subject),
+            features=self._features(subject, record),
             embedding=self.embedding_of(subject),
             purposes=list(_purposes(record.purposes)),
         )

@@ -3,11 +3,13 @@
 from collections import Counter
 from datetime import timedelta
 
+from operators import profile
 from operators.batches import ALWAYS, Batch, Event, Origin, micros
 from operators.logic.profiles import Profiles
-from operators.profile import ProfileLogic, unpack_profiles
+from operators.profile import ProfileLogic
 from schemas.events import Consent, Erasure, Impression
 from schemas.results import Profile
+from schemas.settings import Settings
 from tests.support import records as make
 
 START = micros(make.START)
@@ -33,9 +35,8 @@ def play(logic: ProfileLogic, events: list[Event], watermark: int) -> list[Profi
 
 
 def resumed(logic: ProfileLogic) -> ProfileLogic:
-    state = unpack_profiles(logic.snapshot())
-    profiles = Profiles.load(state.profiles, 1e9)
-    return ProfileLogic(profiles, INTERVAL, state.published, state.watermark)
+    settings = Settings(secret="s", profile_interval=INTERVAL / 1e6, profile_ttl=1e9)
+    return profile.resumed(settings, logic.folder, logic.snapshot())
 
 
 def test_each_change_is_published_once_within_the_interval_and_never_all_at_once() -> None:
@@ -48,8 +49,8 @@ def test_each_change_is_published_once_within_the_interval_and_never_all_at_once
         events = [consent(f"s{turn}", at)] if turn < 200 else []
         changed |= {event.subject: at for event in events}
         profiles = play(logic, events, at)
-        for profile in profiles:
-            assert at - changed[profile.subject] <= INTERVAL
+        for each in profiles:
+            assert at - changed[each.subject] <= INTERVAL
         given.update(profile.subject for profile in profiles)
         most = max(most, len(profiles))
         if turn % 37 == 0:

@@ -1,0 +1,157 @@
+"""Profiles in segments: the same profiles after any restart, little per epoch, nothing for ever."""
+
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from operators.io.segments import ShardSegments
+from operators.logic import journal
+from operators.logic.profiles import Profiles
+from schemas.state import StateError
+
+NOON = 1_767_268_800_000_000
+SECOND = 1_000_000
+TTL = 1e7
+NAMES = [f"subject-{n}" for n in range(12)]
+CATEGORIES = {"a0": "news", "a1": "sport"}
+KINDS = {
+    "request": 10,
+    "impression": 5,
+    "click": 5,
+    "decision": 5,
+    "consent": 5,
+    "withdrawal": 1,
+    "erasure": 1,
+    "embed": 2,
+    "report": 4,
+    "epoch": 4,
+    "crash": 1,
+}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "EVERY", 3)
+    monkeypatch.setattr(journal, "SHARE", 2)
+
+
+def take(profiles: Profiles, kind: str, subject: str, at: int) -> None:
+    body: Any = None
+    if kind == "decision":
+        body = SimpleNamespace(action_id=f"a{at % 2}")
+    elif kind in ("consent", "withdrawal"):
+        body, kind = SimpleNamespace(purposes=[5, 6] if kind == "consent" else []), "consent"
+    elif kind == "embed":
+        return profiles.embed(subject, [at / NOON, 1.0], at, 1)
+    getattr(profiles, kind)(SimpleNamespace(at=at, subject=subject, key=at % 5, body=body))
+    return None
+
+
+def loaded(snapshot: bytes, segments: ShardSegments | None = None) -> Profiles:
+    profiles = Profiles.load(snapshot, TTL, segments=segments)
+    profiles.categorise(CATEGORIES)
+    return profiles
+
+
+def begun(folder: Path | None) -> Profiles:
+    profiles = Profiles(TTL)
+    profiles.categorise(CATEGORIES)
+    if folder is not None:
+        profiles.use(ShardSegments(folder, 0))
+    return profiles
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_after_any_crash_the_profiles_are_those_that_one_snapshot_would_keep(
+    tmp_path: Path, seed: int
+) -> None:
+    """A crash goes back to the last snapshot, and what came since comes again."""
+    rng, folder = random.Random(seed), tmp_path / "profiles"
+    kept, twin = begun(folder), begun(None)
+    snapshot, since = kept.dump(), list[tuple[str, str, int]]()
+    for turn in range(600):
+        (kind,), subject = rng.choices(list(KINDS), list(KINDS.values())), rng.choice(NAMES)
+        at = NOON + turn * SECOND
+        if kind == "epoch":
+            snapshot, since = kept.dump(), []
+        elif kind == "crash":
+            kept = loaded(snapshot, ShardSegments(folder, 0))
+            for again in since:
+                _play(kept, *again)
+        else:
+            since.append((kind, subject, at))
+            assert _play(kept, kind, subject, at) == _play(twin, kind, subject, at)
+        assert [*kept.kept()] == [*twin.kept()]
+    ended = loaded(kept.dump(), ShardSegments(folder, 0))
+    assert [*ended.kept()] == [*twin.kept()]
+    assert ended.changed() == twin.changed()
+
+
+def _play(profiles: Profiles, kind: str, subject: str, at: int) -> Any:
+    if kind == "report":
+        found = profiles.changed(at - 20 * SECOND)
+    else:
+        found = []
+        take(profiles, kind, subject, at)
+    profiles.tidy()
+    return found
+
+
+def test_an_epoch_writes_little_and_the_files_do_not_add_up(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    kept = begun(tmp_path / "profiles")
+    for n in range(400):
+        take(kept, "consent", f"subject-{n}", NOON)
+        kept.tidy()
+    whole = len(begun_with(kept).dump())
+    sizes, files = [], []
+    for epoch in range(400):
+        for _ in range(3):
+            subject = f"subject-{rng.randrange(400)}"
+            take(kept, "request", subject, NOON + epoch * SECOND)
+            kept.changed()
+            kept.tidy()
+        sizes.append(len(kept.dump()))
+        files.append(len(list((tmp_path / "profiles").iterdir())))
+    assert max(sizes[10:]) < whole / 10
+    # Two rounds of 200 segments with two shares each, and those of the last three snapshots.
+    assert max(files) < 420
+
+
+def begun_with(kept: Profiles) -> Profiles:
+    """The same profiles without segments."""
+    twin = begun(None)
+    for profile in kept.kept():
+        take(twin, "consent", profile.subject, NOON)
+    return twin
+
+
+def test_what_was_erased_leaves_the_files(tmp_path: Path) -> None:
+    kept = begun(tmp_path / "profiles")
+    for n in range(20):
+        take(kept, "consent", f"subject-{n}", NOON)
+        kept.tidy()
+    kept.dump()
+
+    def holding() -> list[Path]:
+        return [f for f in (tmp_path / "profiles").iterdir() if b"subject-7" in f.read_bytes()]
+
+    assert holding()
+    take(kept, "erasure", "subject-7", NOON + SECOND)
+    # Until the last round and this one are over (10 turns each), and three snapshots more.
+    for epoch in range(25):
+        take(kept, "request", "subject-1", NOON + epoch * SECOND)
+        kept.tidy()
+        kept.changed()
+        kept.dump()
+    kept.dump()  # waits for the deletions that the one before began
+    assert not holding()
+
+
+def test_segments_need_their_folder(tmp_path: Path) -> None:
+    kept = begun(tmp_path / "profiles")
+    with pytest.raises(StateError, match="set BANDITFLOW_RECOVERY"):
+        loaded(kept.dump())
