@@ -92,7 +92,7 @@ class StoreSink(FixedPartitionedSink[Writes, None]):
         self,
         connect: Callable[[], Store],
         partitions: int,
-        max_rows: int = 20_000,
+        max_rows: int = 5_000,
         patience: Patience | None = None,
     ) -> None:
         self._connect = connect

@@ -22,7 +22,7 @@ from schemas.topics import Topic
 Item = tuple[str, Batch]
 
 _KIND, _VERSION = "kafka-source", 1
-CAPACITY = 25_000
+CAPACITY = 8_000
 """Records of one topic partition that may wait, undecoded, for the other topics of the group."""
 
 _IDLE_TICK = 50_000
@@ -147,7 +147,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
 
     def _take_in(self) -> list[Rejected]:
         rejected: list[Rejected] = []
-        self._source.poll()
+        if self._hungry():
+            self._source.poll()
         if self.alignment.at_end and not any(inlet.messages for inlet in self._inlets.values()):
             return rejected
         for (topic, inlet), lane in zip(self._inlets.items(), self.alignment.lanes, strict=True):
@@ -156,6 +157,11 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             inlet.hold(CAPACITY)
             lane.at_end = inlet.at_end
         return rejected
+
+    def _hungry(self) -> bool:
+        """Whether to fetch: what was fetched before is used up, or some topic waits for its own."""
+        empty = [inlet for inlet in self._inlets.values() if not inlet.messages]
+        return len(empty) == len(self._inlets) or not all(inlet.at_end for inlet in empty)
 
     def _decode(
         self, topic: Topic, messages: Sequence[Fetched], lane: Lane[Event], out: list[Rejected]

@@ -48,6 +48,7 @@ class _Patch(Struct):
 
 class _State(Struct):
     segments: list[int] | None
+    blocks: list[bytes]
     patch: _Patch
     categories: list[str]
     refused: dict[str, int]
@@ -266,12 +267,16 @@ class Profiles:
             self._refused = {s: at for s, at in kept if at >= watermark - self._late}
 
     def tidy(self) -> None:
-        """Write what changed, and a share of the rest, to a segment, when it is time to."""
+        """Pack what changed, and write it with a share of the rest, when it is time to."""
         journal = self._journal
-        if journal is not None and journal.due(len(self._records.touched)):
-            subjects = dict.fromkeys(self._records.untouch(2 * journals.EVERY))
-            subjects.update(dict.fromkeys(journal.turn(self._records)))
-            journal.write(state.pack(_PATCH, _PATCH_VERSION, self._patch(subjects)))
+        if journal is None:
+            return
+        if len(self._records.touched) >= journals.STEP:
+            changed = self._records.untouch(2 * journals.STEP)
+            journal.add(self._block(changed), len(changed))
+        if journal.full():
+            journal.add(self._block(journal.turn(self._records)), 0)
+            journal.write()
 
     def dump(self) -> bytes:
         """Write the state compactly, changes that were not given yet included.
@@ -279,8 +284,10 @@ class Profiles:
         Where there are segments, only what is not in them, once they are durable.
         """
         journal = self._journal
+        segments, blocks = (None, []) if journal is None else journal.settle()
         kept = _State(
-            None if journal is None else journal.settle(),
+            segments,
+            blocks,
             self._patch(self._records if journal is None else self._records.touched),
             self._categories,
             self._refused,
@@ -306,7 +313,7 @@ class Profiles:
                 raise state.StateError(
                     "the recovery store keeps profiles in its folder: set BANDITFLOW_RECOVERY"
                 )
-            profiles._journal = Journal(segments, kept.segments)
+            profiles._journal = Journal(segments, kept.segments, kept.blocks)
             for block in profiles._journal.read():
                 profiles._apply(state.unpack(_PATCH, _PATCH_VERSION, _Patch, block))
         elif segments is not None:
@@ -320,6 +327,9 @@ class Profiles:
         profiles._changed = kept.changed
         profiles._removed = kept.removed
         return profiles
+
+    def _block(self, subjects: Iterable[str]) -> bytes:
+        return state.pack(_PATCH, _PATCH_VERSION, self._patch(subjects))
 
     def _patch(self, subjects: Iterable[str]) -> _Patch:
         """Pack what there is of the subjects."""
