@@ -1,20 +1,19 @@
 """What is remembered of consenting subjects: counts, decayed rates, tastes, an embedding."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import chain, takewhile
+from itertools import takewhile
 from math import log1p
 from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
 
-from operators.logic import journal as journals
 from operators.logic import profile_record as records
-from operators.logic.journal import Journal
-from operators.logic.profile_record import NO_CATEGORY, Record, Records
+from operators.logic.profile_memory import Memory, MemoryState
+from operators.logic.profile_record import NO_CATEGORY, Record
 from operators.logic.profile_tastes import Tastes
 from operators.logic.segments import Segments
 from schemas import state
@@ -36,20 +35,8 @@ class Seen(Protocol):
     body: Any
 
 
-class _Patch(Struct):
-    """All that is remembered of some subjects; of those that are ``gone``, nothing."""
-
-    subjects: list[str]
-    records: bytes
-    tastes: dict[str, Tastes]
-    embeddings: dict[str, bytes]
-    gone: list[str]
-
-
 class _State(Struct):
-    segments: list[int] | None
-    blocks: list[bytes]
-    patch: _Patch
+    memory: MemoryState
     categories: list[str]
     refused: dict[str, int]
     changed: dict[str, int]
@@ -81,10 +68,7 @@ class Profiles:
         self._decay = -1e-6 / half_life_s
         self._late = round(late_s * 1e6)
         self._width = max(1, self._ttl // _BUCKETS)
-        self._records = Records()
-        self._journal: Journal | None = None
-        self._tastes: dict[str, Tastes] = {}
-        self._embeddings: dict[str, bytes] = {}
+        self._remember(Memory())
         self._buckets: dict[int, list[str]] = defaultdict(list)
         self._refused: dict[str, int] = {}
         self._changed: dict[str, int] = {}
@@ -96,7 +80,7 @@ class Profiles:
 
     def use(self, segments: Segments) -> None:
         """Keep most of the state there from now on."""
-        self._journal = Journal(segments)
+        self._memory.use(segments)
 
     def __len__(self) -> int:
         """Count the subjects remembered."""
@@ -267,32 +251,16 @@ class Profiles:
             self._refused = {s: at for s, at in kept if at >= watermark - self._late}
 
     def tidy(self) -> None:
-        """Pack what changed, and write it with a share of the rest, when it is time to."""
-        journal = self._journal
-        if journal is None:
-            return
-        if len(self._records.touched) >= journals.STEP:
-            changed = self._records.untouch(2 * journals.STEP)
-            journal.add(self._block(changed), len(changed))
-        if journal.full():
-            journal.add(self._block(journal.turn(self._records)), 0)
-            journal.write()
+        """Write what changed to a segment, when it is time to."""
+        self._memory.tidy()
 
     def dump(self) -> bytes:
         """Write the state compactly, changes that were not given yet included.
 
         Where there are segments, only what is not in them, once they are durable.
         """
-        journal = self._journal
-        segments, blocks = (None, []) if journal is None else journal.settle()
         kept = _State(
-            segments,
-            blocks,
-            self._patch(self._records if journal is None else self._records.touched),
-            self._categories,
-            self._refused,
-            self._changed,
-            self._removed,
+            self._memory.state(), self._categories, self._refused, self._changed, self._removed
         )
         return state.pack(_KIND, _VERSION, kept)
 
@@ -308,18 +276,7 @@ class Profiles:
         """Read what :meth:`dump` wrote; the categories of actions are to be named again."""
         kept = state.unpack(_KIND, _VERSION, _State, snapshot)
         profiles = cls(ttl_s, half_life_s, late_s)
-        if kept.segments is not None:
-            if segments is None:
-                raise state.StateError(
-                    "the recovery store keeps profiles in its folder: set BANDITFLOW_RECOVERY"
-                )
-            profiles._journal = Journal(segments, kept.segments, kept.blocks)
-            for block in profiles._journal.read():
-                profiles._apply(state.unpack(_PATCH, _PATCH_VERSION, _Patch, block))
-        elif segments is not None:
-            profiles.use(segments)
-        profiles._apply(kept.patch)
-        profiles._records.touched = dict.fromkeys([*kept.patch.subjects, *kept.patch.gone])
+        profiles._remember(Memory.load(kept.memory, segments))
         for subject, seen in profiles._records.seen():
             profiles._file(subject, seen)
         profiles._categories = kept.categories
@@ -328,33 +285,10 @@ class Profiles:
         profiles._removed = kept.removed
         return profiles
 
-    def _block(self, subjects: Iterable[str]) -> bytes:
-        return state.pack(_PATCH, _PATCH_VERSION, self._patch(subjects))
-
-    def _patch(self, subjects: Iterable[str]) -> _Patch:
-        """Pack what there is of the subjects."""
-        present: list[str] = []
-        gone: list[str] = []
-        for subject in subjects:
-            (present if subject in self._records else gone).append(subject)
-        return _Patch(
-            present,
-            self._records.packed(present),
-            {s: taste for s in present if (taste := self._tastes.get(s)) is not None},
-            {s: packed for s in present if (packed := self._embeddings.get(s)) is not None},
-            gone,
-        )
-
-    def _apply(self, patch: _Patch) -> None:
-        """Replace what there is of the patch's subjects."""
-        for subject in chain(patch.subjects, patch.gone):
-            self._tastes.pop(subject, None)
-            self._embeddings.pop(subject, None)
-        for subject in patch.gone:
-            self._records.drop(subject)
-        self._tastes.update(patch.tastes)
-        self._embeddings.update(patch.embeddings)
-        self._records.load(patch.subjects, patch.records)
+    def _remember(self, memory: Memory) -> None:
+        self._memory = memory
+        self._records, self._tastes = memory.records, memory.tastes
+        self._embeddings = memory.embeddings
 
     def _meet(self, record: Record, event: Seen) -> float:
         """Count a change of a record, decayed to now; give what the event weighs in its rates."""
@@ -382,12 +316,10 @@ class Profiles:
         self._buckets[seen // self._width].append(subject)
 
     def _forget(self, subject: str, at: int) -> None:
-        record = self._records.pop(subject)
+        record = self._memory.forget(subject)
         if record is None:
             return
         self._removed[subject] = (record.version + 1, at)
-        self._tastes.pop(subject, None)
-        self._embeddings.pop(subject, None)
         self._changed.pop(subject, None)
 
     def _profile(self, subject: str) -> Profile:
