@@ -36,6 +36,7 @@ class Inlet:
         """Take up to ``limit`` records, in offset order."""
         taken = self.messages[:limit]
         del self.messages[:limit]
+        self._shared.waiting -= len(taken)
         if taken:
             self.position = max(self.position, taken[-1].offset() + 1)
         return taken
@@ -83,6 +84,8 @@ class SharedConsumer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.consumer: confluent_kafka.Consumer = consumer(settings)
+        self.waiting = 0
+        """Records that were fetched and not yet taken."""
         self._inlets: dict[str, dict[int, Inlet]] = {}
         self._unassigned: list[TopicPartition] = []
         self._lock = threading.Lock()
@@ -114,6 +117,7 @@ class SharedConsumer:
                 error = message.error()
                 if error is None:
                     self._inlets[message.topic()][message.partition()].messages.append(message)
+                    self.waiting += 1
                 else:
                     self._on_error(message, error)
         finally:

@@ -133,6 +133,11 @@ class TopicSource(KafkaSource):
         }
         super().__init__(settings, read, groups, start, bounded, _UNHURRIED, pace)
 
+    def poll(self) -> None:
+        """Fetch when what was fetched before is nearly used up: no topic waits for another."""
+        if self._connect().waiting < self.settings.batch_size:
+            super().poll()
+
     def slowest(self) -> int:
         """Topics of different kinds say nothing of each other's time."""
         return NEVER
