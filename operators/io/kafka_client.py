@@ -92,7 +92,6 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         # After its queue was full the client would not fetch for a whole second.
         "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 2_000,
-        "queued.max.messages.kbytes": 16_384,
         "allow.auto.create.topics": False,
     } | client_config(settings)
 

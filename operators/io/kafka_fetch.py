@@ -17,6 +17,12 @@ _GONE = {
 }  # fmt: skip
 
 
+AHEAD = 16_384
+"""Kilobytes: with much less, partitions of a backlog run far ahead of each other in time."""
+
+_QUEUED = "queued.max.messages.kbytes"
+
+
 class Inlet:
     """What was fetched of one topic partition and not yet taken.
 
@@ -79,11 +85,15 @@ class Inlet:
 
 
 class SharedConsumer:
-    """The consumer of a worker process: every inlet is fed by the same non-blocking polls."""
+    """The consumer of a worker process: every inlet is fed by the same non-blocking polls.
 
-    def __init__(self, settings: Settings) -> None:
+    The client fetches some ``ahead`` kilobytes before they are asked for.
+    """
+
+    def __init__(self, settings: Settings, ahead: int = AHEAD) -> None:
         self.settings = settings
-        self.consumer: confluent_kafka.Consumer = consumer(settings)
+        options = {_QUEUED: settings.kafka_options.get(_QUEUED, ahead)}
+        self.consumer: confluent_kafka.Consumer = consumer(settings, **options)
         self.waiting = 0
         """Records that were fetched and not yet taken."""
         self._inlets: dict[str, dict[int, Inlet]] = {}

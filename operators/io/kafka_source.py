@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from operators.batches import NEVER
 from operators.io.kafka_client import check_topics
-from operators.io.kafka_fetch import SharedConsumer
+from operators.io.kafka_fetch import AHEAD, SharedConsumer
 from operators.io.kafka_group import PROMPT, GroupPartition, Item, restore
 from operators.io.pace import Pace
 from operators.io.reading import Read, by_column
@@ -28,6 +28,9 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
     Each item is ``(group's key, Batch)``. With ``bounded`` a group ends when it has been read to
     its end; its last batch has the watermark ``ALWAYS``. ``pace`` is that of the flow's sources.
     """
+
+    ahead = AHEAD
+    """Kilobytes that the client fetches before they are asked for."""
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
 
     def _connect(self) -> SharedConsumer:
         if self._shared is None:
-            self._shared = SharedConsumer(self.settings)
+            self._shared = SharedConsumer(self.settings, self.ahead)
             topics = {topic for _, group in self._groups.values() for topic in group}
             check_topics(self.settings, self._shared.consumer, sorted(topics))
         return self._shared
@@ -116,6 +119,8 @@ class TopicSource(KafkaSource):
 
     What comes within 50 milliseconds is one batch.
     """
+
+    ahead = 4_096
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from msgspec import structs
 
 from flows.embedded import Server
 from operators.batches import ALWAYS, NEVER, Batch, Event
@@ -219,6 +220,25 @@ def test_topics_without_alignment_come_one_by_one(deployment: Settings) -> None:
         part = source.build_part("in", name, None)
         found[name] = [e.at for e in events_in(batches_until(part, at_end))]
     assert found == {"outcomes/0": [3, 5], "outcomes/1": [4], "policies/0": [9]}
+
+
+def test_a_backlog_of_many_topics_waits_at_the_broker_and_not_in_memory(
+    deployment: Settings,
+) -> None:
+    topics = [Topic.OUTCOMES, Topic.POLICIES, Topic.DECISIONS]
+    for topic in topics:
+        count = deployment.partitions_of(topic)
+        produce(deployment, topic, {k: numbers(*range(3000)) for k in range(count)})
+    source = TopicSource(structs.replace(deployment, batch_size=100), read, topics)
+    parts = {name: source.build_part("in", name, None) for name in source.list_parts()}
+    got: dict[str, int] = dict.fromkeys(parts, 0)
+    most, deadline = 0, time.monotonic() + 60
+    while set(got.values()) != {3000}:
+        assert time.monotonic() < deadline, got
+        for name, part in parts.items():
+            got[name] += sum(len(batch.events) for _, batch in part.next_batch())
+            most = max(most, source._connect().waiting)
+    assert 0 < most < 200, "one fetch, and what was not quite used up"
 
 
 def test_the_catalog_is_complete_once_read_to_its_end(deployment: Settings) -> None:
