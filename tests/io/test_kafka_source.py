@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -9,15 +10,17 @@ from msgspec import structs
 from flows.embedded import Server
 from operators.batches import ALWAYS, NEVER, Batch, Event
 from operators.catalog_check import flaw_of
-from operators.io import kafka_group
+from operators.io import kafka_admin, kafka_group
 from operators.io.kafka import (
     CatalogSource,
     GroupSource,
     KafkaTrouble,
     TopicSource,
+    client_config,
     create_topics,
     lags,
 )
+from operators.io.kafka_client import check_topics
 from operators.io.kafka_group import GroupPartition
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -198,6 +201,19 @@ def test_another_partition_count_names_the_setting(deployment: Settings) -> None
     with pytest.raises(KafkaTrouble, match=r"has 2 partitions.*3 \(BANDITFLOW_PARTITIONS\)"):
         create_topics(other)
     assert create_topics(deployment) == []
+
+
+def test_created_topics_are_known_when_the_call_returns(
+    server: Server, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock(wraps=kafka_admin.partition_counts)
+    # A controller creates a topic some milliseconds before its brokers know it.
+    asked.side_effect = [{}, {}, {}, DEFAULT, DEFAULT]
+    monkeypatch.setattr(kafka_admin, "partition_counts", asked)
+    settings = settings_for(server.address, topic_prefix)
+    assert len(create_topics(settings)) == len(Topic)
+    assert asked.call_count == 4
+    check_topics(settings, AdminClient(client_config(settings)), list(Topic))
 
 
 def test_lags_count_what_was_not_released(deployment: Settings) -> None:
