@@ -20,7 +20,6 @@ from schemas import state
 from schemas.results import Profile
 
 _KIND, _VERSION = "profiles", 3
-_PATCH, _PATCH_VERSION = "profiles-patch", 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PURPOSES = 1 << 5 | 1 << 6
 _BUCKETS = 16
