@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--broker", choices=BROKERS, default=APACHE_KAFKA.name)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--rate", type=int, default=8000, help="events/s")
+    parser.add_argument("--rate", type=int, default=6400, help="events/s")
     parser.add_argument("--stall", type=float, default=20.0, help="seconds of a locked store")
     parser.add_argument("--window", type=float, default=30.0, help="reward window, seconds")
     parser.add_argument("--epoch", type=int, default=5)
