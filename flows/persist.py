@@ -5,8 +5,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from operators.batches import Batch, Event, Origin
-from operators.io.store import Writes
+from operators.envelope import Batch, Event, Origin
+from operators.io.store.protocol import Writes
 from operators.persist import rows_of
 from schemas.settings import Settings
 from schemas.topics import Topic

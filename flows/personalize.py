@@ -7,21 +7,24 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from operators.admit import admit
+from operators.attach_catalog import admit
 from operators.attribute import attribute
-from operators.batches import Batch, CatalogNews, FactorNews, Message, PolicyNews, Rejected
+from operators.cache import cache_decisions, cache_policies, cache_profiles
 from operators.dead_letters import dead_letters
-from operators.decide import decide
+from operators.decide.scoring import decide
 from operators.decode import reader
+from operators.encode import encode_checkpoints, encode_policies, encode_profiles
+from operators.envelope import Batch, CatalogUpdate, Message, Rejected
 from operators.factors import factors
 from operators.gathering import Gathered
-from operators.hot import hot_decisions, hot_policies, hot_profiles
-from operators.io.redis import HotWrite
+from operators.io.redis import CacheWrite
 from operators.learn import learn
+from operators.logic.catalog import CatalogedBatch
+from operators.logic.deciding.positions import by_position
 from operators.logic.placement import shard_key
-from operators.logic.positions import by_position
+from operators.logic.policies.published import PublishedPolicy
 from operators.profile import profile
-from operators.publish import encode_checkpoints, encode_policies, encode_profiles
+from operators.updates import FactorVectors
 from schemas.settings import Settings
 
 
@@ -30,7 +33,7 @@ class Sources:
     """What the flow reads: aligned event batches by shard, and catalog news."""
 
     records: Source[tuple[str, Batch]]
-    catalog: Source[tuple[str, CatalogNews]]
+    catalog: Source[tuple[str, CatalogUpdate]]
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,20 @@ class Sinks:
     policies: Sink[tuple[str, list[Message]]]
     checkpoints: Sink[tuple[str, list[Message]]]
     dead_letters: Sink[tuple[str, list[Message]]]
-    hot: Sink[tuple[str, list[HotWrite]]]
+    hot: Sink[tuple[str, list[CacheWrite]]]
 
 
 def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     """Build the dataflow; a step's name is part of its recovery state and never changes."""
     shards = [shard_key(shard) for shard in range(settings.partitions)]
 
-    def every_shard(item: tuple[str, CatalogNews]) -> list[tuple[str, CatalogNews]]:
+    def every_shard(item: tuple[str, CatalogUpdate]) -> list[tuple[str, CatalogUpdate]]:
         return [(shard, item[1]) for shard in shards]
 
-    def to_scoring(item: tuple[str, PolicyNews]) -> list[tuple[str, PolicyNews]]:
+    def to_scoring(item: tuple[str, PublishedPolicy]) -> list[tuple[str, PublishedPolicy]]:
         return [(shard, item[1]) for shard in shards]
 
-    def to_profiles(item: tuple[str, FactorNews]) -> list[tuple[str, FactorNews]]:
+    def to_profiles(item: tuple[str, FactorVectors]) -> list[tuple[str, FactorVectors]]:
         return [(shard, item[1]) for shard in shards]
 
     flow = Dataflow("personalize")
@@ -84,9 +87,9 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     )
     hot = op.merge(
         "hot",
-        hot_decisions("hot_decisions", admitted.batches, settings),
-        hot_profiles("hot_profiles", profiled.changes, settings),
-        hot_policies("hot_policies", learned.snapshots, settings),
+        cache_decisions("hot_decisions", admitted.batches, settings),
+        cache_profiles("hot_profiles", profiled.changes, settings),
+        cache_policies("hot_policies", learned.snapshots, settings),
     )
     op.output("decisions_out", decided.decisions, sinks.decisions)
     op.output("outcomes_out", attributed.outcomes, sinks.outcomes)
@@ -103,10 +106,10 @@ def _placed(item: tuple[str, Batch]) -> tuple[str, Batch]:
     return (shard_key(item[1].shard), item[1])
 
 
-def _by_position(gathered: Gathered) -> Batch:
+def _by_position(gathered: Gathered) -> CatalogedBatch:
     batch = gathered.batch
     return replace(batch, events=by_position(batch.events, batch.catalog))
 
 
-def _rejected_catalog(item: tuple[str, CatalogNews]) -> tuple[str, list[Rejected]] | None:
+def _rejected_catalog(item: tuple[str, CatalogUpdate]) -> tuple[str, list[Rejected]] | None:
     return (shard_key(0), list(item[1].rejected)) if item[1].rejected else None

@@ -12,12 +12,12 @@ from schemas.topics import GROUP, Topic
 def personalize_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
     """Wire the personalize dataflow to Kafka and Redis, for one worker of a cluster."""
     from flows import personalize
-    from operators.catalog_check import flaw_of
     from operators.decode import reader
     from operators.fences import dead_letter_fence, decision_fence, outcome_fence
     from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer
-    from operators.io.pace import Pace
+    from operators.io.kafka.pace import Pace
     from operators.io.redis import RedisSink
+    from operators.logic.catalog_check import flaw_of
 
     shared, pace = SharedProducer(settings), Pace(settings.epoch, place == ALONE)
     sources = personalize.Sources(
@@ -39,9 +39,9 @@ def personalize_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
 def persist_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
     """Wire the persist dataflow to Kafka and the durable store: any worker may have any part."""
     from flows import persist
-    from flows.store import open_store
+    from flows.runtime.store import open_store
     from operators.io.kafka import TopicSource
-    from operators.io.pace import Pace
+    from operators.io.kafka.pace import Pace
     from operators.persist import StoreSink, topics
 
     pace = Pace(settings.epoch, place == ALONE)

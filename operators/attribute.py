@@ -9,13 +9,15 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import NEVER, Batch, FactorLesson, Lesson, Message, Rejected
+from operators.envelope import Message, Rejected
 from operators.factors import factor_slots, withdrawals
 from operators.io import metrics
 from operators.io.segments import ShardSegments
 from operators.logic.attribution import Attribution, AttributionState, Step
-from operators.logic.catalog import Catalog
-from operators.streams import only
+from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.streams import of_type
+from operators.updates import FactorUpdate, PosteriorUpdate
+from schemas.clock import NEVER
 from schemas.settings import Settings
 from schemas.state import StateError, pack, unpack
 
@@ -29,8 +31,8 @@ SEGMENTS = "pending"
 class Attributed:
     """Lessons keyed by slot, settled outcomes by nothing; outcome records and rejects by shard."""
 
-    lessons: KeyedStream[Lesson]
-    settled: KeyedStream[FactorLesson]
+    lessons: KeyedStream[PosteriorUpdate]
+    settled: KeyedStream[FactorUpdate]
     outcomes: KeyedStream[list[Message]]
     rejected: KeyedStream[list[Rejected]]
 
@@ -45,7 +47,7 @@ class _Rejections:
     rejected: list[Rejected]
 
 
-_Out = Lesson | FactorLesson | _Messages | _Rejections
+_Out = PosteriorUpdate | FactorUpdate | _Messages | _Rejections
 
 
 class AttributeState(Struct):
@@ -57,7 +59,7 @@ class AttributeState(Struct):
 
 
 @dataclass
-class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
+class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
     """One shard's attribution; ``told`` is the horizon that every slot has heard of.
 
     With a ``folder``, full chunks of decisions are written to segment files there, once each.
@@ -72,7 +74,7 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
     asking: frozenset[str] = frozenset()
     width: int | None = None
 
-    def on_batch(self, values: list[Batch]) -> tuple[Iterable[_Out], bool]:
+    def on_batch(self, values: list[CatalogedBatch]) -> tuple[Iterable[_Out], bool]:
         """Step through the batches in order."""
         out: list[_Out] = []
         if self.folder is not None and self.segments is None:
@@ -96,17 +98,17 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
         state = self.attribution.state()
         return pack(_KIND, _VERSION, AttributeState(self.shard, self.segments is not None, state))
 
-    def _lessons(self, shard: int, step: Step, catalog: Catalog) -> Iterable[Lesson]:
+    def _lessons(self, shard: int, step: Step, catalog: Catalog) -> Iterable[PosteriorUpdate]:
         """Teach each slot of the catalog; all of them hear when the horizon moves."""
         for taught in step.taught:
             slot = catalog.slots.get(taught.slot_id)
             if slot is not None:
-                yield Lesson(
-                    shard,
-                    self.told,
-                    slot,
-                    catalog.actions.get(slot.slot_id, ()),
-                    taught.deltas,
+                yield PosteriorUpdate(
+                    shard=shard,
+                    watermark=self.told,
+                    slot=slot,
+                    actions=catalog.actions.get(slot.slot_id, ()),
+                    deltas=taught.deltas,
                     rewards=taught.rewards,
                     newest=taught.newest,
                     version=taught.version,
@@ -122,9 +124,15 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
                     for name, block in step.final
                     if name == slot.slot_id
                 ]
-                yield Lesson(shard, step.horizon, slot, actions, settled=final)
+                yield PosteriorUpdate(
+                    shard=shard,
+                    watermark=step.horizon,
+                    slot=slot,
+                    actions=actions,
+                    settled=final,
+                )
 
-    def _settled(self, batch: Batch, step: Step, told: int) -> Iterable[FactorLesson]:
+    def _settled(self, batch: CatalogedBatch, step: Step, told: int) -> Iterable[FactorUpdate]:
         """Teach the factors where a slot asks for them; say so once when none does any more."""
         changed = False
         if batch.catalog is not self.catalog:
@@ -133,7 +141,7 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
             changed = self.width != before
         width = self.width or 0
         if not width:
-            return [FactorLesson(batch.shard, self.told, 0)] if changed else []
+            return [FactorUpdate(batch.shard, self.told, 0)] if changed else []
         withdrawn = withdrawals(batch.events)
         if not (changed or withdrawn or self.told > told):
             return []
@@ -141,7 +149,7 @@ class AttributeLogic(StatefulBatchLogic[Batch, _Out, bytes]):
         found = [
             replace(block, x=block.x[:, :0]) for name, block in step.final if name in self.asking
         ]
-        return [FactorLesson(batch.shard, self.told, width, found, withdrawn)]
+        return [FactorUpdate(batch.shard, self.told, width, found, withdrawn)]
 
 
 def pack_attribute(state: AttributeState) -> bytes:
@@ -171,7 +179,7 @@ def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> 
 
 
 @operator
-def attribute(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Attributed:
+def attribute(step_id: str, up: KeyedStream[CatalogedBatch], settings: Settings) -> Attributed:
     """Join each shard's decisions with their impressions, clicks and rewards.
 
     ``up`` is keyed by shard. A lesson's ``watermark`` is the time before whose end of window all
@@ -183,10 +191,10 @@ def attribute(step_id: str, up: KeyedStream[Batch], settings: Settings) -> Attri
         return resumed(settings, folder, resume_state)
 
     attributed = op.stateful_batch("life", up, shim_builder)
-    lessons = only("lessons", attributed, Lesson)
-    settled = only("settled", attributed, FactorLesson)
-    messages = only("messages", attributed, _Messages)
-    rejections = only("rejections", attributed, _Rejections)
+    lessons = of_type("lessons", attributed, PosteriorUpdate)
+    settled = of_type("settled", attributed, FactorUpdate)
+    messages = of_type("messages", attributed, _Messages)
+    rejections = of_type("rejections", attributed, _Rejections)
     return Attributed(
         lessons=op.map("by_slot", lessons, lambda item: (item[1].slot.slot_id, item[1])),
         settled=op.map("together", settled, lambda item: ("", item[1])),

@@ -6,9 +6,10 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from operators.batches import Message, Rejected, moment
+from operators.envelope import Message, Rejected
 from operators.io import metrics
 from operators.logic.attribution import reasons
+from schemas.clock import moment
 from schemas.codec import encode
 from schemas.results import DeadLetter
 

@@ -6,8 +6,9 @@ from hashlib import blake2b
 from struct import unpack
 from typing import Any
 
-from operators.batches import Event, Origin, Rejected, micros
+from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
+from schemas.clock import micros
 from schemas.codec import DECODERS, Flaw, decode_many
 from schemas.settings import Settings
 from schemas.topics import Topic

@@ -9,11 +9,13 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import NEVER, Event, FactorLesson, FactorNews
+from operators.envelope import Event
 from operators.io import metrics
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
 from operators.logic.settlements import Settlements, in_order
+from operators.updates import FactorUpdate, FactorVectors
 from schemas.catalog import Slot
+from schemas.clock import NEVER
 from schemas.events import Consent, Erasure
 from schemas.settings import Settings
 from schemas.state import pack, unpack
@@ -30,7 +32,7 @@ class FactorsState(Struct):
 
 
 @dataclass
-class FactorsLogic(StatefulBatchLogic[FactorLesson, FactorNews, bytes]):
+class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
     """The factors of all shards' subjects; a withdrawal has its place in the order, too.
 
     What the model is after the same settlements and withdrawals does not depend on how they were
@@ -43,7 +45,7 @@ class FactorsLogic(StatefulBatchLogic[FactorLesson, FactorNews, bytes]):
     model: FactorModel | None = None
     withdrawn: list[tuple[int, str]] = field(default_factory=list)
 
-    def on_batch(self, values: list[FactorLesson]) -> tuple[Iterable[FactorNews], bool]:
+    def on_batch(self, values: list[FactorUpdate]) -> tuple[Iterable[FactorVectors], bool]:
         """Learn what every shard has passed, and tell whose factors changed."""
         newest = NEVER
         for value in values:
@@ -89,14 +91,14 @@ class FactorsLogic(StatefulBatchLogic[FactorLesson, FactorNews, bytes]):
             if self.model is not None:
                 self.model.forget(subject)
 
-    def _news(self, newest: int) -> list[FactorNews]:
+    def _news(self, newest: int) -> list[FactorVectors]:
         if self.model is None:
             return []
         changed = self.model.changed()
         metrics.factors(len(self.model), self.model.evicted)
         self.model.evicted = 0
         found = {name: (n, vector.tolist()) for name, (vector, n) in changed.items()}
-        return [FactorNews(newest, found)] if found else []
+        return [FactorVectors(newest, found)] if found else []
 
 
 def factor_slots(slots: Iterable[Slot]) -> tuple[frozenset[str], int]:
@@ -118,8 +120,8 @@ def withdrawals(events: Iterable[Event]) -> list[tuple[int, str]]:
 
 @operator
 def factors(
-    step_id: str, up: KeyedStream[FactorLesson], settings: Settings
-) -> KeyedStream[FactorNews]:
+    step_id: str, up: KeyedStream[FactorUpdate], settings: Settings
+) -> KeyedStream[FactorVectors]:
     """Learn the factors of subjects and actions from the final outcomes of every shard.
 
     Only outcomes of slots that ask for a ``profile_embedding`` teach them, and only those of

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from operators.batches import ALWAYS, Batch
+from operators.logic.catalog import CatalogedBatch
+from schemas.clock import ALWAYS
 from schemas.events import DecisionRequest
 
 ENOUGH = 256
@@ -14,7 +15,7 @@ ENOUGH = 256
 class Gathered:
     """One batch made of several of a shard, without their requests."""
 
-    batch: Batch
+    batch: CatalogedBatch
 
 
 class Gathering:
@@ -26,17 +27,19 @@ class Gathering:
 
     def __init__(self, wait: float) -> None:
         self._wait = timedelta(seconds=wait)
-        self.batches: list[Batch] = []
+        self.batches: list[CatalogedBatch] = []
         self.due: datetime | None = None
         self._count = 0
 
-    def add(self, batch: Batch) -> list[Gathered]:
+    def add(self, batch: CatalogedBatch) -> list[Gathered]:
         """Take in a batch; give what is complete."""
         out = []
         if self.batches and self.batches[-1].catalog is not batch.catalog:
             out += self.give()
         events = [event for event in batch.events if type(event.body) is not DecisionRequest]
-        self.batches.append(Batch(batch.shard, batch.watermark, events, catalog=batch.catalog))
+        self.batches.append(
+            CatalogedBatch(batch.shard, batch.watermark, events, catalog=batch.catalog)
+        )
         self._count += len(events)
         if self._count >= ENOUGH or batch.watermark == ALWAYS or not self._wait:
             out += self.give()
@@ -51,4 +54,4 @@ class Gathering:
             return [Gathered(batch) for batch in batches]
         last = batches[-1]
         events = [event for batch in batches for event in batch.events]
-        return [Gathered(Batch(last.shard, last.watermark, events, catalog=last.catalog))]
+        return [Gathered(CatalogedBatch(last.shard, last.watermark, events, catalog=last.catalog))]

@@ -11,16 +11,18 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import ALWAYS, NEVER, Lesson, PolicyNews, moment
 from operators.io import metrics
 from operators.logic.features import FeatureMap, scaled_columns
 from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Deltas, Policy, load_policy
-from operators.logic.settled import Settled
+from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policies.settled import Settled
 from operators.logic.settlements import Settlements, in_order
-from operators.slot_policy import name_actions, new_policy, policy_dim, policy_shape
-from operators.streams import only
+from operators.logic.slot_policy import name_actions, new_policy, policy_dim, policy_shape
+from operators.streams import of_type
+from operators.updates import PosteriorUpdate
 from schemas.catalog import Action, Slot
+from schemas.clock import ALWAYS, NEVER, moment
 from schemas.results import PolicyCheckpoint, PolicySnapshot
 from schemas.settings import Settings
 from schemas.state import pack, unpack
@@ -44,12 +46,12 @@ GENERATION = 1 << 16
 class Learned:
     """Posteriors for the scoring shards; snapshots and checkpoints for the outside; by slot."""
 
-    news: KeyedStream[PolicyNews]
+    news: KeyedStream[PublishedPolicy]
     snapshots: KeyedStream[PolicySnapshot]
     checkpoints: KeyedStream[PolicyCheckpoint]
 
 
-_Out = PolicyNews | PolicySnapshot | PolicyCheckpoint
+_Out = PublishedPolicy | PolicySnapshot | PolicyCheckpoint
 
 
 class LearnerState(Struct):
@@ -74,7 +76,7 @@ class LearnerState(Struct):
 
 
 @dataclass
-class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
+class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
     """One slot's learner.
 
     It publishes after ``publish_rewards`` rewards or ``publish_interval`` seconds of event time,
@@ -107,7 +109,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
             self._mark = FeatureMap(self.slot.features).mark
         return self._mark
 
-    def on_batch(self, values: list[Lesson]) -> tuple[Iterable[_Out], bool]:
+    def on_batch(self, values: list[PosteriorUpdate]) -> tuple[Iterable[_Out], bool]:
         """Add the lessons to the statistics and publish when it is time."""
         self._configure(values[-1].slot, values[-1].actions)
         self._learn(values)
@@ -170,7 +172,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
             name_actions(self.policy, slot, actions)
         self.slot, self.actions, self.dirty, self._mark = slot, actions, True, None
 
-    def _learn(self, lessons: Iterable[Lesson]) -> None:
+    def _learn(self, lessons: Iterable[PosteriorUpdate]) -> None:
         """Learn what has the policy's features; decisions of an earlier feature spec have not."""
         assert self.policy is not None
         assert self.slot is not None
@@ -193,7 +195,7 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
         self.rewards += float(deltas.dr.sum())
         self.dirty = True
 
-    def _model(self, lessons: Iterable[Lesson]) -> None:
+    def _model(self, lessons: Iterable[PosteriorUpdate]) -> None:
         assert self.model is not None
         assert self.slot is not None
         assert self.settled is not None
@@ -258,34 +260,34 @@ class LearnerLogic(StatefulBatchLogic[Lesson, _Out, bytes]):
             for number, part in enumerate(parts)
         ]
 
-    def _publish_if_due(self) -> list[PolicyNews | PolicySnapshot]:
+    def _publish_if_due(self) -> list[PublishedPolicy | PolicySnapshot]:
         assert self.slot is not None
         settings = self.slot.policy
         waited = self.newest - self.published >= settings.publish_interval * 1e6
         due = self.dirty and (self.fresh >= settings.publish_rewards or waited)
         return self._publish(export=False) if due else []
 
-    def _publish(self, *, export: bool) -> list[PolicyNews | PolicySnapshot]:
+    def _publish(self, *, export: bool) -> list[PublishedPolicy | PolicySnapshot]:
         assert self.slot is not None
         assert self.policy is not None
         self.version += 1
         self.fresh, self.published, self.dirty, self.wake = 0, self.newest, False, None
         posterior = self.policy.publish()
         kind = self.slot.policy.kind
-        news = PolicyNews(
-            self.slot.slot_id,
-            kind,
-            self.version,
-            self.newest,
-            posterior,
-            policy_shape(self.slot),
+        news = PublishedPolicy(
+            slot_id=self.slot.slot_id,
+            kind=kind,
+            version=self.version,
+            newest=self.newest,
+            posterior=posterior,
+            shape=policy_shape(self.slot),
         )
         if not export and self.newest - self.exported < SNAPSHOT_INTERVAL:
             return [news]
         self.exported = self.newest
         return [news, self._describe(news)]
 
-    def _describe(self, news: PolicyNews) -> PolicySnapshot:
+    def _describe(self, news: PublishedPolicy) -> PolicySnapshot:
         assert self.model is not None
         actions = news.posterior.summary()
         metrics.actions(news.slot_id, actions)
@@ -377,7 +379,7 @@ def joined(parts: Sequence[Deltas]) -> Deltas:
 
 
 @operator
-def learn(step_id: str, up: KeyedStream[Lesson], settings: Settings) -> Learned:
+def learn(step_id: str, up: KeyedStream[PosteriorUpdate], settings: Settings) -> Learned:
     """Learn each slot's policy and click model from the lessons of every shard.
 
     The statistics do not depend on the order of lessons. After a restart a learner publishes at
@@ -391,7 +393,7 @@ def learn(step_id: str, up: KeyedStream[Lesson], settings: Settings) -> Learned:
 
     learned = op.stateful_batch("slot", up, shim_builder)
     return Learned(
-        only("news", learned, PolicyNews),
-        only("snapshots", learned, PolicySnapshot),
-        only("checkpoints", learned, PolicyCheckpoint),
+        of_type("news", learned, PublishedPolicy),
+        of_type("snapshots", learned, PolicySnapshot),
+        of_type("checkpoints", learned, PolicyCheckpoint),
     )

@@ -10,18 +10,13 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from operators.batches import Event
-from operators.io import metrics, store_metrics
+from operators.envelope import Event
+from operators.io import metrics
 from operators.io.backoff import Backoff
-from operators.io.rows import (
-    AuditedDecision,
-    KeyedOutcome,
-    Place,
-    refusal_row,
-    row_of,
-)
-from operators.io.store import Store, StoreUnavailable, Writes
-from operators.io.tables import DEAD_LETTERS
+from operators.io.store import metrics as store_metrics
+from operators.io.store.protocol import Store, StoreUnavailable, Writes
+from operators.io.store.rows import AuditedDecision, KeyedOutcome, Place, refusal_row, row_of
+from operators.io.store.tables import DEAD_LETTERS
 from schemas.catalog import CatalogEntry
 from schemas.codec import MAX_RECORD_BYTES, Flaw, decode_with
 from schemas.results import DeadLetter, PolicyCheckpoint, PolicySnapshot, Profile, TestReport

@@ -9,12 +9,14 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.batches import ALWAYS, NEVER, Batch, Event, FactorNews
+from operators.envelope import Event
 from operators.io import metrics
 from operators.io.segments import ShardSegments
-from operators.logic.catalog import Catalog
-from operators.logic.profiles import Profiles
-from operators.streams import only
+from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.logic.subjects.profiles import Profiles
+from operators.streams import of_type
+from operators.updates import FactorVectors
+from schemas.clock import ALWAYS, NEVER
 from schemas.events import (
     Click,
     Consent,
@@ -41,7 +43,7 @@ _PARTS = 16
 class Profiled:
     """Batches whose requests carry the subject's profile, and the profiles that changed."""
 
-    batches: KeyedStream[Batch]
+    batches: KeyedStream[CatalogedBatch]
     changes: KeyedStream[list[Profile]]
 
 
@@ -55,7 +57,9 @@ class ProfileState(Struct):
 
 
 @dataclass
-class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile], bytes]):
+class ProfileLogic(
+    StatefulBatchLogic[CatalogedBatch | FactorVectors, CatalogedBatch | list[Profile], bytes]
+):
     """One shard's profiles; a change is published within ``interval`` of event time.
 
     Some are published every now and then, rather than all at once, which would hold decisions up.
@@ -88,13 +92,13 @@ class ProfileLogic(StatefulBatchLogic[Batch | FactorNews, Batch | list[Profile],
         }
 
     def on_batch(
-        self, values: list[Batch | FactorNews]
-    ) -> tuple[Iterable[Batch | list[Profile]], bool]:
+        self, values: list[CatalogedBatch | FactorVectors]
+    ) -> tuple[Iterable[CatalogedBatch | list[Profile]], bool]:
         """Update profiles in event order and hand requests what may be known."""
-        out: list[Batch | list[Profile]] = []
+        out: list[CatalogedBatch | list[Profile]] = []
         batches = False
         for batch in values:
-            if isinstance(batch, FactorNews):
+            if isinstance(batch, FactorVectors):
                 for subject, (changes, factors) in batch.changes.items():
                     self.profiles.embed(subject, factors, batch.time, changes)
                 continue
@@ -182,7 +186,10 @@ def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> 
 
 @operator
 def profile(
-    step_id: str, up: KeyedStream[Batch], factors: KeyedStream[FactorNews], settings: Settings
+    step_id: str,
+    up: KeyedStream[CatalogedBatch],
+    factors: KeyedStream[FactorVectors],
+    settings: Settings,
 ) -> Profiled:
     """Keep a profile per consenting subject and attach it to the subject's requests.
 
@@ -195,6 +202,8 @@ def profile(
     def shim_builder(resume_state: bytes | None) -> ProfileLogic:
         return resumed(settings, folder, resume_state)
 
-    merged: KeyedStream[Batch | FactorNews] = op.merge("merge", up, factors)
+    merged: KeyedStream[CatalogedBatch | FactorVectors] = op.merge("merge", up, factors)
     profiled = op.stateful_batch("keep", merged, shim_builder)
-    return Profiled(only("batches", profiled, Batch), only("changes", profiled, list))
+    return Profiled(
+        of_type("batches", profiled, CatalogedBatch), of_type("changes", profiled, list)
+    )

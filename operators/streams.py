@@ -10,6 +10,6 @@ X = TypeVar("X")
 
 
 @operator
-def only(step_id: str, up: KeyedStream[Any], kind: type[X]) -> KeyedStream[X]:
+def of_type(step_id: str, up: KeyedStream[Any], kind: type[X]) -> KeyedStream[X]:
     """Let through the items whose value is a ``kind``."""
     return op.filter("is", up, lambda item: isinstance(item[1], kind))

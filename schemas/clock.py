@@ -3,6 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+NEVER = -(2**62)
+"""The watermark before the first event."""
+
+ALWAYS = 2**62
+"""The watermark after the last event of a bounded input."""
+
 _MICROSECOND = timedelta(microseconds=1)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from flows.embedded import APACHE_KAFKA, NOIDA, VALKEY, Server
+from flows.devkit.embedded import APACHE_KAFKA, NOIDA, VALKEY, Server
 from tests.support.parts import (
     NOT_PROVEN,
     Servers,

@@ -47,7 +47,7 @@ def test_logic_is_pure(path: Path) -> None:
         name
         for name in names
         if name.startswith("operators.")
-        and not name.startswith(("operators.logic", "operators.batches"))
+        and not name.startswith(("operators.logic", "operators.envelope"))
     )
     assert not outside, f"{relative(path)} imports {outside}"
     text = path.read_text()

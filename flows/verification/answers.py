@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from flows.verification.findings import Verification
 from flows.verification.reading import Cut, Place
-from operators.batches import Event
+from operators.envelope import Event
 from schemas.events import DecisionBack
 from schemas.topics import Topic
 

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from flows.state import States
+from flows.runtime.snapshots import States
 from flows.verification.findings import ActionCheck, Verification
 from operators.learn import unpack_learner
 from operators.logic.catalog import Catalog, CatalogHistory
@@ -16,7 +16,7 @@ from operators.logic.features import FeatureMap
 from operators.logic.policies import Policy
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.recount import Verdict, contributions
-from operators.slot_policy import new_policy, policy_dim, policy_shape
+from operators.logic.slot_policy import new_policy, policy_dim, policy_shape
 
 
 class Learners:

@@ -6,19 +6,19 @@ from pathlib import Path
 from confluent_kafka import KafkaError, TopicPartition
 from msgspec import Struct
 
-from flows.state import States
-from operators.admit import unpack_admit
+from flows.runtime.snapshots import States
+from operators.attach_catalog import unpack_admit
 from operators.attribute import SEGMENTS, unpack_attribute
-from operators.batches import Event
+from operators.decide.admission import unpack_queue
 from operators.decode import reader
-from operators.io.kafka_client import consumer, range_of
-from operators.io.kafka_group import restore, written
+from operators.envelope import Event
+from operators.io.kafka.client import consumer, range_of
+from operators.io.kafka.group import restore, written
 from operators.io.segments import KeptSegments
 from operators.logic.attribution import AttributionState
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.catalog import CatalogHistory
 from operators.logic.placement import shard_key
-from operators.queue import unpack_queue
 from schemas.codec import Flaw, decode
 from schemas.results import DeadLetter
 from schemas.settings import Settings

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from flows.state import States, read_states
-from flows.state_dump import dump
-from flows.store import open_store
+from flows.runtime.snapshots import States, read_states
+from flows.runtime.store import open_store
 from flows.verification.findings import TOLERANCE
 from flows.verification.learning import checks_of, statistics_of
+from flows.verification.state_dump import dump
 from flows.verification.tables import digests
-from operators.io.tables import DECISIONS, OUTCOMES, Table
+from operators.io.store.tables import DECISIONS, OUTCOMES, Table
 from operators.learn import unpack_learner
 from operators.logic.policies.statistics import Statistics
 from schemas.settings import Settings

@@ -7,16 +7,16 @@ from pathlib import Path
 from msgspec.msgpack import Encoder
 
 from flows.persist import as_written
-from flows.state import States, read_states
-from flows.store import open_store
+from flows.runtime.snapshots import States, read_states
+from flows.runtime.store import open_store
 from flows.verification.findings import TableCheck
 from flows.verification.reading import records
-from operators.batches import Event
-from operators.io.found import found
-from operators.io.kafka_group import restore
-from operators.io.sqlite import SqliteStore
-from operators.io.store import Found, Store
-from operators.io.tables import DEAD_LETTERS, TABLES, Table
+from operators.envelope import Event
+from operators.io.kafka.group import restore
+from operators.io.store.lookups import found
+from operators.io.store.protocol import Found, Store
+from operators.io.store.sqlite import SqliteStore
+from operators.io.store.tables import DEAD_LETTERS, TABLES, Table
 from operators.persist import rows_of, topics
 from schemas.settings import Settings
 from schemas.topics import Topic

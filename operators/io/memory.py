@@ -7,11 +7,12 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from msgspec import Struct
 from typing_extensions import override
 
-from operators.batches import ALWAYS, NEVER, Batch, CatalogNews, Event, Message, Rejected
+from operators.envelope import Batch, CatalogUpdate, Event, Message, Rejected
 from operators.io.reading import Read, by_column
 from operators.logic.alignment import Alignment
 from operators.logic.placement import shard_of
 from schemas.catalog import CatalogEntry
+from schemas.clock import ALWAYS, NEVER
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
@@ -128,7 +129,7 @@ def memory_group_source(
     return MemoryGroupSource(records, read, partitions, batch_size)
 
 
-class MemoryCatalogSource(FixedPartitionedSource[tuple[str, CatalogNews], bytes]):
+class MemoryCatalogSource(FixedPartitionedSource[tuple[str, CatalogUpdate], bytes]):
     """A whole catalog as one piece of news."""
 
     def __init__(self, entries: Sequence[CatalogEntry]) -> None:
@@ -141,16 +142,16 @@ class MemoryCatalogSource(FixedPartitionedSource[tuple[str, CatalogNews], bytes]
     @override
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
-    ) -> StatefulSourcePartition[tuple[str, CatalogNews], bytes]:
+    ) -> StatefulSourcePartition[tuple[str, CatalogUpdate], bytes]:
         """Give the catalog once; nothing where the snapshot says that it was given."""
         return _CatalogPartition([] if resume_state is not None else self._entries)
 
 
-class _CatalogPartition(StatefulSourcePartition[tuple[str, CatalogNews], bytes]):
+class _CatalogPartition(StatefulSourcePartition[tuple[str, CatalogUpdate], bytes]):
     def __init__(self, entries: Sequence[CatalogEntry]) -> None:
-        self._news: CatalogNews | None = CatalogNews(entries, [], True)
+        self._news: CatalogUpdate | None = CatalogUpdate(entries, [], True)
 
-    def next_batch(self) -> list[tuple[str, CatalogNews]]:
+    def next_batch(self) -> list[tuple[str, CatalogUpdate]]:
         if self._news is None:
             raise StopIteration
         news, self._news = self._news, None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from operators.batches import Event, Rejected
+from operators.envelope import Event, Rejected
 from schemas.topics import Topic
 
 Read = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]

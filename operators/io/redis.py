@@ -73,7 +73,7 @@ _SECONDS = Histogram(
 )
 
 
-class HotWrite(Struct, frozen=True, gc=False):
+class CacheWrite(Struct, frozen=True, gc=False):
     """The whole new content of a key: it replaces what is there if its version is higher.
 
     ``version`` is not negative; ``ttl`` is in seconds. Without fields only the version stays, so
@@ -91,7 +91,7 @@ class HotBuffer:
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._capacity = capacity
-        self._writes: dict[str, HotWrite] = {}
+        self._writes: dict[str, CacheWrite] = {}
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
 
@@ -99,7 +99,7 @@ class HotBuffer:
         """Count the keys that wait."""
         return len(self._writes)
 
-    def add(self, writes: Iterable[HotWrite]) -> None:
+    def add(self, writes: Iterable[CacheWrite]) -> None:
         """Take in writes; where the buffer is full the key that waits longest is given up."""
         with self._filled:
             for write in writes:
@@ -110,7 +110,7 @@ class HotBuffer:
             self._make_room()
             self._filled.notify()
 
-    def take(self, most: int, timeout: float) -> list[HotWrite]:
+    def take(self, most: int, timeout: float) -> list[CacheWrite]:
         """Wait for writes and remove up to ``most`` of them, the longest waiting first."""
         with self._filled:
             if not self._writes:
@@ -118,7 +118,7 @@ class HotBuffer:
             keys = list(islice(self._writes, most))
             return [self._writes.pop(key) for key in keys]
 
-    def give_back(self, writes: Iterable[HotWrite]) -> None:
+    def give_back(self, writes: Iterable[CacheWrite]) -> None:
         """Return writes that could not be sent to the front, unless newer ones came meanwhile."""
         with self._filled:
             self._writes = {write.key: write for write in writes} | self._writes
@@ -190,7 +190,7 @@ def client(url: str, timeout: float = 2.0) -> redis.Redis:
         raise SettingsError(f"BANDITFLOW_REDIS_URL: {error}") from error
 
 
-def send(script: Any, writes: Sequence[HotWrite]) -> int:
+def send(script: Any, writes: Sequence[CacheWrite]) -> int:
     """Write the batch in one call and count the keys that took it, loading a lost script again."""
     arguments: list[str | bytes | int] = []
     for write in writes:
@@ -199,7 +199,7 @@ def send(script: Any, writes: Sequence[HotWrite]) -> int:
     return int(script(keys=[write.key for write in writes], args=arguments))
 
 
-def send_what_can_be(script: Any, writes: Sequence[HotWrite]) -> int:
+def send_what_can_be(script: Any, writes: Sequence[CacheWrite]) -> int:
     """Write the batch without those that no server can be sent; count those.
 
     What Redis or the network answers concerns the whole batch and is raised.
@@ -217,8 +217,8 @@ def send_what_can_be(script: Any, writes: Sequence[HotWrite]) -> int:
     return 0
 
 
-class RedisSink(DynamicSink[tuple[str, list[HotWrite]]]):
-    """Takes ``(shard, [HotWrite, …])``; nothing here is durable, so nothing waits for an epoch."""
+class RedisSink(DynamicSink[tuple[str, list[CacheWrite]]]):
+    """Takes ``(shard, [CacheWrite, …])``; nothing here is durable: no epoch waits."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -230,7 +230,7 @@ class RedisSink(DynamicSink[tuple[str, list[HotWrite]]]):
         step_id: str,  # noqa: ARG002
         worker_index: int,  # noqa: ARG002
         worker_count: int,  # noqa: ARG002
-    ) -> StatelessSinkPartition[tuple[str, list[HotWrite]]]:
+    ) -> StatelessSinkPartition[tuple[str, list[CacheWrite]]]:
         """Share one buffer and one writer among the process's workers."""
         with self._lock:
             if self._buffer is None:
@@ -239,11 +239,11 @@ class RedisSink(DynamicSink[tuple[str, list[HotWrite]]]):
         return _Partition(self._buffer)
 
 
-class _Partition(StatelessSinkPartition[tuple[str, list[HotWrite]]]):
+class _Partition(StatelessSinkPartition[tuple[str, list[CacheWrite]]]):
     def __init__(self, buffer: HotBuffer) -> None:
         self._buffer = buffer
 
-    def write_batch(self, items: list[tuple[str, list[HotWrite]]]) -> None:
+    def write_batch(self, items: list[tuple[str, list[CacheWrite]]]) -> None:
         self._buffer.add([write for _, writes in items for write in writes])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from operators.envelope import Batch
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot
 from schemas.clock import micros
 
@@ -18,6 +19,16 @@ class Catalog:
     actions: Mapping[str, tuple[Action, ...]] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     revision: int = 0
+
+
+NO_CATALOG = Catalog()
+
+
+@dataclass(slots=True)
+class CatalogedBatch(Batch):
+    """A batch with the catalog that holds for all of its events."""
+
+    catalog: Catalog = NO_CATALOG
 
 
 class CatalogState(Struct):

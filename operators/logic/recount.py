@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.batches import Event, micros, moment
+from operators.envelope import Event
 from operators.logic.attribution import reasons
 from operators.logic.attribution.reports import SETTLED_REVISION, VOID_REVISION
 from operators.logic.attribution.rules import on_grid
 from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas
 from schemas.catalog import Slot
+from schemas.clock import micros, moment
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
 from schemas.results import Outcome
 

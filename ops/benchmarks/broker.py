@@ -18,7 +18,7 @@ import numpy as np
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from flows.embedded import BROKERS, Embedded
+from flows.devkit.embedded import BROKERS, Embedded
 
 PARTITIONS = 4
 PAYLOAD = 250

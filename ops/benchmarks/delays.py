@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.batches import ALWAYS, Event, Origin, micros, moment
+from operators.envelope import Event, Origin
 from operators.logic.attribution import Attribution
 from schemas.catalog import Slot
+from schemas.clock import ALWAYS, micros, moment
 from schemas.events import DecisionBack, LearningMode, Reward
 
 MODES: tuple[LearningMode, ...] = ("immediate", "exposure", "wait")

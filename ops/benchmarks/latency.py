@@ -10,8 +10,8 @@ import argparse
 import sys
 import time
 
-from flows.demo_catalog import demo_catalog
-from flows.embedded import APACHE_KAFKA, BROKERS, Embedded
+from flows.devkit.demo_catalog import demo_catalog
+from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
 from ops.benchmarks.speed.loop import SEED
 from ops.benchmarks.speed.report import ROOT, Bar, Invalid, Report
 from ops.benchmarks.speed.rig import Flow, Process, Rig, until

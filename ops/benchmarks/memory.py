@@ -23,12 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.recovery import make_store
+from flows.runtime.recovery import make_store
 from operators.attribute import AttributeLogic
-from operators.batches import Batch, Event, Origin, micros, moment
+from operators.envelope import Event, Origin
 from operators.logic.attribution import Attribution
-from operators.logic.catalog import Catalog
+from operators.logic.catalog import Catalog, CatalogedBatch
 from schemas.catalog import Slot
+from schemas.clock import micros, moment
 from schemas.events import Click, DecisionBack, Impression
 
 FEATURES = 32
@@ -155,7 +156,7 @@ def overhead(
     }
 
 
-def traffic(shard: int, rate: float) -> Iterator[Batch]:
+def traffic(shard: int, rate: float) -> Iterator[CatalogedBatch]:
     """One shard's decisions, impressions and clicks at ``rate`` decisions/s over all shards."""
     rng = random.Random(shard)
     vectors = np.random.default_rng(shard)
@@ -168,7 +169,7 @@ def traffic(shard: int, rate: float) -> Iterator[Batch]:
             at += step
             events += life(rng, at, base64.b64encode(drawn[row].tobytes()).decode())
         events.sort(key=lambda event: event.at)
-        yield Batch(shard, at, events, catalog=CATALOG)
+        yield CatalogedBatch(shard, at, events, catalog=CATALOG)
 
 
 def life(rng: random.Random, at: int, features: str) -> list[Event]:

@@ -13,10 +13,10 @@ import threading
 import time
 from dataclasses import asdict
 
-from flows.demo_catalog import demo_catalog
-from flows.embedded import APACHE_KAFKA, BROKERS, Embedded
+from flows.devkit.demo_catalog import demo_catalog
+from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
 from flows.verification.findings import describe
-from flows.verify import verify
+from flows.verification.verify import verify
 from ops.benchmarks.speed.loop import SEED
 from ops.benchmarks.speed.report import Bar, Invalid, Report
 from ops.benchmarks.speed.rig import Flow, Rig, Sample

@@ -20,14 +20,14 @@ from unittest.mock import patch
 import confluent_kafka
 from threadpoolctl import threadpool_limits
 
-import operators.decide
-from flows.embedded import APACHE_KAFKA, BROKERS, Embedded
-from operators.batches import Batch, Event, Message, Origin
-from operators.hot import decision_key
+import operators.decide.scoring
+from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
+from operators.cache import decision_key
+from operators.envelope import Batch, Event, Message, Origin
 from operators.io.kafka import KafkaSink, SharedProducer, create_topics
-from operators.io.kafka_fetch import SharedConsumer
-from operators.io.redis import HotWrite, RedisSink
-from operators.io.sqlite import SqliteStore
+from operators.io.kafka.fetch import SharedConsumer
+from operators.io.redis import CacheWrite, RedisSink
+from operators.io.store.sqlite import SqliteStore
 from operators.logic.placement import shard_of
 from operators.persist import rows_of
 from ops.benchmarks.speed.loop import SEED, Loop, Made
@@ -116,8 +116,10 @@ def _inside(loop: Loop) -> Iterator[None]:
 
     with ExitStack() as stack:
         for name, label in INSIDE_DECIDE.items():
-            function = getattr(operators.decide, name)
-            stack.enter_context(patch.object(operators.decide, name, timed(label, function)))
+            function = getattr(operators.decide.scoring, name)
+            stack.enter_context(
+                patch.object(operators.decide.scoring, name, timed(label, function))
+            )
         yield
 
 
@@ -210,9 +212,9 @@ def _redis(settings: Settings, made: list[Made]) -> float:
     return time.process_time() - started
 
 
-def _hot(batch: Batch, ttl: float) -> list[HotWrite]:
+def _hot(batch: Batch, ttl: float) -> list[CacheWrite]:
     return [
-        HotWrite(
+        CacheWrite(
             decision_key(event.subject, event.body.slot_id),
             event.at,
             ttl,

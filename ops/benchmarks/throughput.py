@@ -21,7 +21,7 @@ import msgspec
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from flows.embedded import APACHE_KAFKA, BROKERS, Embedded
+from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
 from ops.benchmarks.speed.loop import SEED, Logged, Loop
 from ops.benchmarks.speed.report import Bar, Invalid, Report
 from ops.benchmarks.speed.rig import PATIENCE, Process, Rig

@@ -14,9 +14,10 @@ import pytest
 import redis
 from confluent_kafka.admin import AdminClient
 
-from flows import embedded
-from flows.embedded import ChildFailed, Embedded, Part, PartUnavailable, Server, Supervisor
-from flows.embedded import server as server_module
+from flows.devkit import embedded
+from flows.devkit.embedded import ChildFailed, Embedded, Part, PartUnavailable, Server, Supervisor
+from flows.devkit.embedded import server as server_module
+from flows.runtime import processes
 from tests.support.parts import create_topics
 
 SLEEPER = [sys.executable, "-c", "import time; print('asleep', flush=True); time.sleep(600)"]
@@ -184,7 +185,7 @@ def test_a_child_that_never_gets_ready_is_ended_and_named(tmp_path: Path) -> Non
 PARENT = """
 import sys
 from pathlib import Path
-from flows.embedded import Embedded
+from flows.devkit.embedded import Embedded
 with Embedded() as parts:
     pids = [parts.supervisor.guard.pid, *(child.pid for child in parts.supervisor.children)]
     print(parts.folder, *pids, flush=True)
@@ -212,7 +213,7 @@ def test_nothing_outlives_a_parent_that_is_ended_by_a_signal(number: signal.Sign
 
 def test_a_parent_killed_before_the_gate_opens_starts_nothing(tmp_path: Path) -> None:
     gate = subprocess.Popen(
-        [*embedded.processes._GATE, "/bin/sh", "-c", f"touch {tmp_path}/started"],
+        [*processes._GATE, "/bin/sh", "-c", f"touch {tmp_path}/started"],
         stdin=subprocess.PIPE,
     )
     gate.communicate()  # the pipe closes without a word

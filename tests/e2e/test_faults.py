@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows.embedded import Server, Supervisor
-from flows.verify import verify
+from flows.devkit.embedded import Server, Supervisor
+from flows.verification.verify import verify
 from schemas.topics import Topic
 from tests.support import records as make
 from tests.support.stage import Stage

@@ -11,10 +11,10 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 
-from flows.demo_catalog import demo_catalog
-from flows.embedded import Server, Supervisor
-from flows.simulation import Simulator
-from flows.verify import verify
+from flows.devkit.demo_catalog import demo_catalog
+from flows.devkit.embedded import Server, Supervisor
+from flows.devkit.simulation import Simulator
+from flows.verification.verify import verify
 from operators.io.kafka import create_topics, producer_config
 from schemas.catalog import PolicySettings
 from schemas.codec import encode

@@ -12,13 +12,13 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 
-from flows.demo_catalog import demo_catalog
-from flows.embedded import Server, Supervisor
-from flows.simulation import Simulator
-from flows.simulation.pen import Pen
-from flows.state import progress
-from flows.verify import verify
-from flows.visitors import HOURS, Visitors
+from flows.devkit.demo_catalog import demo_catalog
+from flows.devkit.embedded import Server, Supervisor
+from flows.devkit.simulation import Simulator
+from flows.devkit.simulation.pen import Pen
+from flows.devkit.visitors import HOURS, Visitors
+from flows.runtime.snapshots import progress
+from flows.verification.verify import verify
 from operators.attribute import SEGMENTS
 from operators.io.kafka import create_topics, producer_config
 from operators.logic.attribution import pending

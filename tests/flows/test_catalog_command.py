@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from flows.__main__ import main
-from flows.catalog import publish, read_catalog
-from flows.embedded import Server
-from operators.io.kafka_client import consumer
+from flows.cli.catalog import publish, read_catalog
+from flows.cli.main import main
+from flows.devkit.embedded import Server
+from operators.io.kafka.client import consumer
 from schemas.catalog import Action, Slot
 from schemas.settings import Settings
 from schemas.topics import Topic

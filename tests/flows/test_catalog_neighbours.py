@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.__main__ import main
-from flows.embedded import Server
-from operators.io.kafka_client import consumer
-from operators.io.sqlite import SqliteStore
+from flows.cli.main import main
+from flows.devkit.embedded import Server
+from operators.io.kafka.client import consumer
+from operators.io.store.sqlite import SqliteStore
 from operators.logic.policies import Deltas
-from operators.slot_policy import name_actions, new_policy
+from operators.logic.slot_policy import name_actions, new_policy
 from schemas.catalog import Action, Neighbour, PolicySettings
 from schemas.codec import Flaw, decode
 from schemas.settings import load

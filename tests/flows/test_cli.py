@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from flows.__main__ import main, parser
-from flows.embedded import Server
+from flows.cli.main import main, parser
+from flows.devkit.embedded import Server
 from schemas.settings import PREFIX
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +139,7 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyP
         raise ZeroDivisionError
 
     monkeypatch.setenv("BANDITFLOW_SECRET", SECRET)
-    monkeypatch.setattr("flows.store.status", broken)
+    monkeypatch.setattr("flows.runtime.store.status", broken)
     with pytest.raises(ZeroDivisionError):
         main(["store", "status"])
 
@@ -149,20 +149,20 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setenv("BANDITFLOW_SECRET", SECRET)
-    monkeypatch.setattr("flows.store.status", interrupted)
+    monkeypatch.setattr("flows.runtime.store.status", interrupted)
     assert main(["store", "status"]) == 130
 
 
 def test_an_error_that_was_wrapped_on_its_way_is_still_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from flows.recovery import RecoveryError
+    from flows.runtime.recovery import RecoveryError
 
     def wrapped(_: object) -> list[str]:
         raise RuntimeError("error building step") from RecoveryError("the store is in use")
 
     monkeypatch.setenv("BANDITFLOW_SECRET", SECRET)
-    monkeypatch.setattr("flows.store.status", wrapped)
+    monkeypatch.setattr("flows.runtime.store.status", wrapped)
     assert failure(capsys, "store", "status") == "banditflow: the store is in use\n"
 
 
@@ -182,7 +182,7 @@ def test_the_module_is_the_command() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     """Help is there at once: numerics take seconds to import."""
-    program = "import sys, flows.__main__ as m; m.parser(''); print(*sorted(sys.modules))"
+    program = "import sys, flows.cli.main as m; m.parser(''); print(*sorted(sys.modules))"
     ended = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -13,12 +13,12 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 from scipy.special import expit
 
-from flows.state import read_states
-from operators.batches import Batch
+from flows.runtime.snapshots import read_states
 from operators.decode import reader
+from operators.envelope import Batch
 from operators.io.memory import MemoryGroupSource, memory_group_source
 from operators.logic.features import unpack_rows
-from operators.logic.profiles import Profiles
+from operators.logic.subjects.profiles import Profiles
 from operators.profile import unpack_profiles
 from schemas.catalog import Action, CatalogEntry, FeatureSpec, PolicySettings, Slot
 from schemas.events import Decision

@@ -15,21 +15,22 @@ import redis
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource, run_main
 
-from flows.__main__ import main
-from flows.embedded import Server
-from flows.store import migrate, open_store
-from operators.batches import Batch, Event, Origin, micros
-from operators.decide import Scorer
+from flows.cli.main import main
+from flows.devkit.embedded import Server
+from flows.runtime.store import migrate, open_store
+from operators.cache import cache_decisions, cache_policies, cache_profiles
+from operators.decide.admission import Ready
+from operators.decide.scoring import Scorer
 from operators.decode import pseudonym_of
-from operators.hot import hot_decisions, hot_policies, hot_profiles
+from operators.envelope import Batch, Event, Origin
 from operators.io import metrics
 from operators.io.redis import RedisSink, client
+from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureMap, pack_rows, scaled_columns
 from operators.logic.policies import Deltas, make_policy
-from operators.logic.slates import at_positions
 from operators.persist import rows_of
-from operators.queue import Ready
 from schemas.catalog import FeatureSpec, Interaction, PolicySettings
+from schemas.clock import micros
 from schemas.codec import encode
 from schemas.events import Decision, DecisionBack, DecisionRequest, Ranked
 from schemas.results import PolicySnapshot, Profile
@@ -82,9 +83,9 @@ def cached(settings: Settings, cache: redis.Redis, *records: Any) -> None:
     decisions = [("0", read_back(record)) for record in records if isinstance(record, Decision)]
     sink = RedisSink(settings)
     for name, operator, items in (
-        ("a", hot_policies, policies),
-        ("b", hot_profiles, profiles),
-        ("c", hot_decisions, decisions),
+        ("a", cache_policies, policies),
+        ("b", cache_profiles, profiles),
+        ("c", cache_decisions, decisions),
     ):
         up = op.input(f"in_{name}", flow, TestingSource(items))
         op.output(f"out_{name}", operator(f"hot_{name}", up, settings), sink)

@@ -14,9 +14,9 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 
 from flows.persist import as_written, build
-from operators.batches import Batch
-from operators.io.sqlite import SqliteStore
-from operators.io.store import Store, StoreError, StoreUnavailable, Writes
+from operators.envelope import Batch
+from operators.io.store.protocol import Store, StoreError, StoreUnavailable, Writes
+from operators.io.store.sqlite import SqliteStore
 from operators.persist import Patience, StoreSink, rows_of
 from schemas.settings import Settings
 from schemas.topics import Topic

@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 from bytewax.testing import run_main
 
-from flows.embedded import Server
+from flows.devkit.embedded import Server
 from flows.persist import as_written, build
 from operators.io.kafka import TopicSource, create_topics
-from operators.io.sqlite import SqliteStore
+from operators.io.store.sqlite import SqliteStore
 from operators.persist import StoreSink, topics
 from schemas.topics import Topic
 from tests.support import records as make

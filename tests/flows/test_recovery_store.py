@@ -21,8 +21,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from flows.__main__ import main
-from flows.recovery import (
+from flows.cli.main import main
+from flows.runtime.recovery import (
     PAGE,
     RESUME,
     RecoveryError,
@@ -32,12 +32,12 @@ from flows.recovery import (
     owned_recovery,
     recovery_config,
 )
-from flows.state import read_states
+from flows.runtime.snapshots import read_states
 from schemas.settings import Settings, environment_of
 
 OWN = """
 import sys
-from flows.recovery import owned_recovery
+from flows.runtime.recovery import owned_recovery
 from schemas.settings import Settings
 
 with owned_recovery(Settings(secret="sixteen letters!", recovery=sys.argv[1]), "personalize"):

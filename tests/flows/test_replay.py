@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from flows.__main__ import main
-from flows.evaluation import in_order, progressive, values
-from flows.logged import WINDOW, action_id, catalog_of, records_of
-from flows.open_bandit import (
+from flows.cli.main import main
+from flows.cli.replay import SECRET, replay
+from flows.replay.evaluation import in_order, progressive, values
+from flows.replay.logged import WINDOW, action_id, catalog_of, records_of
+from flows.replay.open_bandit import (
     POLICIES,
     SHIPPED,
     Log,
@@ -25,8 +26,7 @@ from flows.open_bandit import (
     recount,
     thompson_probabilities,
 )
-from flows.replay import SECRET, replay
-from operators.logic.quadrature import beta_probabilities
+from operators.logic.deciding.quadrature import beta_probabilities
 from schemas.catalog import PolicySettings, Slot
 from schemas.events import Decision
 from schemas.settings import Settings, load

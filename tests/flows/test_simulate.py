@@ -13,20 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from flows.__main__ import main
-from flows.embedded import Server
-from flows.simulation import Injection, Simulator, SimulatorReport, malformed
-from flows.simulation.arrivals import Arrivals
-from flows.simulation.mischief import PLACES
-from flows.simulation.outbox import Outbox
-from flows.simulation.pen import Pen
-from flows.simulation.script import BLOCK, Script
-from flows.simulation.tally import Answers, Histogram, Tally
-from flows.visitors import Visitors
-from operators.batches import Event, Rejected
+from flows.cli.main import main
+from flows.devkit.embedded import Server
+from flows.devkit.simulation import Injection, Simulator, SimulatorReport, malformed
+from flows.devkit.simulation.arrivals import Arrivals
+from flows.devkit.simulation.mischief import PLACES
+from flows.devkit.simulation.outbox import Outbox
+from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.script import BLOCK, Script
+from flows.devkit.simulation.tally import Answers, Histogram, Tally
+from flows.devkit.visitors import Visitors
 from operators.decode import reader
+from operators.envelope import Event, Rejected
 from operators.io.kafka import create_topics
-from operators.io.kafka_client import consumer_config, range_of
+from operators.io.kafka.client import consumer_config, range_of
 from schemas.clock import micros
 from schemas.codec import Flaw, decode
 from schemas.settings import Settings, environment_of, load

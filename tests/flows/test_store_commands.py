@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.store import migrate, open_store, status
-from operators.io.oracle import OracleStore
-from operators.io.sqlite import SqliteStore
-from operators.io.store import StoreError
+from flows.runtime.store import migrate, open_store, status
+from operators.io.store.oracle import OracleStore
+from operators.io.store.protocol import StoreError
+from operators.io.store.sqlite import SqliteStore
 from schemas.settings import Settings, SettingsError
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows.embedded import Server, Supervisor
-from flows.state import read_states
-from flows.state_dump import PARTS, digest, dump
+from flows.devkit.embedded import Server, Supervisor
+from flows.devkit.verify_replay.runs import Feed
+from flows.devkit.verify_replay.simulated_log import SLOTS, simulated_log
+from flows.devkit.verify_replay.verify_replay import ReplayReport, verify_replay
+from flows.runtime.snapshots import read_states
 from flows.verification.findings import Verification
 from flows.verification.log import LogError, Logged, copied, read_log, record_log
-from flows.verification.runs import Feed
 from flows.verification.sameness import compare_runs
-from flows.verification.simulated_log import SLOTS, simulated_log
-from flows.verify import verify
-from flows.verify_replay import ReplayReport, verify_replay
+from flows.verification.state_dump import PARTS, digest, dump
+from flows.verification.verify import verify
 from operators.logic.attribution import SETTLED_REVISION
 from schemas.codec import decode, encode
 from schemas.results import Outcome

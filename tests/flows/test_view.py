@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-import flows.scrape
-import flows.view
-from flows.view import Arm, DemoFrame, render
+import flows.devkit.view
+import flows.runtime.scrape
+from flows.devkit.view import Arm, DemoFrame, render
 
 TERMINALS = [(80, 24), (100, 30), (220, 60)]
 counts = st.one_of(st.integers(0, 10), st.integers(0, 10**9))
@@ -152,6 +152,6 @@ def test_it_draws_before_anything_happened() -> None:
     assert "dead letters none" in "\n".join(drawn(empty, 80, 24))
 
 
-@pytest.mark.parametrize("module", [flows.view, flows.scrape])
+@pytest.mark.parametrize("module", [flows.devkit.view, flows.runtime.scrape])
 def test_the_examples_are_true(module: Any) -> None:
     assert doctest.testmod(module).failed == 0

@@ -8,11 +8,11 @@ from typing import Any
 import oracledb
 import pytest
 
-from operators.io.oracle import OracleStore
-from operators.io.oracle.connect import Access
-from operators.io.sqlite import SqliteStore
-from operators.io.store import Store
-from operators.io.tables import TABLES
+from operators.io.store.oracle import OracleStore
+from operators.io.store.oracle.connect import Access
+from operators.io.store.protocol import Store
+from operators.io.store.sqlite import SqliteStore
+from operators.io.store.tables import TABLES
 from tests.support.mirror import Mirror, Unavailable
 from tests.support.mirror import mirror as start_mirror
 from tests.support.parts import not_proven

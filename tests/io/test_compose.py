@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows.__main__ import parser
+from flows.cli.main import parser
 from schemas.settings import load
 from tests.support.parts import not_proven
 

@@ -11,9 +11,9 @@ import confluent_kafka
 import pytest
 from bytewax.errors import BytewaxRuntimeError
 
-from flows.embedded import Server
+from flows.devkit.embedded import Server
 from operators.io.kafka import KafkaTrouble, create_topics
-from operators.io.kafka_sink import SinkPartition
+from operators.io.kafka.sink import SinkPartition
 from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support import kafka_flow

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.embedded import Server
-from operators.batches import Message
+from flows.devkit.embedded import Server
+from operators.envelope import Message
 from operators.io.kafka import SUPPRESSED, KafkaSink, KafkaTrouble, SharedProducer, create_topics
 from schemas.settings import Settings
 from schemas.topics import Topic

@@ -7,10 +7,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from msgspec import structs
 
-from flows.embedded import Server
-from operators.batches import ALWAYS, NEVER, Batch, Event
-from operators.catalog_check import flaw_of
-from operators.io import kafka_admin, kafka_group
+from flows.devkit.embedded import Server
+from operators.envelope import Batch, Event
 from operators.io.kafka import (
     CatalogSource,
     GroupSource,
@@ -20,8 +18,12 @@ from operators.io.kafka import (
     create_topics,
     lags,
 )
-from operators.io.kafka_client import check_topics
-from operators.io.kafka_group import GroupPartition
+from operators.io.kafka import admin as kafka_admin
+from operators.io.kafka import group as kafka_group
+from operators.io.kafka.client import check_topics
+from operators.io.kafka.group import GroupPartition
+from operators.logic.catalog_check import flaw_of
+from schemas.clock import ALWAYS, NEVER
 from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support.kafka_flow import produce, read, settings_for

@@ -2,8 +2,9 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
-from operators.batches import ALWAYS, Batch, Message
+from operators.envelope import Batch, Message
 from operators.io.memory import MemoryCatalogSource, MemorySink, Record, memory_group_source
+from schemas.clock import ALWAYS
 from schemas.topics import Topic
 from tests.support.kafka_flow import read
 

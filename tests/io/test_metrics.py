@@ -18,10 +18,10 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 import operators.io.redis
-import operators.io.store_metrics  # noqa: F401 (registers its metrics)
-from flows.scrape import scrape
+import operators.io.store.metrics  # noqa: F401 (registers its metrics)
+from flows.runtime.scrape import scrape
 from operators.io import metrics
-from operators.io.histogram import ArrayHistogram
+from operators.io.metrics.histogram import ArrayHistogram
 from schemas.results import ActionSummary
 from schemas.settings import SettingsError
 
@@ -84,7 +84,7 @@ def test_what_is_served_can_be_parsed() -> None:
 def test_what_a_flow_never_called_is_not_down() -> None:
     """``banditflow_redis_up == 0`` is an alarm, and the persist flow has no use for Redis."""
     code = (
-        "import operators.io.redis, operators.io.store_metrics, prometheus_client as p;"
+        "import operators.io.redis, operators.io.store.metrics, prometheus_client as p;"
         "print(p.generate_latest().decode())"
     )
     root = DOCUMENT.parents[2]

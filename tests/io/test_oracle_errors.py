@@ -3,8 +3,8 @@
 import oracledb
 import pytest
 
-from operators.io.oracle.errors import Verdict, column_of, translated, verdict
-from operators.io.store import StoreError, StoreUnavailable
+from operators.io.store.oracle.errors import Verdict, column_of, translated, verdict
+from operators.io.store.protocol import StoreError, StoreUnavailable
 
 CODES = [
     ("ORA-00001", Verdict.RETRY),

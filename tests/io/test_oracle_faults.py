@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import oracledb
 import pytest
 
-from operators.io.oracle import OracleStore
-from operators.io.oracle.migrations import load
-from operators.io.store import Applied, StoreError, StoreUnavailable, Writes
+from operators.io.store.oracle import OracleStore
+from operators.io.store.oracle.migrations import load
+from operators.io.store.protocol import Applied, StoreError, StoreUnavailable, Writes
 from operators.persist import Patience, StoreSink, rows_of
 from tests.support import records as make
 from tests.support.mirror import PASSWORD, USER, Mirror, free_port

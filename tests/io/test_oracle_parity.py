@@ -8,12 +8,12 @@ import numpy as np
 import oracledb
 import pytest
 
-from operators.io.oracle import OracleStore
-from operators.io.oracle.statements import select
-from operators.io.rows import Place, Row
-from operators.io.sqlite import SqliteStore
-from operators.io.store import Writes
-from operators.io.tables import TABLES, Column, Kind, Table
+from operators.io.store.oracle import OracleStore
+from operators.io.store.oracle.statements import select
+from operators.io.store.protocol import Writes
+from operators.io.store.rows import Place, Row
+from operators.io.store.sqlite import SqliteStore
+from operators.io.store.tables import TABLES, Column, Kind, Table
 from tests.support.mirror import PASSWORD, USER, Mirror
 
 pytestmark = pytest.mark.mirror

@@ -13,9 +13,9 @@ from typing import Any
 import oracledb
 import pytest
 
-from operators.io.oracle import OracleStore
-from operators.io.oracle.connect import Access
-from operators.io.oracle.migrations import FOLDER, statements
+from operators.io.store.oracle import OracleStore
+from operators.io.store.oracle.connect import Access
+from operators.io.store.oracle.migrations import FOLDER, statements
 from operators.persist import rows_of
 from tests.support import records as make
 

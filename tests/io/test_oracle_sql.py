@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from operators.io.oracle.migrations import FOLDER, load, statements
-from operators.io.oracle.statements import similar, write
-from operators.io.sqlite import SqliteStore
-from operators.io.store import StoreError
-from operators.io.tables import ACTIONS, TABLES, USER_PROFILES, Kind
+from operators.io.store.oracle.migrations import FOLDER, load, statements
+from operators.io.store.oracle.statements import similar, write
+from operators.io.store.protocol import StoreError
+from operators.io.store.sqlite import SqliteStore
+from operators.io.store.tables import ACTIONS, TABLES, USER_PROFILES, Kind
 
 SCRIPTS = sorted(FOLDER.rglob("*.sql"))
 
@@ -82,7 +82,7 @@ def test_the_check_finds_foreign_idioms() -> None:
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 def test_columns_are_those_that_the_code_describes(table: object) -> None:
-    from operators.io.tables import Table
+    from operators.io.store.tables import Table
 
     assert isinstance(table, Table)
     created = table_of(table.name)
@@ -96,7 +96,7 @@ def test_columns_are_those_that_the_code_describes(table: object) -> None:
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 def test_every_table_and_column_says_what_it_holds(table: object) -> None:
-    from operators.io.tables import Table
+    from operators.io.store.tables import Table
 
     assert isinstance(table, Table)
     text = "\n".join(migration.text for migration in load())

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from operators.io.oracle import OracleStore
-from operators.io.oracle.connect import Access
-from operators.io.store import StoreUnavailable
+from operators.io.store.oracle import OracleStore
+from operators.io.store.oracle.connect import Access
+from operators.io.store.protocol import StoreUnavailable
 from tests.support.mirror import Mirror
 
 pytestmark = pytest.mark.mirror

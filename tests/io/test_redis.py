@@ -13,13 +13,13 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource, run_main
 from prometheus_client import REGISTRY
 
-from flows.embedded import Server
+from flows.devkit.embedded import Server
 from operators.io.redis import (
     BATCH,
     SCRIPT,
+    CacheWrite,
     Hot,
     HotBuffer,
-    HotWrite,
     HotWriter,
     RedisSink,
     client,
@@ -60,11 +60,11 @@ def start(url: str) -> Iterator[Callable[..., HotWriter]]:
         writer.close()
 
 
-def write(key: str, version: int, text: str | None = "x", ttl: float = TTL) -> HotWrite:
-    return HotWrite(key, version, ttl, {} if text is None else {"text": text})
+def write(key: str, version: int, text: str | None = "x", ttl: float = TTL) -> CacheWrite:
+    return CacheWrite(key, version, ttl, {} if text is None else {"text": text})
 
 
-def send(connection: redis.Redis, *writes: HotWrite) -> int:
+def send(connection: redis.Redis, *writes: CacheWrite) -> int:
     return send_with(connection.register_script(SCRIPT), writes)
 
 
@@ -80,8 +80,8 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 def test_a_write_replaces_an_older_one_and_all_of_its_fields(connection: redis.Redis) -> None:
-    assert send(connection, HotWrite("k", 9, TTL, {"a": "1", "b": b"\xc3\xa9"})) == 1
-    assert send(connection, HotWrite("k", 10, TTL, {"a": "2"})) == 1
+    assert send(connection, CacheWrite("k", 9, TTL, {"a": "1", "b": b"\xc3\xa9"})) == 1
+    assert send(connection, CacheWrite("k", 10, TTL, {"a": "2"})) == 1
     assert read(connection, "k") == Hot(10, {"a": "2"})
 
 
@@ -103,7 +103,7 @@ def test_concurrent_writers_leave_the_newest_version_whole(
         own = client(url)
         for version in mine:
             text = {"one": str(version), "two": str(version)}
-            send(own, *[HotWrite(key, version, TTL, text) for key in keys])
+            send(own, *[CacheWrite(key, version, TTL, text) for key in keys])
         own.close()
 
     threads = [
@@ -151,7 +151,7 @@ def test_one_bad_key_and_one_wide_hash_do_not_hold_up_their_batch(connection: re
     """A key of another type is ours to replace; Lua's stack is smaller than a wide hash."""
     connection.set("k", "not a hash")
     wide = {f"f{i}": str(i) for i in range(20_000)}
-    assert send(connection, write("k", 1), HotWrite("wide", 1, TTL, wide), write("z", 1)) == 3
+    assert send(connection, write("k", 1), CacheWrite("wide", 1, TTL, wide), write("z", 1)) == 3
     assert read(connection, "k") == Hot(1, {"text": "x"})
     assert read(connection, "wide") == Hot(1, wide)
 
@@ -159,14 +159,14 @@ def test_one_bad_key_and_one_wide_hash_do_not_hold_up_their_batch(connection: re
 @pytest.mark.parametrize(
     "bad",
     [
-        HotWrite("bad", 1, TTL, {"text": None}),  # type: ignore[dict-item]
-        HotWrite("\ud800", 1, TTL, {"text": "x"}),
-        HotWrite("bad", 1, float("nan"), {"text": "x"}),
+        CacheWrite("bad", 1, TTL, {"text": None}),  # type: ignore[dict-item]
+        CacheWrite("\ud800", 1, TTL, {"text": "x"}),
+        CacheWrite("bad", 1, float("nan"), {"text": "x"}),
     ],
     ids=["type", "encoding", "ttl"],
 )
 def test_what_cannot_be_sent_is_given_up_and_counted_alone(
-    connection: redis.Redis, start: Callable[..., HotWriter], bad: HotWrite
+    connection: redis.Redis, start: Callable[..., HotWriter], bad: CacheWrite
 ) -> None:
     before = total("banditflow_redis_refused_total"), total("banditflow_redis_writes_total")
     buffer = HotBuffer()

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.neighbours import with_neighbours
+from flows.cli.neighbours import with_neighbours
 from flows.persist import as_written
-from operators.io.rows import Place, row_of
-from operators.io.store import Store, Writes, compact
-from operators.io.tables import TABLES
+from operators.io.store.protocol import Store, Writes, compact
+from operators.io.store.rows import Place, row_of
+from operators.io.store.tables import TABLES
 from operators.persist import rows_of
 from schemas.catalog import Neighbour
 from schemas.topics import Topic
@@ -439,7 +439,7 @@ def test_a_transaction_of_more_rows_than_an_array_holds(store: Store) -> None:
 def test_repeats_and_refusals_are_found_in_every_array_of_a_transaction(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("operators.io.oracle.store._ARRAY", 20)
+    monkeypatch.setattr("operators.io.store.oracle.store._ARRAY", 20)
     decisions = [make.decision(number) for number in range(45)]
     outcomes = [make.outcome(number) for number in range(30)]
     write(store, *decisions)

@@ -6,8 +6,8 @@ from typing import Any
 import oracledb
 import pytest
 
-from operators.io.oracle import OracleStore
-from operators.io.sqlite import SqliteStore
+from operators.io.store.oracle import OracleStore
+from operators.io.store.sqlite import SqliteStore
 from tests.support import records as make
 from tests.support.mirror import PASSWORD, USER, Mirror
 

@@ -14,16 +14,16 @@ from bytewax.testing import TestingSink, run_main
 from confluent_kafka.admin import AdminClient
 
 from flows import persist, personalize
-from flows.embedded import Server
-from flows.logged import SLOT, catalog_of, records_of
-from flows.open_bandit import SHIPPED, Log, read_log
-from flows.recovery import RecoveryError, owned_recovery, recovery_config
-from flows.replay import ETA
-from flows.state import read_states
-from flows.store import migrate, open_store
-from flows.warm_start import WarmStartError, before_run, newest, warm_start
-from operators.batches import Event, micros
+from flows.cli.replay import ETA
+from flows.devkit.embedded import Server
+from flows.replay.logged import SLOT, catalog_of, records_of
+from flows.replay.open_bandit import SHIPPED, Log, read_log
+from flows.runtime.recovery import RecoveryError, owned_recovery, recovery_config
+from flows.runtime.snapshots import read_states
+from flows.runtime.store import migrate, open_store
+from flows.runtime.warm_start import WarmStartError, before_run, newest, warm_start
 from operators.decode import reader
+from operators.envelope import Event
 from operators.fences import dead_letter_fence, outcome_fence
 from operators.io.kafka import (
     GroupSource,
@@ -37,9 +37,10 @@ from operators.io.memory import MemoryCatalogSource, MemorySink, Records
 from operators.learn import LearnerState, unpack_learner
 from operators.logic.policies import load_policy
 from operators.logic.recount import contributions, recount
+from operators.logic.slot_policy import new_policy
 from operators.persist import StoreSink, topics
-from operators.slot_policy import new_policy
 from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
+from schemas.clock import micros
 from schemas.codec import encode
 from schemas.settings import load
 from schemas.topics import Topic

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from operators.batches import ALWAYS, Event
+from operators.envelope import Event
 from operators.logic.attribution import index, pending, settlement
 from operators.logic.recount import recount
+from schemas.clock import ALWAYS
 from tests.support.attribution_oracle import verdicts
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import operators.logic.dedup as dedup
-from operators.logic.dedup import Seen, SeenRequests, SeenState
+import operators.logic.deciding.seen_requests as dedup
+from operators.logic.deciding.seen_requests import Seen, SeenRequests, SeenState
 from schemas.state import pack, unpack
 
 BATCHES = st.lists(

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, kstest
 
-from operators.logic.draws import ACTION, GROUP, sticky_uniforms, uniform, uniform_pairs, uniforms
+from operators.logic.deciding.draws import (
+    ACTION,
+    GROUP,
+    sticky_uniforms,
+    uniform,
+    uniform_pairs,
+    uniforms,
+)
 
 SECRET = b"a secret of the tests"
 N = 20_000

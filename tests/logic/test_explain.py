@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from operators.logic.explain import explain
+from operators.logic.deciding.explain import explain
 
 NAMES = ["1", "age", "device=phone"]
 IDS = ["a", "b", "c", "d"]

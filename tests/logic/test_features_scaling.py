@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from operators.logic.explain import explain
+from operators.logic.deciding.explain import explain
 from operators.logic.features import FeatureMap, Moments, coordinates, scaled_columns
 from operators.logic.policies import Deltas, PolicyError, load_posterior, make_policy
 from operators.logic.policies.base import Floats

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from operators.logic.inference import InferenceError, ips, snips
+from operators.logic.experiments.estimators import InferenceError, ips, snips
 
 ROWS = st.lists(
     st.tuples(

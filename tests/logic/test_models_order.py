@@ -5,9 +5,9 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.batches import micros
 from operators.logic.models import CanonicalOrder, ClickModel, FactorModel
 from operators.logic.settlements import in_order
+from schemas.clock import micros
 from tests.support.settled import settled, settled_us, settlements, world
 
 SHARDS = 3

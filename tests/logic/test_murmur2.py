@@ -3,7 +3,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from confluent_kafka import Message, Producer
 
-from flows.embedded import Server
+from flows.devkit.embedded import Server
 from operators.logic.murmur2 import murmur2, partition_of
 
 # The vectors of Apache Kafka's own UtilsTest.testMurmur2.

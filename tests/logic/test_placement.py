@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.embedded.parts import HOST, free_port
+from flows.runtime.ports import HOST, free_port
 from operators.logic.placement import Place, shard_key, shard_of, worker_of
 from tests.support import keys_flow
 

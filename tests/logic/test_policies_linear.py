@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from operators.logic.deciding.propensity import choose
 from operators.logic.policies import Deltas, Policy, PolicyError, make_policy
 from operators.logic.policies.base import Floats
 from operators.logic.policies.delays import exposure_count
 from operators.logic.policies.prior import BasePrior, fit, inverse_factor
-from operators.logic.propensity import choose
 
 
 def teach(policy: Policy, ids: list[str], x: Floats, reward: Floats, eta: float = -1.0) -> None:

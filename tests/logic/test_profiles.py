@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.logic import profile_record
-from operators.logic.profile_record import SIZE
-from operators.logic.profiles import Profiles
+from operators.logic.subjects import profile_record
+from operators.logic.subjects.profile_record import SIZE
+from operators.logic.subjects.profiles import Profiles
 
 HOUR = 3_600_000_000
 NOON = 1_767_268_800_000_000

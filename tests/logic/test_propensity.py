@@ -7,14 +7,14 @@ from scipy.integrate import quad_vec
 from scipy.special import betainc, log_ndtr
 from scipy.stats import beta as beta_distribution
 
-from operators.logic.policies.base import Floats, Mask
-from operators.logic.propensity import (
+from operators.logic.deciding.propensity import (
     NO_ACTION,
     beta_probabilities,
     choose,
     gaussian_probabilities,
     mix,
 )
+from operators.logic.policies.base import Floats, Mask
 
 probabilities = st.integers(1, 6).flatmap(
     lambda k: arrays(np.float64, (3, k), elements=st.floats(0.0, 1.0))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from operators.logic.draws import uniforms
-from operators.logic.propensity import NO_ACTION
-from operators.logic.slates import (
+from operators.logic.deciding.draws import uniforms
+from operators.logic.deciding.propensity import NO_ACTION
+from operators.logic.deciding.slates import (
     at_positions,
     draw_slates,
     mixed_slates,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from flows.demo_catalog import FEATURES, action_id, demo_catalog
-from flows.visitors import MEAN_CLICK, Visitors
+from flows.devkit.demo_catalog import FEATURES, action_id, demo_catalog
+from flows.devkit.visitors import MEAN_CLICK, Visitors
 from operators.logic.features import FeatureMap, action_matrix
 from schemas.catalog import Action, Slot
 

@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.admit import AdmitLogic, _resume
-from operators.batches import ALWAYS, NEVER, Batch, CatalogNews, Event, Origin, Rejected, micros
+from operators.attach_catalog import AttachLogic, _resume
 from operators.decode import reader
+from operators.envelope import Batch, CatalogUpdate, Event, Origin, Rejected
 from operators.gathering import ENOUGH, Gathered, Gathering
 from operators.logic.catalog import CatalogHistory
 from operators.logic.murmur2 import partition_of
 from schemas.catalog import CatalogEntry
+from schemas.clock import ALWAYS, NEVER, micros
 from schemas.codec import encode
 from schemas.events import Click, DecisionRequest
 from schemas.settings import Settings
@@ -21,7 +22,7 @@ from tests.support import records as make
 
 READ = reader(Settings(secret="sixteen letters!", partitions=1))
 WAIT = 0.025
-COMPLETE = CatalogNews([make.slot("home")], [], complete=True)
+COMPLETE = CatalogUpdate([make.slot("home")], [], complete=True)
 
 
 def click(number: int, seconds: float) -> Event:
@@ -40,7 +41,7 @@ def clicks(*seconds: float) -> list[Event]:
 Out = list[Batch | Gathered | list[Rejected]]
 
 
-def feed(logic: AdmitLogic, *values: Batch | CatalogNews) -> Out:
+def feed(logic: AttachLogic, *values: Batch | CatalogUpdate) -> Out:
     out, over = logic.on_batch(list(values))
     assert not over
     return list(out)
@@ -54,7 +55,7 @@ def gathered(out: Out) -> list[Batch]:
     return [item.batch for item in out if isinstance(item, Gathered)]
 
 
-def woken(logic: AdmitLogic) -> Out:
+def woken(logic: AttachLogic) -> Out:
     due = logic.notify_at()
     if due is None:
         return []
@@ -71,9 +72,9 @@ def offsets(out: list[Batch]) -> list[list[int]]:
 def test_nothing_passes_before_the_catalog_is_loaded_and_then_all_in_order() -> None:
     logic = _resume(READ, WAIT, None)
     assert feed(logic, Batch(0, 5, clicks(1.0, 2.0))) == []
-    assert feed(logic, CatalogNews([make.slot("home")], [], complete=False)) == []
+    assert feed(logic, CatalogUpdate([make.slot("home")], [], complete=False)) == []
     assert feed(logic, Batch(0, 9, clicks(3.0))) == []
-    out = batches(feed(logic, CatalogNews([], [], complete=True), Batch(0, 11, [])))
+    out = batches(feed(logic, CatalogUpdate([], [], complete=True), Batch(0, 11, [])))
     assert [batch.watermark for batch in out] == [5, 9, 11]
     assert offsets(out) == [[0, 1], [0], []]
     assert all(set(batch.catalog.slots) == {"home"} for batch in out)
@@ -89,7 +90,7 @@ def test_what_could_not_be_read_does_not_wait() -> None:
 def test_a_restart_while_waiting_loses_nothing_and_reads_the_same_events() -> None:
     logic = _resume(READ, WAIT, None)
     held = Batch(0, 77, clicks(1.0, 2.0), at_end=False)
-    feed(logic, CatalogNews([make.slot("side")], [], complete=False), held)
+    feed(logic, CatalogUpdate([make.slot("side")], [], complete=False), held)
     logic = _resume(READ, WAIT, _resume(READ, WAIT, logic.snapshot()).snapshot())
     (batch,) = batches(feed(logic, COMPLETE))
     assert (batch.watermark, batch.at_end, batch.events) == (77, False, held.events)
@@ -106,7 +107,7 @@ def test_a_restart_remembers_that_the_catalog_was_complete() -> None:
 def test_a_batch_is_cut_where_the_catalog_changes() -> None:
     logic = _resume(READ, WAIT, None)
     versions: list[CatalogEntry] = [make.slot("home"), make.slot("home", 10, reward_window=1.0)]
-    feed(logic, CatalogNews(versions, [], complete=True))
+    feed(logic, CatalogUpdate(versions, [], complete=True))
     change = micros(make.START + timedelta(seconds=10))
     out = batches(feed(logic, Batch(0, change + 5_000_000, clicks(8.0, 9.999999, 10.0, 11.0))))
     assert offsets(out) == [[0, 1], [2, 3]]
@@ -128,8 +129,8 @@ def test_every_event_has_the_catalog_of_its_time_in_whatever_order_the_versions_
     versions = [make.slot("home", at, reward_window=float(at)) for at in changes]
     entries: list[CatalogEntry] = [first, *versions]
     random.Random(seed).shuffle(entries)
-    logic = AdmitLogic(READ, CatalogHistory(), Gathering(WAIT))
-    feed(logic, CatalogNews(entries, [], complete=True))
+    logic = AttachLogic(READ, CatalogHistory(), Gathering(WAIT))
+    feed(logic, CatalogUpdate(entries, [], complete=True))
     out = batches(feed(logic, Batch(0, micros(make.START) + 10**9, events)))
     assert [event for batch in out for event in batch.events] == events
     for batch in out:
@@ -188,7 +189,7 @@ def test_every_event_is_gathered_once_in_order_with_its_catalog_whatever_dies(
     versions: list[CatalogEntry] = [make.slot("home", reward_window=1000.0)]
     versions += [make.slot("home", at, reward_window=float(at)) for at in changes]
     logic = _resume(READ, WAIT, None)
-    feed(logic, CatalogNews(versions, [], complete=True))
+    feed(logic, CatalogUpdate(versions, [], complete=True))
     steps = sorted(steps)
     events = [
         request(n, float(at)) if kind == "r" else click(n, float(at))

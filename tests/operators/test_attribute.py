@@ -15,10 +15,12 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 from msgspec import structs
 
 from operators.attribute import SEGMENTS, attribute, resumed
-from operators.batches import ALWAYS, Batch, Event, Lesson, Message
+from operators.envelope import Event, Message
 from operators.io.segments import ShardSegments
 from operators.logic.attribution import outcome_id, pending
-from operators.logic.catalog import Catalog
+from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.updates import PosteriorUpdate
+from schemas.clock import ALWAYS
 from schemas.codec import decode
 from schemas.results import Outcome
 from schemas.settings import Settings
@@ -67,10 +69,10 @@ def traffic(shards: int, decisions: int, seed: int) -> tuple[list[list[Event]], 
     return events, makers
 
 
-def batches(events: list[list[Event]], seed: int) -> list[tuple[str, Batch]]:
+def batches(events: list[list[Event]], seed: int) -> list[tuple[str, CatalogedBatch]]:
     """What a disordered source releases, shard by shard in turn, to the end of the input."""
     rng = random.Random(seed)
-    found: list[tuple[int, str, Batch]] = []
+    found: list[tuple[int, str, CatalogedBatch]] = []
     for shard, mine in enumerate(events):
         arriving = sorted(
             ((event.at + rng.randrange(LATENESS), event) for event in mine),
@@ -80,14 +82,14 @@ def batches(events: list[list[Event]], seed: int) -> list[tuple[str, Batch]]:
             size = rng.randrange(1, 30)
             part, arriving = arriving[:size], arriving[size:]
             held = sorted((event for _, event in part), key=lambda event: event.at)
-            batch = Batch(shard, part[-1][0], held, catalog=CATALOG)
+            batch = CatalogedBatch(shard, part[-1][0], held, catalog=CATALOG)
             found.append((batch.watermark, str(shard), batch))
-        found.append((ALWAYS, str(shard), Batch(shard, ALWAYS, catalog=CATALOG)))
+        found.append((ALWAYS, str(shard), CatalogedBatch(shard, ALWAYS, catalog=CATALOG)))
     found.sort(key=lambda each: each[:2])
     return [(key, batch) for _, key, batch in found]
 
 
-def add_up(totals: dict[float, tuple[float, float]] | None, lesson: Lesson) -> Any:
+def add_up(totals: dict[float, tuple[float, float]] | None, lesson: PosteriorUpdate) -> Any:
     """The running contribution of each decision, named by its eta."""
     totals = dict(totals or {})
     if lesson.deltas is not None:
@@ -221,7 +223,7 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
 
 def test_every_slot_hears_how_far_settlement_is_complete() -> None:
     events, _ = traffic(1, decisions=50, seed=3)
-    lessons: list[tuple[str, Lesson]] = []
+    lessons: list[tuple[str, PosteriorUpdate]] = []
     made = Dataflow("lessons")
     up = op.input("in", made, TestingSource(batches(events, seed=4)))
     op.output("out", attribute("attribute", up, SETTINGS).lessons, TestingSink(lessons))

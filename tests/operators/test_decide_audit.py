@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from operators.batches import Event, Origin, PolicyNews, micros
-from operators.decide import Scorer
+from operators.decide.admission import Ready
+from operators.decide.scoring import Scorer
+from operators.envelope import Event, Origin
 from operators.logic.policies import Deltas, make_policy
-from operators.queue import Ready
-from operators.slot_policy import policy_shape
+from operators.logic.policies.published import PublishedPolicy
+from operators.logic.slot_policy import policy_shape
 from schemas.catalog import Holdout, PolicySettings, Slot
+from schemas.clock import micros
 from schemas.events import Decision, DecisionRequest
 from tests.support import records as make
 
@@ -21,14 +23,21 @@ ACTIONS = ["a", "b", "c", "d", "e"]
 REQUESTS = 3000
 
 
-def learned(slot: Slot) -> PolicyNews:
+def learned(slot: Slot) -> PublishedPolicy:
     """A policy that prefers later actions, without being sure."""
     policy = make_policy("beta", None, 0)
     policy.set_actions(ACTIONS, None)
     rewards = np.arange(5.0) + 2.0
     ones, zeros = np.ones(5), np.zeros(5)
     policy.learn(Deltas(ACTIONS, np.ones((5, 1)), zeros, zeros, 12.0 * ones, rewards))
-    return PolicyNews(slot.slot_id, "beta", 1, 1, policy.publish(), policy_shape(slot))
+    return PublishedPolicy(
+        slot_id=slot.slot_id,
+        kind="beta",
+        version=1,
+        newest=1,
+        posterior=policy.publish(),
+        shape=policy_shape(slot),
+    )
 
 
 @pytest.mark.parametrize("slate_size", [1, 3])

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from operators.batches import Event, Rejected, micros
 from operators.decode import decision_key, pseudonym_of, reader
+from operators.envelope import Event, Rejected
 from operators.logic.murmur2 import partition_of
+from schemas.clock import micros
 from schemas.events import DecisionRequest
 from schemas.settings import Settings
 from schemas.topics import Topic

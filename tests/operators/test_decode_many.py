@@ -8,9 +8,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.batches import Event, Origin, Rejected, micros
 from operators.decode import key_of, keys_of, reader
+from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
+from schemas.clock import micros
 from schemas.codec import DECODERS, Flaw, decode_with
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from operators.batches import ALWAYS, Event, FactorLesson, Origin
+from operators.envelope import Event, Origin
 from operators.factors import FactorsLogic, factor_slots, withdrawals
 from operators.io import metrics
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
 from operators.logic.settlements import Settlements
+from operators.updates import FactorUpdate
 from schemas.catalog import FeatureSpec
+from schemas.clock import ALWAYS
 from schemas.events import Consent, Erasure
 from schemas.results import Outcome
 from tests.support import records as make
@@ -36,11 +38,11 @@ def block(n: int) -> Settlements:
     return settlements([outcome for _, outcome in outcomes(n)])
 
 
-def lessons(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorLesson]:
+def lessons(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorUpdate]:
     """Cut every shard's outcomes into lessons, each as far as the shard is complete, in any mix."""
     rng = random.Random(seed)
-    mixed: list[FactorLesson] = []
-    waiting: dict[int, list[FactorLesson]] = defaultdict(list)
+    mixed: list[FactorUpdate] = []
+    waiting: dict[int, list[FactorUpdate]] = defaultdict(list)
     for shard in range(SHARDS):
         mine = [outcome for home, outcome in outcomes() if home == shard]
         gone = [(at, name) for at, name in withdrawn if int(name[1:]) % SHARDS == shard]
@@ -50,7 +52,7 @@ def lessons(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorLesson]:
             until = settled_us(mine[stop - 1]) + 1 if stop < len(mine) else ALWAYS
             some = [(at, name) for at, name in gone if before <= at < until]
             waiting[shard].append(
-                FactorLesson(shard, until, WIDTH, [settlements(mine[start:stop])], some)
+                FactorUpdate(shard, until, WIDTH, [settlements(mine[start:stop])], some)
             )
             before = until
     while any(waiting.values()):
@@ -59,7 +61,7 @@ def lessons(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorLesson]:
     return mixed
 
 
-def learned(given: list[FactorLesson], seed: int) -> FactorsLogic:
+def learned(given: list[FactorUpdate], seed: int) -> FactorsLogic:
     rng = random.Random(seed)
     logic = FactorsLogic(CanonicalOrder(SHARDS), 1e9, 1000)
     while given:
@@ -101,17 +103,17 @@ def test_what_is_known_does_not_depend_on_who_was_ahead(seed: int) -> None:
 
 def test_news_is_given_once_and_names_its_time() -> None:
     logic = FactorsLogic(CanonicalOrder(1), 1e9, 1000)
-    lesson = FactorLesson(0, at(10), WIDTH, [block(30)])
+    lesson = FactorUpdate(0, at(10), WIDTH, [block(30)])
     ((news,), _) = logic.on_batch([lesson])
     assert news.time == at(9), "a lesson is complete before its watermark"
     assert sum(count for count, _ in news.changes.values()) == 10
     assert all(len(vector) == WIDTH for _, vector in news.changes.values())
-    assert list(logic.on_batch([FactorLesson(0, at(10), WIDTH)])[0]) == []
+    assert list(logic.on_batch([FactorUpdate(0, at(10), WIDTH)])[0]) == []
 
 
 def test_when_no_slot_asks_nothing_is_kept_of_anybody() -> None:
     logic = learned(lessons([], 0), 0)
-    logic.on_batch([FactorLesson(0, ALWAYS, 0)])
+    logic.on_batch([FactorUpdate(0, ALWAYS, 0)])
     assert logic.model is None
     assert b"s3" not in logic.snapshot()
 
@@ -119,7 +121,7 @@ def test_when_no_slot_asks_nothing_is_kept_of_anybody() -> None:
 def test_who_made_room_is_counted() -> None:
     before = metrics.EVICTED._value.get()
     logic = FactorsLogic(CanonicalOrder(1), 1e9, 4)
-    logic.on_batch([FactorLesson(0, ALWAYS, WIDTH, [block(60)])])
+    logic.on_batch([FactorUpdate(0, ALWAYS, WIDTH, [block(60)])])
     assert logic.model is not None
     assert len(logic.model) == 4
     assert metrics.EVICTED._value.get() - before >= 6

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.batches import NEVER, Lesson, PolicyNews, micros
 from operators.learn import LearnerLogic, _resume, joined, unpack_learner, with_features
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies import Deltas, load_policy
-from operators.slot_policy import policy_shape
+from operators.logic.policies.published import PublishedPolicy
+from operators.logic.slot_policy import policy_shape
+from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
+from schemas.clock import NEVER, micros
 from schemas.results import PolicySnapshot
 from tests.support import records as make
 from tests.support.settled import settled, settlements
@@ -48,19 +50,21 @@ def deltas(numbers: list[int], dim: int = DIM) -> Deltas:
     )
 
 
-def lesson(numbers: list[int] | None = None, slot: Slot = SLOT, **more: Any) -> Lesson:
+def lesson(numbers: list[int] | None = None, slot: Slot = SLOT, **more: Any) -> PosteriorUpdate:
     taught = deltas(numbers) if numbers else None
-    return replace(Lesson(0, NEVER, slot, ACTIONS, taught), **more)
+    return replace(
+        PosteriorUpdate(shard=0, watermark=NEVER, slot=slot, actions=ACTIONS, deltas=taught), **more
+    )
 
 
-def feed(logic: LearnerLogic, *lessons: Lesson) -> list[Any]:
+def feed(logic: LearnerLogic, *lessons: PosteriorUpdate) -> list[Any]:
     out, over = logic.on_batch(list(lessons))
     assert not over
     return list(out)
 
 
 def versions(out: list[Any]) -> list[int]:
-    return [item.version for item in out if isinstance(item, PolicyNews)]
+    return [item.version for item in out if isinstance(item, PublishedPolicy)]
 
 
 def statistics(logic: LearnerLogic) -> dict[str, tuple[float, ...]]:
@@ -154,7 +158,7 @@ def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
     assert wake is not None
     assert wake <= datetime.now(UTC)
     (news, snapshot) = list(logic.on_notify()[0])
-    assert isinstance(news, PolicyNews)
+    assert isinstance(news, PublishedPolicy)
     assert isinstance(snapshot, PolicySnapshot)
     assert (news.version, news.newest, snapshot.decisions) == (2, micros(make.START), 3.0)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from operators.io.pace import SLACK, Beat, Pace
+from operators.io.kafka.pace import SLACK, Beat, Pace
 
 INTERVAL = 5.0
 START = 1_800_000_000.0

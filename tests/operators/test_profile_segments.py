@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from operators.io.segments import ShardSegments
-from operators.logic import journal
-from operators.logic.profiles import Profiles
+from operators.logic.state import journal
+from operators.logic.subjects.profiles import Profiles
 from schemas.state import StateError
 
 NOON = 1_767_268_800_000_000

@@ -4,9 +4,11 @@ from collections import Counter
 from datetime import timedelta
 
 from operators import profile
-from operators.batches import ALWAYS, Batch, Event, Origin, micros
-from operators.logic.profiles import Profiles
+from operators.envelope import Event, Origin
+from operators.logic.catalog import CatalogedBatch
+from operators.logic.subjects.profiles import Profiles
 from operators.profile import ProfileLogic
+from schemas.clock import ALWAYS, micros
 from schemas.events import Consent, Erasure, Impression
 from schemas.results import Profile
 from schemas.settings import Settings
@@ -30,7 +32,7 @@ def seen(subject: str, at: int) -> Event:
 
 
 def play(logic: ProfileLogic, events: list[Event], watermark: int) -> list[Profile]:
-    out, _ = logic.on_batch([Batch(0, watermark, events)])
+    out, _ = logic.on_batch([CatalogedBatch(0, watermark, events)])
     return [profile for item in out if isinstance(item, list) for profile in item]
 
 

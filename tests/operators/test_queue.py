@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators import queue
-from operators.batches import NEVER, Batch, Event, Origin, PolicyNews, Rejected, micros
-from operators.logic import dedup
-from operators.logic.catalog import Catalog
+from operators.decide import admission as queue
+from operators.decide.admission import QueueLogic, Ready, eligible
+from operators.envelope import Event, Origin, Rejected
+from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.logic.deciding import seen_requests as dedup
 from operators.logic.policies import make_policy
-from operators.queue import QueueLogic, Ready, eligible
+from operators.logic.policies.published import PublishedPolicy
+from schemas.clock import NEVER, micros
 from schemas.codec import encode
 from schemas.events import DecisionRequest
 from schemas.settings import Settings
@@ -42,14 +44,16 @@ def request(number: int, seconds: float = 0.0, **asked: Any) -> Event:
     return Event(at, body, "s", number, Origin("decision-requests", 1, number, at), encode(body))
 
 
-def batch(*events: Event, watermark: int = NEVER, catalog: Catalog = CATALOG) -> Batch:
-    return Batch(1, watermark, list(events), catalog=catalog)
+def batch(*events: Event, watermark: int = NEVER, catalog: Catalog = CATALOG) -> CatalogedBatch:
+    return CatalogedBatch(1, watermark, list(events), catalog=catalog)
 
 
-def news(version: int) -> PolicyNews:
+def news(version: int) -> PublishedPolicy:
     policy = make_policy("beta", None, 0)
     policy.set_actions(["a", "b", "c"], None)
-    return PolicyNews("home", "beta", version, 1, policy.publish(), "")
+    return PublishedPolicy(
+        slot_id="home", kind="beta", version=version, newest=1, posterior=policy.publish(), shape=""
+    )
 
 
 def resumed(logic: QueueLogic) -> QueueLogic:
@@ -58,7 +62,9 @@ def resumed(logic: QueueLogic) -> QueueLogic:
     return queue.resumed(settings, logic.folder, logic.snapshot())
 
 
-def feed(logic: QueueLogic, *values: Batch | PolicyNews) -> tuple[list[Ready], list[Rejected]]:
+def feed(
+    logic: QueueLogic, *values: CatalogedBatch | PublishedPolicy
+) -> tuple[list[Ready], list[Rejected]]:
     out, over = logic.on_batch(list(values))
     assert not over
     ready, refused = [], []

@@ -8,13 +8,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.batches import Event, Origin, PolicyNews, micros, moment
+from operators.decide.admission import Ready
+from operators.decide.records import decision_records
+from operators.envelope import Event, Origin
+from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap, pack
 from operators.logic.policies import make_policy
-from operators.logic.voting import Ballot, Votes, vote
-from operators.queue import Ready
-from operators.records import decision_records
+from operators.logic.policies.published import PublishedPolicy
 from schemas.catalog import FeatureSpec, Holdout, Slot
+from schemas.clock import micros, moment
 from schemas.codec import decode
 from schemas.events import Decision, DecisionBack, DecisionRequest, Placed, Ranked
 from schemas.topics import Topic
@@ -25,7 +27,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 odd = st.sampled_from(["%", "%s", '","', "\\", "SLOT", "é%b", '"', "\x00", "a,b"]) | names
 
 
-def group(draw: Any) -> tuple[Ready, PolicyNews, FeatureMap, Ballot, Votes]:
+def group(draw: Any) -> tuple[Ready, PublishedPolicy, FeatureMap, Candidates, Selection]:
     actions = draw(st.lists(odd, min_size=1, max_size=5, unique=True))
     slot: Slot = make.slot(
         draw(odd),
@@ -62,14 +64,25 @@ def group(draw: Any) -> tuple[Ready, PolicyNews, FeatureMap, Ballot, Votes]:
     policy = make_policy("beta", None, dim)
     policy.set_actions(actions, None)
     newest = draw(st.sampled_from([-(2**62), 1_700_000_000_000_000]))
-    news = PolicyNews(slot.slot_id, draw(odd), draw(st.integers(0, 9)), newest, policy.publish())
+    news = PublishedPolicy(
+        slot_id=slot.slot_id,
+        kind=draw(odd),
+        version=draw(st.integers(0, 9)),
+        newest=newest,
+        posterior=policy.publish(),
+    )
     subjects = [event.subject for event in events]
-    ballot = Ballot(x, tuple(actions), candidates, subjects, ids)
-    return ready, news, mapping, ballot, vote(slot, news.posterior, ballot, b"a secret of tests")
+    ballot = Candidates(x, tuple(actions), candidates, subjects, ids)
+    return ready, news, mapping, ballot, select(slot, news.posterior, ballot, b"a secret of tests")
 
 
 def expected(
-    ready: Ready, news: PolicyNews, mapping: FeatureMap, ballot: Ballot, votes: Votes, row: int
+    ready: Ready,
+    news: PublishedPolicy,
+    mapping: FeatureMap,
+    ballot: Candidates,
+    votes: Selection,
+    row: int,
 ) -> Decision:
     event, slot = ready.events[row], ready.slot
     column = int(votes.chosen[row])

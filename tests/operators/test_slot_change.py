@@ -5,18 +5,21 @@ import numpy as np
 import pytest
 
 from operators.attribute import resumed
-from operators.batches import Batch, Event, Lesson, Origin, PolicyNews, micros
-from operators.catalog_check import flaw_of
-from operators.decide import Scorer
+from operators.decide.admission import Ready
+from operators.decide.scoring import Scorer
+from operators.envelope import Event, Origin
 from operators.io import metrics
 from operators.learn import LearnerLogic
-from operators.logic.catalog import Catalog
+from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.logic.catalog_check import flaw_of
 from operators.logic.features import FeatureMap, pack
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies import Deltas, load_policy, make_policy
-from operators.queue import Ready
-from operators.slot_policy import policy_shape
+from operators.logic.policies.published import PublishedPolicy
+from operators.logic.slot_policy import policy_shape
+from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
+from schemas.clock import micros
 from schemas.events import Decision, DecisionBack, DecisionRequest
 from schemas.settings import Settings
 from tests.support import records as make
@@ -27,15 +30,22 @@ TWO = make.slot("home", 1, policy=LOGISTIC, features=FeatureSpec(numeric=["a", "
 OTHER = make.slot("home", 1, policy=LOGISTIC, features=FeatureSpec(numeric=["b"]))
 
 
-def learned(slot: Slot) -> PolicyNews:
+def learned(slot: Slot) -> PublishedPolicy:
     policy = make_policy("logistic", None, 2)
     policy.set_actions(["x", "y"], None)
     zeros = np.zeros(2)
     policy.learn(Deltas(["x", "y"], np.ones((2, 2)), zeros, zeros, zeros + 1, zeros + 1))
-    return PolicyNews("home", "logistic", 7, 1, policy.publish(), policy_shape(slot))
+    return PublishedPolicy(
+        slot_id="home",
+        kind="logistic",
+        version=7,
+        newest=1,
+        posterior=policy.publish(),
+        shape=policy_shape(slot),
+    )
 
 
-def decide(slot: Slot, news: PolicyNews) -> Decision:
+def decide(slot: Slot, news: PublishedPolicy) -> Decision:
     at = make.decision(1).time
     body = DecisionRequest(
         id="r", time=at, subject="s", slot_id="home", decision_id="d", context={"a": 1, "b": 2}
@@ -70,7 +80,7 @@ def test_a_spec_that_cannot_be_served_is_refused_by_name(spec: FeatureSpec, fiel
     assert flaw.field == field
 
 
-def taught(slot: Slot, *marks: str) -> list[Lesson]:
+def taught(slot: Slot, *marks: str) -> list[PosteriorUpdate]:
     """Let attribution read back a decision per mark, as made by slots of the same width."""
     rules = msgspec.structs.replace(slot, needs_impression=False)
     catalog = Catalog({"home": rules}, {"home": (make.action("x"),)}, revision=1)
@@ -81,8 +91,8 @@ def taught(slot: Slot, *marks: str) -> list[Lesson]:
         origin = Origin("decisions", 0, number, 0)
         events.append(Event(micros(body.time), body, "s", number, origin))
     logic = resumed(Settings(secret="a secret of the tests"), None, None)
-    given, _ = logic.on_batch([Batch(0, micros(made.time), events, catalog=catalog)])
-    return [item for item in given if isinstance(item, Lesson) and item.deltas is not None]
+    given, _ = logic.on_batch([CatalogedBatch(0, micros(made.time), events, catalog=catalog)])
+    return [item for item in given if isinstance(item, PosteriorUpdate) and item.deltas is not None]
 
 
 def test_a_decision_teaches_only_the_meaning_that_it_was_made_under() -> None:
@@ -106,5 +116,12 @@ def test_a_decision_logs_the_meaning_of_its_features() -> None:
     assert decide(ONE, learned(ONE)).mapping == FeatureMap(ONE.features).mark
     plain = make.slot("home", policy=PolicySettings(kind="beta"))
     posterior = make_policy("beta").publish()
-    news = PolicyNews("home", "beta", 1, 1, posterior, policy_shape(plain))
+    news = PublishedPolicy(
+        slot_id="home",
+        kind="beta",
+        version=1,
+        newest=1,
+        posterior=posterior,
+        shape=policy_shape(plain),
+    )
     assert decide(plain, news).mapping == "", "without features there is nothing to say"

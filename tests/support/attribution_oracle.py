@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum
 
-from operators.batches import Event, micros
+from operators.envelope import Event
 from schemas.catalog import Slot
+from schemas.clock import micros
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
 
 

@@ -17,12 +17,12 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.testing import TestingSink
 
 from flows.personalize import Sinks, Sources, build
-from operators.batches import ALWAYS, Batch, Event
 from operators.decode import reader
+from operators.envelope import Batch, Event
 from operators.io.memory import MemoryCatalogSource, MemorySink, Record
 from operators.logic.murmur2 import partition_of
 from schemas.catalog import CatalogEntry
-from schemas.clock import micros
+from schemas.clock import ALWAYS, micros
 from schemas.events import Decision
 from schemas.results import Profile
 from schemas.settings import Settings

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import confluent_kafka
 import msgspec
 
-from flows.demo_catalog import SLOT, action_id
-from operators.io.kafka_client import consumer_config, producer_config, range_of
+from flows.devkit.demo_catalog import SLOT, action_id
+from operators.io.kafka.client import consumer_config, producer_config, range_of
 from schemas.events import Decision, DecisionRequest, Ranked
 from schemas.settings import Settings
 from schemas.topics import Topic

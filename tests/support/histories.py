@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from operators.batches import ALWAYS, Event, Origin, micros, moment
+from operators.envelope import Event, Origin
 from operators.logic.attribution import Attribution, AttributionState, Step
 from schemas.catalog import FeatureSpec, Slot
+from schemas.clock import ALWAYS, micros, moment
 from schemas.codec import decode
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
 from schemas.results import Outcome

@@ -16,8 +16,9 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 
-from operators.batches import ALWAYS, Batch, Event, Message, Origin, Rejected
+from operators.envelope import Batch, Event, Message, Origin, Rejected
 from operators.io.kafka import GroupSource, KafkaSink, SharedProducer, producer_config
+from schemas.clock import ALWAYS
 from schemas.settings import Settings
 from schemas.topics import Topic
 

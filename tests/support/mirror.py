@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from flows.embedded import ChildFailed, Supervisor
-from operators.io.oracle.connect import Access
+from flows.devkit.embedded import ChildFailed, Supervisor
+from operators.io.store.oracle.connect import Access
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -24,7 +24,7 @@ from seerdb.server import session
 from seerdb.server.backends.postgres import PostgresBackend
 from seerdb.server.service import serve
 
-from operators.io.tables import TABLES, Kind
+from operators.io.store.tables import TABLES, Kind
 
 ACCOUNTS = {"BANDITFLOW_TEST": "mirror-secret"}
 

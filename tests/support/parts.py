@@ -10,7 +10,7 @@ from typing import Self
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from flows.embedded import Part, PartUnavailable, Server, Supervisor
+from flows.devkit.embedded import Part, PartUnavailable, Server, Supervisor
 
 NOT_PROVEN: Counter[str] = Counter()
 """How many tests were skipped for each reason."""

@@ -7,11 +7,12 @@ import msgspec
 import numpy as np
 
 from flows.persist import as_written
-from operators.batches import Event, micros
-from operators.io.rows import Place, row_of
-from operators.io.store import Writes
+from operators.envelope import Event
+from operators.io.store.protocol import Writes
+from operators.io.store.rows import Place, row_of
 from operators.persist import rows_of
 from schemas.catalog import Action, Experiment, PolicySettings, Slot
+from schemas.clock import micros
 from schemas.events import Decision, Ranked
 from schemas.results import (
     ActionSummary,

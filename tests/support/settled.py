@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.batches import micros
 from operators.logic.features import pack_rows, unpack_rows
 from operators.logic.features.packing import packed_dim
 from operators.logic.settlements import Settlements
+from schemas.clock import micros
 from schemas.results import Outcome
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,15 +11,15 @@ from typing import Any, Protocol
 import confluent_kafka
 from confluent_kafka import TopicPartition
 
-from flows.demo_catalog import demo_catalog
-from flows.embedded import Child, Supervisor
-from flows.recovery import RecoveryError
-from flows.simulation import Simulator
-from flows.simulation.tally import SimulatorReport
-from flows.state import read_states
-from flows.store import migrate, open_store
+from flows.devkit.demo_catalog import demo_catalog
+from flows.devkit.embedded import Child, Supervisor
+from flows.devkit.simulation import Simulator
+from flows.devkit.simulation.tally import SimulatorReport
+from flows.runtime.recovery import RecoveryError
+from flows.runtime.snapshots import read_states
+from flows.runtime.store import migrate, open_store
 from operators.io.kafka import consumer_config, create_topics, producer_config
-from operators.io.kafka_group import restore
+from operators.io.kafka.group import restore
 from operators.persist import topics as stored_topics
 from schemas.catalog import PolicySettings
 from schemas.codec import encode

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.batches import Event
+from operators.envelope import Event
 from operators.logic.attribution import reasons
 from operators.logic.attribution.delays import WHOLE
 from operators.logic.attribution.kinds import IMMEDIATE

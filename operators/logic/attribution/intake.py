@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from operators.batches import Event
+from operators.envelope import Event
 from operators.logic.attribution import reasons, texts
 from operators.logic.attribution.activation import activate
 from operators.logic.attribution.ledger import Ledger

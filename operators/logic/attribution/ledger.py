@@ -1,6 +1,5 @@
 """What one shard knows of its decisions, and the step that is being taken."""
 
-from operators.batches import NEVER
 from operators.logic.attribution.delays import Delays, unknown
 from operators.logic.attribution.kinds import Kinds
 from operators.logic.attribution.orphans import Orphans
@@ -9,7 +8,8 @@ from operators.logic.attribution.snapshots import AttributionState, waiting
 from operators.logic.attribution.step import Step
 from operators.logic.attribution.teaching import Teaching
 from operators.logic.attribution.withdrawals import Withdrawals
-from operators.logic.segments import Segments
+from operators.logic.state.segments import Segments
+from schemas.clock import NEVER
 
 
 class Ledger:

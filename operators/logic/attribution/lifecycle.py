@@ -6,7 +6,7 @@ the allowed lateness, so that a settled outcome is a function of the set of even
 
 from collections.abc import Callable, Iterable, Mapping
 
-from operators.batches import ALWAYS, Event
+from operators.envelope import Event
 from operators.logic.attribution import reasons
 from operators.logic.attribution.activation import show
 from operators.logic.attribution.earnings import earn
@@ -17,8 +17,9 @@ from operators.logic.attribution.settlement import settle
 from operators.logic.attribution.snapshots import AttributionState
 from operators.logic.attribution.step import Step
 from operators.logic.attribution.voids import evict, withdraw
-from operators.logic.segments import Segments
+from operators.logic.state.segments import Segments
 from schemas.catalog import Slot
+from schemas.clock import ALWAYS
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
 
 SETTLE_EVERY = 250_000

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.batches import Message
+from operators.envelope import Message
 from operators.logic.attribution import reports, texts
 from operators.logic.attribution.kinds import Kinds
 from operators.logic.attribution.pending import Pending, Rows

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from heapq import heappop, heappush
 
-from operators.batches import Event
+from operators.envelope import Event
 
 
 class Orphans:
     """Waiting events by decision key; the oldest leave when there are more than ``limit``.
 
-    >>> from operators.batches import Origin
+    >>> from operators.envelope import Origin
     >>> from types import SimpleNamespace as Body
     >>> orphans, origin = Orphans(limit=2), Origin("clicks", 0, 0, 0)
     >>> for at in (3, 1, 2):

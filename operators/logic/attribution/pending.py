@@ -11,7 +11,7 @@ from operators.logic.attribution import keeping, texts
 from operators.logic.attribution.chunks import FAR, RECORD, STATUS, Chunk, column
 from operators.logic.attribution.index import KeyIndex
 from operators.logic.attribution.rewards import Rewards
-from operators.logic.segments import Segments
+from operators.logic.state.segments import Segments
 
 CHUNK: Final = 1024
 """Decisions per chunk."""

@@ -6,11 +6,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.batches import Message, moment
+from operators.envelope import Message
 from operators.logic.attribution import texts
 from operators.logic.attribution.pending import Pending
 from operators.logic.attribution.rewards import Rewards
 from operators.logic.attribution.rules import Kind
+from schemas.clock import moment
 from schemas.codec import encode
 from schemas.results import Outcome, OutcomeStatus
 

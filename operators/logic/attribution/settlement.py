@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.batches import Message
+from operators.envelope import Message
 from operators.logic.attribution import reasons, reports, texts
 from operators.logic.attribution.delays import WHOLE
 from operators.logic.attribution.ledger import Ledger

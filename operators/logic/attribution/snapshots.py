@@ -2,10 +2,11 @@
 
 from msgspec import Raw, Struct
 
-from operators.batches import NEVER, Event, Origin
+from operators.envelope import Event, Origin
 from operators.logic.attribution.delays import Delays
 from operators.logic.attribution.rules import Kind
 from operators.logic.attribution.withdrawals import Withdrawal
+from schemas.clock import NEVER
 from schemas.events import Click, Impression, Reward
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from operators.batches import NEVER, Event, Message, Rejected
+from operators.envelope import Event, Message, Rejected
 from operators.logic.attribution.reports import message
 from operators.logic.attribution.teaching import Taught
 from operators.logic.settlements import Settlements
+from schemas.clock import NEVER
 from schemas.results import Outcome
 
 

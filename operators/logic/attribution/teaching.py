@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.batches import NEVER
 from operators.logic.attribution.kinds import Kinds
 from operators.logic.attribution.pending import Pending, Rows, alike
 from operators.logic.policies.base import Deltas
+from schemas.clock import NEVER
 
 Floats = NDArray[np.float64]
 

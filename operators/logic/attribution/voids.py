@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.batches import Event
+from operators.envelope import Event
 from operators.logic.attribution import reasons, reports, texts
 from operators.logic.attribution.delays import WHOLE
 from operators.logic.attribution.ledger import Ledger

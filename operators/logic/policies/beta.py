@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from operators.logic.deciding.quadrature import beta_probabilities
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.neighbours import Neighbours, lent, similarities
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import columns_of, lined_up, mean_and_deviation, totals
-from operators.logic.quadrature import beta_probabilities
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 

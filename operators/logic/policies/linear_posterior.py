@@ -7,11 +7,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from operators.logic.deciding.quadrature import gaussian_probabilities
 from operators.logic.features.scaling import Coordinates
 from operators.logic.policies.base import Floats, Indices, Mask, PolicyError, Weights
 from operators.logic.policies.packing import pack_array, unpack_array
 from operators.logic.policies.tally import columns_of, rate_posterior
-from operators.logic.quadrature import gaussian_probabilities
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from river.bandit.base import ContextualPolicy
 
+from operators.logic.deciding.propensity import choose
 from operators.logic.policies import Deltas, make_policy
 from operators.logic.policies.base import Floats, Indices
-from operators.logic.propensity import choose
 
 
 class RiverPolicy(ContextualPolicy):

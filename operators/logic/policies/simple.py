@@ -6,13 +6,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from msgspec import Meta, Struct
 
-from operators.logic.policies.base import (
-    Deltas,
-    Floats,
-    Indices,
-    Mask,
-    Weights,
-)
+from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import columns_of, published_ids, rate_posterior, totals

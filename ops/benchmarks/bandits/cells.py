@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[3]
 CELLS = ROOT / "ops/benchmarks/results/learning-cells"
 
 _BANDITS = "ops/benchmarks/bandits"
-_COMMON = (f"{_BANDITS}/environments.py", f"{_BANDITS}/runner.py", "flows/visitors.py")
+_COMMON = (f"{_BANDITS}/environments.py", f"{_BANDITS}/runner.py", "flows/devkit/visitors.py")
 _RIVALS = (f"{_BANDITS}/rivals.py",)
 _OURS = (
     f"{_BANDITS}/ours.py",
     f"{_BANDITS}/tasks.py",
     "operators/logic/policies/*.py",
-    "operators/logic/propensity.py",
-    "operators/logic/quadrature.py",
+    "operators/logic/deciding/propensity.py",
+    "operators/logic/deciding/quadrature.py",
 )
 _PACKAGES = {
     "VW": "vowpalwabbit",

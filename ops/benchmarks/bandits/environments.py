@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.visitors import Visitors
+from flows.devkit.visitors import Visitors
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """The published value of Thompson sampling on the Open Bandit sample (Saito et al. 2021)."""
 
-from flows.open_bandit import production_prior, thompson_probabilities
+from flows.replay.open_bandit import production_prior, thompson_probabilities
 
 ROWS = 10_000
 """Rows of the sample; each item was shown with probability 1/80 at each position."""

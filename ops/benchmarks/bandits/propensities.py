@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.integrate import quad_vec
 from scipy.special import log_ndtr
 
-from operators.logic.quadrature import gaussian_probabilities
+from operators.logic.deciding.quadrature import gaussian_probabilities
 from ops.benchmarks.bandits.environments import contextual
 from ops.benchmarks.bandits.ours import Ours
 from ops.benchmarks.bandits.runner import run

@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from flows.visitors import FACTORS, Items, Visitors
+from flows.devkit.visitors import FACTORS, Items, Visitors
+from operators.logic.deciding.propensity import choose
 from operators.logic.policies import Deltas, make_policy
 from operators.logic.policies.base import Floats
-from operators.logic.propensity import choose
 from ops.benchmarks.bandits.bars import mean_and_error
 
 RESULTS = Path("ops/benchmarks/results")

@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from flows.embedded import APACHE_KAFKA, BROKERS, Embedded, PartUnavailable
+from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded, PartUnavailable
 from ops.benchmarks.campaigns.fault_suite import (
     brokers,
     caches,

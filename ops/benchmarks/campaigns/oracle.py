@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.persist import build
-from operators.batches import Batch
-from operators.io.oracle import OracleStore
-from operators.io.sqlite import SqliteStore
-from operators.io.store import Store
+from operators.envelope import Batch
+from operators.io.store.oracle import OracleStore
+from operators.io.store.protocol import Store
+from operators.io.store.sqlite import SqliteStore
 from operators.persist import Patience, StoreSink
 from schemas.settings import Settings
 from tests.support import records as make

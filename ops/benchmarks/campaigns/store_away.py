@@ -26,12 +26,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from flows.demo_catalog import demo_catalog
-from flows.embedded import Child, Embedded
-from flows.embedded.parts import HOST, free_port
-from flows.scrape import scrape
-from flows.simulation.tally import SimulatorReport
-from flows.store import migrate, open_store
+from flows.devkit.demo_catalog import demo_catalog
+from flows.devkit.embedded import Child, Embedded
+from flows.devkit.simulation.tally import SimulatorReport
+from flows.runtime.ports import HOST, free_port
+from flows.runtime.scrape import scrape
+from flows.runtime.store import migrate, open_store
 from operators.io.kafka import create_topics, producer_config
 from schemas.catalog import PolicySettings
 from schemas.codec import encode

@@ -23,13 +23,13 @@ import confluent_kafka
 from rich.console import Console
 from rich.table import Table
 
-from flows.demo_catalog import SLOT, demo_catalog
-from flows.embedded import Child, Embedded
-from flows.simulation import Simulator, SimulatorReport
-from flows.state import read_states
-from flows.store import migrate, open_store
-from flows.verify import verify
-from flows.warm_start import newest
+from flows.devkit.demo_catalog import SLOT, demo_catalog
+from flows.devkit.embedded import Child, Embedded
+from flows.devkit.simulation import Simulator, SimulatorReport
+from flows.runtime.snapshots import read_states
+from flows.runtime.store import migrate, open_store
+from flows.runtime.warm_start import newest
+from flows.verification.verify import verify
 from operators.io.kafka import create_topics, producer_config
 from operators.learn import unpack_learner
 from schemas.catalog import PolicySettings

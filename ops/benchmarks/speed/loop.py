@@ -15,27 +15,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flows.demo_catalog import SLOT, action_id, demo_catalog
-from flows.simulation.pen import Pen
-from flows.simulation.script import Script
-from flows.visitors import Visitors
-from operators.admit import AdmitLogic
+from flows.devkit.demo_catalog import SLOT, action_id, demo_catalog
+from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.script import Script
+from flows.devkit.visitors import Visitors
+from operators.attach_catalog import AttachLogic
 from operators.attribute import resumed
-from operators.batches import NEVER, Batch, CatalogNews, Event, Lesson, Message, PolicyNews
-from operators.decide import Scorer
+from operators.decide.admission import QueueLogic, Ready
+from operators.decide.scoring import Scorer
 from operators.decode import reader
+from operators.envelope import Batch, CatalogUpdate, Event, Message
 from operators.gathering import Gathered, Gathering
 from operators.learn import LearnerLogic
 from operators.logic.alignment import Alignment
 from operators.logic.catalog import CatalogHistory
+from operators.logic.deciding.positions import by_position
 from operators.logic.models import CanonicalOrder
 from operators.logic.murmur2 import partition_of
 from operators.logic.placement import shard_of
-from operators.logic.positions import by_position
-from operators.logic.profiles import Profiles
+from operators.logic.policies.published import PublishedPolicy
+from operators.logic.subjects.profiles import Profiles
 from operators.profile import ProfileLogic
-from operators.queue import QueueLogic, Ready
+from operators.updates import PosteriorUpdate
 from schemas.catalog import CatalogEntry, PolicySettings
+from schemas.clock import NEVER
 from schemas.results import PolicySnapshot, Profile
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic
@@ -125,7 +128,7 @@ class Loop:
         horizon = round(self.settings.dedup_horizon * 1e6)
         shards = range(partitions)
         self._aligned = [Alignment[Event](len(GROUP), 1_000_000) for _ in shards]
-        self._admit = [AdmitLogic(self._read, CatalogHistory(), Gathering(3600.0)) for _ in shards]
+        self._admit = [AttachLogic(self._read, CatalogHistory(), Gathering(3600.0)) for _ in shards]
         self._profile = [
             ProfileLogic(
                 Profiles(self.settings.profile_ttl), round(self.settings.profile_interval * 1e6)
@@ -139,7 +142,7 @@ class Loop:
         self._now = START
         self._since: dict[int, float] = {}
         for admit in self._admit:
-            admit.on_batch([CatalogNews(self.catalog, complete=True)])
+            admit.on_batch([CatalogUpdate(self.catalog, complete=True)])
         for user in range(round(0.95 * len(self._pen.keys))):
             self._put(Topic.CONSENTS, user, self._pen.consent(user, START), START)
 
@@ -149,7 +152,7 @@ class Loop:
         self._ask(requests, until)
         self._now = until
         made = Made()
-        lessons: list[Lesson] = []
+        lessons: list[PosteriorUpdate] = []
         ready: list[tuple[str, Ready]] = []
         for batch in self._batches(round(until * 1e6)):
             self._step(batch, lessons, ready, made)
@@ -161,14 +164,18 @@ class Loop:
                 told = list(given)
             made.snapshots += [news for news in told if isinstance(news, PolicySnapshot)]
             for news in told:
-                if isinstance(news, PolicyNews):
+                if isinstance(news, PublishedPolicy):
                     for queue in self._queue:
                         queue.on_batch([news])
         self._see(made)
         return made
 
     def _step(
-        self, batch: Batch, lessons: list[Lesson], ready: list[tuple[str, Ready]], made: Made
+        self,
+        batch: Batch,
+        lessons: list[PosteriorUpdate],
+        ready: list[tuple[str, Ready]],
+        made: Made,
     ) -> None:
         watch, shard = self.watch, batch.shard
         with watch.on("admit"):
@@ -187,7 +194,7 @@ class Loop:
             if placed:
                 steps, _ = self._attribute[shard].on_batch(placed)
                 joined += steps
-        lessons += [item for item in joined if isinstance(item, Lesson)]
+        lessons += [item for item in joined if isinstance(item, PosteriorUpdate)]
         for item in joined:
             made.outcomes += getattr(item, "messages", ())
         with watch.on("queue"):

@@ -12,14 +12,14 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import TopicPartition
 
-from flows.embedded import Child, Embedded
-from flows.embedded.parts import free_port
-from flows.recovery import RecoveryError
-from flows.scrape import Scrape, scrape
-from flows.state import read_states
-from flows.store import migrate
+from flows.devkit.embedded import Child, Embedded
+from flows.runtime.ports import free_port
+from flows.runtime.recovery import RecoveryError
+from flows.runtime.scrape import Scrape, scrape
+from flows.runtime.snapshots import read_states
+from flows.runtime.store import migrate
 from operators.io.kafka import consumer_config, create_topics, producer_config
-from operators.io.kafka_group import restore
+from operators.io.kafka.group import restore
 from operators.persist import topics as stored_topics
 from ops.benchmarks.speed.loop import SECRET, Logged
 from ops.benchmarks.speed.report import ROOT, Invalid

@@ -3,9 +3,9 @@
 import time
 from dataclasses import dataclass, field
 
-from flows.scrape import Scrape
+from flows.runtime.scrape import Scrape
 from flows.verification.findings import Verification, describe
-from flows.verify import verify
+from flows.verification.verify import verify
 from ops.benchmarks.speed.report import Invalid
 from ops.benchmarks.speed.rig import Flow, Rig, Sample, histogram, quantile, until
 from schemas.topics import Topic

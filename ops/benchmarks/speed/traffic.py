@@ -14,10 +14,10 @@ from confluent_kafka import TopicPartition
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from flows.demo_catalog import action_id
-from flows.simulation.pen import Pen
-from flows.simulation.script import Script
-from flows.visitors import Visitors
+from flows.devkit.demo_catalog import action_id
+from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.script import Script
+from flows.devkit.visitors import Visitors
 from operators.io.kafka import consumer_config, producer_config
 from ops.benchmarks.speed.loop import SEED
 from ops.benchmarks.speed.report import Invalid

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from flows.embedded import APACHE_KAFKA, Server
+from flows.devkit.embedded import APACHE_KAFKA, Server
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.disks import NotHere
 from ops.benchmarks.campaigns.fault_suite.judge import judge

@@ -4,8 +4,8 @@ import time
 
 import redis
 
-from flows.demo_catalog import SLOT
-from operators.hot import policy_key
+from flows.devkit.demo_catalog import SLOT
+from operators.cache import policy_key
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 
-from flows.simulation.pen import Pen
-from flows.visitors import Visitors
+from flows.devkit.simulation.pen import Pen
+from flows.devkit.visitors import Visitors
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from flows.verification.findings import TOLERANCE, Verification
 from flows.verification.reading import records
-from flows.verify import verify
+from flows.verification.verify import verify
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from schemas.codec import decode
 from schemas.results import DeadLetter

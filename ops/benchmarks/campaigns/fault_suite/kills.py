@@ -4,7 +4,7 @@ import random
 import statistics
 import time
 
-from flows.simulation import Simulator
+from flows.devkit.simulation import Simulator
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab

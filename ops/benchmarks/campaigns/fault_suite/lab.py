@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.embedded import Embedded
+from flows.devkit.embedded import Embedded
 from tests.support.stage import Stage
 
 

@@ -8,9 +8,9 @@ import msgspec
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from flows.simulation.pen import Pen
+from flows.devkit.simulation.pen import Pen
+from flows.devkit.visitors import Visitors
 from flows.verification.reading import records
-from flows.visitors import Visitors
 from operators.io.kafka import client_config
 from operators.logic.murmur2 import partition_of
 from ops.benchmarks.campaigns.fault_suite.bars import Finding

@@ -1,0 +1,94 @@
+"""Why a stored decision came out as it did, by the slot's newest policy."""
+
+import base64
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.io.store.protocol import Found
+from operators.logic.deciding.explain import explain
+from operators.logic.deciding.slates import at_positions
+from operators.logic.features import FeatureMap
+from operators.logic.policies import Posterior, load_posterior
+from operators.logic.policies.linear_posterior import LinearPosterior
+
+MOST_FEATURES = 10
+"""Features listed; those that moved the choice most come first."""
+
+_RANDOM = ("uniform", "split")
+
+Floats = NDArray[np.float64]
+Report = dict[str, Any]
+
+
+class NotExplainedError(ValueError):
+    """A decision cannot be explained; the message says why."""
+
+
+def why(decision: Found, x: Floats | None, mapping: FeatureMap, policy: Found | None) -> Report:
+    """Explain a decision by the newest policy that was published, and say which that is.
+
+    The policy that decided is not kept, so where its version differs the explanation is of what
+    is believed now. ``decision`` is the store's row, ``x`` its feature vector [d] (None without
+    context), ``policy`` a snapshot's fields.
+
+    Raises
+    ------
+    NotExplainedError
+        Where there is nothing to explain with.
+    """
+    if policy is None or not policy.get("posterior"):
+        raise NotExplainedError("no posterior of the slot was published, or it is too large to be")
+    if policy["policy"] in _RANDOM:
+        raise NotExplainedError(
+            f"the slot's policy is {policy['policy']}: it draws by fixed shares"
+        )
+    ranking = decision["ranking"] or []
+    ids = [ranked["action_id"] for ranked in ranking]
+    if decision["action_id"] not in ids:
+        raise NotExplainedError("the decision's record has no probabilities")
+    posterior = load_posterior(base64.b64decode(policy["posterior"]))
+    names, row, means, widths = _believed(posterior, ids, x, mapping)
+    probabilities = np.array([ranked["probability"] for ranked in ranking])
+    found = explain(names, row, ids, means, probabilities, decision["action_id"], widths)
+    return {
+        "of_policy": policy["policy"],
+        "of_policy_version": policy["version"],
+        "decided_by_version": decision["policy_version"],
+        "held_out": decision["variation_id"] == "holdout",
+        "chosen": found.chosen,
+        "runner_up": found.runner_up,
+        "greedy_action": found.greedy,
+        "explored": found.explored,
+        "score_difference": found.difference,
+        "probability_that_chosen_is_better": found.better,
+        "moved_by": found.contributions[:MOST_FEATURES],
+        "features_not_listed": max(0, len(found.contributions) - MOST_FEATURES),
+    }
+
+
+def _believed(
+    posterior: Posterior, ids: list[str], x: Floats | None, mapping: FeatureMap
+) -> tuple[list[str], Floats, Floats, Floats | None]:
+    """Give feature names, features [d], mean weights [K, d] and the scores' widths [K].
+
+    Features are as the policy sees them: a scaled number is its distance from the mean.
+    """
+    columns = posterior.columns(ids)
+    if not isinstance(posterior, LinearPosterior):
+        scores = posterior.weigh(np.ones((1, 1)), columns).eta[0]
+        return ["1"], np.ones(1), scores[:, None], None
+    dim = posterior.mean.shape[1]
+    row = np.ones(1) if x is None else x
+    names = [column.name for column in mapping.describe()][: len(row)]
+    positions = dim - len(row)
+    if positions < 0 or len(names) != len(row):
+        raise NotExplainedError(
+            f"the slot's features have changed: the decision has {len(row)}, the policy {dim}"
+        )
+    if positions:  # of a slate, whose first position all columns of positions leave out
+        row = at_positions(row[None], np.zeros(1, dtype=np.intp), positions + 1)[0]
+        names += [f"position {place}" for place in range(2, positions + 2)]
+    _, widths = posterior.score(row[None], columns)
+    return names, posterior.scaled(row), posterior.mean[columns], widths[0]

@@ -1,0 +1,1 @@
+"""The development kit, which production code does not import: embedded parts, demo, simulation."""

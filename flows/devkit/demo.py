@@ -1,0 +1,331 @@
+"""``banditflow demo``: everything on this machine, with simulated visitors and a live view."""
+
+import argparse
+import contextlib
+import io
+import secrets
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+from rich.console import Console
+from rich.live import Live
+
+from flows.cli.catalog import DEMO_POLICY, publish
+from flows.devkit.demo_catalog import SLOT, demo_catalog
+from flows.devkit.embedded import Child, Embedded
+from flows.devkit.simulate import Line, Progress, Summary
+from flows.devkit.simulation.tally import SimulatorReport
+from flows.devkit.view import Arm, DemoFrame, render
+from flows.runtime.ports import HOST, free_port
+from flows.runtime.scrape import Scrape, scrape
+from flows.runtime.store import migrate, open_store
+from operators.cache import policy_key
+from operators.io import redis as hot
+from operators.io.kafka import create_topics
+from schemas.catalog import PolicySettings
+from schemas.codec import encode_for_people
+from schemas.results import PolicySnapshot
+from schemas.settings import PREFIX, Settings, child_environment, environment_of
+from schemas.topics import Topic
+
+REWARD_WINDOW = 20.0
+LATENESS = 5.0
+REFRESH = 0.5
+START_TIMEOUT = 90.0
+DRAIN_TIMEOUT = 60.0
+SLOW_MS = 1000.0
+"""Half of the decisions take longer than this only where requests queue for the machine."""
+
+
+class DemoError(RuntimeError):
+    """The demo cannot run here; the message says why."""
+
+
+@dataclass
+class Demo:
+    """A running demo: its settings, its children and where they report."""
+
+    parts: Embedded
+    settings: Settings
+    metrics_url: str
+    progress: Path
+    simulator: Child
+    seconds: float | None
+    cache: redis.Redis = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Connect to Redis, where the flow leaves its policy for readers."""
+        self.cache = hot.client(self.settings.redis_url, 1.0)
+
+    def report(self) -> SimulatorReport | None:
+        """Read what the simulator last said."""
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            lines = self.progress.read_bytes().rstrip(b"\n").rsplit(b"\n", 1)
+            line: Line = msgspec.json.decode(lines[-1], type=Progress | Summary)
+            return line.report
+        return None
+
+    def policy(self) -> PolicySnapshot | None:
+        """Read the slot's newest policy from Redis."""
+        with contextlib.suppress(redis.RedisError):
+            found = hot.read(self.cache, policy_key(SLOT))
+            if found is not None:
+                return msgspec.json.decode(found.fields["policy"], type=PolicySnapshot)
+        return None
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run the demo until its time is over or Ctrl-C, then print what happened."""
+    folder = options.folder or Path(".banditflow") / f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    _must_be_writable(folder)
+    console = Console(stderr=options.json)
+    with Embedded(folder.resolve()) as parts:
+        running = _start(parts, options, console)
+        live = not options.no_tty and console.is_terminal
+        try:
+            (_watch_live if live else _watch_quietly)(running, console)
+        except KeyboardInterrupt:
+            console.print("stopping: no new requests, waiting for the last answers …")
+            running.simulator.signal(signal.SIGINT)
+        if options.picture is not None:
+            _draw(running, options.picture)
+        summary = _finish(running)
+    print(encode_for_people(summary) if options.json else _sentences(summary))
+    return 0 if summary["unanswered"] == 0 else 1
+
+
+def _must_be_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoError(f"--folder: {folder} cannot be made: {error.strerror}") from error
+
+
+def _start(parts: Embedded, options: argparse.Namespace, console: Console) -> Demo:
+    console.print(f"starting in {parts.folder} …", highlight=False)
+    settings = Settings(
+        secret=secrets.token_hex(16),
+        bootstrap_servers=parts.bootstrap_servers,
+        redis_url=parts.redis_url,
+        store=f"sqlite:{parts.folder / 'banditflow.db'}",
+        recovery=str(parts.folder / "recovery"),
+        allowed_lateness=LATENESS,
+        metrics_port=free_port(),
+    )
+    _keep_settings(settings, parts.folder)
+    create_topics(settings)
+    migrate(settings)
+    kind = PolicySettings(kind=options.policy) if options.policy else DEMO_POLICY
+    publish(settings, demo_catalog(options.seed, kind, reward_window=REWARD_WINDOW))
+    url = f"http://{HOST}:{settings.metrics_port}/metrics"
+    _flow(parts, "persist", msgspec.structs.replace(settings, metrics_port=0))
+    _flow(parts, "personalize", settings, ready=lambda: _reads(url))
+    progress = parts.folder / "visitors.jsonl"
+    arguments = [f"--rate={options.rate}", f"--seed={options.seed}", f"--progress={progress}"]
+    if options.seconds is not None:
+        arguments.append(f"--seconds={options.seconds}")
+    simulator = parts.supervisor.start(
+        "visitors",
+        [sys.executable, "-m", "flows", "simulate", *arguments],
+        env=child_environment(settings),
+        may_end=(0, 1),  # 1: some requests went unanswered, which the summary says
+    )
+    return Demo(parts, settings, url, progress, simulator, options.seconds)
+
+
+def _keep_settings(settings: Settings, folder: Path) -> None:
+    """Leave what ``inspect`` needs to read the results later, for the owner only."""
+    names = ("SECRET", "STORE", "RECOVERY", "REDIS_URL", "BOOTSTRAP_SERVERS")
+    values = environment_of(settings)
+    path = folder / "demo.env"
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{PREFIX}{name}={values[PREFIX + name]}\n" for name in names))
+
+
+def _flow(
+    parts: Embedded, flow: str, settings: Settings, ready: Callable[[], bool] | None = None
+) -> None:
+    """Start a flow that is started again when it dies."""
+    command = [sys.executable, "-m", "flows", "run", flow, "--processes=1"]
+    parts.supervisor.start(
+        flow,
+        [*command, f"--logs={parts.folder / 'logs'}"],
+        env=child_environment(settings),
+        ready=ready,
+        timeout=START_TIMEOUT,
+    )
+
+
+def _reads(url: str) -> bool:
+    """Say whether the flow has opened its topics."""
+    found = scrape(url)
+    return found is not None and bool(found.by("banditflow_consumer_lag_records", "topic"))
+
+
+def _watch_live(running: Demo, console: Console) -> None:
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while running.simulator.running:
+            frame = _frame(running)
+            if frame is not None:
+                live.update(render(frame, console.height), refresh=True)
+            running.parts.wait(REFRESH)
+
+
+def _watch_quietly(running: Demo, console: Console) -> None:
+    said = 0.0
+    while running.simulator.running:
+        report = running.report()
+        if report is not None and report.seconds - said >= 10.0:
+            said = report.seconds
+            console.print(
+                f"{report.seconds:5.0f} s  {report.decisions:,} decisions  "
+                f"policy {report.click_rate_policy or 0:.2%}  "
+                f"hold-out {report.click_rate_uniform or 0:.2%}",
+                highlight=False,
+            )
+        running.parts.wait(REFRESH)
+
+
+def _draw(running: Demo, picture: Path) -> None:
+    """Save the view as it stands as an SVG."""
+    frame = _frame(running)
+    if frame is not None:
+        canvas = Console(record=True, width=96, file=io.StringIO(), force_terminal=True)
+        canvas.print(render(frame, 36))
+        picture.write_text(canvas.export_svg(title="banditflow demo"))
+
+
+def _frame(running: Demo) -> DemoFrame | None:
+    report, found = running.report(), scrape(running.metrics_url)
+    if report is None or found is None:
+        return None
+    policy = running.policy()
+    shares = found.by("banditflow_slot_action_share", "action", slot=SLOT)
+    shown = found.by("banditflow_decisions_total", "action", slot=SLOT)
+    arms = [
+        Arm(
+            action.action_id,
+            shown.get(action.action_id, 0.0),
+            action.mean,
+            action.deviation,
+            shares.get(action.action_id, 0.0),
+        )
+        for action in (policy.actions if policy else [])
+    ]
+    return DemoFrame(
+        elapsed=report.seconds,
+        events_per_second=_events(found) / max(report.seconds, 1.0),
+        requests=report.requests,
+        decisions=report.decisions,
+        unanswered=report.unanswered,
+        impressions=report.impressions,
+        clicks=report.clicks,
+        latency_p50_ms=report.recent_latency_p50_ms or 0.0,
+        latency_p99_ms=report.recent_latency_p99_ms or 0.0,
+        staleness_p99_s=report.staleness_p99_s or 0.0,
+        click_rate_policy=report.click_rate_policy or 0.0,
+        click_rate_uniform=report.click_rate_uniform or 0.0,
+        click_rate_best=report.click_rate_best or 0.0,
+        policy=policy.policy if policy else "",
+        policy_version=policy.version if policy else 0,
+        arms=arms,
+        history_policy=[second.click_rate_policy or 0.0 for second in report.series],
+        history_uniform=[second.click_rate_uniform or 0.0 for second in report.series],
+        history_best=[second.click_rate_best or 0.0 for second in report.series],
+        dead_letters=_dead_letters(found),
+        lag=int(found.total("banditflow_consumer_lag_records")),
+        metrics_url=running.metrics_url,
+        store=running.settings.store,
+    )
+
+
+def _finish(running: Demo) -> dict[str, Any]:
+    """Wait for the last answers and for the store to have them; sum up."""
+    deadline = time.monotonic() + DRAIN_TIMEOUT
+    while running.simulator.running and time.monotonic() < deadline:
+        running.parts.wait(REFRESH)
+    report, found = running.report(), scrape(running.metrics_url) or Scrape()
+    if report is None:
+        raise RuntimeError(f"the visitors said nothing: see {running.simulator.log}")
+    stored = _await_store(running, report.decisions, deadline)
+    rates = ("click_rate_policy", "click_rate_uniform", "click_rate_best")
+    return {
+        "seconds": round(report.seconds, 1),
+        "requests": report.requests,
+        "decisions": report.decisions,
+        "unanswered": report.unanswered,
+        "duplicate_answers": report.duplicate_answers,
+        "impressions": report.impressions,
+        "clicks": report.clicks,
+        **{name: getattr(report, name) for name in rates},
+        "observed_click_rate_policy": report.observed_click_rate_policy,
+        "observed_click_rate_uniform": report.observed_click_rate_uniform,
+        "staleness_p99_s": report.staleness_p99_s,
+        "latency_p50_ms": report.latency_p50_ms,
+        "latency_p99_ms": report.latency_p99_ms,
+        "dead_letters": _dead_letters(found),
+        "events_per_second": round(_events(found) / max(report.seconds, 1.0), 1),
+        "consumer_lag": int(found.total("banditflow_consumer_lag_records")),
+        "store": running.settings.store,
+        "stored": stored,
+        "metrics_url": running.metrics_url,
+        "folder": str(running.parts.folder),
+    }
+
+
+def _await_store(running: Demo, decisions: int, deadline: float) -> dict[str, int]:
+    store = open_store(running.settings)
+    try:
+        while (counts := store.counts())["decisions"] < decisions:
+            if time.monotonic() > deadline:
+                break
+            running.parts.wait(REFRESH)
+        return counts
+    finally:
+        store.close()
+
+
+def _events(found: Scrape) -> float:
+    """Count the events that came from outside: not the decisions that were read back."""
+    counts = found.by("banditflow_events_in_total", "topic")
+    return sum(count for topic, count in counts.items() if topic != Topic.DECISIONS)
+
+
+def _dead_letters(found: Scrape) -> dict[str, int]:
+    counts = found.by("banditflow_dead_letters_total", "reason")
+    return {reason: int(count) for reason, count in sorted(counts.items())}
+
+
+def _sentences(summary: dict[str, Any]) -> str:
+    policy, uniform = summary["click_rate_policy"] or 0.0, summary["click_rate_uniform"] or 0.0
+    lift = f"{policy / uniform:.2f} ×" if uniform else "not comparable with"
+    letters = summary["dead_letters"] or "none"
+    p50, p99 = summary["latency_p50_ms"] or 0.0, summary["latency_p99_ms"] or 0.0
+    stored = summary["stored"]
+    file = shlex.quote(f"{summary['folder']}/demo.env")
+    rate = max(1, round(summary["requests"] / max(summary["seconds"], 1.0) / 2, -2))
+    hint = f" (requests wait for this machine: try --rate {rate:.0f})" if p50 > SLOW_MS else ""
+    return "\n".join(
+        (
+            f"{summary['requests']:,} requests in {summary['seconds']:.0f} s: "
+            f"{summary['decisions']:,} decisions, {summary['unanswered']} unanswered, "
+            f"{summary['clicks']:,} clicks",
+            f"click rate over the last 20 s: policy {policy:.2%}, {lift} the uniform hold-out's "
+            f"{uniform:.2%}; best possible {summary['click_rate_best'] or 0.0:.2%}",
+            f"decision latency p50 {p50:.0f} ms, p99 {p99:.0f} ms{hint}; "
+            f"policy staleness p99 {summary['staleness_p99_s'] or 0.0:.2f} s",
+            f"dead letters: {letters}",
+            f"results: {summary['store']} ({stored['decisions']:,} decisions, "
+            f"{stored['outcomes']:,} outcomes); logs in {summary['folder']}/logs",
+            f"look closer: env $(cat {file}) {sys.executable} -m flows inspect slot {SLOT}",
+        )
+    )

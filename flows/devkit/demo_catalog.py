@@ -1,0 +1,84 @@
+"""The catalog of the demo: one slot, its content variants, and the context that it decides by."""
+
+from datetime import UTC, datetime
+
+from flows.devkit.visitors import (
+    CATEGORIES,
+    DEVICES,
+    FACTORS,
+    HOURS,
+    OBSERVED,
+    REGIONS,
+    SEGMENTS,
+    Visitors,
+    one_hot_names,
+)
+from schemas.catalog import Action, CatalogEntry, FeatureSpec, Holdout, PolicySettings, Slot
+
+SLOT = "home-hero"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+FEATURES = FeatureSpec(
+    vectors={"o": OBSERVED},
+    categories={
+        "device": list(one_hot_names("d", DEVICES)),
+        "geo": list(one_hot_names("g", REGIONS)),
+        "hour": list(one_hot_names("h", HOURS)),
+        "segment": list(one_hot_names("s", SEGMENTS)),
+    },
+)
+"""The context of :meth:`flows.devkit.visitors.Visitors.context`."""
+
+
+def demo_catalog(
+    seed: int,
+    policy: PolicySettings | None = None,
+    *,
+    actions: int = 20,
+    reward_window: float = 10.0,
+    holdout: float = 0.1,
+    time: datetime = START,
+) -> list[CatalogEntry]:
+    """Give the slot and its content variants as the visitors of the same seed see them.
+
+    ``policy`` is the slot's (Beta-Bernoulli when None), ``reward_window`` in seconds, ``holdout``
+    the share of decisions made uniformly at random.
+
+    >>> [type(entry).__name__ for entry in demo_catalog(7, actions=2)]
+    ['Slot', 'Action', 'Action']
+    """
+    slot = Slot(
+        id=f"slot-{SLOT}",
+        time=time,
+        slot_id=SLOT,
+        policy=policy or PolicySettings(),
+        features=FEATURES,
+        item_features=["style", "category"],
+        reward_window=reward_window,
+        holdout=Holdout(share=holdout, unit="decision"),
+    )
+    features = Visitors(seed, actions).items.features
+    return [slot, *(_action(place, row.tolist(), time) for place, row in enumerate(features))]
+
+
+def action_id(place: int) -> str:
+    """Name a variant by its place in :class:`flows.devkit.visitors.Items`.
+
+    >>> action_id(3)
+    'hero-03'
+    """
+    return f"hero-{place:02d}"
+
+
+def _action(place: int, features: list[float], time: datetime) -> Action:
+    category = place % CATEGORIES
+    style = [round(v, 4) for v in features[:FACTORS]]
+    return Action(
+        id=f"action-{action_id(place)}",
+        time=time,
+        action_id=action_id(place),
+        slots=[SLOT],
+        features={"style": style, "category": f"c{category}"},
+        embedding=style,
+        content={"title": f"Hero {place}", "category": f"c{category}"},
+    )

@@ -1,0 +1,117 @@
+"""Writes the records of simulated visitors; ids tell the run and the request's number."""
+
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, cast
+
+import msgspec
+
+from flows.devkit.demo_catalog import SLOT
+from flows.devkit.visitors import Visitors
+from schemas.events import Click, Consent, DecisionRequest, Impression
+
+SOURCE = "simulator"
+PURPOSES = [1, 5, 6, 8, 10, 11]
+
+
+class Pen:
+    """Encodes what a visitor does. Times are seconds since 1970."""
+
+    def __init__(self, run: str, visitors: Visitors) -> None:
+        self._run = run
+        digest = blake2b(run.encode(), digest_size=8).hexdigest()
+        # A UUID of one's own making (RFC 9562, version 8), as clients' ids mostly are UUIDs.
+        self._prefix = f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-8000-"
+        self._visitors = visitors
+        self._names = [f"visitor-{user}" for user in range(len(visitors.users))]
+        self._contexts: dict[tuple[int, int], dict[str, Any]] = {}
+        self._encode = msgspec.json.Encoder().encode
+        self.keys = [name.encode() for name in self._names]
+
+    def request(self, number: int, user: int, hour: int, at: float) -> bytes:
+        """Ask what to show."""
+        name = self.decision_id(number)
+        return self._encode(
+            DecisionRequest(
+                id=name,
+                time=moment(at),
+                subject=self._names[user],
+                source=SOURCE,
+                slot_id=SLOT,
+                decision_id=name,
+                context=self._context(user, hour),
+            )
+        )
+
+    def impression(self, number: int, user: int, action: str, at: float) -> bytes:
+        """See what was decided."""
+        return self._encode(
+            Impression(
+                id=f"{self._run}-i{number}",
+                time=moment(at),
+                subject=self._names[user],
+                source=SOURCE,
+                decision_id=self.decision_id(number),
+                slot_id=SLOT,
+                action_id=action,
+            )
+        )
+
+    def click(self, number: int, user: int, at: float) -> bytes:
+        """Click it."""
+        return self._click(f"{self._run}-c{number}", self.decision_id(number), user, at)
+
+    def late_click(self, number: int, user: int, at: float) -> bytes:
+        """Click what was never decided, at a time long past."""
+        name = f"{self._run}-late{number}"
+        return self._click(name, name, user, at)
+
+    def consent(self, user: int, at: float) -> bytes:
+        """Consent to a profile."""
+        return self._encode(
+            Consent(
+                id=f"{self._run}-consent{user}",
+                time=moment(at),
+                subject=self._names[user],
+                source=SOURCE,
+                purposes=PURPOSES,
+            )
+        )
+
+    def decision_id(self, number: int) -> str:
+        """Name a request."""
+        return f"{self._prefix}{number:012x}"
+
+    def number(self, decision_id: str) -> int | None:
+        """Give the number of the request that was decided; None if it is not of this run.
+
+        >>> pen = Pen("r", Visitors(0, users=2))
+        >>> pen.number(pen.decision_id(17)), pen.number("x")
+        (17, None)
+        """
+        return int(decision_id[24:], 16) if decision_id.startswith(self._prefix) else None
+
+    def _click(self, name: str, decision_id: str, user: int, at: float) -> bytes:
+        return self._encode(
+            Click(
+                id=name,
+                time=moment(at),
+                subject=self._names[user],
+                source=SOURCE,
+                decision_id=decision_id,
+                slot_id=SLOT,
+            )
+        )
+
+    def _context(self, user: int, hour: int) -> dict[str, Any]:
+        """Give the context's JSON, written once for each visitor and hour."""
+        found = self._contexts.get((user, hour))
+        if found is None:
+            raw = msgspec.Raw(self._encode(self._visitors.context(user, hour)))
+            found = self._contexts[user, hour] = cast(dict[str, Any], raw)
+        return found
+
+
+def moment(at: float) -> datetime:
+    """Give seconds since 1970 as a time."""
+    return datetime.fromtimestamp(at, UTC)

@@ -1,0 +1,1 @@
+"""A log through the flows under kill -9, and once without."""

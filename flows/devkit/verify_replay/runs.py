@@ -1,0 +1,312 @@
+"""Runs of the flows over a log: fed at a pace, killed at random, taken to the end of the log."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from msgspec import Struct, field
+
+from flows.devkit.embedded import Child, Supervisor
+from flows.runtime import store
+from flows.runtime.snapshots import progress, read_states
+from flows.verification.log import Logged
+from flows.verification.reading import catalog_of, cut_of
+from flows.verification.verify import Verification, verify
+from operators.io.kafka import create_topics
+from operators.io.kafka.client import client_config, consumer, producer, range_of
+from operators.io.kafka.group import restore
+from operators.logic.murmur2 import partition_of
+from operators.persist import topics as stored
+from schemas.clock import moment
+from schemas.codec import encode
+from schemas.events import Consent
+from schemas.settings import Settings, child_environment
+from schemas.topics import GROUP, Topic
+
+FLOWS = ("personalize", "persist")
+
+_PATIENCE = 180.0
+_POLL = 0.1
+
+
+class RunFailed(RuntimeError):  # noqa: N818 - it reads as what is the case
+    """A flow did not come up or did not finish; the message says which and quotes its log."""
+
+
+class Kill(Struct):
+    """A ``kill -9``: of what, after how many records, seconds until it closed an epoch again.
+
+    ``crash`` is the verification of what it left behind, where that was asked for.
+    """
+
+    flow: str
+    after: int
+    resumed: float = math.nan
+    crash: Verification | None = None
+
+
+class Run(Struct):
+    """What a run came to."""
+
+    settings: Settings
+    kills: list[Kill] = field(default_factory=list)
+    seconds: float = 0.0
+    found: Verification = field(default_factory=Verification)
+
+
+class Flows:
+    """Both flows of a deployment as processes that can be killed and started again."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+        self.settings = settings
+        self._supervisor = supervisor
+        self._children: dict[str, Child] = {}
+        self._known: dict[str, int] = {}
+
+    def start(self, flow: str) -> None:
+        """Start a flow."""
+        self._known[flow] = progress(self._folder(flow))[0]
+        self._children[flow] = self._supervisor.start(
+            f"{self.settings.topic_prefix}{flow}",
+            [sys.executable, "-m", "flows", "run", flow],
+            env=child_environment(self.settings),
+        )
+
+    def await_epoch(self, flow: str) -> None:
+        """Wait until a flow has closed an epoch since it was started."""
+
+        def closed() -> bool:
+            execution, epochs = progress(self._folder(flow))
+            return execution > self._known[flow] and epochs > 0
+
+        self.until(closed, f"{flow} closed no epoch")
+
+    def kill(self, flow: str) -> None:
+        """End a flow by SIGKILL."""
+        child = self._children.pop(flow)
+        child.kill()
+        self._supervisor.stop(child)
+
+    def stop(self) -> None:
+        """End what runs."""
+        for flow in list(self._children):
+            self.kill(flow)
+
+    def until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """Wait for a condition; what ended unasked meanwhile ends the wait."""
+        deadline = time.monotonic() + _PATIENCE
+        while not condition():
+            self._supervisor.check()
+            if time.monotonic() > deadline:
+                logs = "\n".join(child.tail() for child in self._children.values())
+                raise RunFailed(f"{otherwise} within {_PATIENCE:.0f} s\n{logs}")
+            time.sleep(_POLL)
+
+    def _folder(self, flow: str) -> Path:
+        return Path(self.settings.recovery) / flow
+
+
+class Feed:
+    """Writes a log's records with their own times."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._producer = producer(settings)
+
+    def send(self, each: Logged) -> None:
+        """Write one record, waiting where the producer's queue is full."""
+        topic = self._settings.topic(each.topic)
+        while True:
+            try:
+                self._producer.produce(
+                    topic, each.value, each.key, each.partition, timestamp=each.time
+                )
+                self._producer.poll(0)
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+
+    def flush(self) -> None:
+        """Wait until the broker has everything."""
+        if self._producer.flush(30):
+            raise RunFailed("the broker does not take the log's records")
+
+
+def prepare(settings: Settings) -> None:
+    """Make the topics, which keep records however old, and the store's schema."""
+    admin = AdminClient(client_config(settings))
+    wanted = [
+        NewTopic(
+            settings.topic(topic),
+            settings.partitions_of(topic),
+            settings.replication,
+            config={"retention.ms": "-1"},
+        )
+        for topic in Topic
+    ]
+    for made in admin.create_topics(wanted, operation_timeout=10).values():
+        made.result(timeout=20)
+    create_topics(settings)
+    store.migrate(settings)
+
+
+def run_killed(
+    settings: Settings,
+    supervisor: Supervisor,
+    log: Sequence[Logged],
+    *,
+    kills: int,
+    seed: int,
+    speed: float,
+    each: bool,
+    tell: Callable[[int, str], Any],
+) -> Run:
+    """Feed a log to the flows while killing one of them ``kills`` times, then take it to its end.
+
+    A flow is killed after random shares of the log, once it has closed an epoch since its last
+    start; ``speed`` is how many seconds of the log go by in one. With ``each``, what a killed
+    personalize flow left behind is verified before it goes on. ``tell`` is given how many records
+    were fed, and what is going on.
+    """
+    rng = np.random.default_rng(seed)
+    places = sorted(rng.integers(len(log) // 20, len(log), size=kills).tolist())
+    victims = rng.choice(FLOWS, size=kills, p=(0.7, 0.3)).tolist()
+    planned = list(zip(places, victims, strict=True))
+    run, started = Run(settings), time.monotonic()
+    flows, feed = Flows(settings, supervisor), Feed(settings)
+    try:
+        for flow in FLOWS:
+            flows.start(flow)
+        for flow in FLOWS:
+            flows.await_epoch(flow)
+        for number in _paced(log, speed):
+            while planned and planned[0][0] <= number:
+                _, victim = planned.pop(0)
+                tell(number, f"kill -9 {victim}")
+                run.kills.append(_killed(flows, victim, number, each=each))
+            feed.send(log[number])
+            tell(number + 1, "")
+        feed.flush()
+        tell(len(log), "to the end of the log")
+        _finish(flows, feed, log)
+    finally:
+        flows.stop()
+    run.seconds = time.monotonic() - started
+    run.found = verify(settings)
+    return run
+
+
+def run_once(settings: Settings, supervisor: Supervisor, log: Sequence[Logged]) -> Run:
+    """Run the flows, undisturbed, over a log that is there as a whole."""
+    feed = Feed(settings)
+    for each in log:
+        feed.send(each)
+    feed.flush()
+    run, started = Run(settings), time.monotonic()
+    flows = Flows(settings, supervisor)
+    try:
+        for flow in FLOWS:
+            flows.start(flow)
+        for flow in FLOWS:
+            flows.await_epoch(flow)
+        _read_all(flows)
+    finally:
+        flows.stop()
+    run.seconds = time.monotonic() - started
+    run.found = verify(settings)
+    return run
+
+
+def _killed(flows: Flows, victim: str, number: int, *, each: bool) -> Kill:
+    flows.kill(victim)
+    kill = Kill(victim, number)
+    if each and victim == "personalize":
+        kill.crash = verify(flows.settings)
+    started = time.monotonic()
+    flows.start(victim)
+    flows.await_epoch(victim)
+    kill.resumed = time.monotonic() - started
+    return kill
+
+
+def _paced(log: Sequence[Logged], speed: float) -> Iterator[int]:
+    """Give the places in the log as their time comes; a delay of ours is not made up for."""
+    due = time.monotonic()
+    for number, (before, each) in enumerate(zip([log[0], *log], log, strict=False)):
+        due = max(due + (each.time - before.time) / 1000 / speed, time.monotonic() - 1.0)
+        time.sleep(max(0.0, due - time.monotonic()))
+        yield number
+
+
+def _finish(flows: Flows, feed: Feed, log: Sequence[Logged]) -> None:
+    """Wait until all is read back, then let time pass so that every decision settles."""
+    flows.until(lambda: _all_read(flows.settings), "the log was not read to its end")
+    for marker in _markers(flows.settings, log):
+        feed.send(marker)
+    feed.flush()
+    _read_all(flows)
+
+
+def _read_all(flows: Flows) -> None:
+    settings = flows.settings
+    flows.until(lambda: _all_read(settings) and _settled(settings), "not all decisions settled")
+    flows.until(lambda: _all_stored(settings), "the store was not given everything")
+
+
+def _markers(settings: Settings, log: Sequence[Logged]) -> Iterator[Logged]:
+    """Give each partition a record so late that every window has closed before it."""
+    history = catalog_of(settings)
+    slots = history.as_of(2**62).slots.values()
+    window = max((slot.reward_window for slot in slots), default=0.0)
+    wait = window + settings.allowed_lateness + settings.max_skew + 2.0
+    at = max(each.time for each in log) + round(1000 * wait)
+    for shard in range(settings.partitions):
+        names = (f"end-of-log-{number}" for number in range(10**6))
+        name = next(n for n in names if partition_of(n.encode(), settings.partitions) == shard)
+        end = Consent(id=name, time=moment(at * 1000), subject=name, purposes=[])
+        yield Logged(at, Topic.CONSENTS, shard, name.encode(), encode(end))
+
+
+def _settled(settings: Settings) -> bool:
+    states = read_states(Path(settings.recovery) / "personalize")
+    return not any(
+        len(cut_of(settings, states, shard).ledger.pending) for shard in range(settings.partitions)
+    )
+
+
+def _all_read(settings: Settings) -> bool:
+    states = read_states(Path(settings.recovery) / "personalize")
+    snapshots = states.get("personalize.records", {})
+    return all(
+        restore(snapshots.get(str(shard))).offsets.get(topic, 0) == end
+        for (topic, shard), end in _ends(settings, GROUP).items()
+    )
+
+
+def _all_stored(settings: Settings) -> bool:
+    snapshots = read_states(Path(settings.recovery) / "persist").get("persist.topics", {})
+    return all(
+        restore(snapshots.get(f"{topic.value}/{shard}")).offsets.get(topic, 0) == end
+        for (topic, shard), end in _ends(settings, stored()).items()
+    )
+
+
+def _ends(settings: Settings, topics: Sequence[Topic]) -> dict[tuple[Topic, int], int]:
+    client = consumer(settings)
+    try:
+        return {
+            (topic, shard): range_of(settings, client, settings.topic(topic), shard)[1]
+            for topic in topics
+            for shard in range(settings.partitions_of(topic))
+        }
+    finally:
+        client.close()
+
+
+__all__ = ["Kill", "Run", "RunFailed", "prepare", "run_killed", "run_once"]

@@ -1,0 +1,126 @@
+"""A log of simulated visitors: what they ask, see and click does not depend on the answers."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from flows.devkit.demo_catalog import SLOT, demo_catalog
+from flows.devkit.simulation.malformed import malformed
+from flows.devkit.visitors import HOURS, Visitors
+from flows.verification.log import Logged, in_order
+from operators.logic.murmur2 import partition_of
+from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
+from schemas.codec import encode
+from schemas.events import Click, Consent, DecisionRequest, Erasure, Impression, Reward
+from schemas.topics import Topic
+
+START = datetime(2026, 6, 1, tzinfo=UTC)
+
+WINDOW = 30.0
+"""Seconds from a decision to the end of its reward window."""
+
+SLOTS: dict[str, dict[str, Any]] = {
+    SLOT: {"policy": PolicySettings(kind="logistic")},
+    "strip": {"policy": PolicySettings(kind="diagonal"), "learning_mode": "exposure"},
+    "side": {"policy": PolicySettings(kind="beta"), "learning_mode": "wait"},
+    "foot": {"policy": PolicySettings(kind="gaussian"), "needs_impression": False},
+}
+"""One slot for each learning mode, and one that needs no impression."""
+
+_CLICKS, _REWARDS, _SHOWN, _GONE, _BROKEN = 0.15, 0.03, 0.9, 0.002, 0.02
+"""Shares of requests that are clicked, rewarded, shown; whose visitor withdraws; spoiled ones."""
+
+_TWICE, _LATER = 0.02, 0.05
+"""Shares of records that come twice, and up to a second late."""
+
+_SPOILED = ("truncated", "no_subject", "unknown_slot", "noise", "utf16")
+_PURPOSES = [1, 5, 6, 8, 10, 11]
+
+
+def simulated_log(requests: int, rate: float, partitions: int, seed: int) -> list[Logged]:
+    """Make a log of so many requests, ``rate`` a second, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    visitors = Visitors(seed, users=500)
+    log = [Logged(_ms(START), Topic.CATALOG, 0, None, encode(each)) for each in _catalog(seed)]
+    log += [_consent(user, START, partitions) for user in range(500) if user % 20]
+    for number in range(requests):
+        at = START + timedelta(seconds=1.0 + number / rate)
+        for topic, record, time in _visit(rng, visitors, number, at):
+            log += _sent(rng, topic, record, time, partitions)
+        if rng.random() < _BROKEN:
+            log.append(_spoiled(rng, number, at, partitions))
+    return in_order(log)
+
+
+def _catalog(seed: int) -> Iterator[CatalogEntry]:
+    for entry in demo_catalog(seed, reward_window=WINDOW):
+        if isinstance(entry, Slot):
+            for name, settings in SLOTS.items():
+                changed = {"id": f"slot-{name}", "slot_id": name, **settings}
+                yield msgspec.structs.replace(entry, **changed)
+        elif isinstance(entry, Action):
+            yield msgspec.structs.replace(entry, slots=list(SLOTS))
+
+
+def _visit(
+    rng: np.random.Generator, visitors: Visitors, number: int, at: datetime
+) -> Iterator[tuple[Topic, Any, datetime]]:
+    user, hour = int(rng.integers(500)), int(rng.integers(HOURS))
+    slot_id = list(SLOTS)[int(rng.integers(len(SLOTS)))]
+    chances = rng.random(4)
+    common: dict[str, Any] = {"subject": f"visitor-{user}", "slot_id": slot_id}
+    about: dict[str, Any] = {**common, "decision_id": f"r{number}"}
+    context = visitors.context(user, hour)
+    request = DecisionRequest(id=f"r{number}", time=at, context=context, **common)
+    yield Topic.DECISION_REQUESTS, request, at
+    seen = at + timedelta(milliseconds=20)
+    if chances[0] < _SHOWN:
+        yield Topic.IMPRESSIONS, Impression(id=f"i{number}", time=seen, **about), seen
+    later = seen + timedelta(seconds=float(rng.exponential(0.5)))
+    if chances[1] < _CLICKS:
+        yield Topic.CLICKS, Click(id=f"c{number}", time=later, **about), later
+    if chances[2] < _REWARDS:
+        yield Topic.REWARDS, Reward(id=f"w{number}", time=later, value=0.5, **about), later
+    who: dict[str, Any] = {"subject": common["subject"], "time": later}
+    if chances[3] < _GONE:
+        yield Topic.CONSENTS, Consent(id=f"n{number}", purposes=[], **who), later
+    elif chances[3] > 1.0 - _GONE:
+        yield Topic.CONSENTS, Erasure(id=f"e{number}", **who), later
+
+
+def _sent(
+    rng: np.random.Generator, topic: Topic, record: Any, time: datetime, partitions: int
+) -> Iterator[Logged]:
+    key = record.subject.encode()
+    late, twice, delay = rng.random(3).tolist()
+    arrives = _ms(time) + (round(1000 * delay) if late < _LATER else 0)
+    sent = Logged(arrives, topic, partition_of(key, partitions), key, encode(record))
+    yield sent
+    if twice < _TWICE:
+        yield msgspec.structs.replace(sent, time=arrives + round(1000 * delay))
+
+
+def _spoiled(rng: np.random.Generator, number: int, at: datetime, partitions: int) -> Logged:
+    key = f"visitor-{int(rng.integers(500))}".encode()
+    good = {
+        "id": f"m{number}",
+        "time": at.isoformat(),
+        "subject": key.decode(),
+        "slot_id": SLOT,
+        "decision_id": f"m{number}",
+    }
+    value = malformed(_SPOILED[number % len(_SPOILED)], rng, good)
+    return Logged(_ms(at), Topic.DECISION_REQUESTS, partition_of(key, partitions), key, value)
+
+
+def _consent(user: int, at: datetime, partitions: int) -> Logged:
+    key = f"visitor-{user}".encode()
+    consent = Consent(id=f"consent-{user}", time=at, subject=key.decode(), purposes=_PURPOSES)
+    return Logged(_ms(at), Topic.CONSENTS, partition_of(key, partitions), key, encode(consent))
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)

@@ -1,0 +1,95 @@
+"""What a policy would have earned on a log while it learned from that log, row by row."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.logic.deciding.propensity import mix
+from operators.logic.experiments.estimators import Estimate, ips, snips
+from operators.logic.features import FeatureMap, unpack_rows
+from operators.logic.policies import Deltas, Posterior
+from operators.logic.slot_policy import new_policy
+from schemas.catalog import Action, Slot
+from schemas.clock import micros
+from schemas.results import Outcome
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Progressive:
+    """The probability [n] that the learner gave each logged action before it learned the row."""
+
+    target: Floats
+    posterior: Posterior
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A policy's value on a log; ``relative`` is the IPS value over the logging policy's."""
+
+    policy: str
+    ips: Estimate
+    snips: Estimate
+    relative: float
+
+
+def in_order(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Sort settled outcomes by the time of their decisions."""
+    return sorted(outcomes, key=lambda outcome: (outcome.time, outcome.decision_id))
+
+
+def progressive(
+    slot: Slot,
+    actions: Sequence[Action],
+    outcomes: Sequence[Outcome],
+    refresh: int = 10,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Progressive:
+    """Score each outcome's action by the slot's policy, then let the policy learn it.
+
+    The policy is published anew every ``refresh`` rows, so that a row is scored by what was learned
+    from the rows before it and never from itself. ``advance`` is told how many rows were done.
+    """
+    catalog = tuple(sorted(actions, key=lambda action: action.action_id))
+    mapping = FeatureMap(slot.features)
+    policy = new_policy(slot, catalog, mapping.dim)
+    ids = [action.action_id for action in catalog]
+    column = {name: place for place, name in enumerate(ids)}
+    target = np.zeros(len(outcomes))
+    for start in range(0, len(outcomes), refresh):
+        part = outcomes[start : start + refresh]
+        posterior = policy.publish()
+        deltas = _deltas(part, mapping.dim)
+        weights = posterior.weigh(deltas.x, posterior.columns(ids))
+        p = mix(weights.p, floor=slot.floor)
+        rows = np.arange(len(part))
+        target[start : start + refresh] = p[rows, [column[o.action_id] for o in part]]
+        policy.learn(deltas)
+        advance(len(part))
+    return Progressive(target, policy.publish())
+
+
+def values(outcomes: Sequence[Outcome], targets: dict[str, Floats]) -> list[Value]:
+    """Estimate the value of the logging policy and of each policy in ``targets``."""
+    rewards = np.array([outcome.reward for outcome in outcomes])
+    propensities = np.array([outcome.propensity for outcome in outcomes])
+    logged = float(rewards.mean())
+    return [
+        Value(name, estimate, snips(rewards, propensities, target), estimate.value / logged)
+        for name, target in {"logged": propensities, **targets}.items()
+        for estimate in [ips(rewards, propensities, target)]
+    ]
+
+
+def _deltas(outcomes: Sequence[Outcome], dim: int) -> Deltas:
+    return Deltas(
+        [outcome.action_id for outcome in outcomes],
+        unpack_rows([outcome.features for outcome in outcomes], dim),
+        np.array([outcome.eta for outcome in outcomes]),
+        np.array([micros(outcome.time) * 1e-6 for outcome in outcomes]),
+        np.ones(len(outcomes)),
+        np.array([outcome.reward for outcome in outcomes]),
+    )

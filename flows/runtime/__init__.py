@@ -1,0 +1,1 @@
+"""Running a flow: processes, recovery stores, starts from the store."""

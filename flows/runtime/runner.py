@@ -1,0 +1,137 @@
+"""Running a flow: in this process, or as supervised worker processes that restart together."""
+
+import gc
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+
+from bytewax.run import cli_main
+from threadpoolctl import threadpool_limits
+
+from flows.runtime.ports import HOST, free_port
+from flows.runtime.processes import ChildFailed
+from flows.runtime.recovery import (
+    RecoveryError,
+    attended_recovery,
+    discard_unfinished,
+    named_recovery,
+    owned_recovery,
+    recovery_config,
+)
+from flows.runtime.supervisor import Supervisor
+from flows.wiring import FLOWS, topics_of
+from operators.io import metrics
+from operators.io.kafka import client as kafka_client
+from operators.logic.placement import Place
+from schemas.settings import Settings, child_environment
+
+RESTARTS = 10
+"""More restarts than this within :data:`RESTART_WINDOW` seconds end the supervisor."""
+
+RESTART_WINDOW = 120.0
+
+_PAUSE = 1.0
+"""Seconds until a recovery store that cannot be written is tried again."""
+
+
+class CrashLoop(RuntimeError):  # noqa: N818 - it reads as what is the case
+    """A flow dies again and again; the message quotes its log."""
+
+
+def check_topics(flow: str, settings: Settings) -> None:
+    """Refuse to run a flow while one of its topics is missing or has other partitions."""
+    client = kafka_client.consumer(settings)
+    try:
+        kafka_client.check_topics(settings, client, topics_of(flow))
+    finally:
+        client.close()
+
+
+def run(flow: str, settings: Settings) -> None:
+    """Run a flow in this process until it is stopped; every stop is a crash to recover from."""
+    with owned_recovery(settings, flow):
+        discard_unfinished(settings, flow)
+        work(flow, settings)
+
+
+def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[str] = ()) -> None:
+    """Run one worker process of a flow whose recovery store somebody owns."""
+    port = settings.metrics_port + process if settings.metrics_port else 0
+    _settle_in()
+    url = metrics.serve(settings.metrics_host, port)
+    print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
+    with attended_recovery(settings, flow), named_recovery(settings, flow):
+        cli_main(
+            FLOWS[flow](settings, Place(process, max(1, len(addresses)))),
+            process_id=process if addresses else None,
+            addresses=list(addresses) or None,
+            epoch_interval=timedelta(seconds=settings.epoch),
+            recovery_config=recovery_config(settings, flow),
+        )
+
+
+def _settle_in() -> None:
+    """Make the interpreter fit for many small batches beside a few background threads.
+
+    The matrices are small: BLAS threads would only spin. A thread that holds the interpreter for
+    its usual 5 ms would hold every step up for as long. What was imported is never garbage.
+    """
+    threadpool_limits(1, user_api="blas")
+    sys.setswitchinterval(0.0005)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def supervise(flow: str, settings: Settings, processes: int, logs: Path) -> None:
+    """Run a flow as ``processes`` workers; when one dies, all are started again.
+
+    Bytewax ends the others itself, but nobody restarts them. Raises :class:`CrashLoop` when they
+    die more than :data:`RESTARTS` times within :data:`RESTART_WINDOW` seconds.
+    """
+    _end_on_sigterm()
+    deaths: deque[float] = deque(maxlen=RESTARTS)
+    with owned_recovery(settings, flow):
+        while True:
+            try:
+                discard_unfinished(settings, flow)
+                _generation(flow, settings, processes, logs)
+            except (ChildFailed, RecoveryError) as failure:
+                now = time.monotonic()
+                if len(deaths) == RESTARTS and now - deaths[0] < RESTART_WINDOW:
+                    raise CrashLoop(f"{flow} dies again and again: {failure}") from failure
+                deaths.append(now)
+                print(f"{flow}: {_said(failure)}; starting again", file=sys.stderr)
+                if isinstance(failure, RecoveryError):
+                    time.sleep(_PAUSE)
+
+
+def _said(failure: ChildFailed | RecoveryError) -> str:
+    if isinstance(failure, RecoveryError):
+        return str(failure)
+    return f"{failure.child.name} died ({failure.child.tail(1)})"
+
+
+def _generation(flow: str, settings: Settings, processes: int, logs: Path) -> None:
+    addresses = [f"{HOST}:{free_port()}" for _ in range(processes)] if processes > 1 else []
+    with Supervisor(logs) as supervisor:
+        for process in range(processes):
+            command = [sys.executable, "-m", "flows", "worker", flow, "--process", str(process)]
+            supervisor.start(
+                f"{flow}-{process}",
+                command + [part for address in addresses for part in ("--address", address)],
+                env=child_environment(settings),
+            )
+        supervisor.wait()
+
+
+def _end_on_sigterm() -> None:
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)

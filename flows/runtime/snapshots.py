@@ -1,0 +1,72 @@
+"""What a recovery store holds: every step's state as of the epoch that a restart resumes from."""
+
+import contextlib
+import io
+import pickle
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from flows.runtime.recovery import RESUME, RecoveryError
+
+_NEWEST = """
+    SELECT step_id, state_key, ser_change FROM snaps AS snap
+    WHERE snap_epoch = (
+        SELECT MAX(snap_epoch) FROM snaps
+        WHERE step_id = snap.step_id AND state_key = snap.state_key AND snap_epoch < ?
+    )
+"""
+
+States = dict[str, dict[str, Any]]
+"""Snapshots by step and state key."""
+
+
+def read_states(folder: Path) -> States:
+    """Read the snapshots that a restart of the flow in ``folder`` would resume from.
+
+    Raises :class:`RecoveryError` where the folder holds no recovery store.
+    """
+    parts = sorted(folder.glob("part-*.sqlite3")) if folder.parent.name else []
+    if not folder.parent.name:
+        raise RecoveryError("BANDITFLOW_RECOVERY is not set: without it nothing is kept")
+    if not parts:
+        raise RecoveryError(f"{folder} holds no recovery store: no flow has run with it yet")
+    epochs: list[int] = []
+    rows: list[tuple[str, str, bytes | None]] = []
+    for part in parts:
+        with contextlib.closing(_open(part)) as database:
+            epochs += [epoch for _, _, epoch in database.execute(RESUME)]
+    resume = max(epochs, default=0)
+    for part in parts:
+        with contextlib.closing(_open(part)) as database:
+            rows += database.execute(_NEWEST, (resume,)).fetchall()
+    states: States = {}
+    for step, key, change in rows:
+        if change is not None:
+            states.setdefault(step, {})[key] = _Plain(io.BytesIO(change)).load()
+    return states
+
+
+def progress(folder: Path) -> tuple[int, int]:
+    """Say which execution of the flow was the last (-1: none), and how many epochs it closed."""
+    closed = (-1, 0)
+    for part in folder.glob("part-*.sqlite3"):
+        # A store that is being made has no tables yet.
+        with (
+            contextlib.suppress(sqlite3.OperationalError),
+            contextlib.closing(_open(part)) as database,
+        ):
+            for execution, began, epoch in database.execute(RESUME):
+                closed = max(closed, (execution, epoch - began))
+    return closed
+
+
+def _open(part: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{part}?mode=ro", uri=True)
+
+
+class _Plain(pickle.Unpickler):
+    """Reads pickles of bytes and numbers only, so that a foreign store cannot run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise RecoveryError(f"the recovery store holds a {module}.{name}: it is not ours")

@@ -1,0 +1,266 @@
+"""A start from the store: a recovery store made anew from checkpoints, where the old one is lost.
+
+What the personalize flow knows of settled decisions is in the store's checkpoints; all that is
+younger is in the topics, as far as they reach back. So a start reads the topics again from the
+first decision on that no checkpoint counts, and attribution leaves out those that one counts
+(``ops/adr/0008-checkpoints-of-settled-decisions.md``).
+"""
+
+import base64
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from msgspec import structs
+
+from flows.runtime.recovery import RecoveryError
+from flows.runtime.seeding import Seeds, write_recovery
+from flows.runtime.store import open_store
+from flows.verification.reading import records
+from operators import attribute, profile
+from operators.attribute import AttributeState, pack_attribute
+from operators.decide import admission as queue
+from operators.decide.admission import begin_queue
+from operators.io.kafka.group import begin_at
+from operators.io.kafka.starts import Held, Start, held_from, starts
+from operators.io.store.protocol import Found, Store
+from operators.learn import continued, pack_learner, unpack_learner
+from operators.logic.attribution import AttributionState
+from operators.logic.placement import shard_key
+from schemas.catalog import Slot
+from schemas.clock import NEVER, micros, moment
+from schemas.codec import decode
+from schemas.settings import Settings
+from schemas.topics import GROUP, Topic
+
+FLOW = "personalize"
+_READ_WHOLE = (Topic.CONSENTS,)
+"""Who consents is nowhere else: this topic is read from its beginning."""
+
+
+class WarmStartError(RuntimeError):
+    """There is nothing to start from; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a slot's learner had learned from every decision whose window had closed by ``time``.
+
+    ``time`` is in microseconds since 1970; ``state`` is a learner's snapshot.
+    """
+
+    slot_id: str
+    time: int
+    decisions: float
+    state: bytes
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A topic partition that does not reach back far enough: both times in microseconds."""
+
+    topic: Topic
+    shard: int
+    needed: int
+    held: Held
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        since = "holds nothing" if self.held.time is None else f"begins {_clock(self.held.time)}"
+        return (
+            f"{self.topic}/{self.shard} {since} (offset {self.held.offset}), needed from "
+            f"{_clock(self.needed)}: what was decided, shown or clicked before is not learned again"
+        )
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Where a flow begins: checkpoints by slot, offsets by shard, and what the topics lost."""
+
+    checkpoints: dict[str, Checkpoint]
+    offsets: dict[int, dict[Topic, int]]
+    since: int
+    cuts: list[Cut] = field(default_factory=list)
+
+    def describe(self) -> list[str]:
+        """Give lines for people."""
+        lines = [
+            f"slot {each.slot_id}: {each.decisions:,.0f} settled decisions "
+            f"up to {_clock(each.time)}"
+            for each in self.checkpoints.values()
+        ]
+        lines.append(f"topics are read again from {_clock(self.since)}")
+        return lines + [f"LOST: {cut}" for cut in self.cuts]
+
+
+def before_run(settings: Settings, flow: str, from_store: bool) -> None:
+    """Prepare a run: begin from the store where that is asked for and there is nothing newer.
+
+    Where the recovery store is empty and topics have lost their beginnings, a run without
+    ``from_store`` says what it will not know.
+    """
+    if flow != FLOW or not settings.recovery or not _is_empty(_folder(settings)):
+        return
+    if from_store:
+        for line in warm_start(settings).describe():
+            print(f"{flow}: from the store: {line}", file=sys.stderr, flush=True)
+        return
+    cut = [each for each in held_from(settings, [Topic.DECISIONS]) if each.offset > 0]
+    if cut:
+        places = ", ".join(f"{settings.topic(each.topic)}/{each.shard}" for each in cut)
+        print(
+            f"{flow}: the recovery store is empty and the topics no longer hold their beginning "
+            f"({places}): what was learned before is not known. `banditflow run {flow} "
+            "--from-store` begins with what the store has",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def warm_start(settings: Settings) -> WarmStart:
+    """Make the recovery store of the personalize flow from the store and the topics' offsets.
+
+    Raises :class:`WarmStartError` where the store has no checkpoint, and
+    :class:`~flows.runtime.recovery.RecoveryError` where there is a recovery store already.
+    """
+    folder = _folder(settings)
+    if not settings.recovery or not _is_empty(folder):
+        raise RecoveryError(
+            f"{folder}: a start from the store needs BANDITFLOW_RECOVERY to be set, and no recovery"
+            " store in it: one that is there knows more"
+        )
+    store = open_store(settings)
+    try:
+        slots = _slots(settings)
+        checkpoints = {each.slot_id: each for slot_id in slots for each in newest(store, slot_id)}
+        versions = {slot_id: _version(store, slot_id) for slot_id in checkpoints}
+    finally:
+        store.close()
+    if not checkpoints:
+        raise WarmStartError(
+            "the store has no complete checkpoint of any slot in the catalog: run without "
+            "--from-store, and the flow learns from what the topics hold"
+        )
+    found = _begin(settings, slots, checkpoints)
+    _write(settings, folder, found, versions, len(checkpoints) == len(slots))
+    return found
+
+
+def newest(store: Store, slot_id: str) -> list[Checkpoint]:
+    """Give a slot's newest complete checkpoint, or nothing."""
+    found: list[Checkpoint] = []
+    rows = store.checkpoint(slot_id)
+    for generation in {row["generation"] for row in rows}:
+        mine = [row for row in rows if row["generation"] == generation]
+        time = max(row["time"] for row in mine)
+        found += _whole(slot_id, [row for row in mine if row["time"] == time])
+    return sorted(found, key=lambda each: each.time)[-1:]
+
+
+def _whole(slot_id: str, rows: Sequence[Found]) -> list[Checkpoint]:
+    parts = sorted(rows, key=lambda row: int(row["part"]))
+    if [row["part"] for row in parts] != list(range(parts[0]["parts"])):
+        return []
+    state = base64.b64decode("".join(row["state"] for row in parts))
+    time = parts[0]["time"]
+    return [Checkpoint(slot_id, micros(time), parts[0]["decisions"], state)]
+
+
+def _begin(
+    settings: Settings, slots: dict[str, "_Slots"], checkpoints: dict[str, Checkpoint]
+) -> WarmStart:
+    """Find where the first decision may lie that no checkpoint counts."""
+    needed = [
+        checkpoints[slot_id].time + 1 - known.window if slot_id in checkpoints else known.since
+        for slot_id, known in slots.items()
+    ]
+    since = min(needed) - round(settings.max_skew * 1e6)
+    offsets: dict[int, dict[Topic, int]] = {}
+    cuts: list[Cut] = []
+    for start in starts(settings, [topic for topic in GROUP if topic not in _READ_WHOLE], since):
+        offsets.setdefault(start.shard, {})[start.topic] = start.offset
+        cuts += _cut(start, since)
+    for held in held_from(settings, _READ_WHOLE):
+        offsets[held.shard][held.topic] = held.offset
+    return WarmStart(checkpoints, offsets, since, cuts)
+
+
+def _cut(start: Start, since: int) -> Iterable[Cut]:
+    held = start.held
+    if held.offset > 0 and start.offset <= held.offset and (held.time is None or held.time > since):
+        yield Cut(start.topic, start.shard, since, held)
+
+
+def _write(
+    settings: Settings, folder: Path, found: WarmStart, versions: dict[str, int], every_slot: bool
+) -> None:
+    counted = {slot_id: each.time for slot_id, each in found.checkpoints.items()}
+    horizon = min(counted.values()) + 1 if every_slot else NEVER
+    attribution = AttributionState(horizon=horizon, counted=counted)
+    shards = range(settings.partitions)
+    seeds: Seeds = {
+        "attribute.life": {
+            shard_key(k): pack_attribute(AttributeState(k, False, attribution)) for k in shards
+        },
+        "learn.slot": {
+            slot_id: _continued(each.state, versions[slot_id])
+            for slot_id, each in found.checkpoints.items()
+        },
+        "decide.queue.admit": {shard_key(k): begin_queue(sorted(counted)) for k in shards},
+    }
+    sources = {str(k): begin_at(found.offsets[k]) for k in shards}
+    temporary = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    write_recovery(temporary, FLOW, "records", sources, seeds)
+    shutil.rmtree(folder, ignore_errors=True)
+    for module in (attribute, profile, queue):  # of the store that was lost
+        shutil.rmtree(folder.with_name(module.SEGMENTS), ignore_errors=True)
+    temporary.rename(folder)
+
+
+def _continued(snapshot: bytes, version: int) -> bytes:
+    """Let versions go on above what the store, and so any reader, has seen."""
+    state = unpack_learner(snapshot)
+    return pack_learner(structs.replace(state, version=continued(state.version, version + 1)))
+
+
+@dataclass
+class _Slots:
+    """A slot's longest reward window and first time, in microseconds."""
+
+    window: int = 0
+    since: int = -NEVER
+    deleted: bool = False
+
+
+def _slots(settings: Settings) -> dict[str, _Slots]:
+    found: dict[str, _Slots] = {}
+    for payload, _, _, _ in records(settings, Topic.CATALOG, 0):
+        entry = decode(Topic.CATALOG, payload, settings.max_record_bytes)
+        if isinstance(entry, Slot):
+            known = found.setdefault(entry.slot_id, _Slots())
+            known.window = max(known.window, round(entry.reward_window * 1e6))
+            known.since = min(known.since, micros(entry.time))
+            known.deleted = entry.deleted
+    return {slot_id: known for slot_id, known in found.items() if not known.deleted}
+
+
+def _version(store: Store, slot_id: str) -> int:
+    policy = store.policy(slot_id)
+    return 0 if policy is None else int(policy["version"])
+
+
+def _folder(settings: Settings) -> Path:
+    return Path(settings.recovery) / FLOW
+
+
+def _is_empty(folder: Path) -> bool:
+    return not list(folder.glob("part-*.sqlite3"))
+
+
+def _clock(time: int) -> str:
+    at: datetime = moment(time)
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,205 @@
+"""``banditflow state``: what a stopped flow has learned and keeps, as lines that can be compared.
+
+A line is a JSON object with sorted keys; lines come by part, then by shard or slot, then by key.
+Left out is what depends on when a flow looked and not on what it was given: versions and times of
+publication. Subjects are pseudonyms; decisions are named by their keys.
+"""
+
+import argparse
+import base64
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from flows.runtime.recovery import check_stopped
+from flows.runtime.snapshots import States, read_states
+from flows.verification.learning import statistics_of
+from flows.verification.reading import ledger_of
+from operators.io.kafka.group import restore
+from operators.io.segments import KeptSegments
+from operators.learn import unpack_learner
+from operators.logic.attribution import texts
+from operators.logic.attribution.delays import WHOLE
+from operators.logic.attribution.ledger import Ledger
+from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
+from operators.logic.models import ClickModel
+from operators.logic.placement import shard_of
+from operators.logic.subjects.profiles import Profiles
+from operators.profile import SEGMENTS, unpack_profiles
+from schemas.clock import moment
+from schemas.settings import Settings, load
+
+Line = dict[str, Any]
+Lines = Callable[[Settings, States], Iterator[Line]]
+
+DIGITS = 6
+"""Significant digits of a number, in an array of its largest: the order of summing shows later."""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    command.add_argument("--digest", action="store_true", help="one SHA-256 per part instead")
+    command.add_argument("--part", choices=tuple(PARTS), help="this part only")
+
+
+def run_state(options: argparse.Namespace) -> None:
+    """Print the lines of every part, or a digest of each."""
+    settings = load()
+    check_stopped(settings, "personalize")
+    states = read_states(Path(settings.recovery) / "personalize")
+    for part in [options.part] if options.part else PARTS:
+        if options.digest:
+            print(f"{digest(settings, states, part)}  {part}")
+        else:
+            for line in dump(settings, states, part):
+                print(line)
+
+
+def dump(settings: Settings, states: States, part: str) -> Iterator[str]:
+    """Give the lines of a part."""
+    for line in PARTS[part](settings, states):
+        rounded = {name: _rounded(value) for name, value in line.items()}
+        yield orjson.dumps({"part": part, **rounded}, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def digest(settings: Settings, states: States, part: str) -> str:
+    """Give the SHA-256 of a part's lines."""
+    found = hashlib.sha256()
+    for line in dump(settings, states, part):
+        found.update(line.encode() + b"\n")
+    return found.hexdigest()
+
+
+def _cut(_: Settings, states: States) -> Iterator[Line]:
+    """How far each shard had read when the last epoch closed."""
+    for shard, snapshot in sorted(states.get("personalize.records", {}).items()):
+        yield {"shard": int(shard), "offsets": restore(snapshot).offsets}
+
+
+def _learners(_: Settings, states: States) -> Iterator[Line]:
+    """Sufficient statistics by slot and action, and the measures of each slot's click model."""
+    for slot_id, snapshot in sorted(states.get("personalize.learn.slot", {}).items()):
+        learner = unpack_learner(snapshot)
+        model = ClickModel.load(learner.model).report()
+        yield {"slot_id": slot_id, "policy": learner.slot.policy.kind, "click_model": model}
+        statistics = statistics_of(learner.policy)
+        if statistics is None:
+            continue
+        arrays = statistics.at(None)
+        for row, action_id in sorted(enumerate(statistics.ids), key=lambda each: each[1]):
+            values = {name: array[row].tolist() for name, array in arrays.items()}
+            yield {"slot_id": slot_id, "action_id": action_id, **values}
+
+
+def _profiles(settings: Settings, states: States) -> Iterator[Line]:
+    """Profiles by shard and subject."""
+    for shard, snapshot in sorted(_by_shard(states.get("personalize.profile.keep", {}))):
+        segments = KeptSegments(Path(settings.recovery) / SEGMENTS, shard)
+        state = unpack_profiles(snapshot).profiles
+        profiles = Profiles.load(state, settings.profile_ttl, segments=segments)
+        for profile in profiles.kept():
+            yield {
+                "shard": shard,
+                "subject": profile.subject,
+                "version": profile.version,
+                "time": profile.time,
+                "features": dict(sorted(profile.features.items())),
+                "purposes": profile.purposes,
+            }
+
+
+def _pending(settings: Settings, states: States) -> Iterator[Line]:
+    """Decisions that are not settled, by shard and key."""
+    for shard, ledger in _ledgers(settings, states):
+        pending = ledger.pending
+        rows = np.flatnonzero(pending.flags & LIVE)
+        for row in rows[np.argsort(pending.key[rows])].tolist():
+            yield {"shard": shard, **_decision(ledger, row)}
+
+
+def _decision(ledger: Ledger, row: int) -> Line:
+    pending = ledger.pending
+    kind, key = ledger.kinds.all[int(pending.kind[row])], int(pending.key[row])
+    flags, at = int(pending.flags[row]), int(pending.at[row])
+    features, subject, _ = texts.unpack(pending.blob(row))
+    rewards = pending.rewards(row).get(key)
+    vector = base64.b64decode(features) if features else b""
+    return {
+        "key": f"{key:016x}",
+        "subject": subject,
+        "slot_id": kind.slot_id,
+        "action_id": kind.action_id,
+        "time": moment(at),
+        "closes": moment(at + kind.window),
+        "propensity": float(pending.propensity[row]),
+        "eta": float(pending.eta[row]),
+        "policy_version": int(pending.version[row]),
+        "features": np.frombuffer(vector, "<f4").tolist() if features is not None else None,
+        "active": bool(flags & ACTIVE),
+        "shown": bool(flags & SHOWN),
+        "void": bool(flags & VOID),
+        "weight": int(pending.weight[row]) / WHOLE,
+        "rewards": rewards.count if rewards else 0,
+        "reward": rewards.reward(kind.rules) if rewards else None,
+    }
+
+
+def _waiting(settings: Settings, states: States) -> Iterator[Line]:
+    """Events that wait for their decision or for its impression, by shard and place."""
+    for shard, ledger in _ledgers(settings, states):
+        lines = [
+            {
+                "shard": shard,
+                "for": what,
+                "key": f"{event.key:016x}",
+                "subject": event.subject,
+                "time": moment(event.at),
+                "topic": str(event.origin.topic),
+                "offset": event.origin.offset,
+            }
+            for what, waiting in (("decision", ledger.orphans), ("impression", ledger.quarantine))
+            for event in waiting
+        ]
+        yield from sorted(lines, key=lambda line: (line["for"], line["topic"], line["offset"]))
+
+
+def _by_shard(snapshots: Mapping[str, bytes]) -> Iterator[tuple[int, bytes]]:
+    return ((shard_of(key), snapshot) for key, snapshot in snapshots.items())
+
+
+def _ledgers(settings: Settings, states: States) -> Iterator[tuple[int, Ledger]]:
+    for shard in sorted(map(shard_of, states.get("personalize.attribute.life", {}))):
+        yield shard, ledger_of(settings, states, shard)
+
+
+PARTS: dict[str, Lines] = {
+    "cut": _cut,
+    "learners": _learners,
+    "profiles": _profiles,
+    "pending": _pending,
+    "waiting": _waiting,
+}
+"""What there is to compare, by name."""
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, list) and value and isinstance(value[0], int | float | list):
+        return _array(np.array(value, dtype=np.float64)).tolist()
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    return value
+
+
+def _array(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round to digits of the largest number, or of 1: what cancels leaves a dust of its own."""
+    scale = max(1.0, float(np.abs(values).max()))
+    rounded: NDArray[np.float64] = np.round(values, DIGITS - math.ceil(math.log10(scale))) + 0.0
+    return rounded

@@ -1,0 +1,109 @@
+"""``banditflow verify``: what a flow made and learned, against a recomputation from its topics."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from flows.runtime.snapshots import read_states
+from flows.verification.answers import Answers
+from flows.verification.findings import ActionCheck, Verification, describe
+from flows.verification.learning import Learners
+from flows.verification.outcomes import Outcomes
+from flows.verification.pending import compare_pending, weights
+from flows.verification.reading import (
+    Cut,
+    Place,
+    catalog_of,
+    cut_of,
+    dead_letters_of,
+    events,
+    records,
+)
+from flows.verification.reading import records as _records
+from flows.verification.tables import compare_tables
+from operators.envelope import Event
+from operators.logic.attribution import reasons
+from operators.logic.catalog import CatalogHistory
+from operators.logic.deciding.positions import by_position
+from operators.logic.recount import Verdict, recount
+from schemas.settings import Settings
+from schemas.topics import GROUP, Topic
+
+__all__ = ["ActionCheck", "Verification", "_records", "describe", "verify"]
+
+UNUSED = frozenset(
+    {
+        reasons.LATE,
+        reasons.NO_DECISION,
+        reasons.ORPHAN_OVERFLOW,
+        reasons.UNKNOWN_SLOT,
+        reasons.INVALID_DECISION,
+    }
+)
+"""Reasons of dead letters for events that attribution could not use, and so nobody else may."""
+
+
+def verify(settings: Settings) -> Verification:
+    """Recompute what the flows had made when their last epochs closed, and compare.
+
+    Reads the personalize flow's recovery store and the topics; where the persist flow has run with
+    the same recovery folder, its store too. The flows may be stopped or running. Needs memory for
+    the events of one partition at a time (``docs/reference/cli.md`` says how much).
+    """
+    states = read_states(Path(settings.recovery) / "personalize")
+    found = Verification()
+    found.store, found.behind = compare_tables(settings)
+    history = catalog_of(settings)
+    learners = Learners(history)
+    cuts = [cut_of(settings, states, shard) for shard in range(settings.partitions)]
+    for shard, cut in enumerate(cuts):
+        _compare_shard(settings, found, history, learners, shard, cut)
+    learners.compare(found, states)
+    return found
+
+
+def _compare_shard(
+    settings: Settings,
+    found: Verification,
+    history: CatalogHistory,
+    learners: Learners,
+    shard: int,
+    cut: Cut,
+) -> None:
+    """Compare what one shard made; its events are forgotten afterwards."""
+    letters = dead_letters_of(settings, shard)
+    known = _take_in(settings, found, shard, cut, letters)
+    taken_in = [event for event in known if cut.holds(event)]
+    verdicts = _judged(history, taken_in)
+    outcomes = Outcomes(found, verdicts, cut.ledger.horizon)
+    payloads = (payload for payload, _, _, _ in records(settings, Topic.OUTCOMES, shard))
+    outcomes.compare(payloads, partial(_judged, history, known))
+    compare_pending(found, cut.ledger, verdicts, outcomes.evicted)
+    kept = (verdict for key, verdict in verdicts.items() if key not in outcomes.evicted)
+    learners.learn(kept, weights(cut.ledger, verdicts))
+
+
+def _take_in(
+    settings: Settings, found: Verification, shard: int, cut: Cut, letters: dict[Place, str]
+) -> list[Event]:
+    """Read a shard's events, see that its requests are answered, and give what counts."""
+    answers, kept = Answers(found), []
+    for topic in GROUP:
+        if topic is Topic.DECISION_REQUESTS:
+            continue
+        for event in events(settings, topic, shard):
+            if topic is Topic.DECISIONS:
+                answers.take(event)
+            reason = letters.get((topic.value, event.origin.offset))
+            if reason in UNUSED:
+                found.excluded[reason] = found.excluded.get(reason, 0) + 1
+            else:
+                kept.append(event)
+    answers.compare(events(settings, Topic.DECISION_REQUESTS, shard), cut, letters)
+    return kept
+
+
+def _judged(history: CatalogHistory, known: Sequence[Event]) -> dict[int, Verdict]:
+    newest = max((event.at for event in known), default=0)
+    singles = by_position(known, history.as_of(newest))
+    return recount(singles, lambda at: history.as_of(at).slots)

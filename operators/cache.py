@@ -1,0 +1,89 @@
+"""Hot copies for readers outside the dataflow: latest decisions, features and policies."""
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream
+
+from operators.io.redis import CacheWrite
+from operators.logic.catalog import CatalogedBatch
+from schemas.clock import micros
+from schemas.codec import encode
+from schemas.events import DecisionBack
+from schemas.results import PolicySnapshot, Profile
+from schemas.settings import Settings
+
+
+def features_key(subject: str) -> str:
+    """Name the key of a subject's features."""
+    return f"bf:features:{subject}"
+
+
+def decision_key(subject: str, slot_id: str) -> str:
+    """Name the key of a subject's latest decision in a slot."""
+    return f"bf:decision:{subject}:{slot_id}"
+
+
+def policy_key(slot_id: str) -> str:
+    """Name the key of a slot's policy."""
+    return f"bf:policy:{slot_id}"
+
+
+@operator
+def cache_decisions(
+    step_id: str, up: KeyedStream[CatalogedBatch], settings: Settings
+) -> KeyedStream[list[CacheWrite]]:
+    """Copy the decisions that were read back; those without a subject leave no copy."""
+    ttl = settings.redis_ttl
+
+    def shim_mapper(batch: CatalogedBatch) -> list[CacheWrite] | None:
+        writes = [
+            CacheWrite(
+                decision_key(event.subject, event.body.slot_id),
+                event.at,
+                ttl,
+                {"decision": event.payload},
+            )
+            for event in batch.events
+            if isinstance(event.body, DecisionBack) and event.subject
+        ]
+        return writes or None
+
+    return op.filter_map_value("copy", up, shim_mapper)
+
+
+@operator
+def cache_profiles(
+    step_id: str, up: KeyedStream[list[Profile]], settings: Settings
+) -> KeyedStream[list[CacheWrite]]:
+    """Copy changed profiles; a deleted one leaves only its version behind."""
+    ttl = settings.redis_ttl
+
+    def shim_mapper(profiles: list[Profile]) -> list[CacheWrite]:
+        return [
+            CacheWrite(features_key(profile.subject), profile.version, ttl, _features(profile))
+            for profile in profiles
+        ]
+
+    return op.map_value("copy", up, shim_mapper)
+
+
+@operator
+def cache_policies(
+    step_id: str, up: KeyedStream[PolicySnapshot], settings: Settings
+) -> KeyedStream[list[CacheWrite]]:
+    """Copy policy snapshots, the posterior included."""
+    ttl = settings.redis_ttl
+
+    def shim_mapper(snapshot: PolicySnapshot) -> list[CacheWrite]:
+        time = str(micros(snapshot.time))
+        fields: dict[str, str | bytes] = {"policy": encode(snapshot), "time": time}
+        return [CacheWrite(policy_key(snapshot.slot_id), snapshot.version, ttl, fields)]
+
+    return op.map_value("copy", up, shim_mapper)
+
+
+def _features(profile: Profile) -> dict[str, str]:
+    if profile.deleted:
+        return {}
+    embedding = {f"embedding[{place}]": x for place, x in enumerate(profile.embedding or ())}
+    return {name: repr(x) for name, x in (profile.features | embedding).items()}

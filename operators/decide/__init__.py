@@ -1,0 +1,1 @@
+"""Decisions: requests are admitted once, scored together and written as records."""

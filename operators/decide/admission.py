@@ -1,0 +1,352 @@
+"""The queue of requests: each is admitted once, with its candidates and the policy to ask."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+from msgspec import Struct
+from msgspec.msgpack import Encoder
+
+from operators.envelope import Event, Origin, Rejected
+from operators.io import metrics
+from operators.io.segments import ShardSegments
+from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.logic.deciding.seen_requests import Seen, SeenRequests, SeenState
+from operators.logic.policies.published import PublishedPolicy
+from operators.streams import of_type
+from schemas.catalog import Action, Slot
+from schemas.clock import NEVER
+from schemas.codec import decode
+from schemas.events import DecisionRequest
+from schemas.settings import Settings
+from schemas.state import StateError, pack, unpack
+from schemas.topics import Topic
+
+_KIND, _VERSION = "queue", 2
+_CONTENT = Encoder(order="deterministic")
+
+SEGMENTS = "seen"
+"""The folder of seen requests in the recovery folder."""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Requests that are ready to be scored, and those that were refused."""
+
+    ready: KeyedStream["Ready"]
+    rejected: KeyedStream[list[Rejected]]
+
+
+@dataclass(slots=True)
+class Ready:
+    """Requests of one slot, with all that scoring needs.
+
+    ``candidates`` holds a request's eligible action ids, or None where every action of the slot
+    is eligible. ``news`` is None while the slot has learned nothing.
+    """
+
+    slot: Slot
+    actions: tuple[Action, ...]
+    revision: int
+    news: PublishedPolicy | None
+    events: list[Event]
+    candidates: list[list[str] | None]
+    contents: list[int]
+
+
+class Waiting(Struct):
+    """A request that waits for its slot's policy after a restart."""
+
+    payload: bytes
+    at: int
+    subject: str
+    key: int
+    offset: int
+    time: int
+    partition: int
+    personal: bool
+    profile: dict[str, float] | None
+    embedding: list[float] | None
+
+
+class QueueState(Struct):
+    """What a snapshot keeps; ``policies`` names the slots whose policy must come back first.
+
+    ``segmented`` says that seen requests are in segment files.
+    """
+
+    shard: int
+    segmented: bool
+    seen: SeenState
+    policies: list[str]
+    waiting: list[Waiting]
+    watermark: int
+
+
+@dataclass
+class QueueLogic(
+    StatefulBatchLogic[CatalogedBatch | PublishedPolicy, "Ready | list[Rejected]", bytes]
+):
+    """One shard's requests: first come, answered once.
+
+    With a ``folder``, sealed runs of seen requests are written to segment files there, once each.
+    """
+
+    horizon: int
+    folder: Path | None = None
+    shard: int = 0
+    segments: ShardSegments | None = None
+    seen: SeenRequests = field(default_factory=SeenRequests)
+    policies: dict[str, PublishedPolicy] = field(default_factory=dict)
+    expected: set[str] = field(default_factory=set)
+    waiting: list[Event] = field(default_factory=list)
+    watermark: int = NEVER
+    catalog: Catalog | None = None
+
+    def on_batch(
+        self, values: list[CatalogedBatch | PublishedPolicy]
+    ) -> tuple[Iterable["Ready | list[Rejected]"], bool]:
+        """Take in policies, then admit the requests of the batches."""
+        out: list[Ready | list[Rejected]] = []
+        batches: list[CatalogedBatch] = []
+        for value in values:
+            if isinstance(value, PublishedPolicy):
+                self.policies[value.slot_id] = value
+                self.expected.discard(value.slot_id)
+            else:
+                batches.append(value)
+        for batch in batches:
+            self._begin(batch.shard)
+            self.watermark = max(self.watermark, batch.watermark)
+            self._admit(batch, out)
+        if batches:
+            self.catalog = batches[-1].catalog
+            self.seen.forget(self.watermark - self.horizon)
+        self._retry(out)
+        return out, StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        """Keep which requests were seen and which still wait."""
+        waiting = [_waiting(event) for event in self.waiting]
+        names = sorted(self.expected | set(self.policies))
+        segmented = self.segments is not None
+        state = QueueState(self.shard, segmented, self.seen.state(), names, waiting, self.watermark)
+        return pack(_KIND, _VERSION, state)
+
+    def _begin(self, shard: int) -> None:
+        self.shard = shard
+        if self.folder is not None and self.segments is None:
+            self.segments = ShardSegments(self.folder, shard)
+            self.seen.use(self.segments)
+
+    def _admit(self, batch: CatalogedBatch, out: list["Ready | list[Rejected]"]) -> None:
+        requests = [event for event in batch.events if isinstance(event.body, DecisionRequest)]
+        if not requests:
+            return
+        refused: list[Rejected] = []
+        ready = self._fresh(self._timely(requests, batch.catalog, refused), refused)
+        if self.expected:
+            self.waiting += [event for event, _ in ready if event.body.slot_id in self.expected]
+            ready = [found for found in ready if found[0].body.slot_id not in self.expected]
+        self._group(batch.catalog, ready, out, refused)
+        if refused:
+            out.append(refused)
+
+    def _retry(self, out: list["Ready | list[Rejected]"]) -> None:
+        if not self.waiting or self.catalog is None:
+            return
+        ready = [event for event in self.waiting if event.body.slot_id not in self.expected]
+        if not ready:
+            return
+        self.waiting = [event for event in self.waiting if event.body.slot_id in self.expected]
+        refused: list[Rejected] = []
+        contents = [(event, content_of(event.body)) for event in ready]
+        self._group(self.catalog, contents, out, refused)
+        if refused:
+            out.append(refused)
+
+    def _timely(
+        self, events: Sequence[Event], catalog: Catalog, refused: list[Rejected]
+    ) -> list[Event]:
+        oldest = self.watermark - self.horizon
+        kept = []
+        for event in events:
+            if event.body.slot_id not in catalog.slots:
+                refused.append(_refusal("unknown_slot", event, "slot_id"))
+            elif event.at < oldest:
+                refused.append(_refusal("stale_request", event, "time"))
+            else:
+                kept.append(event)
+        return kept
+
+    def _fresh(self, events: list[Event], refused: list[Rejected]) -> list[tuple[Event, int]]:
+        """Give the events that were not seen before, each with the digest of its content."""
+        if not events:
+            return []
+        contents = [content_of(event.body) for event in events]
+        keys = [event.key for event in events]
+        verdicts = self.seen.admit(keys, contents, max(event.at for event in events))
+        fresh = []
+        for event, content, verdict in zip(events, contents, verdicts, strict=True):
+            if verdict is Seen.FRESH:
+                fresh.append((event, content))
+            elif verdict is Seen.CONFLICT:
+                refused.append(_refusal("conflicting_request", event, "decision_id"))
+        metrics.duplicates("request", len(events) - len(fresh) - verdicts.count(Seen.CONFLICT))
+        return fresh
+
+    def _group(
+        self,
+        catalog: Catalog,
+        events: list[tuple[Event, int]],
+        out: list["Ready | list[Rejected]"],
+        refused: list[Rejected],
+    ) -> None:
+        groups: dict[str, Ready] = {}
+        for event, content in events:
+            body: DecisionRequest = event.body
+            slot = catalog.slots.get(body.slot_id)
+            if slot is None:
+                refused.append(_refusal("unknown_slot", event, "slot_id"))
+                continue
+            actions = catalog.actions[slot.slot_id]
+            candidates = eligible(body, actions)
+            if candidates is not None and not candidates:
+                refused.append(_refusal("no_eligible_action", event, "actions"))
+                continue
+            group = groups.get(slot.slot_id)
+            if group is None:
+                news = self.policies.get(slot.slot_id)
+                group = Ready(slot, actions, catalog.revision, news, [], [], [])
+                groups[slot.slot_id] = group
+            group.events.append(event)
+            group.candidates.append(candidates)
+            group.contents.append(content)
+        out.extend(groups.values())
+
+
+def begin_queue(policies: list[str]) -> bytes:
+    """Write the snapshot of a shard that has seen no request and waits for these policies."""
+    state = QueueState(0, False, SeenRequests().state(), policies, [], NEVER)
+    return pack(_KIND, _VERSION, state)
+
+
+def unpack_queue(snapshot: bytes) -> QueueState:
+    """Read what a shard's snapshot keeps."""
+    return unpack(_KIND, _VERSION, QueueState, snapshot)
+
+
+def eligible(request: DecisionRequest, actions: tuple[Action, ...]) -> list[str] | None:
+    """Give the ids that the request allows, or None where it allows the slot's whole catalog.
+
+    A request's own list narrows the catalog of the slot; a slot without a catalog takes the list
+    as it is.
+    """
+    if request.actions is None and not request.excluded and actions:
+        return None
+    known = [action.action_id for action in actions]
+    asked = known if request.actions is None else list(dict.fromkeys(request.actions))
+    allowed = set(known) if known else set(asked)
+    return [name for name in asked if name in allowed and name not in request.excluded]
+
+
+def content_of(request: DecisionRequest) -> int:
+    """Digest what a request asks, so that the same id with another question is noticed."""
+    asked: tuple[Any, ...] = (
+        request.slot_id,
+        request.context,
+        request.actions,
+        request.excluded,
+        request.deferred,
+    )
+    return crc32(_CONTENT.encode(asked))
+
+
+def _refusal(reason: str, event: Event, name: str) -> Rejected:
+    return Rejected(reason, event.origin, event.payload, name)
+
+
+def _waiting(event: Event) -> Waiting:
+    origin = event.origin
+    return Waiting(
+        payload=event.payload,
+        at=event.at,
+        subject=event.subject,
+        key=event.key,
+        offset=origin.offset,
+        time=origin.time,
+        partition=origin.partition,
+        personal=event.personal,
+        profile=dict(event.profile) if event.profile is not None else None,
+        embedding=list(event.embedding) if event.embedding is not None else None,
+    )
+
+
+def _event(waiting: Waiting, limit: int) -> Event:
+    body = decode(Topic.DECISION_REQUESTS, waiting.payload, limit)
+    body.decision_id = body.decision_id or body.id
+    origin = Origin(Topic.DECISION_REQUESTS, waiting.partition, waiting.offset, waiting.time)
+    return Event(
+        waiting.at,
+        body,
+        waiting.subject,
+        waiting.key,
+        origin,
+        waiting.payload,
+        waiting.personal,
+        waiting.profile,
+        waiting.embedding,
+    )
+
+
+def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> QueueLogic:
+    """Go on from a snapshot, or begin where there is none."""
+    horizon = round(settings.dedup_horizon * 1e6)
+    if snapshot is None:
+        return QueueLogic(horizon, folder)
+    state = unpack_queue(snapshot)
+    segments = None
+    if state.segmented:
+        if folder is None:
+            raise StateError(
+                "the recovery store keeps seen requests in its folder: set BANDITFLOW_RECOVERY"
+            )
+        segments = ShardSegments(folder, state.shard)
+    return QueueLogic(
+        horizon,
+        folder,
+        state.shard,
+        segments,
+        seen=SeenRequests(state.seen, segments),
+        expected=set(state.policies),
+        waiting=[_event(waiting, settings.max_record_bytes) for waiting in state.waiting],
+        watermark=state.watermark,
+    )
+
+
+@operator
+def queue(
+    step_id: str,
+    up: KeyedStream[CatalogedBatch],
+    policies: KeyedStream[PublishedPolicy],
+    settings: Settings,
+) -> Queued:
+    """Admit each decision request once and join it with its slot's policy.
+
+    ``policies`` must reach every shard. Refusals: ``unknown_slot``, ``stale_request`` (older than
+    the dedup horizon), ``conflicting_request`` (the same id with other content),
+    ``no_eligible_action``. A repeated request is counted and gets no second answer.
+    """
+    folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
+
+    def shim_builder(resume_state: bytes | None) -> QueueLogic:
+        return resumed(settings, folder, resume_state)
+
+    merged: KeyedStream[CatalogedBatch | PublishedPolicy] = op.merge("merge", up, policies)
+    queued = op.stateful_batch("admit", merged, shim_builder)
+    return Queued(of_type("ready", queued, Ready), of_type("rejected", queued, list))

@@ -1,0 +1,112 @@
+"""Reads the catalog topic."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from msgspec import Struct
+from typing_extensions import override
+
+from operators.envelope import CatalogUpdate, Origin, Rejected
+from operators.io.kafka.client import check_topics
+from operators.io.kafka.fetch import SharedConsumer
+from operators.io.kafka.group import written
+from operators.io.kafka.pace import Beat, Pace
+from schemas.catalog import CatalogEntry
+from schemas.codec import Flaw, decode
+from schemas.settings import Settings
+from schemas.state import pack, unpack
+from schemas.topics import Topic
+
+Item = tuple[str, CatalogUpdate]
+Check = Callable[[CatalogEntry], Flaw | None]
+
+_KIND, _VERSION = "kafka-catalog", 1
+_IDLE_WAIT = timedelta(milliseconds=20)
+
+
+class CatalogOffset(Struct):
+    """The next offset to read."""
+
+    offset: int
+
+
+class CatalogPartition(StatefulSourcePartition[Item, bytes]):
+    """The catalog topic's one partition."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        shared: SharedConsumer,
+        offset: int | None,
+        check: Check,
+        beat: Beat,
+    ) -> None:
+        self._shared = shared
+        self._check = check
+        self._beat = beat
+        self._limit = settings.max_record_bytes
+        self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, offset)
+        self._complete = False
+        self._awake: datetime | None = None
+
+    def next_batch(self) -> list[Item]:
+        """Give new records, and once that the topic has been read to its end."""
+        self._beat.look()
+        self._shared.poll()
+        entries, rejected = [], []
+        for message in self._inlet.take(10_000):
+            payload = message.value() or b""
+            found = decode(Topic.CATALOG, payload, self._limit)
+            flaw = found if isinstance(found, Flaw) else self._check(found)
+            if flaw is not None:
+                origin = Origin(Topic.CATALOG, 0, message.offset(), written(message))
+                rejected.append(Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail))
+            else:
+                entries.append(found)
+        completed = not self._complete and self._inlet.at_end
+        self._complete = self._complete or completed
+        if not (entries or rejected or completed):
+            self._awake = datetime.now(UTC) + _IDLE_WAIT
+            return []
+        self._awake = None
+        news = CatalogUpdate(entries, rejected, self._complete)
+        return [("catalog", news)]
+
+    def next_awake(self) -> datetime | None:
+        """Look for news every 20 milliseconds."""
+        return self._beat.next_look(self._awake)
+
+    def snapshot(self) -> bytes:
+        """Keep the next offset to read."""
+        self._beat.close()
+        return pack(_KIND, _VERSION, CatalogOffset(self._inlet.next_offset))
+
+
+class CatalogSource(FixedPartitionedSource[Item, bytes]):
+    """The catalog as ``("catalog", CatalogUpdate)``; an empty topic is complete at once.
+
+    ``check`` says what is wrong with a record that decodes, if anything; ``pace`` is that of the
+    flow's sources.
+    """
+
+    def __init__(self, settings: Settings, check: Check, pace: Pace | None = None) -> None:
+        self._settings = settings
+        self._check = check
+        self._beat = (pace or Pace()).beat()
+
+    def list_parts(self) -> list[str]:
+        """Give the only partition."""
+        return ["catalog"]
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> StatefulSourcePartition[Item, bytes]:
+        """Open the topic where the snapshot says, or at its beginning."""
+        offset = None
+        if resume_state is not None:
+            offset = unpack(_KIND, _VERSION, CatalogOffset, resume_state).offset
+        shared = SharedConsumer(self._settings)
+        check_topics(self._settings, shared.consumer, [Topic.CATALOG])
+        return CatalogPartition(self._settings, shared, offset, self._check, self._beat)

@@ -1,0 +1,53 @@
+"""The resume fence: what a partition already says is not said again."""
+
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from operators.io.kafka.client import Fetched, KafkaTrouble, consumer, logger, note_error, range_of
+from schemas.settings import Settings
+
+Identify = Callable[[bytes], int]
+"""Gives the 64-bit fence key of a record's payload, 0 for one that is not fenced."""
+
+
+def ids_written(
+    settings: Settings, topic: str, partition: int, offset: int | None, identify: Identify
+) -> dict[int, int]:
+    """Read a partition from ``offset`` (None: its first) to its present end: fence key -> offset.
+
+    Keys come in the order of their lowest offsets. Where retention has deleted from ``offset`` on,
+    reading starts at what is left: the deleted records can no longer be read by anybody, and a
+    warning says so.
+    """
+    reader = consumer(settings)
+    low, high = range_of(settings, reader, topic, partition)
+    if offset is not None and not low <= offset <= high:
+        logger.warning(
+            "topic %r, partition %d: the resume fence should start at offset %d, the broker has "
+            "%d to %d; starting at %d", topic, partition, offset, low, high, low,
+        )  # fmt: skip
+        offset = None
+    position = low if offset is None else offset
+    found: dict[int, int] = {}
+    if position < high:
+        reader.assign([TopicPartition(topic, partition, position)])
+    while position < high:
+        fetched: list[Fetched] = reader.consume(settings.batch_size, 0.1)
+        for message in fetched:
+            error = message.error()
+            if error is None:
+                position = message.offset() + 1
+                found.setdefault(identify(message.value() or b""), message.offset())
+            elif error.code() == KafkaError._PARTITION_EOF:
+                position = max(position, message.offset())
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET or error.fatal():
+                raise KafkaTrouble(
+                    f"topic {topic!r}, partition {partition}: the resume fence cannot be read "
+                    f"at offset {position}: {error.str()}"
+                )
+            else:
+                note_error(error)
+    reader.close()
+    found.pop(0, None)
+    return found

@@ -1,0 +1,221 @@
+"""One aligned partition group: partition k of some topics as batches in event-time order."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+from weakref import WeakSet
+
+from bytewax.inputs import StatefulSourcePartition
+from msgspec import Struct
+
+from operators.envelope import Batch, Event, Rejected
+from operators.io.kafka.client import Fetched
+from operators.io.kafka.fetch import Inlet
+from operators.io.kafka.pace import Beat
+from operators.io.reading import ReadMany
+from operators.logic.alignment import Alignment, Lane
+from schemas.clock import ALWAYS, NEVER
+from schemas.settings import Settings
+from schemas.state import pack, unpack
+from schemas.topics import Topic
+
+Item = tuple[str, Batch]
+
+_KIND, _VERSION = "kafka-source", 1
+CAPACITY = 8_000
+"""Records of one topic partition that may wait, undecoded, for the other topics of the group."""
+
+_IDLE_TICK = 50_000
+"""Microseconds between batches that say nothing but a later watermark."""
+_STARVED = 0.002
+"""Seconds until the next look for what is known to be on its way."""
+
+PROMPT = 0.005
+"""Seconds between the turns of a source that was read to its end: what comes meanwhile is a batch.
+
+The turns of all groups fall together, so that later steps see one larger batch too.
+"""
+
+
+class SourceState(Struct):
+    """The first offset of each topic that was not released, and the watermark."""
+
+    offsets: dict[str, int]
+    watermark: int
+
+
+class Feeder(Protocol):
+    """What a partition needs of the source that it belongs to."""
+
+    settings: Settings
+    read_many: ReadMany
+    bounded: bool
+    beat: Beat
+    turn: float
+    """Seconds between the turns of a group that was read to its end."""
+
+    def poll(self) -> None:
+        """Fetch for all groups of this process."""
+
+    def slowest(self) -> int:
+        """Give the smallest watermark of the groups that have had an event."""
+
+
+def restore(snapshot: bytes | None) -> SourceState:
+    """Read a partition's snapshot; without one, nothing was read yet."""
+    if snapshot is None:
+        return SourceState({}, NEVER)
+    return unpack(_KIND, _VERSION, SourceState, snapshot)
+
+
+def begin_at(offsets: Mapping[Topic, int]) -> bytes:
+    """Write the snapshot of a partition that begins at these offsets."""
+    named = {topic.value: offset for topic, offset in offsets.items()}
+    return pack(_KIND, _VERSION, SourceState(named, NEVER))
+
+
+class GroupPartition(StatefulSourcePartition[Item, bytes]):
+    """Partition k of some topics, as batches in event-time order."""
+
+    def __init__(
+        self,
+        source: Feeder,
+        key: str,
+        shard: int,
+        inlets: dict[Topic, Inlet],
+        watermark: int,
+    ) -> None:
+        settings = source.settings
+        self._source = source
+        self._key = key
+        self._shard = shard
+        self._inlets = inlets
+        self._limit = settings.batch_size
+        self.alignment = Alignment[Event](len(inlets), round(settings.idle_after * 1e6), watermark)
+        self._said_watermark, self._said_end, self._said_at = NEVER, False, 0
+        self._awake: datetime | None = None
+        self._over = False
+        _PARTITIONS.add(self)
+
+    def next_batch(self) -> list[Item]:
+        """Give the events that may go and what could not be read, or nothing."""
+        if self._over:
+            raise StopIteration
+        self._source.beat.look()
+        rejected = self._take_in()
+        now = time.monotonic_ns() // 1000
+        alignment = self.alignment
+        events = alignment.release(self._limit, now)
+        if alignment.silent:
+            alignment.follow(self._source.slowest())
+        batch = Batch(self._shard, alignment.watermark, events, rejected, alignment.at_end)
+        if self._source.bounded and batch.at_end:
+            batch.watermark, self._over = ALWAYS, True
+        news = self._news(batch, now)
+        self._awake = None
+        if batch.at_end or not news:
+            self._awake = next_turn(self._source.turn if batch.at_end else _STARVED)
+        if not news:
+            return []
+        self._said_watermark, self._said_end, self._said_at = batch.watermark, batch.at_end, now
+        return [(self._key, batch)]
+
+    def next_awake(self) -> datetime | None:
+        """Go on at once while there is more to read, otherwise at the next turn."""
+        return self._source.beat.next_look(self._awake)
+
+    def snapshot(self) -> bytes:
+        """Keep where to read on: at the first record of each topic that was not released."""
+        self._source.beat.close()
+        offsets = {topic.value: offset for topic, offset in self.offsets().items()}
+        return pack(_KIND, _VERSION, SourceState(offsets, self.alignment.watermark))
+
+    def offsets(self) -> dict[Topic, int]:
+        """Give the first offset of each topic that was not released."""
+        lanes = zip(self._inlets.items(), self.alignment.lanes, strict=True)
+        return {
+            topic: lane.events[0].origin.offset if lane.events else inlet.next_offset
+            for (topic, inlet), lane in lanes
+        }
+
+    def lags(self) -> dict[tuple[str, int], int]:
+        """Give the number of offsets between each topic's end and what was released."""
+        return {
+            (topic.value, self._shard): max(0, self._inlets[topic].high - offset)
+            for topic, offset in self.offsets().items()
+        }
+
+    def _take_in(self) -> list[Rejected]:
+        rejected: list[Rejected] = []
+        if self._hungry():
+            self._source.poll()
+        if self.alignment.at_end and not any(inlet.messages for inlet in self._inlets.values()):
+            return rejected
+        for (topic, inlet), lane in zip(self._inlets.items(), self.alignment.lanes, strict=True):
+            if inlet.messages and len(lane) < self._limit:
+                self._decode(topic, inlet.take(self._limit), lane, rejected)
+            inlet.hold(CAPACITY)
+            lane.at_end = inlet.at_end
+        return rejected
+
+    def _hungry(self) -> bool:
+        """Whether to fetch: what was fetched before is used up, or some topic waits for its own."""
+        empty = [inlet for inlet in self._inlets.values() if not inlet.messages]
+        return len(empty) == len(self._inlets) or not all(inlet.at_end for inlet in empty)
+
+    def _decode(
+        self, topic: Topic, messages: Sequence[Fetched], lane: Lane[Event], out: list[Rejected]
+    ) -> None:
+        events, rejected = self._source.read_many(
+            topic,
+            self._shard,
+            [message.key() for message in messages],
+            [message.value() for message in messages],
+            [message.offset() for message in messages],
+            times := written_all(messages),
+        )
+        limits = [event.origin.time for event in events] if rejected else times
+        lane.extend(events, [event.at for event in events], limits)
+        out += rejected
+
+    def _news(self, batch: Batch, now: int) -> bool:
+        return bool(
+            batch.events
+            or batch.rejected
+            or (batch.at_end and not self._said_end)
+            or (batch.watermark > self._said_watermark and now - self._said_at >= _IDLE_TICK)
+            or self._over
+        )
+
+
+_PARTITIONS: "WeakSet[GroupPartition]" = WeakSet()
+
+
+def lags() -> dict[tuple[str, int], int]:
+    """Give how many offsets each (topic, partition) that this process reads is behind its end.
+
+    Where several sources read one, the slowest counts.
+    """
+    found: dict[tuple[str, int], int] = {}
+    for partition in list(_PARTITIONS):
+        for place, lag in partition.lags().items():
+            found[place] = max(lag, found.get(place, 0))
+    return found
+
+
+def next_turn(seconds: float) -> datetime:
+    """Give the next time that is a multiple of ``seconds``, the same for all who ask."""
+    return datetime.fromtimestamp((time.time() // seconds + 1) * seconds, UTC)
+
+
+def written(message: Fetched) -> int:
+    """Give the broker's timestamp in microseconds; now, where the broker keeps none."""
+    return written_all([message])[0]
+
+
+def written_all(messages: Sequence[Fetched]) -> list[int]:
+    """Give the broker's timestamp of each message, as :func:`written` does."""
+    now = time.time_ns() // 1000
+    stamps = [message.timestamp() for message in messages]
+    return [milliseconds * 1000 if kind else now for kind, milliseconds in stamps]

@@ -1,0 +1,186 @@
+"""Writes batches of messages to a topic; an epoch closes only once the broker has them all."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import confluent_kafka
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from confluent_kafka import KafkaError
+from msgspec import Struct
+from typing_extensions import override
+
+from operators.envelope import Message
+from operators.io import metrics
+from operators.io.kafka.client import PATIENCE, Fetched, KafkaTrouble, check_topics, producer
+from operators.io.kafka.fence import Identify, ids_written
+from operators.logic.placement import ALONE, Place, shard_of
+from schemas.settings import Settings
+from schemas.state import pack, unpack
+from schemas.topics import Topic
+
+SUPPRESSED: Counter[str] = Counter()
+"""Writes that the resume fence suppressed, by topic; the metrics exporter reads it."""
+
+_KIND, _VERSION = "kafka-sink", 1
+
+
+class SinkState(Struct):
+    """Where the fence starts to read on resume: at or before all that the next epoch may repeat.
+
+    None: at the partition's first offset.
+    """
+
+    offset: int | None
+
+
+class SharedProducer:
+    """The producer of a worker process; it is made when the first sink needs it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._client: confluent_kafka.Producer | None = None
+
+    @property
+    def client(self) -> confluent_kafka.Producer:
+        """The producer."""
+        if self._client is None:
+            self._client = producer(self.settings)
+        return self._client
+
+
+class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
+    """One partition of a topic.
+
+    ``fence`` holds the keys of messages that are already there, with their offsets: such a message
+    is not written, and its key is forgotten. A snapshot's offset does not pass the first key that
+    still waits: replay cuts epochs anew, so that its repetition may come epochs later, and the next
+    crash before that. What waits after ``horizon`` seconds without a repetition never repeats.
+
+    There is no ``close()``: Bytewax snapshots at the end of a finite flow too, and an exception in
+    ``close()`` while another one unwinds the dataflow aborts the process without a message.
+    """
+
+    def __init__(
+        self, client: confluent_kafka.Producer, topic: str, partition: int, offset: int | None,
+        fence: dict[int, int], horizon: float = math.inf,
+    ) -> None:  # fmt: skip
+        self._client = client
+        self._topic = topic
+        self._partition = partition
+        self._offset = offset
+        self._fence = fence
+        self._horizon = horizon
+        self._suppressed_at = time.monotonic()
+        self._unconfirmed = 0
+        self._failed: KafkaError | None = None
+
+    def write_batch(self, values: list[list[Message]]) -> None:
+        """Hand messages to the producer, waiting where its queue is full."""
+        for messages in values:
+            unsaid = self._unsaid(messages) if self._fence else messages
+            self._write(unsaid)
+            metrics.events_out(self._topic, len(unsaid))
+        self._client.poll(0)
+        self._raise_failure()
+
+    def snapshot(self) -> bytes:
+        """Wait until the broker has everything; raise when it does not take it."""
+        deadline = time.monotonic() + PATIENCE + 10.0
+        while self._unconfirmed and time.monotonic() < deadline:
+            self._client.flush(0.1)
+        self._raise_failure()
+        if self._unconfirmed:
+            raise KafkaTrouble(
+                f"topic {self._topic!r}, partition {self._partition}: {self._unconfirmed} records "
+                f"are still unconfirmed after {PATIENCE:.0f} s; the epoch will be replayed"
+            )
+        if self._fence and time.monotonic() - self._suppressed_at > self._horizon:
+            self._fence.clear()
+        return pack(_KIND, _VERSION, SinkState(next(iter(self._fence.values()), self._offset)))
+
+    def _unsaid(self, messages: Sequence[Message]) -> list[Message]:
+        kept = [message for message in messages if message.id not in self._fence]
+        if len(kept) < len(messages):
+            SUPPRESSED[self._topic] += len(messages) - len(kept)
+            self._suppressed_at = time.monotonic()
+            for message in messages:
+                self._fence.pop(message.id, None)
+        return kept
+
+    def _write(self, messages: Sequence[Message]) -> None:
+        produce, delivered = self._client.produce, self._delivered
+        topic, partition = self._topic, self._partition
+        for message in messages:
+            while True:
+                try:
+                    produce(topic, message.value, message.key, partition, delivered)
+                    break
+                except BufferError:
+                    self._client.poll(0.05)
+                    self._raise_failure()
+            self._unconfirmed += 1
+
+    def _delivered(self, error: KafkaError | None, message: Fetched) -> None:
+        self._unconfirmed -= 1
+        if error is not None:
+            self._failed = self._failed or error
+        else:
+            self._offset = max(self._offset or 0, message.offset() + 1)
+
+    def _raise_failure(self) -> None:
+        if self._failed is not None:
+            raise KafkaTrouble(
+                f"topic {self._topic!r}, partition {self._partition}: a record was not written: "
+                f"{self._failed.str()}; the epoch will be replayed"
+            )
+
+
+class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
+    """Takes ``(shard_key(partition), [Message, …])`` and writes to exactly that partition.
+
+    With ``identify`` the resume fence is on: before its first write a partition is read from the
+    offset in the snapshot (from its start where there is none) to its end, and no message is
+    written whose ``id`` is there.
+    """
+
+    def __init__(
+        self,
+        shared: SharedProducer,
+        topic: Topic,
+        identify: Identify | None = None,
+        place: Place = ALONE,
+    ) -> None:
+        self._shared = shared
+        self._topic = topic
+        self._identify = identify
+        self._place = place
+        self._checked = False
+
+    def list_parts(self) -> list[str]:
+        """Give this worker's partitions; padded, so that their order is that of their numbers."""
+        count = self._shared.settings.partitions_of(self._topic)
+        return [f"{k:05d}" for k in range(count) if self._place.owns(k)]
+
+    def part_fn(self, item_key: str) -> int:
+        """Route by the partition number that the item's key begins with."""
+        return shard_of(item_key)
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> StatefulSinkPartition[list[Message], bytes]:
+        """Open a partition behind its fence."""
+        settings, client = self._shared.settings, self._shared.client
+        if not self._checked:
+            check_topics(settings, client, [self._topic])
+            self._checked = True
+        topic, partition = settings.topic(self._topic), int(for_part)
+        offset = None
+        if resume_state is not None:
+            offset = unpack(_KIND, _VERSION, SinkState, resume_state).offset
+        fence: dict[int, int] = {}
+        if self._identify is not None:
+            fence = ids_written(settings, topic, partition, offset, self._identify)
+        return SinkPartition(client, topic, partition, offset, fence, settings.dedup_horizon)

@@ -1,0 +1,148 @@
+"""Reads topics into batches: aligned partition groups, or single topic partitions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from typing_extensions import override
+
+from operators.io.kafka.client import check_topics
+from operators.io.kafka.fetch import AHEAD, SharedConsumer
+from operators.io.kafka.group import PROMPT, GroupPartition, Item, restore
+from operators.io.kafka.pace import Pace
+from operators.io.reading import Read, by_column
+from operators.logic.placement import ALONE, Place
+from schemas.clock import NEVER
+from schemas.settings import Settings
+from schemas.topics import GROUP, Topic
+
+Start = Literal["beginning", "end"]
+
+_UNHURRIED = 0.05
+"""Seconds between the turns of sources that no decision waits for."""
+
+
+class KafkaSource(FixedPartitionedSource[Item, bytes]):
+    """Topic partitions in groups; all groups of a process share one consumer.
+
+    Each item is ``(group's key, Batch)``. With ``bounded`` a group ends when it has been read to
+    its end; its last batch has the watermark ``ALWAYS``. ``pace`` is that of the flow's sources.
+    """
+
+    ahead = AHEAD
+    """Kilobytes that the client fetches before they are asked for."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        read: Read,
+        groups: Mapping[str, tuple[int, Sequence[Topic]]],
+        start: Start = "beginning",
+        bounded: bool = False,
+        turn: float = PROMPT,
+        pace: Pace | None = None,
+    ) -> None:
+        self.settings = settings
+        self.beat = (pace or Pace()).beat()
+        self.read_many = by_column(read)
+        self.bounded = bounded
+        self.turn = turn
+        self._groups = groups
+        self._start = start
+        self._shared: SharedConsumer | None = None
+        self._built: list[GroupPartition] = []
+
+    def list_parts(self) -> list[str]:
+        """Give the keys of the groups."""
+        return list(self._groups)
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> StatefulSourcePartition[Item, bytes]:
+        """Open a group where its snapshot says, or at the start."""
+        shard, topics = self._groups[for_part]
+        state = restore(resume_state)
+        shared = self._connect()
+        inlets = {
+            topic: shared.open(
+                self.settings.topic(topic),
+                shard,
+                state.offsets.get(topic.value),
+                self._start == "end",
+            )
+            for topic in topics
+        }
+        part = GroupPartition(self, for_part, shard, inlets, state.watermark)
+        self._built.append(part)
+        return part
+
+    def poll(self) -> None:
+        """Fetch for all groups of this process."""
+        self._connect().poll()
+
+    def slowest(self) -> int:
+        """Give the smallest watermark of the groups that have had an event (``NEVER``: none)."""
+        heard = [part.alignment for part in self._built if not part.alignment.silent]
+        return min((alignment.watermark for alignment in heard), default=NEVER)
+
+    def _connect(self) -> SharedConsumer:
+        if self._shared is None:
+            self._shared = SharedConsumer(self.settings, self.ahead)
+            topics = {topic for _, group in self._groups.values() for topic in group}
+            check_topics(self.settings, self._shared.consumer, sorted(topics))
+        return self._shared
+
+
+class GroupSource(KafkaSource):
+    """Partition k of all the group's topics as one source partition ``str(k)``, aligned by time.
+
+    A worker reads the partitions whose shards are its own.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        read: Read,
+        topics: Sequence[Topic] = GROUP,
+        start: Start = "beginning",
+        bounded: bool = False,
+        place: Place = ALONE,
+        pace: Pace | None = None,
+    ) -> None:
+        groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
+        super().__init__(settings, read, groups, start, bounded, pace=pace)
+
+
+class TopicSource(KafkaSource):
+    """Each partition of each topic as a source partition ``topic/k``, in offset order per batch.
+
+    What comes within 50 milliseconds is one batch.
+    """
+
+    ahead = 4_096
+
+    def __init__(
+        self,
+        settings: Settings,
+        read: Read,
+        topics: Sequence[Topic],
+        start: Start = "beginning",
+        bounded: bool = False,
+        pace: Pace | None = None,
+    ) -> None:
+        groups = {
+            f"{topic.value}/{k}": (k, [topic])
+            for topic in topics
+            for k in range(settings.partitions_of(topic))
+        }
+        super().__init__(settings, read, groups, start, bounded, _UNHURRIED, pace)
+
+    def poll(self) -> None:
+        """Fetch when what was fetched before is nearly used up: no topic waits for another."""
+        if self._connect().waiting < self.settings.batch_size:
+            super().poll()
+
+    def slowest(self) -> int:
+        """Topics of different kinds say nothing of each other's time."""
+        return NEVER

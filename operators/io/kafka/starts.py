@@ -1,0 +1,75 @@
+"""Where topic partitions begin, and where in them a time lies."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+
+from operators.io.kafka.client import consumer, patiently, range_of
+from operators.io.kafka.group import written
+from schemas.settings import Settings
+from schemas.topics import Topic
+
+
+class Held(NamedTuple):
+    """The first record that a partition holds; ``time`` is the broker's, None where it is empty."""
+
+    topic: Topic
+    shard: int
+    offset: int
+    time: int | None
+
+
+class Start(NamedTuple):
+    """The first offset whose record was written at or after the time that was asked for."""
+
+    topic: Topic
+    shard: int
+    offset: int
+    held: Held
+
+
+def held_from(settings: Settings, topics: Iterable[Topic]) -> list[Held]:
+    """Give the first record of each partition of some topics."""
+    client = consumer(settings)
+    try:
+        return [_held(settings, client, *place)[0] for place in _places(settings, topics)]
+    finally:
+        client.close()
+
+
+def starts(settings: Settings, topics: Iterable[Topic], time: int) -> list[Start]:
+    """Give each partition's first offset at or after a time in microseconds; else its end."""
+    client = consumer(settings)
+    try:
+        return [_start(settings, client, *place, time) for place in _places(settings, topics)]
+    finally:
+        client.close()
+
+
+def _places(settings: Settings, topics: Iterable[Topic]) -> Iterator[tuple[Topic, int]]:
+    for topic in topics:
+        for shard in range(settings.partitions_of(topic)):
+            yield topic, shard
+
+
+def _start(settings: Settings, client: Consumer, topic: Topic, shard: int, time: int) -> Start:
+    held, high = _held(settings, client, topic, shard)
+    asked = TopicPartition(settings.topic(topic), shard, max(0, time // 1000))
+    (found,) = patiently(settings, lambda: client.offsets_for_times([asked], timeout=5))
+    offset = high if found.offset in {OFFSET_END, -1} else max(found.offset, held.offset)
+    return Start(topic, shard, offset, held)
+
+
+def _held(settings: Settings, client: Consumer, topic: Topic, shard: int) -> tuple[Held, int]:
+    name = settings.topic(topic)
+    low, high = range_of(settings, client, name, shard)
+    time = None
+    if low < high:
+        client.assign([TopicPartition(name, shard, low)])
+        while time is None:
+            for message in client.consume(1, 0.1):
+                if message.error() is None:
+                    time = written(message)
+        client.unassign()
+    return Held(topic, shard, low, time), high

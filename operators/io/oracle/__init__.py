@@ -1,5 +1,0 @@
-"""The durable store in production: Oracle Database 23ai through the thin driver."""
-
-from operators.io.oracle.store import OracleStore
-
-__all__ = ["OracleStore"]

@@ -1,0 +1,1 @@
+"""The durable store: one protocol, in Oracle Database and in SQLite."""

@@ -1,0 +1,49 @@
+"""Rows of the store as Python values, for look-ups."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.io.store.tables import Kind, Table
+from schemas.clock import moment
+
+_DECODE = msgspec.json.Decoder().decode
+
+
+def found(table: Table, row: Sequence[Any]) -> dict[str, Any]:
+    """Give a neutral row as column name to value: times in UTC, JSON parsed, vectors as lists.
+
+    >>> from operators.io.store.tables import EXPERIMENT_RESULTS
+    >>> found(EXPERIMENT_RESULTS, ("e", 0, "home", "{}"))["time"].isoformat()
+    '1970-01-01T00:00:00+00:00'
+    """
+    values: dict[str, Any] = {}
+    for column, value in zip(table.columns, row, strict=True):
+        if value is None:
+            values[column.name] = "" if column.blank else None
+        elif column.kind is Kind.TIME:
+            values[column.name] = moment(value)
+        elif column.kind is Kind.JSON:
+            values[column.name] = _DECODE(value)
+        elif column.kind is Kind.BOOLEAN:
+            values[column.name] = bool(value)
+        elif column.kind is Kind.VECTOR:
+            values[column.name] = np.frombuffer(value, dtype="<f4").tolist()
+        else:
+            values[column.name] = value
+    return values
+
+
+def parse(vector: Sequence[float]) -> NDArray[np.float64]:
+    """Read the vector of a similarity query as stored vectors are: float32.
+
+    Raises ValueError where it has no direction.
+    """
+    with np.errstate(over="ignore"):
+        numbers = np.asarray(vector, dtype="<f4").astype(np.float64)
+    if numbers.ndim != 1 or not numbers.any() or not np.isfinite(numbers).all():
+        raise ValueError("vector: needs finite numbers, one of them not zero")
+    return numbers

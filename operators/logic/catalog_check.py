@@ -1,0 +1,30 @@
+"""Whether a catalog record can be used: its features and policy must compile."""
+
+from operators.logic.features import FeatureError, FeatureMap
+from operators.logic.policies import PolicyError
+from operators.logic.slot_policy import new_policy, policy_dim
+from schemas.catalog import CatalogEntry, Slot
+from schemas.codec import Flaw
+
+
+def flaw_of(entry: CatalogEntry) -> Flaw | None:
+    """Say what is wrong with a catalog record beyond its form; None if nothing is.
+
+    >>> from datetime import UTC, datetime
+    >>> from schemas.catalog import PolicySettings
+    >>> policy = PolicySettings(kind="beta", params={"half_life": -1})
+    >>> slot = Slot(id="1", time=datetime(2026, 1, 1, tzinfo=UTC), slot_id="home", policy=policy)
+    >>> flaw_of(slot).field
+    'policy'
+    """
+    if not isinstance(entry, Slot) or entry.deleted:
+        return None
+    try:
+        mapping = FeatureMap(entry.features)
+    except FeatureError as error:
+        return Flaw("invalid_value", "features", str(error))
+    try:
+        new_policy(entry, (), policy_dim(entry, mapping)).publish()
+    except PolicyError as error:
+        return Flaw("invalid_value", "policy", str(error))
+    return None

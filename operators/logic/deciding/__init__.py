@@ -1,0 +1,1 @@
+"""Selection: probabilities of actions, the draw from them, slates and positions."""

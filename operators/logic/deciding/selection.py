@@ -1,0 +1,155 @@
+"""From a posterior to a choice: weigh, mix in floors and the hold-out, draw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.logic.deciding import draws
+from operators.logic.deciding.propensity import choose, even, mix
+from operators.logic.deciding.slates import (
+    Slates,
+    at_positions,
+    draw_slates,
+    mixed_slates,
+    slate_uniforms,
+)
+from operators.logic.policies import Posterior
+from schemas.catalog import Slot
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """A group of n requests to one slot: features [n, d], actions, candidates, identities.
+
+    A request's candidates are the ids it may get, or None for all of ``action_ids``.
+    """
+
+    x: Floats
+    action_ids: tuple[str, ...]
+    candidates: Sequence[Sequence[str] | None]
+    subjects: Sequence[str]
+    decision_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was drawn for each request, and the probabilities that it was drawn with.
+
+    Attributes
+    ----------
+    action_ids : tuple of str, K
+    mask : array [n, K] or None
+        Which actions were eligible; None where all were.
+    logged : array [n, K]
+        The probability of each action over all of the randomisation that counts: the mixture with
+        the hold-out when single decisions are held out, the vector of the subject's group when
+        subjects are.
+    eta : array [n, K]
+        The mean linear predictor of each action.
+    held_out : array [n]
+        Whether the request fell to the uniform hold-out.
+    uniform : array [n]
+        The number that picked the action.
+    chosen : array [n]
+        The column of the chosen action.
+    propensity : array [n]
+        ``logged`` of the chosen action; of the order shown where the slot shows a slate.
+    slates : Slates or None
+        What is shown where the slot shows several actions; ``chosen`` is its first column.
+    position_eta : array [n, k] or None
+        The mean linear predictor of each action of the slate at its position.
+    """
+
+    action_ids: tuple[str, ...]
+    mask: Mask | None
+    logged: Floats
+    eta: Floats
+    held_out: Mask
+    uniform: Floats
+    chosen: NDArray[np.intp]
+    propensity: Floats
+    slates: Slates | None = None
+    position_eta: Floats | None = None
+
+
+def select(slot: Slot, posterior: Posterior, ballot: Candidates, secret: bytes) -> Selection:
+    """Draw an action for each request from its probability vector."""
+    mask = eligibility(ballot)
+    x = at_position(ballot.x, 0, slot.slate_size)
+    weights = posterior.weigh(x, posterior.columns(ballot.action_ids), mask)
+    policy = mix(weights.p, mask, floor=slot.floor)
+    names = secret, slot.slot_id, ballot.subjects, ballot.decision_ids
+    uniform, group = draws.uniform_pairs(*names)
+    share = slot.holdout.share
+    if slot.holdout.unit == "subject" and share > 0.0:
+        group = draws.sticky_uniforms(secret, slot.slot_id, ballot.subjects)
+    held_out = group < share
+    given = logged = uniformly = policy
+    if share > 0.0:
+        uniformly = even(np.ones(policy.shape, dtype=bool) if mask is None else mask)
+        given = logged = np.where(held_out[:, None], uniformly, policy)
+        if slot.holdout.unit == "decision":
+            logged = (1.0 - share) * policy + share * uniformly
+    eta = np.broadcast_to(weights.eta, logged.shape)
+    size = min(slot.slate_size, len(ballot.action_ids))
+    if size == 1:
+        chosen = choose(given, uniform)
+        propensity = logged[np.arange(len(chosen)), chosen]
+        return Selection(
+            ballot.action_ids, mask, logged, eta, held_out, uniform, chosen, propensity
+        )
+    uniforms = slate_uniforms(*names, size)
+    slates = draw_slates(given, uniforms)
+    if share > 0.0 and slot.holdout.unit == "decision":
+        slates = mixed_slates(slates.chosen, [(1.0 - share, policy), (share, uniformly)])
+    return Selection(
+        ballot.action_ids,
+        mask,
+        logged,
+        eta,
+        held_out,
+        uniforms[:, 0],
+        slates.chosen[:, 0],
+        slates.propensity,
+        slates,
+        _position_eta(slot, posterior, ballot, slates.chosen),
+    )
+
+
+def at_position(x: Floats, position: int, size: int) -> Floats:
+    """Give the feature vectors of a slot that shows ``size`` actions, at one position."""
+    return x if size == 1 else at_positions(x, np.full(len(x), position), size)
+
+
+def _position_eta(
+    slot: Slot, posterior: Posterior, ballot: Candidates, chosen: NDArray[np.intp]
+) -> Floats:
+    columns = posterior.columns(ballot.action_ids)
+    rows = np.arange(len(chosen))
+    eta = np.zeros(chosen.shape)
+    for position in range(chosen.shape[1]):
+        x = at_position(ballot.x, position, slot.slate_size)
+        means = posterior.weigh(x, columns).eta
+        eta[:, position] = np.broadcast_to(means, (len(rows), len(columns)))[
+            rows, chosen[:, position]
+        ]
+    return eta
+
+
+def eligibility(ballot: Candidates) -> Mask | None:
+    """Give the mask of eligible actions [n, K], or None where every action always is."""
+    if all(names is None for names in ballot.candidates):
+        return None
+    column = {name: place for place, name in enumerate(ballot.action_ids)}
+    mask = np.zeros((len(ballot.candidates), len(column)), dtype=bool)
+    for row, names in enumerate(ballot.candidates):
+        if names is None:
+            mask[row] = True
+        else:
+            mask[row, [column[name] for name in names]] = True
+    return mask

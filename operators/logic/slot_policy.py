@@ -1,0 +1,56 @@
+"""A slot's policy as the catalog declares it."""
+
+from hashlib import blake2b
+
+from msgspec.msgpack import Encoder
+
+from operators.logic.features import FeatureMap, action_matrix, scaled_columns
+from operators.logic.policies import Policy, make_policy
+from operators.logic.policies.published import PublishedPolicy
+from schemas.catalog import Action, Slot
+from schemas.clock import NEVER
+
+_ENCODER = Encoder(order="deterministic")
+
+
+def policy_dim(slot: Slot, mapping: FeatureMap) -> int:
+    """Count what the slot's policy learns from: its features, and the position in a slate."""
+    return mapping.dim + slot.slate_size - 1
+
+
+def policy_shape(slot: Slot) -> str:
+    """Name what a posterior depends on: policy, its parameters, features, the slate's size."""
+    settings = (slot.policy.kind, slot.policy.params, slot.features, slot.slate_size)
+    return blake2b(_ENCODER.encode(settings), digest_size=8).hexdigest()
+
+
+def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:
+    """Make the policy of a slot that has learned nothing, over the slot's actions."""
+    scaled = scaled_columns(slot.features)
+    policy = make_policy(slot.policy.kind, slot.policy.params, dim, scaled)
+    name_actions(policy, slot, actions)
+    return policy
+
+
+def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> None:
+    """Tell a policy which actions the slot has, with features and neighbours."""
+    ids = [action.action_id for action in actions]
+    neighbours = {
+        action.action_id: {near.action_id: near.similarity for near in action.neighbours}
+        for action in actions
+        if action.neighbours
+    }
+    policy.set_actions(ids, action_matrix(actions, slot.item_features), neighbours)
+
+
+def first_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> PublishedPolicy:
+    """Give the prior as version 0."""
+    posterior = new_policy(slot, actions, dim).publish()
+    return PublishedPolicy(
+        slot_id=slot.slot_id,
+        kind=slot.policy.kind,
+        version=0,
+        newest=NEVER,
+        posterior=posterior,
+        shape=policy_shape(slot),
+    )

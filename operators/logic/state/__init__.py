@@ -1,0 +1,1 @@
+"""State that an epoch writes only as far as it changed."""

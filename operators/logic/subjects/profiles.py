@@ -1,0 +1,342 @@
+"""What is remembered of consenting subjects: counts, decayed rates, tastes, an embedding."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import takewhile
+from math import log1p
+from typing import Any, Protocol
+
+import numpy as np
+from msgspec import Struct
+
+from operators.logic.state.segments import Segments
+from operators.logic.subjects import profile_record as records
+from operators.logic.subjects.profile_memory import Memory, MemoryState
+from operators.logic.subjects.profile_record import NO_CATEGORY, Record
+from operators.logic.subjects.tastes import Tastes
+from schemas import state
+from schemas.results import Profile
+
+_KIND, _VERSION = "profiles", 3
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PURPOSES = 1 << 5 | 1 << 6
+_BUCKETS = 16
+
+
+class Seen(Protocol):
+    """An event of a subject: its time in microseconds since 1970, join key and record."""
+
+    at: int
+    subject: str
+    key: int
+    body: Any
+
+
+class _State(Struct):
+    memory: MemoryState
+    categories: list[str]
+    refused: dict[str, int]
+    changed: dict[str, int]
+    removed: dict[str, tuple[int, int]]
+
+
+class Profiles:
+    """The profiles of one shard's subjects, each a record of 98 bytes (:class:`Records`).
+
+    A record exists exactly while its subject's consent to purposes 5 and 6 is in force, so
+    nothing is kept, or learned, of anyone else. All updates but consent commute (to rounding),
+    so events may come in any order that keeps them on their side of a consent.
+
+    Parameters
+    ----------
+    ttl_s
+        Seconds of event time after which an unseen subject is forgotten.
+    half_life_s
+        Half-life of the decayed click rate and of the tastes.
+    late_s
+        How late a consent may come: so long the time of a withdrawal or an erasure is kept, which
+        an older consent must not undo.
+    """
+
+    def __init__(
+        self, ttl_s: float, half_life_s: float = 7 * 86_400.0, late_s: float = 86_400.0
+    ) -> None:
+        self._ttl = round(ttl_s * 1e6)
+        self._decay = -1e-6 / half_life_s
+        self._late = round(late_s * 1e6)
+        self._width = max(1, self._ttl // _BUCKETS)
+        self._remember(Memory())
+        self._buckets: dict[int, list[str]] = defaultdict(list)
+        self._refused: dict[str, int] = {}
+        self._changed: dict[str, int] = {}
+        self.now = -(2**62)
+        """When what comes next has come, for :meth:`changed`."""
+        self._removed: dict[str, tuple[int, int]] = {}
+        self._categories: list[str] = []
+        self._codes: dict[str, int] = {}
+
+    def use(self, segments: Segments) -> None:
+        """Keep most of the state there from now on."""
+        self._memory.use(segments)
+
+    def __len__(self) -> int:
+        """Count the subjects remembered."""
+        return len(self._records)
+
+    def allows_profile(self, subject: str) -> bool:
+        """Tell whether the subject's consent to purposes 5 and 6 is in force."""
+        return subject in self._records
+
+    def categorise(self, categories: Mapping[str, str]) -> None:
+        """Name the category of each action, for the tastes; at most 254 categories count."""
+        known = {name: code for code, name in enumerate(self._categories)}
+        for name in sorted(set(categories.values()) - known.keys()):
+            if len(known) < NO_CATEGORY:
+                known[name] = len(known)
+        self._categories = list(known)
+        self._codes = {a: known[name] for a, name in categories.items() if name in known}
+
+    def request(self, event: Seen) -> bool:
+        """Count a decision request; tell whether its subject is remembered."""
+        record = self._records.get(event.subject)
+        if record is None:
+            return False
+        record.requests += 1
+        self._meet(record, event)
+        return True
+
+    def decision(self, event: Seen) -> None:
+        """Remember which action a decision showed, for the category of its clicks."""
+        record = self._records.get(event.subject)
+        if record is not None:
+            record.remember(event.key, self._codes.get(event.body.action_id, NO_CATEGORY))
+
+    def impression(self, event: Seen) -> None:
+        """Count an impression."""
+        record = self._records.get(event.subject)
+        if record is not None:
+            record.impressions += 1
+            weight = self._meet(record, event)
+            record.shown += weight
+
+    def click(self, event: Seen) -> None:
+        """Count a click, and towards the category of what was clicked."""
+        record = self._records.get(event.subject)
+        if record is None:
+            return
+        record.clicks += 1
+        weight = self._meet(record, event)
+        record.clicked += weight
+        code = record.category_of(event.key)
+        if code != NO_CATEGORY:
+            tastes = self._tastes.setdefault(event.subject, Tastes(event.at, {}))
+            tastes.add(event.at, code, self._decay)
+
+    def reward(self, event: Seen) -> None:
+        """Add a reward."""
+        record = self._records.get(event.subject)
+        if record is not None:
+            record.rewards += event.body.value
+            self._meet(record, event)
+
+    def consent(self, event: Seen) -> None:
+        """Put a subject's consent in force; without purposes 5 and 6 everything is forgotten."""
+        subject, at = event.subject, event.at
+        purposes = sum(1 << p for p in set(event.body.purposes) if 0 < p < 16)
+        record = self._records.get(subject)
+        if record is not None and at < record.since:
+            return
+        if at < self._refused.get(subject, at):
+            return
+        if purposes & _PURPOSES != _PURPOSES:
+            self._forget(subject, at)
+            self._refused[subject] = at
+            return
+        if record is None:
+            self._begin(subject, at, purposes)
+        else:
+            record.version += 1
+            record.since, record.purposes = at, purposes
+        self._refused.pop(subject, None)
+        self._changed.setdefault(subject, self.now)
+
+    def erasure(self, event: Seen) -> None:
+        """Forget a subject; only a consent given later starts a new profile."""
+        subject, at = event.subject, event.at
+        record = self._records.get(subject)
+        self._forget(subject, at)
+        self._refused[subject] = max(at, self._refused.get(subject, at))
+        if record is not None and record.since > at:
+            # The erasure came late: nothing tells what is older, but the newer consent holds.
+            self._begin(subject, record.since, record.purposes)
+            self._changed.setdefault(subject, self.now)
+
+    def embed(self, subject: str, embedding: Sequence[float], at: int, changes: int) -> None:
+        """Set a subject's embedding as of ``at``, after ``changes`` of it since it was last set.
+
+        Nothing happens without consent, or where the consent in force is younger.
+        """
+        record = self._records.get(subject)
+        if record is not None and at >= record.since:
+            record.version += changes
+            self._embeddings[subject] = np.asarray(embedding, "<f4").tobytes()
+            self._changed.setdefault(subject, self.now)
+
+    def embedding_of(self, subject: str) -> list[float] | None:
+        """Give a subject's embedding, ``None`` if it has none."""
+        packed = self._embeddings.get(subject)
+        return None if packed is None else np.frombuffer(packed, "<f4").tolist()
+
+    def features_of(self, subject: str) -> dict[str, float]:
+        """Give a subject's features by name (``docs/reference/features.md``); none, no consent."""
+        record = self._records.get(subject)
+        return {} if record is None else self._features(subject, record)
+
+    def _features(self, subject: str, record: Record) -> dict[str, float]:
+        features = {
+            "requests": float(record.requests),
+            "impressions": float(record.impressions),
+            "clicks": float(record.clicks),
+            "rewards": record.rewards,
+            "log_requests": log1p(record.requests),
+            "log_impressions": log1p(record.impressions),
+            "log_clicks": log1p(record.clicks),
+            "click_rate": record.click_rate,
+        }
+        tastes = self._tastes.get(subject)
+        if tastes is not None:
+            for code, share in tastes.shares():
+                features[f"affinity.{self._categories[code]}"] = share
+        return features
+
+    def changed(self, until: int | None = None) -> list[Profile]:
+        """Give each profile that changed since it was last given, removed ones as deleted.
+
+        With ``until`` those that did not change before stay for a later call; a removed one never.
+        """
+        removed = [
+            Profile(subject=subject, version=version, time=_moment(at), deleted=True)
+            for subject, (version, at) in sorted(self._removed.items())
+            if subject not in self._records
+        ]
+        self._removed.clear()
+        # The dict lists subjects by the time of their first change.
+        due = [
+            subject
+            for subject, at in takewhile(
+                lambda item: until is None or item[1] <= until, self._changed.items()
+            )
+        ]
+        for subject in due:
+            del self._changed[subject]
+        return removed + [self._profile(subject) for subject in sorted(due)]
+
+    def kept(self) -> Iterator[Profile]:
+        """Go through all profiles by subject, without saying that they were given."""
+        return (self._profile(subject) for subject in sorted(self._records))
+
+    def expire(self, watermark: int) -> None:
+        """Forget the subjects unseen for the time to live, and withdrawals past lateness."""
+        horizon = (watermark - self._ttl) // self._width
+        for bucket in [bucket for bucket in self._buckets if bucket < horizon]:
+            for subject in self._buckets.pop(bucket):
+                record = self._records.get(subject)
+                if record is not None and record.seen // self._width == bucket:
+                    self._forget(subject, watermark)
+        if self._refused and min(self._refused.values()) < watermark - self._late:
+            kept = self._refused.items()
+            self._refused = {s: at for s, at in kept if at >= watermark - self._late}
+
+    def tidy(self) -> None:
+        """Write what changed to a segment, when it is time to."""
+        self._memory.tidy()
+
+    def dump(self) -> bytes:
+        """Write the state compactly, changes that were not given yet included.
+
+        Where there are segments, only what is not in them, once they are durable.
+        """
+        kept = _State(
+            self._memory.state(), self._categories, self._refused, self._changed, self._removed
+        )
+        return state.pack(_KIND, _VERSION, kept)
+
+    @classmethod
+    def load(
+        cls,
+        snapshot: bytes,
+        ttl_s: float,
+        half_life_s: float = 7 * 86_400.0,
+        late_s: float = 86_400.0,
+        segments: Segments | None = None,
+    ) -> "Profiles":
+        """Read what :meth:`dump` wrote; the categories of actions are to be named again."""
+        kept = state.unpack(_KIND, _VERSION, _State, snapshot)
+        profiles = cls(ttl_s, half_life_s, late_s)
+        profiles._remember(Memory.load(kept.memory, segments))
+        for subject, seen in profiles._records.seen():
+            profiles._file(subject, seen)
+        profiles._categories = kept.categories
+        profiles._refused = kept.refused
+        profiles._changed = kept.changed
+        profiles._removed = kept.removed
+        return profiles
+
+    def _remember(self, memory: Memory) -> None:
+        self._memory = memory
+        self._records, self._tastes = memory.records, memory.tastes
+        self._embeddings = memory.embeddings
+
+    def _meet(self, record: Record, event: Seen) -> float:
+        """Count a change of a record, decayed to now; give what the event weighs in its rates."""
+        subject, at, seen = event.subject, event.at, record.seen
+        record.version += 1
+        self._changed.setdefault(subject, self.now)
+        if at < seen:
+            return float(2.0 ** ((seen - at) * self._decay))
+        if record.shown or record.clicked:
+            fade = 2.0 ** ((at - seen) * self._decay)
+            record.shown *= fade
+            record.clicked *= fade
+        if at // self._width != seen // self._width:
+            self._file(subject, at)
+        record.seen = at
+        return 1.0
+
+    def _begin(self, subject: str, at: int, purposes: int) -> None:
+        # Versions count on from the time in milliseconds: they rise over a life and the next one.
+        last = self._removed.get(subject, (0, 0))[0]
+        self._records.put(subject, records.new(max(at // 1000, last + 1), at, purposes))
+        self._file(subject, at)
+
+    def _file(self, subject: str, seen: int) -> None:
+        self._buckets[seen // self._width].append(subject)
+
+    def _forget(self, subject: str, at: int) -> None:
+        record = self._memory.forget(subject)
+        if record is None:
+            return
+        self._removed[subject] = (record.version + 1, at)
+        self._changed.pop(subject, None)
+
+    def _profile(self, subject: str) -> Profile:
+        record = self._records.peek(subject)
+        return Profile(
+            subject=subject,
+            version=record.version,
+            time=_moment(record.seen),
+            features=self._features(subject, record),
+            embedding=self.embedding_of(subject),
+            purposes=list(_purposes(record.purposes)),
+        )
+
+
+@cache
+def _purposes(bits: int) -> tuple[int, ...]:
+    return tuple(purpose for purpose in range(16) if bits >> purpose & 1)
+
+
+def _moment(at: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at)

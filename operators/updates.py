@@ -1,0 +1,60 @@
+"""What steps tell one another beside records: what outcomes teach, and whose factors changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from operators.logic.policies.base import Deltas
+from operators.logic.settlements import Settlements
+from schemas.catalog import Action, Slot
+from schemas.clock import NEVER
+
+
+@dataclass(slots=True, kw_only=True)
+class PosteriorUpdate:
+    """What one shard has to teach one slot's learner, with the slot and its actions as they stand.
+
+    ``deltas`` change the policy's statistics; ``settled`` are final rewards, for models that learn
+    in a canonical order, complete before ``watermark``; ``rewards`` counts the rewards among the
+    deltas and ``newest`` is the event time of the newest one (``NEVER`` without any); ``version``
+    is the newest policy version that made one of the decisions, ``mapping`` the fingerprint of the
+    deltas' features (empty: not logged).
+    """
+
+    shard: int
+    watermark: int
+    slot: Slot
+    actions: tuple[Action, ...]
+    deltas: Deltas | None = None
+    settled: Sequence[Settlements] = ()
+    rewards: int = 0
+    newest: int = NEVER
+    version: int = 0
+    mapping: str = ""
+
+
+@dataclass(slots=True)
+class FactorUpdate:
+    """What one shard has to teach the factors, of all slots that ask for them.
+
+    ``settled`` name their subjects and are complete before ``watermark``; ``withdrawn`` subjects
+    are to be forgotten at the time beside them. ``width`` is the number of factors asked for, 0
+    when nobody asks.
+    """
+
+    shard: int
+    watermark: int
+    width: int
+    settled: Sequence[Settlements] = ()
+    withdrawn: Sequence[tuple[int, str]] = ()
+
+
+@dataclass(slots=True)
+class FactorVectors:
+    """Subjects whose factors changed: how many outcomes taught them since then, and the factors.
+
+    It holds nothing of what a subject withdrew before ``time``, the settlement of the last outcome
+    learned.
+    """
+
+    time: int
+    changes: Mapping[str, tuple[int, list[float]]]
