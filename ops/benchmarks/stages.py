@@ -39,8 +39,8 @@ from schemas.topics import Topic
 
 STEPS = ("decode", "align", "admit", "profile", "attribute", "queue", "decide", "learn")
 INSIDE_DECIDE = {
-    "_ballot": "decide: features",
-    "vote": "decide: probabilities and draw",
+    "_candidates": "decide: features",
+    "select": "decide: probabilities and draw",
     "decision_records": "decide: encode",
     "_observe": "decide: metrics",
 }
