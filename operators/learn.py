@@ -191,8 +191,8 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
             return
         deltas = parts[0] if len(parts) == 1 else joined(parts)
         self.policy.learn(deltas)
-        self.decisions += float(deltas.dn.sum())
-        self.rewards += float(deltas.dr.sum())
+        self.decisions += float(deltas.count_delta.sum())
+        self.rewards += float(deltas.reward_delta.sum())
         self.dirty = True
 
     def _model(self, lessons: Iterable[PosteriorUpdate]) -> None:
@@ -369,12 +369,12 @@ def with_features(deltas: Deltas, dim: int) -> Deltas | None:
 def joined(parts: Sequence[Deltas]) -> Deltas:
     """Join micro-batches of one slot into one."""
     return Deltas(
-        [name for part in parts for name in part.action_ids],
-        np.concatenate([part.x for part in parts]),
-        np.concatenate([part.eta for part in parts]),
-        np.concatenate([part.time for part in parts]),
-        np.concatenate([part.dn for part in parts]),
-        np.concatenate([part.dr for part in parts]),
+        action_ids=[name for part in parts for name in part.action_ids],
+        x=np.concatenate([part.x for part in parts]),
+        eta=np.concatenate([part.eta for part in parts]),
+        time=np.concatenate([part.time for part in parts]),
+        count_delta=np.concatenate([part.count_delta for part in parts]),
+        reward_delta=np.concatenate([part.reward_delta for part in parts]),
     )
 
 

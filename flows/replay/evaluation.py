@@ -86,10 +86,10 @@ def values(outcomes: Sequence[Outcome], targets: dict[str, Floats]) -> list[Valu
 
 def _deltas(outcomes: Sequence[Outcome], dim: int) -> Deltas:
     return Deltas(
-        [outcome.action_id for outcome in outcomes],
-        unpack_rows([outcome.features for outcome in outcomes], dim),
-        np.array([outcome.eta for outcome in outcomes]),
-        np.array([micros(outcome.time) * 1e-6 for outcome in outcomes]),
-        np.ones(len(outcomes)),
-        np.array([outcome.reward for outcome in outcomes]),
+        action_ids=[outcome.action_id for outcome in outcomes],
+        x=unpack_rows([outcome.features for outcome in outcomes], dim),
+        eta=np.array([outcome.eta for outcome in outcomes]),
+        time=np.array([micros(outcome.time) * 1e-6 for outcome in outcomes]),
+        count_delta=np.ones(len(outcomes)),
+        reward_delta=np.array([outcome.reward for outcome in outcomes]),
     )

@@ -113,21 +113,22 @@ def contributions(
     """Give what the counting decisions of one slot teach, as one batch in the order of keys.
 
     Decisions whose features are not ``dim`` numbers teach nothing. ``weights`` holds, by key, how
-    much of a decision has been taught where that is not all of it.
+    much of a decision its learner counts where that is not all of it.
     """
     counting = sorted(
         (v for v in verdicts if v.counts and _fits(v, dim)), key=lambda v: v.decision.key
     )
     bodies = [verdict.decision.body for verdict in counting]
-    taught = weights or {}
-    weight = np.array([taught.get(verdict.decision.key, 1.0) for verdict in counting])
+    shares = weights or {}
+    weight = np.array([shares.get(verdict.decision.key, 1.0) for verdict in counting])
+    x = unpack_rows([body.features for body in bodies], dim) if dim else np.zeros((len(bodies), 0))
     return Deltas(
-        [body.action_id for body in bodies],
-        unpack_rows([body.features for body in bodies], dim) if dim else np.zeros((len(bodies), 0)),
-        np.array([body.eta for body in bodies]),
-        np.array([verdict.decision.at * 1e-6 for verdict in counting]),
-        weight,
-        weight * np.array([verdict.reward for verdict in counting]),
+        action_ids=[body.action_id for body in bodies],
+        x=x,
+        eta=np.array([body.eta for body in bodies]),
+        time=np.array([verdict.decision.at * 1e-6 for verdict in counting]),
+        count_delta=weight,
+        reward_delta=weight * np.array([verdict.reward for verdict in counting]),
     )
 
 

@@ -96,8 +96,8 @@ def errors(mode: LearningMode, draw: Draw, rate: float, seed: int) -> tuple[floa
         last = at >= HOUR + 2 * WINDOW
         step = attribution.step(events[first:place], ALWAYS if last else watermark, {"home": slot})
         for taught in step.taught:
-            decisions += float(taught.deltas.dn.sum())
-            rewards += float(taught.deltas.dr.sum())
+            decisions += float(taught.deltas.count_delta.sum())
+            rewards += float(taught.deltas.reward_delta.sum())
         known = made <= at
         truth = counts[known].mean()
         estimate = rewards / decisions if decisions else 0.0

@@ -84,7 +84,16 @@ def test_a_published_action_starts_near_its_neighbour(
         reward = np.zeros(n)
         reward[: int(clicks)] = 1.0
         when = np.zeros(n)
-        policy.learn(Deltas([name] * n, np.zeros((n, 0)), when, when, when + 1.0, reward))
+        policy.learn(
+            Deltas(
+                action_ids=[name] * n,
+                x=np.zeros((n, 0)),
+                eta=when,
+                time=when,
+                count_delta=when + 1.0,
+                reward_delta=reward,
+            )
+        )
     name_actions(policy, slot, (*OLD[:2], new))
     posterior = policy.publish()
     liked, found, unknown = posterior.weigh(

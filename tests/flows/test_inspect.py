@@ -115,7 +115,16 @@ def learned(kind: str, version: int, slate_size: int = 1) -> PolicySnapshot:
         liked = np.array([(action == "cats") == (c["device"] == "phone") for c in contexts])
         rewards = (liked & (action != "fish")).astype(float)
         ones, zeros = np.ones(40), np.zeros(40)
-        policy.learn(Deltas([action] * 40, x, zeros, zeros, ones, rewards))
+        policy.learn(
+            Deltas(
+                action_ids=[action] * 40,
+                x=x,
+                eta=zeros,
+                time=zeros,
+                count_delta=ones,
+                reward_delta=rewards,
+            )
+        )
     posterior = policy.publish()
     text: str = msgspec.to_builtins(posterior.dump())
     return make.policy("home", version, policy=kind, actions=posterior.summary(), posterior=text)
@@ -208,7 +217,16 @@ def test_scaled_numbers_and_embeddings_are_explained_exactly(
     for place, action in enumerate(ACTIONS):
         rewards = (taste @ [1.0, place - 1.0] > 0.0).astype(float)
         ones, zeros = np.ones(300), np.zeros(300)
-        policy.learn(Deltas([action] * 300, wide, zeros, zeros, ones, rewards))
+        policy.learn(
+            Deltas(
+                action_ids=[action] * 300,
+                x=wide,
+                eta=zeros,
+                time=zeros,
+                count_delta=ones,
+                reward_delta=rewards,
+            )
+        )
     posterior = policy.publish()
     shown = decided("cats", "pc", features=pack_rows(x[:1])[0])
     stored(

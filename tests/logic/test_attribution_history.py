@@ -39,7 +39,7 @@ def agree(driver: Driver, events: list[Event], visitors: Visitors) -> None:
             continue
         verdict, outcome = expected[decision.key], driver.final[decision.key]
         number = int(decision.body.eta)
-        told = (driver.dn[number], driver.dr[number])
+        told = (driver.counts[number], driver.rewards[number])
         assert outcome.status == verdict.status, (outcome, verdict)
         assert outcome.reason in verdict.reasons
         assert outcome.reward == verdict.reward

@@ -78,7 +78,7 @@ def test_the_decisions_that_expire_first_are_evicted_and_count_for_nothing() -> 
     driver.step(made[1:], START)
     assert driver.attribution.pending == 2
     assert [driver.final[key].reason for key in (1, 2, 3)] == [reasons.EVICTED] * 3
-    assert driver.dn[0] == driver.dr[0] == 0.0
+    assert driver.counts[0] == driver.rewards[0] == 0.0
     driver.finish()
     assert [driver.final[key].status for key in (4, 5)] == ["settled"] * 2
 

@@ -101,7 +101,16 @@ def learned(kind: str, x: Floats, spec: FeatureSpec) -> LinearPosterior:
     policy = make_policy(kind, None, x.shape[1], scaled_columns(spec))
     names = [("a", "b", "c")[k] for k in rng.integers(3, size=n)]
     eta, reward = rng.normal(-2.0, 1.0, n), (rng.random(n) < 0.2).astype(float)
-    policy.learn(Deltas(names, x, eta, np.full(n, 1e9), np.ones(n), reward))
+    policy.learn(
+        Deltas(
+            action_ids=names,
+            x=x,
+            eta=eta,
+            time=np.full(n, 1e9),
+            count_delta=np.ones(n),
+            reward_delta=reward,
+        )
+    )
     posterior = policy.publish()
     assert isinstance(posterior, LinearPosterior)
     return posterior
@@ -156,7 +165,16 @@ def reward_of(spec: FeatureSpec, factor: float, offset: float, seed: int) -> flo
         reward = (rng.random(n) < p[rows, drawn]).astype(float)
         total += p[rows, drawn].mean() if round_ >= 7 else 0.0
         chosen = [ids[k] for k in drawn]
-        policy.learn(Deltas(chosen, x, eta[rows, drawn], np.full(n, 1e9), np.ones(n), reward))
+        policy.learn(
+            Deltas(
+                action_ids=chosen,
+                x=x,
+                eta=eta[rows, drawn],
+                time=np.full(n, 1e9),
+                count_delta=np.ones(n),
+                reward_delta=reward,
+            )
+        )
     return total / 8.0
 
 

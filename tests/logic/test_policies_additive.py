@@ -40,7 +40,14 @@ def contributions(draw: st.DrawFn, dim: int) -> Deltas:
     x[:, :1] = 1.0
     time = 1.7e9 + draw(st.sampled_from([1.0, 100.0, 1e5])) * rng.random(n)
     reward = (rng.random(n) < 0.3).astype(float)
-    return Deltas(ids, x, rng.normal(-2, 2, n), time, np.ones(n), reward)
+    return Deltas(
+        action_ids=ids,
+        x=x,
+        eta=rng.normal(-2, 2, n),
+        time=time,
+        count_delta=np.ones(n),
+        reward_delta=reward,
+    )
 
 
 def learned(kind: str, params: dict[str, Any], dim: int, *batches: Deltas) -> Policy:
@@ -138,8 +145,22 @@ def test_a_correction_equals_having_known(
 ) -> None:
     known = data.draw(contributions(dim))
     zero = np.zeros(len(known))
-    failures = Deltas(known.action_ids, known.x, known.eta, known.time, known.dn, zero)
-    clicks = Deltas(known.action_ids, known.x, known.eta, known.time, zero, known.dr)
+    failures = Deltas(
+        action_ids=known.action_ids,
+        x=known.x,
+        eta=known.eta,
+        time=known.time,
+        count_delta=known.count_delta,
+        reward_delta=zero,
+    )
+    clicks = Deltas(
+        action_ids=known.action_ids,
+        x=known.x,
+        eta=known.eta,
+        time=known.time,
+        count_delta=zero,
+        reward_delta=known.reward_delta,
+    )
     corrected = learned(kind, params, dim, failures, clicks)
     assert_same(corrected, learned(kind, params, dim, known), "half_life" not in params)
 

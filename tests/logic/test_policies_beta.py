@@ -7,10 +7,19 @@ from operators.logic.policies.base import Floats
 NO_CONTEXT = np.zeros((1, 0))
 
 
-def deltas(ids: str, dn: list[float], dr: list[float], time: list[float] | None = None) -> Deltas:
+def deltas(
+    ids: str, count_delta: list[float], reward_delta: list[float], time: list[float] | None = None
+) -> Deltas:
     n = len(ids)
     when = np.zeros(n) if time is None else np.array(time)
-    return Deltas(list(ids), np.zeros((n, 0)), np.zeros(n), when, np.array(dn), np.array(dr))
+    return Deltas(
+        action_ids=list(ids),
+        x=np.zeros((n, 0)),
+        eta=np.zeros(n),
+        time=when,
+        count_delta=np.array(count_delta),
+        reward_delta=np.array(reward_delta),
+    )
 
 
 def p_of(policy: object) -> Floats:
@@ -115,7 +124,7 @@ def test_an_error_names_the_parameter(kind: str, params: dict[str, object], mess
 
 
 def test_a_number_that_is_not_finite_is_refused_by_field() -> None:
-    with pytest.raises(PolicyError, match=r"deltas\.dr is not finite"):
+    with pytest.raises(PolicyError, match=r"deltas\.reward_delta is not finite"):
         make_policy("beta").learn(deltas("a", [1], [float("nan")]))
 
 

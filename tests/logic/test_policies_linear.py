@@ -13,7 +13,16 @@ from operators.logic.policies.prior import BasePrior, fit, inverse_factor
 
 def teach(policy: Policy, ids: list[str], x: Floats, reward: Floats, eta: float = -1.0) -> None:
     n = len(ids)
-    policy.learn(Deltas(ids, x, np.full(n, eta), np.zeros(n), np.ones(n), reward))
+    policy.learn(
+        Deltas(
+            action_ids=ids,
+            x=x,
+            eta=np.full(n, eta),
+            time=np.zeros(n),
+            count_delta=np.ones(n),
+            reward_delta=reward,
+        )
+    )
 
 
 def test_gaussian_posterior_is_the_textbook_one() -> None:
@@ -40,7 +49,16 @@ def test_logistic_recovers_the_coefficients_from_logged_predictors() -> None:
         x = np.hstack([np.ones((500, 1)), rng.normal(size=(500, 2))])
         eta = policy.publish().weigh(x).eta[:, 0]
         reward = (rng.random(500) < expit(x @ true)).astype(float)
-        policy.learn(Deltas(["a"] * 500, x, eta, np.zeros(500), np.ones(500), reward))
+        policy.learn(
+            Deltas(
+                action_ids=["a"] * 500,
+                x=x,
+                eta=eta,
+                time=np.zeros(500),
+                count_delta=np.ones(500),
+                reward_delta=reward,
+            )
+        )
     learned = policy.publish().mean[0]  # type: ignore[attr-defined]
     np.testing.assert_allclose(learned, true, atol=0.15)  # 20,000 rewards: deviation about 0.03
 
@@ -135,7 +153,16 @@ def test_thompson_sampling_finds_the_better_action_by_context() -> None:
             reward = (rng.random(100) < np.where(good, 0.4, 0.05)).astype(float)
             eta = weights.eta[np.arange(100), chosen]
             ids = [("minus", "plus")[c] for c in chosen]
-            policy.learn(Deltas(ids, x, eta, np.zeros(100), np.ones(100), reward))
+            policy.learn(
+                Deltas(
+                    action_ids=ids,
+                    x=x,
+                    eta=eta,
+                    time=np.zeros(100),
+                    count_delta=np.ones(100),
+                    reward_delta=reward,
+                )
+            )
             won += good.mean() * (step >= 20) / 20
         assert won > 0.85, kind
 

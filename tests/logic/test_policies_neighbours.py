@@ -31,7 +31,14 @@ def lessons(seed: int, dim: int, n: int = 60) -> Deltas:
     x[:, :1] = 1.0
     ids = [IDS[i] for i in rng.integers(len(IDS), size=n)]
     reward = (rng.random(n) < 0.3).astype(float)
-    return Deltas(ids, x, rng.normal(-2, 1, n), np.arange(n, dtype=float), np.ones(n), reward)
+    return Deltas(
+        action_ids=ids,
+        x=x,
+        eta=rng.normal(-2, 1, n),
+        time=np.arange(n, dtype=float),
+        count_delta=np.ones(n),
+        reward_delta=reward,
+    )
 
 
 def taught(kind: str, params: dict[str, Any], dim: int, *parts: Deltas, **given: Any) -> Policy:
@@ -123,8 +130,16 @@ def bimodal(kind: str, neighbours: dict[str, dict[str, float]]) -> Floats:
     for i, action_id in enumerate(IDS):
         reward = np.zeros(800)
         reward[: 160 if i % 2 == 0 else 16] = 1.0
-        shape = (np.ones((800, dim)), np.full(800, -2.5), np.zeros(800), np.ones(800))
-        policy.learn(Deltas([action_id] * 800, *shape, reward))
+        policy.learn(
+            Deltas(
+                action_ids=[action_id] * 800,
+                x=np.ones((800, dim)),
+                eta=np.full(800, -2.5),
+                time=np.zeros(800),
+                count_delta=np.ones(800),
+                reward_delta=reward,
+            )
+        )
     posterior = policy.publish()
     return posterior.weigh(np.ones((1, dim)), posterior.columns(["new-even", "new-odd"])).eta[0]
 

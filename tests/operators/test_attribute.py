@@ -94,11 +94,14 @@ def add_up(totals: dict[float, tuple[float, float]] | None, lesson: PosteriorUpd
     totals = dict(totals or {})
     if lesson.deltas is not None:
         deltas = lesson.deltas
-        for eta, dn, dr in zip(
-            deltas.eta.tolist(), deltas.dn.tolist(), deltas.dr.tolist(), strict=True
+        for eta, count_delta, reward_delta in zip(
+            deltas.eta.tolist(),
+            deltas.count_delta.tolist(),
+            deltas.reward_delta.tolist(),
+            strict=True,
         ):
             before = totals.get(eta, (0.0, 0.0))
-            totals[eta] = (before[0] + dn, before[1] + dr)
+            totals[eta] = (before[0] + count_delta, before[1] + reward_delta)
     return totals, totals
 
 

@@ -29,7 +29,16 @@ def learned(slot: Slot) -> PublishedPolicy:
     policy.set_actions(ACTIONS, None)
     rewards = np.arange(5.0) + 2.0
     ones, zeros = np.ones(5), np.zeros(5)
-    policy.learn(Deltas(ACTIONS, np.ones((5, 1)), zeros, zeros, 12.0 * ones, rewards))
+    policy.learn(
+        Deltas(
+            action_ids=ACTIONS,
+            x=np.ones((5, 1)),
+            eta=zeros,
+            time=zeros,
+            count_delta=12.0 * ones,
+            reward_delta=rewards,
+        )
+    )
     return PublishedPolicy(
         slot_id=slot.slot_id,
         kind="beta",

@@ -41,12 +41,12 @@ def deltas(numbers: list[int], dim: int = DIM) -> Deltas:
     rows = [np.random.default_rng(number) for number in numbers]
     n = len(numbers)
     return Deltas(
-        [NAMES[number % 3] for number in numbers],
-        np.array([[1.0, *row.normal(size=dim - 1)] for row in rows]).reshape(n, dim),
-        np.array([float(row.normal()) for row in rows]),
-        np.array([1e9 + number for number in numbers]),
-        np.ones(n),
-        np.array([float(number % 2) for number in numbers]),
+        action_ids=[NAMES[number % 3] for number in numbers],
+        x=np.array([[1.0, *row.normal(size=dim - 1)] for row in rows]).reshape(n, dim),
+        eta=np.array([float(row.normal()) for row in rows]),
+        time=np.array([1e9 + number for number in numbers]),
+        count_delta=np.ones(n),
+        reward_delta=np.array([float(number % 2) for number in numbers]),
     )
 
 
@@ -104,7 +104,12 @@ def test_what_is_taught_and_withdrawn_again_leaves_nothing() -> None:
     feed(logic, lesson([1, 2, 3]))
     wrong = deltas([4, 5])
     feed(logic, lesson(deltas=wrong))
-    feed(logic, lesson(deltas=replace(wrong, dn=-wrong.dn, dr=-wrong.dr)))
+    feed(
+        logic,
+        lesson(
+            deltas=replace(wrong, count_delta=-wrong.count_delta, reward_delta=-wrong.reward_delta)
+        ),
+    )
     only = learner()
     feed(only, lesson([1, 2, 3]))
     for name, row in statistics(logic).items():
@@ -216,7 +221,14 @@ def test_models_see_settled_outcomes_in_one_order_whichever_shard_is_first() -> 
 
 def test_a_decision_of_other_features_is_not_learned_and_one_of_none_is_by_its_intercept() -> None:
     logic = learner()
-    bare = Deltas(["a"], np.zeros((1, 0)), np.zeros(1), np.ones(1), np.ones(1), np.ones(1))
+    bare = Deltas(
+        action_ids=["a"],
+        x=np.zeros((1, 0)),
+        eta=np.zeros(1),
+        time=np.ones(1),
+        count_delta=np.ones(1),
+        reward_delta=np.ones(1),
+    )
     feed(logic, lesson(deltas=deltas([1, 2], dim=5)), lesson(deltas=bare))
     assert statistics(logic)["a"][:2] == (1.0, 1.0)
     assert logic.decisions == 1.0
@@ -230,5 +242,5 @@ def test_joining_batches_loses_none() -> None:
     whole = deltas([1, 2, 3, 4, 5, 6])
     both = joined(parts)
     assert both.action_ids == whole.action_ids
-    for name in ("x", "eta", "time", "dn", "dr"):
+    for name in ("x", "eta", "time", "count_delta", "reward_delta"):
         np.testing.assert_array_equal(getattr(both, name), getattr(whole, name))

@@ -34,7 +34,16 @@ def learned(slot: Slot) -> PublishedPolicy:
     policy = make_policy("logistic", None, 2)
     policy.set_actions(["x", "y"], None)
     zeros = np.zeros(2)
-    policy.learn(Deltas(["x", "y"], np.ones((2, 2)), zeros, zeros, zeros + 1, zeros + 1))
+    policy.learn(
+        Deltas(
+            action_ids=["x", "y"],
+            x=np.ones((2, 2)),
+            eta=zeros,
+            time=zeros,
+            count_delta=zeros + 1,
+            reward_delta=zeros + 1,
+        )
+    )
     return PublishedPolicy(
         slot_id="home",
         kind="logistic",

@@ -156,8 +156,8 @@ class Driver:
         self.settled: list[Outcome] = []
         self.outcomes: list[Outcome] = []
         self.reasons: list[str] = []
-        self.dn: dict[int, float] = defaultdict(float)
-        self.dr: dict[int, float] = defaultdict(float)
+        self.counts: dict[int, float] = defaultdict(float)
+        self.rewards: dict[int, float] = defaultdict(float)
         self.horizon = -(2**62)
         self.named = {name for name, slot in slots.items() if slot.features.profile_embedding}
 
@@ -189,10 +189,12 @@ class Driver:
         for taught in step.taught:
             deltas = taught.deltas
             deltas.check(2)
-            for eta, x, dn, dr in zip(deltas.eta, deltas.x, deltas.dn, deltas.dr, strict=True):
+            for eta, x, count_delta, reward_delta in zip(
+                deltas.eta, deltas.x, deltas.count_delta, deltas.reward_delta, strict=True
+            ):
                 assert x.tolist() == [1.0, eta]
-                self.dn[int(eta)] += float(dn)
-                self.dr[int(eta)] += float(dr)
+                self.counts[int(eta)] += float(count_delta)
+                self.rewards[int(eta)] += float(reward_delta)
         return step
 
     def finish(self) -> None:

@@ -31,21 +31,21 @@ class Teaching:
 
     blocks: list[tuple[Rows, Floats, Floats]] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    dn: list[float] = field(default_factory=list)
-    dr: list[float] = field(default_factory=list)
+    count_delta: list[float] = field(default_factory=list)
+    reward_delta: list[float] = field(default_factory=list)
     rewards: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def tell(self, row: int, dn: float, dr: float) -> None:
+    def tell(self, row: int, count_delta: float, reward_delta: float) -> None:
         """Change one decision's contribution."""
-        if dn or dr:
+        if count_delta or reward_delta:
             self.rows.append(row)
-            self.dn.append(dn)
-            self.dr.append(dr)
+            self.count_delta.append(count_delta)
+            self.reward_delta.append(reward_delta)
 
-    def tell_all(self, rows: Rows, dn: Floats, dr: Floats) -> None:
+    def tell_all(self, rows: Rows, count_delta: Floats, reward_delta: Floats) -> None:
         """Change many decisions' contributions."""
         if len(rows):
-            self.blocks.append((rows, dn, dr))
+            self.blocks.append((rows, count_delta, reward_delta))
 
     def rewarded(self, slot_id: str, at: int) -> None:
         """Count a reward among the changes."""
@@ -56,15 +56,17 @@ class Teaching:
         """Look up what the deltas say of each decision; call it before the rows are removed."""
         if self.rows:
             rows = np.array(self.rows, dtype=np.int64)
-            self.blocks.append((rows, np.array(self.dn), np.array(self.dr)))
+            self.blocks.append((rows, np.array(self.count_delta), np.array(self.reward_delta)))
         if not self.blocks:
             return []
-        rows, dn, dr = self.blocks[0]
+        rows, count_delta, reward_delta = self.blocks[0]
         if len(self.blocks) > 1:
-            rows, dn, dr = (np.concatenate(part) for part in zip(*self.blocks, strict=True))
+            rows, count_delta, reward_delta = (
+                np.concatenate(part) for part in zip(*self.blocks, strict=True)
+            )
         taught = []
         for some in alike(kinds.course[pending.kind[rows]]):
-            taught += _deltas(pending, kinds, rows[some], dn[some], dr[some])
+            taught += _deltas(pending, kinds, rows[some], count_delta[some], reward_delta[some])
         named: set[str] = set()
         for each in taught:
             if each.slot_id not in named:
@@ -73,19 +75,21 @@ class Teaching:
         return taught
 
 
-def _deltas(pending: Pending, kinds: Kinds, rows: Rows, dn: Floats, dr: Floats) -> list[Taught]:
+def _deltas(
+    pending: Pending, kinds: Kinds, rows: Rows, count_delta: Floats, reward_delta: Floats
+) -> list[Taught]:
     """Make a slot's deltas, apart by the number of features (a slate's size changes it, too)."""
     taught = []
     for part, x in pending.features(rows):
         some = rows[part]
         numbers = pending.kind[some].tolist()
         deltas = Deltas(
-            [kinds.all[number].action_id for number in numbers],
-            x,
-            pending.eta[some],
-            pending.at[some] / 1e6,
-            dn[part],
-            dr[part],
+            action_ids=[kinds.all[number].action_id for number in numbers],
+            x=x,
+            eta=pending.eta[some],
+            time=pending.at[some] / 1e6,
+            count_delta=count_delta[part],
+            reward_delta=reward_delta[part],
         )
         version = int(pending.version[some].max())
         kind = kinds.all[numbers[0]]

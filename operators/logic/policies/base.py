@@ -18,13 +18,13 @@ class PolicyError(ValueError):
     """A policy was given what it cannot use; the message names the parameter or the field."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deltas:
     """A micro-batch of contribution changes of one slot.
 
-    A decision contributes a count and a reward to its action; each delta changes them by ``dn``
-    and ``dr``, and the contribution is the sum over the decision's deltas. The rest comes from the
-    decision's record, the same in each of its deltas.
+    A decision contributes a count and a reward to its action; each delta changes them by
+    ``count_delta`` and ``reward_delta``, and the contribution is the sum over the decision's
+    deltas. The rest comes from the decision's record, the same in each of its deltas.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Deltas:
         The chosen action's mean linear predictor when it was chosen.
     time : array [n]
         The decision's time in seconds since 1970.
-    dn : array [n]
+    count_delta : array [n]
         +1 when the decision starts to count, 0 for a correction, -1 when it is voided.
-    dr : array [n]
+    reward_delta : array [n]
         The change of its reward, on the scale of [0, 1].
     """
 
@@ -45,8 +45,8 @@ class Deltas:
     x: Floats
     eta: Floats
     time: Floats
-    dn: Floats
-    dr: Floats
+    count_delta: Floats
+    reward_delta: Floats
 
     def __len__(self) -> int:
         """Give the number of deltas."""
@@ -57,7 +57,7 @@ class Deltas:
         n = len(self.action_ids)
         if self.x.shape != (n, dim) and dim:
             raise PolicyError(f"deltas.x has shape {self.x.shape}, expected ({n}, {dim})")
-        for name in ("eta", "time", "dn", "dr"):
+        for name in ("eta", "time", "count_delta", "reward_delta"):
             values: Floats = getattr(self, name)
             if values.shape != (n,):
                 raise PolicyError(f"deltas.{name} has shape {values.shape}, expected ({n},)")
@@ -68,17 +68,24 @@ class Deltas:
 
     def __neg__(self) -> "Deltas":
         """Give the deltas that undo these."""
-        return Deltas(self.action_ids, self.x, self.eta, self.time, -self.dn, -self.dr)
+        return Deltas(
+            action_ids=self.action_ids,
+            x=self.x,
+            eta=self.eta,
+            time=self.time,
+            count_delta=-self.count_delta,
+            reward_delta=-self.reward_delta,
+        )
 
     def take(self, rows: Sequence[int] | Indices) -> "Deltas":
         """Give some of the deltas, in the order of ``rows``."""
         return Deltas(
-            [self.action_ids[i] for i in rows],
-            self.x[rows],
-            self.eta[rows],
-            self.time[rows],
-            self.dn[rows],
-            self.dr[rows],
+            action_ids=[self.action_ids[i] for i in rows],
+            x=self.x[rows],
+            eta=self.eta[rows],
+            time=self.time[rows],
+            count_delta=self.count_delta[rows],
+            reward_delta=self.reward_delta[rows],
         )
 
 

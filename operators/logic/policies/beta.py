@@ -142,7 +142,17 @@ class Beta:
     --------
     >>> policy = Beta({"prior_failure": 1.0})
     >>> two = np.zeros(2)
-    >>> policy.learn(Deltas(["a", "b"], np.zeros((2, 0)), two, two, two + 1, np.array([1.0, 0.0])))
+    >>> clicked = np.array([1.0, 0.0])
+    >>> policy.learn(
+    ...     Deltas(
+    ...         action_ids=["a", "b"],
+    ...         x=np.zeros((2, 0)),
+    ...         eta=two,
+    ...         time=two,
+    ...         count_delta=two + 1,
+    ...         reward_delta=clicked,
+    ...     )
+    ... )
     >>> policy.publish().weigh(np.zeros((1, 0))).p.round(4)
     array([[0.8333, 0.1667]])
     """

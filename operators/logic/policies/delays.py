@@ -9,7 +9,7 @@ from operators.logic.policies.base import Floats, PolicyError
 def exposure_count(
     mode: str, age: Floats, answered: NDArray[np.bool_], window: float, mean_delay: float
 ) -> Floats:
-    """Give the count that decisions contribute at an age; a change of it is a delta's ``dn``.
+    """Give the count that decisions contribute at an age; a change of it is a ``count_delta``.
 
     ``immediate`` counts a decision from its start and ``wait`` once its window has closed, its
     reward with it: to count the answered ones earlier would show the policy only successes.

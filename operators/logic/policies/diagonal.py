@@ -97,14 +97,15 @@ class Diagonal:
         statistics = self._statistics
         rows, weight = statistics.place(deltas.action_ids, deltas.time)
         p = expit(np.clip(deltas.eta, -_ETA_LIMIT, _ETA_LIMIT))
-        dn, dr = weight * deltas.dn, weight * deltas.dr
+        count_delta, reward_delta = weight * deltas.count_delta, weight * deltas.reward_delta
         counts, rewards = statistics["counts"], statistics["rewards"]
-        counts += np.bincount(rows, dn, len(counts))
-        rewards += np.bincount(rows, dr, len(rewards))
+        counts += np.bincount(rows, count_delta, len(counts))
+        rewards += np.bincount(rows, reward_delta, len(rewards))
         x, squared = deltas.x, np.square(deltas.x)
-        np.add.at(statistics["score"], rows, (dr - dn * p)[:, None] * x)
+        np.add.at(statistics["score"], rows, (reward_delta - count_delta * p)[:, None] * x)
         # (r - p)² for r in {0, 1}, which is linear in the reward.
-        error, curvature = dn * p * p + dr * (1 - 2 * p), dn * p * (1 - p)
+        error = count_delta * p * p + reward_delta * (1 - 2 * p)
+        curvature = count_delta * p * (1 - p)
         np.add.at(statistics["squares"], rows, error[:, None] * squared)
         np.add.at(statistics["slope"], rows, curvature[:, None] * squared)
         if self._scaled is not None:

@@ -63,12 +63,12 @@ class Greedy:
         if self.dim:
             return deltas
         return Deltas(
-            deltas.action_ids,
-            np.ones((len(deltas), 1)),
-            deltas.eta,
-            deltas.time,
-            deltas.dn,
-            deltas.dr,
+            action_ids=deltas.action_ids,
+            x=np.ones((len(deltas), 1)),
+            eta=deltas.eta,
+            time=deltas.time,
+            count_delta=deltas.count_delta,
+            reward_delta=deltas.reward_delta,
         )
 
     def merge(self, other: Self) -> None:

@@ -152,14 +152,14 @@ class Linear:
         statistics = self._statistics
         rows, weight = statistics.place(deltas.action_ids, deltas.time)
         slope, offset = self._linearise(deltas.eta)
-        dn, dr = weight * deltas.dn, weight * deltas.dr
-        curvature, score = dn * slope, dn * offset + dr
+        count_delta, reward_delta = weight * deltas.count_delta, weight * deltas.reward_delta
+        curvature, score = count_delta * slope, count_delta * offset + reward_delta
         order = np.argsort(rows, kind="stable")
         edges = np.flatnonzero(np.diff(rows[order])) + 1
         counts, rewards = statistics["counts"], statistics["rewards"]
         h, information = statistics["h"], statistics["information"]
-        counts += np.bincount(rows, dn, len(counts))
-        rewards += np.bincount(rows, dr, len(rewards))
+        counts += np.bincount(rows, count_delta, len(counts))
+        rewards += np.bincount(rows, reward_delta, len(rewards))
         for part in np.split(order, edges) if len(order) else ():
             x = deltas.x[part]
             row = rows[part[0]]

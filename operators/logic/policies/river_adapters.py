@@ -72,7 +72,16 @@ class RiverPolicy(ContextualPolicy):
         reward = np.array([float(args[0])])
         one = np.ones(1)
         time = np.array([float(self._n)])
-        self._policy.learn(Deltas([str(arm_id)], x, weights.eta[:, 0], time, one, reward))
+        self._policy.learn(
+            Deltas(
+                action_ids=[str(arm_id)],
+                x=x,
+                eta=weights.eta[:, 0],
+                time=time,
+                count_delta=one,
+                reward_delta=reward,
+            )
+        )
         if self._n % self.publish_every == 0:
             self._posterior = self._policy.publish()
 

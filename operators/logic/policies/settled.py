@@ -24,16 +24,16 @@ class Settled:
         deltas = deltas_of(settled)
         self.policy.learn(deltas)
         self.decisions += len(deltas)
-        self.rewards += float(deltas.dr.sum())
+        self.rewards += float(deltas.reward_delta.sum())
 
 
 def deltas_of(settled: Settlements) -> Deltas:
     """Give the whole contributions of settlements."""
     return Deltas(
-        settled.actions,
-        settled.x.astype(np.float64),
-        settled.eta,
-        settled.at / 1e6,
-        np.ones(len(settled)),
-        settled.reward,
+        action_ids=settled.actions,
+        x=settled.x.astype(np.float64),
+        eta=settled.eta,
+        time=settled.at / 1e6,
+        count_delta=np.ones(len(settled)),
+        reward_delta=settled.reward,
     )

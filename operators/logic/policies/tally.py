@@ -13,8 +13,8 @@ def totals(statistics: Statistics, deltas: Deltas) -> None:
     rows, weight = statistics.place(deltas.action_ids, deltas.time)
     k = len(statistics.ids)
     counts, rewards = statistics["counts"], statistics["rewards"]
-    counts += np.bincount(rows, weight * deltas.dn, k)
-    rewards += np.bincount(rows, weight * deltas.dr, k)
+    counts += np.bincount(rows, weight * deltas.count_delta, k)
+    rewards += np.bincount(rows, weight * deltas.reward_delta, k)
 
 
 def columns_of(columns: Mapping[str, int], ids: Sequence[str]) -> Indices:

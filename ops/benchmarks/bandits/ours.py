@@ -54,11 +54,20 @@ class Ours:
 
     def teach(
         self, x: Floats, actions: Sequence[int] | Indices, eta: Floats, when: Floats,
-        dn: Floats, dr: Floats,
+        count_delta: Floats, reward_delta: Floats,
     ) -> None:  # fmt: skip
         """Learn contribution changes."""
         ids = [self.names[action] for action in actions]
-        self.policy.learn(Deltas(ids, x, eta, when, dn, dr))
+        self.policy.learn(
+            Deltas(
+                action_ids=ids,
+                x=x,
+                eta=eta,
+                time=when,
+                count_delta=count_delta,
+                reward_delta=reward_delta,
+            )
+        )
 
 
 class Sampled(Ours):
@@ -105,11 +114,18 @@ def run_delayed(
                 due[slot].append(clicks[arrival == slot])
         arrived = np.concatenate([*due[index], np.zeros(0, dtype=np.intp)])
         now = float(start + len(rows))
-        touched, dn, dr = _changes(mode, now, window, rows, arrived, counted, clicked, delay)
-        learner.teach(
-            stream.x[touched], actions[touched], eta[touched], touched.astype(float), dn, dr
+        touched, count_delta, reward_delta = _changes(
+            mode, now, window, rows, arrived, counted, clicked, delay
         )
-        counted[touched] += dn
+        learner.teach(
+            stream.x[touched],
+            actions[touched],
+            eta[touched],
+            touched.astype(float),
+            count_delta,
+            reward_delta,
+        )
+        counted[touched] += count_delta
         learner.posterior = learner.policy.publish()
     seconds = time.process_time() - began
     return Run(f"{learner.policy.kind}, {mode}", stream.name, seed, worth, stream.oracle, seconds)
@@ -128,15 +144,17 @@ def _changes(
     """Give the decisions whose contribution changes at ``now``, and by how much."""
     if mode == "immediate":
         rows = np.concatenate([new, arrived])
-        dn = np.concatenate([np.ones(len(new)), np.zeros(len(arrived))])
-        dr = np.concatenate([np.zeros(len(new)), np.ones(len(arrived))])
-        return rows, dn, dr
+        count_delta = np.concatenate([np.ones(len(new)), np.zeros(len(arrived))])
+        reward_delta = np.concatenate([np.zeros(len(new)), np.ones(len(arrived))])
+        return rows, count_delta, reward_delta
     first = max(0, int(now - window) - 2 * len(new))
     open_rows = np.arange(first, int(now))
     answered = clicked[open_rows] & (open_rows + delay[open_rows] < now)
     age = np.asarray(now - open_rows, dtype=float)
     known = exposure_count(mode, age, answered, window, float(window / 3.0))
-    dn = known - counted[open_rows]
-    rewarded = (dn > 0) & clicked[open_rows] if mode == "wait" else np.isin(open_rows, arrived)
-    touched = (np.abs(dn) > 1e-12) | rewarded
-    return open_rows[touched], dn[touched], rewarded[touched].astype(float)
+    count_delta = known - counted[open_rows]
+    rewarded = (
+        (count_delta > 0) & clicked[open_rows] if mode == "wait" else np.isin(open_rows, arrived)
+    )
+    touched = (np.abs(count_delta) > 1e-12) | rewarded
+    return open_rows[touched], count_delta[touched], rewarded[touched].astype(float)

@@ -141,7 +141,16 @@ def measure(task: tuple[str, str, str, int], before: int, after: int) -> Row:
         reward = (rng.random(BATCH) < worth).astype(float)
         when = start + np.arange(BATCH, dtype=float)
         ids = [names[action] for action in actions]
-        policy.learn(Deltas(ids, x, weights.eta[everyone, actions], when, np.ones(BATCH), reward))
+        policy.learn(
+            Deltas(
+                action_ids=ids,
+                x=x,
+                eta=weights.eta[everyone, actions],
+                time=when,
+                count_delta=np.ones(BATCH),
+                reward_delta=reward,
+            )
+        )
         if start >= before:
             share += float(worth.sum())
             best += float(p.max(axis=1).sum())
