@@ -110,50 +110,19 @@ class Placed(Struct, gc=False):
     eta: float
 
 
-class Decision(Struct, kw_only=True, omit_defaults=True):
-    """What was chosen, with the exact probability of choosing it (the propensity).
+class DecisionBack(Struct, kw_only=True, gc=False):
+    """What attribution, Redis and verification read back of a :class:`Decision`.
+
+    A field that they need is declared here, one for the audit alone in :class:`Decision`.
 
     ``time`` is the request's time, so that a replay gives the same times. ``key`` is a 64-bit keyed
     hash of (subject, decision_id), in hexadecimal: the join key of attribution and of the resume
     fence. ``features`` is the context vector (base64 of little-endian float32), ``mapping`` the
     fingerprint of the feature spec that says what its columns mean, ``eta`` the chosen
-    action's mean linear predictor, ``draw`` the uniform number that picked the action. In a slot
-    that shows several actions ``slate`` is what is shown, ``action_id`` its first action and
-    ``propensity`` the probability of the order shown: the product over the slate.
-    ``policy_time`` is the time of the newest outcome that the policy had learned from.
+    action's mean linear predictor. In a slot that shows several actions ``slate`` is what is
+    shown, ``action_id`` its first action and ``propensity`` the probability of the order shown:
+    the product over the slate.
     """
-
-    id: str
-    time: datetime
-    subject: str | None
-    decision_id: str
-    key: str
-    slot_id: str
-    action_id: str
-    ranking: list[Ranked]
-    propensity: float
-    policy: str
-    policy_version: int
-    expires_at: datetime
-    source: str = "banditflow/personalize"
-    type: str = "decision"
-    baseline_action_id: str | None = None
-    experiment_id: str | None = None
-    variation_id: str | None = None
-    learning_mode: LearningMode = "immediate"
-    deferred: bool = False
-    features: str | None = None
-    mapping: str = ""
-    eta: float = 0.0
-    draw: float = 0.0
-    policy_time: datetime | None = None
-    decided_at: datetime | None = None
-    request_hash: str = ""
-    slate: list[Placed] | None = None
-
-
-class DecisionBack(Struct, kw_only=True, gc=False):
-    """The part of a :class:`Decision` that attribution, Redis and the store read back."""
 
     id: Id
     time: Time
@@ -175,3 +144,20 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     eta: float = 0.0
     request_hash: str = ""
     slate: list[Placed] | None = None
+
+
+class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
+    """What was chosen, with the exact probability of choosing it (the propensity).
+
+    ``ranking`` is every eligible action with its probability, ``draw`` the uniform number that
+    picked the action, ``policy_time`` the time of the newest outcome that the policy had learned
+    from, ``decided_at`` the wall clock.
+    """
+
+    ranking: list[Ranked]
+    source: str = "banditflow/personalize"
+    type: str = "decision"
+    baseline_action_id: str | None = None
+    draw: float = 0.0
+    policy_time: Time | None = None
+    decided_at: Time | None = None

@@ -11,7 +11,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
 from operators.decide.admission import Ready, queue
-from operators.decide.records import decision_records
+from operators.decide.decision_encoder import decision_records
 from operators.envelope import Message, Rejected
 from operators.io import metrics
 from operators.logic.catalog import CatalogedBatch

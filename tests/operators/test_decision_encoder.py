@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.decide.admission import Ready
-from operators.decide.records import decision_records
+from operators.decide.decision_encoder import decision_records
 from operators.envelope import Event, Origin
 from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap, pack

@@ -19,6 +19,13 @@ from operators.logic.policies.published import PublishedPolicy
 from schemas.clock import moment
 from schemas.events import Placed
 
+LEFT_AT_DEFAULT = {
+    "source": "every decision of this flow says the same",
+    "type": "every decision says the same",
+    "experiment_id": "no flow of this release divides traffic by experiments",
+}
+"""The fields of a decision that are not written, each with the reason."""
+
 _write = Encoder().encode
 
 
