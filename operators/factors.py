@@ -16,6 +16,7 @@ from operators.logic.settlements import Settlements, in_order
 from operators.updates import FactorUpdate, FactorVectors
 from schemas.catalog import Slot
 from schemas.clock import NEVER
+from schemas.consent import allows_profile
 from schemas.events import Consent, Erasure
 from schemas.settings import Settings
 from schemas.state import pack, unpack
@@ -114,7 +115,7 @@ def withdrawals(events: Iterable[Event]) -> list[tuple[int, str]]:
         (event.at, event.subject)
         for event in events
         if type(event.body) is Erasure
-        or (type(event.body) is Consent and not {5, 6} <= set(event.body.purposes))
+        or (type(event.body) is Consent and not allows_profile(event.body.purposes))
     ]
 
 

@@ -194,8 +194,8 @@ def profile(
     """Keep a profile per consenting subject and attach it to the subject's requests.
 
     ``factors`` must reach every shard: only the subject's own has a profile to put them in.
-    Without consent to purposes 5 and 6, or when it is unknown, nothing is kept of a subject and
-    its requests are decided by their context alone.
+    Without a consent that allows it (:mod:`schemas.consent`), or when that is unknown, nothing but
+    the consent is kept of a subject and its requests are decided by their context alone.
     """
     folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 

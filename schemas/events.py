@@ -79,7 +79,7 @@ class Reward(Envelope, kw_only=True, gc=False):
 class Consent(Envelope, kw_only=True, tag_field="type", tag="consent"):
     """The visitor's consent as it stands from ``time`` on: IAB TCF purposes by number.
 
-    Purposes 5 and 6 allow a profile and decisions by it; an empty list withdraws everything.
+    What they allow is said in :mod:`schemas.consent`; an empty list withdraws everything.
     """
 
     purposes: list[int]

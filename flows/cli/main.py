@@ -296,8 +296,8 @@ COMMANDS = {
     "state": Command(
         "what a stopped flow has learned and keeps, as lines that can be compared",
         "Read the personalize flow's recovery store (BANDITFLOW_RECOVERY) and print learners, "
-        "profiles and pending decisions as sorted JSON lines, floats to 6 significant digits. It "
-        "names pseudonyms only. With --digest, one hash per part.",
+        "profiles, consents and pending decisions as sorted JSON lines, floats to 6 significant "
+        "digits. It names pseudonyms only. With --digest, one hash per part.",
         _fill_state,
     ),
     "verify": Command(

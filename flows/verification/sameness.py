@@ -1,8 +1,8 @@
 """Two runs over the same log and the same decisions: in what they must agree, and whether they do.
 
-Equal must be what was learned, what is pending, the profiles and the store's decisions and final
-outcomes. Left out are versions and times of publication, and a profile's tastes, which count only
-clicks that come after their decision has been read back: when that was differs between runs.
+Equal must be what was learned, what is pending, profiles, consents and the store's decisions and
+final outcomes. Left out are versions and times of publication, and a profile's tastes, which count
+only clicks that come after their decision has been read back: when that was differs between runs.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from operators.learn import unpack_learner
 from operators.logic.policies.statistics import Statistics
 from schemas.settings import Settings
 
+_PARTS = ("profiles", "consents", "pending", "waiting")
 _TASTE = "affinity."
 
 
@@ -41,7 +42,7 @@ def compare_runs(one: Settings, two: Settings) -> list[Same]:
     return [
         _learners(*states),
         _models(*states),
-        *(_lines(part, one, two, *states) for part in ("profiles", "pending", "waiting")),
+        *(_lines(part, one, two, *states) for part in _PARTS),
         *(_rows(table, one, two) for table in (DECISIONS, OUTCOMES)),
     ]
 

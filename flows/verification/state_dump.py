@@ -99,10 +99,7 @@ def _learners(_: Settings, states: States) -> Iterator[Line]:
 
 def _profiles(settings: Settings, states: States) -> Iterator[Line]:
     """Profiles by shard and subject."""
-    for shard, snapshot in sorted(_by_shard(states.get("personalize.profile.keep", {}))):
-        segments = KeptSegments(Path(settings.recovery) / SEGMENTS, shard)
-        state = unpack_profiles(snapshot).profiles
-        profiles = Profiles.load(state, settings.profile_ttl, segments=segments)
+    for shard, profiles in _kept_profiles(settings, states):
         for profile in profiles.kept():
             yield {
                 "shard": shard,
@@ -112,6 +109,27 @@ def _profiles(settings: Settings, states: States) -> Iterator[Line]:
                 "features": dict(sorted(profile.features.items())),
                 "purposes": profile.purposes,
             }
+
+
+def _consents(settings: Settings, states: States) -> Iterator[Line]:
+    """Consents by shard and subject, those that allow no profile included."""
+    for shard, profiles in _kept_profiles(settings, states):
+        for subject, consent in profiles.consents():
+            yield {
+                "shard": shard,
+                "subject": subject,
+                "purposes": list(consent.purposes),
+                "basis": consent.basis,
+                "version": consent.version,
+                "time": moment(consent.at),
+            }
+
+
+def _kept_profiles(settings: Settings, states: States) -> Iterator[tuple[int, Profiles]]:
+    for shard, snapshot in sorted(_by_shard(states.get("personalize.profile.keep", {}))):
+        segments = KeptSegments(Path(settings.recovery) / SEGMENTS, shard)
+        state = unpack_profiles(snapshot).profiles
+        yield shard, Profiles.load(state, settings.profile_ttl, segments=segments)
 
 
 def _pending(settings: Settings, states: States) -> Iterator[Line]:
@@ -182,6 +200,7 @@ PARTS: dict[str, Lines] = {
     "cut": _cut,
     "learners": _learners,
     "profiles": _profiles,
+    "consents": _consents,
     "pending": _pending,
     "waiting": _waiting,
 }

@@ -19,10 +19,9 @@ from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas
 from schemas.catalog import Slot
 from schemas.clock import micros, moment
+from schemas.consent import allows_profile
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
 from schemas.results import Outcome
-
-_PURPOSES = {5, 6}
 
 
 class Verdict(NamedTuple):
@@ -99,7 +98,7 @@ def recount(events: Iterable[Event], slots: Mapping[str, Slot] | SlotsAt) -> dic
                 histories[event.key].append(event)
             case Erasure():
                 withdrawals[event.subject].append((event.at, reasons.ERASED))
-            case Consent() if not set(event.body.purposes) >= _PURPOSES:
+            case Consent() if not allows_profile(event.body.purposes):
                 withdrawals[event.subject].append((event.at, reasons.CONSENT_WITHDRAWN))
     return {
         key: _judge(decision, histories.get(key, ()), withdrawals, rules[key])

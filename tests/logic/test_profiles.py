@@ -30,7 +30,8 @@ class Event:
 
 
 def consent(at, purposes=(1, 5, 6), subject="ann"):
-    return Event("consent", at, subject, body=SimpleNamespace(purposes=list(purposes)))
+    body = SimpleNamespace(purposes=list(purposes), basis="consent", version="1")
+    return Event("consent", at, subject, body=body)
 
 
 def decision(at, key, action_id, subject="ann"):

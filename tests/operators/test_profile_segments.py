@@ -45,7 +45,8 @@ def take(profiles: Profiles, kind: str, subject: str, at: int) -> None:
     if kind == "decision":
         body = SimpleNamespace(action_id=f"a{at % 2}")
     elif kind in ("consent", "withdrawal"):
-        body, kind = SimpleNamespace(purposes=[5, 6] if kind == "consent" else []), "consent"
+        purposes = [5, 6] if kind == "consent" else []
+        body, kind = SimpleNamespace(purposes=purposes, basis="consent", version=str(at)), "consent"
     elif kind == "embed":
         return profiles.embed(subject, [at / NOON, 1.0], at, 1)
     getattr(profiles, kind)(SimpleNamespace(at=at, subject=subject, key=at % 5, body=body))
@@ -87,8 +88,10 @@ def test_after_any_crash_the_profiles_are_those_that_one_snapshot_would_keep(
             since.append((kind, subject, at))
             assert _play(kept, kind, subject, at) == _play(twin, kind, subject, at)
         assert [*kept.kept()] == [*twin.kept()]
+        assert [*kept.consents()] == [*twin.consents()]
     ended = loaded(kept.dump(), ShardSegments(folder, 0))
     assert [*ended.kept()] == [*twin.kept()]
+    assert [*ended.consents()] == [*twin.consents()]
     assert ended.changed() == twin.changed()
 
 

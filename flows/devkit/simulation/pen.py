@@ -8,10 +8,10 @@ import msgspec
 
 from flows.devkit.demo_catalog import SLOT
 from flows.devkit.visitors import Visitors
+from schemas.consent import Purpose
 from schemas.events import Click, Consent, DecisionRequest, Impression
 
 SOURCE = "simulator"
-PURPOSES = [1, 5, 6, 8, 10, 11]
 
 
 class Pen:
@@ -74,7 +74,7 @@ class Pen:
                 time=moment(at),
                 subject=self._names[user],
                 source=SOURCE,
-                purposes=PURPOSES,
+                purposes=list(Purpose),
             )
         )
 

@@ -14,6 +14,7 @@ from flows.verification.log import Logged, in_order
 from operators.logic.murmur2 import partition_of
 from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
 from schemas.codec import encode
+from schemas.consent import Purpose
 from schemas.events import Click, Consent, DecisionRequest, Erasure, Impression, Reward
 from schemas.topics import Topic
 
@@ -37,7 +38,6 @@ _TWICE, _LATER = 0.02, 0.05
 """Shares of records that come twice, and up to a second late."""
 
 _SPOILED = ("truncated", "no_subject", "unknown_slot", "noise", "utf16")
-_PURPOSES = [1, 5, 6, 8, 10, 11]
 
 
 def simulated_log(requests: int, rate: float, partitions: int, seed: int) -> list[Logged]:
@@ -118,7 +118,7 @@ def _spoiled(rng: np.random.Generator, number: int, at: datetime, partitions: in
 
 def _consent(user: int, at: datetime, partitions: int) -> Logged:
     key = f"visitor-{user}".encode()
-    consent = Consent(id=f"consent-{user}", time=at, subject=key.decode(), purposes=_PURPOSES)
+    consent = Consent(id=f"consent-{user}", time=at, subject=key.decode(), purposes=list(Purpose))
     return Logged(_ms(at), Topic.CONSENTS, partition_of(key, partitions), key, encode(consent))
 
 

@@ -11,6 +11,7 @@ from operators.logic.attribution.delays import WHOLE
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.pending import LIVE, VOID
 from operators.logic.attribution.withdrawals import Withdrawal
+from schemas.consent import allows_profile
 from schemas.events import Erasure
 
 
@@ -22,7 +23,7 @@ def withdraw(ledger: Ledger, events: Sequence[Event]) -> None:
         body = event.body
         if isinstance(body, Erasure):
             withdrawal = Withdrawal(event.at, event.subject, reasons.ERASED)
-        elif {5, 6} <= set(body.purposes):
+        elif allows_profile(body.purposes):
             continue
         else:
             withdrawal = Withdrawal(event.at, event.subject, reasons.CONSENT_WITHDRAWN)

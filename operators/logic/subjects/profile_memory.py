@@ -8,16 +8,21 @@ from msgspec import Struct
 from operators.logic.state import journal as journals
 from operators.logic.state.journal import Journal
 from operators.logic.state.segments import Segments
+from operators.logic.subjects.consents import Consents
 from operators.logic.subjects.profile_record import Record, Records
 from operators.logic.subjects.tastes import Tastes
 from schemas.state import StateError, pack, unpack
 
-_KIND, _VERSION = "profiles-patch", 1
+_KIND, _VERSION = "profiles-patch", 2
 
 
 class Patch(Struct):
-    """All that is remembered of some subjects; of those that are ``gone``, nothing."""
+    """All that is remembered of some subjects; of those that are ``gone``, nothing.
 
+    ``consents`` are the subjects whose consent is known; ``subjects`` have a record as well.
+    """
+
+    consents: dict[str, bytes]
     subjects: list[str]
     records: bytes
     tastes: dict[str, Tastes]
@@ -34,9 +39,13 @@ class MemoryState(Struct):
 
 
 class Memory:
-    """Records, tastes and embeddings by subject; a subject without a record has neither."""
+    """Consents, records, tastes and embeddings by subject.
+
+    A subject without a consent has no record, one without a record no tastes and no embedding.
+    """
 
     def __init__(self) -> None:
+        self.consents = Consents()
         self.records = Records()
         self.tastes: dict[str, Tastes] = {}
         self.embeddings: dict[str, bytes] = {}
@@ -46,8 +55,8 @@ class Memory:
         """Keep most of the state there from now on."""
         self._journal = Journal(segments)
 
-    def forget(self, subject: str) -> Record | None:
-        """Remove all there is of a subject, and give its record if there was one."""
+    def forget_profile(self, subject: str) -> Record | None:
+        """Remove all but the consent of a subject, and give its record if there was one."""
         self.tastes.pop(subject, None)
         self.embeddings.pop(subject, None)
         return self.records.pop(subject)
@@ -61,13 +70,13 @@ class Memory:
             changed = self.records.untouch(2 * journals.STEP)
             journal.add(self._block(changed), len(changed))
         if journal.full():
-            journal.add(self._block(journal.turn(self.records)), 0)
+            journal.add(self._block(journal.turn(self.consents)), 0)
             journal.write()
 
     def state(self) -> MemoryState:
         """Give what a snapshot keeps; where there are segments, once those are durable."""
         if self._journal is None:
-            return MemoryState(None, [], self._patch(self.records))
+            return MemoryState(None, [], self._patch(self.consents))
         segments, blocks = self._journal.settle()
         return MemoryState(segments, blocks, self._patch(self.records.touched))
 
@@ -86,18 +95,20 @@ class Memory:
         elif segments is not None:
             memory.use(segments)
         memory._apply(state.patch)
-        memory.records.touched = dict.fromkeys([*state.patch.subjects, *state.patch.gone])
+        memory.records.touched = dict.fromkeys([*state.patch.consents, *state.patch.gone])
         return memory
 
     def _block(self, subjects: Iterable[str]) -> bytes:
         return pack(_KIND, _VERSION, self._patch(subjects))
 
     def _patch(self, subjects: Iterable[str]) -> Patch:
-        present: list[str] = []
+        known: list[str] = []
         gone: list[str] = []
         for subject in subjects:
-            (present if subject in self.records else gone).append(subject)
+            (known if subject in self.consents else gone).append(subject)
+        present = [subject for subject in known if subject in self.records]
         return Patch(
+            self.consents.packed(known),
             present,
             self.records.packed(present),
             {s: tastes for s in present if (tastes := self.tastes.get(s)) is not None},
@@ -107,11 +118,13 @@ class Memory:
 
     def _apply(self, patch: Patch) -> None:
         """Replace what there is of the patch's subjects."""
-        for subject in chain(patch.subjects, patch.gone):
+        for subject in chain(patch.consents, patch.gone):
             self.tastes.pop(subject, None)
             self.embeddings.pop(subject, None)
-        for subject in patch.gone:
             self.records.drop(subject)
+        for subject in patch.gone:
+            self.consents.drop(subject)
+        self.consents.load(patch.consents)
         self.tastes.update(patch.tastes)
         self.embeddings.update(patch.embeddings)
         self.records.load(patch.subjects, patch.records)

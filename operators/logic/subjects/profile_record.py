@@ -1,4 +1,4 @@
-"""What is remembered of each subject: 98 bytes, and open for changes while it changes."""
+"""What is remembered of each subject: 88 bytes, and open for changes while it changes."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from itertools import islice
 from msgspec import Struct
 from msgspec.structs import astuple
 
-_LAYOUT = struct.Struct("<QIIIdddqqH36s")
+_LAYOUT = struct.Struct("<QIIIdddq36s")
 _SEEN, _SEEN_AT = struct.Struct("<q"), struct.calcsize("<QIIIddd")
 _RECENT = struct.Struct("<QB")
 
@@ -29,9 +29,8 @@ PRIOR_CLICKS, PRIOR_SHOWN = 1.0, 20.0
 class Record(Struct, gc=False):
     """A subject's profile; times are microseconds since 1970.
 
-    ``shown`` and ``clicked`` are impressions and clicks decayed to the time ``seen``; ``since``
-    is the time of the consent in force and ``purposes`` its bits; ``recent`` packs the join key
-    and category code of the last four decisions, newest first.
+    ``shown`` and ``clicked`` are impressions and clicks decayed to the time ``seen``; ``recent``
+    packs the join key and category code of the last four decisions, newest first.
     """
 
     version: int
@@ -42,15 +41,13 @@ class Record(Struct, gc=False):
     shown: float
     clicked: float
     seen: int
-    since: int
-    purposes: int
     recent: bytes
 
     @property
     def click_rate(self) -> float:
         """Give the decayed click rate, shrunk to 5 % by 20 impressions.
 
-        >>> new(1, 5, 96).click_rate
+        >>> new(1, 5).click_rate
         0.05
         """
         return (self.clicked + PRIOR_CLICKS) / (self.shown + PRIOR_SHOWN)
@@ -62,7 +59,7 @@ class Record(Struct, gc=False):
     def category_of(self, key: int) -> int:
         """Give the category code of a recent decision, ``NO_CATEGORY`` if it is not among them.
 
-        >>> record = new(1, 5, 96)
+        >>> record = new(1, 5)
         >>> record.remember(7, 2)
         >>> record.category_of(7), record.category_of(8)
         (2, 255)
@@ -73,9 +70,9 @@ class Record(Struct, gc=False):
         return NO_CATEGORY
 
 
-def new(version: int, at: int, purposes: int) -> Record:
+def new(version: int, at: int) -> Record:
     """Give the record of a subject that consented at ``at``."""
-    return Record(version, 0, 0, 0, 0.0, 0.0, 0.0, at, at, purposes, NOTHING_RECENT)
+    return Record(version, 0, 0, 0, 0.0, 0.0, 0.0, at, NOTHING_RECENT)
 
 
 class Records:
@@ -83,10 +80,10 @@ class Records:
 
     A subject's events come in bursts, so a record stays open after it was asked for, until
     :data:`MOST_OPEN` are. A record that was got is good until the next is. ``touched`` are the
-    subjects whose record may have changed, or is gone, since :meth:`untouch`.
+    subjects of whom something may have changed, or is gone, since :meth:`untouch`.
 
     >>> records = Records()
-    >>> records.put("ann", new(1, 5, 96))
+    >>> records.put("ann", new(1, 5))
     >>> records.get("ann").clicks += 1
     >>> again = Records()
     >>> again.load(list(records), records.packed(records))

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from itertools import takewhile
 from math import log1p
 from typing import Any, Protocol
@@ -13,15 +12,15 @@ from msgspec import Struct
 
 from operators.logic.state.segments import Segments
 from operators.logic.subjects import profile_record as records
+from operators.logic.subjects.consents import Standing
 from operators.logic.subjects.profile_memory import Memory, MemoryState
 from operators.logic.subjects.profile_record import NO_CATEGORY, Record
 from operators.logic.subjects.tastes import Tastes
 from schemas import state
 from schemas.results import Profile
 
-_KIND, _VERSION = "profiles", 3
+_KIND, _VERSION = "profiles", 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PURPOSES = 1 << 5 | 1 << 6
 _BUCKETS = 16
 
 
@@ -37,27 +36,28 @@ class Seen(Protocol):
 class _State(Struct):
     memory: MemoryState
     categories: list[str]
-    refused: dict[str, int]
+    ended: dict[str, int]
     changed: dict[str, int]
     removed: dict[str, tuple[int, int]]
 
 
 class Profiles:
-    """The profiles of one shard's subjects, each a record of 98 bytes (:class:`Records`).
+    """The profiles of one shard's subjects, each a record of 88 bytes (:class:`Records`).
 
-    A record exists exactly while its subject's consent to purposes 5 and 6 is in force, so
-    nothing is kept, or learned, of anyone else. All updates but consent commute (to rounding),
+    A record exists exactly while its subject's consent allows a profile, so nothing but the
+    consent is kept, or learned, of anyone else. All updates but consent commute (to rounding),
     so events may come in any order that keeps them on their side of a consent.
 
     Parameters
     ----------
     ttl_s
-        Seconds of event time after which an unseen subject is forgotten.
+        Seconds of event time after which an unseen subject is forgotten, and its consent with
+        it; a consent that allows no profile is forgotten so long after it was given.
     half_life_s
         Half-life of the decayed click rate and of the tastes.
     late_s
-        How late a consent may come: so long the time of a withdrawal or an erasure is kept, which
-        an older consent must not undo.
+        How late a consent may come: at least so long the time of a withdrawal or an erasure is
+        kept, which an older consent must not undo.
     """
 
     def __init__(
@@ -69,7 +69,6 @@ class Profiles:
         self._width = max(1, self._ttl // _BUCKETS)
         self._remember(Memory())
         self._buckets: dict[int, list[str]] = defaultdict(list)
-        self._refused: dict[str, int] = {}
         self._changed: dict[str, int] = {}
         self.now = -(2**62)
         """When what comes next has come, for :meth:`changed`."""
@@ -86,7 +85,7 @@ class Profiles:
         return len(self._records)
 
     def allows_profile(self, subject: str) -> bool:
-        """Tell whether the subject's consent to purposes 5 and 6 is in force."""
+        """Tell whether a consent of the subject that allows a profile is in force."""
         return subject in self._records
 
     def categorise(self, categories: Mapping[str, str]) -> None:
@@ -142,35 +141,33 @@ class Profiles:
             self._meet(record, event)
 
     def consent(self, event: Seen) -> None:
-        """Put a subject's consent in force; without purposes 5 and 6 everything is forgotten."""
-        subject, at = event.subject, event.at
-        purposes = sum(1 << p for p in set(event.body.purposes) if 0 < p < 16)
+        """Put a subject's consent in force; if it allows no profile, the profile is forgotten."""
+        subject = event.subject
+        consent = self._consents.give(subject, event.at, event.body)
+        if consent is None:
+            return
+        self._records.touched[subject] = None
+        if not consent.allows_profile:
+            self._forget_profile(subject, consent.at)
+            self._file(subject, consent.at)
+            return
         record = self._records.get(subject)
-        if record is not None and at < record.since:
-            return
-        if at < self._refused.get(subject, at):
-            return
-        if purposes & _PURPOSES != _PURPOSES:
-            self._forget(subject, at)
-            self._refused[subject] = at
-            return
         if record is None:
-            self._begin(subject, at, purposes)
+            self._begin(subject, consent.at)
         else:
             record.version += 1
-            record.since, record.purposes = at, purposes
-        self._refused.pop(subject, None)
         self._changed.setdefault(subject, self.now)
 
     def erasure(self, event: Seen) -> None:
         """Forget a subject; only a consent given later starts a new profile."""
         subject, at = event.subject, event.at
-        record = self._records.get(subject)
-        self._forget(subject, at)
-        self._refused[subject] = max(at, self._refused.get(subject, at))
-        if record is not None and record.since > at:
+        if subject in self._consents:
+            self._records.touched[subject] = None
+        consent = self._consents.erase(subject, at)
+        self._forget_profile(subject, at)
+        if consent is not None and consent.allows_profile:
             # The erasure came late: nothing tells what is older, but the newer consent holds.
-            self._begin(subject, record.since, record.purposes)
+            self._begin(subject, consent.at)
             self._changed.setdefault(subject, self.now)
 
     def embed(self, subject: str, embedding: Sequence[float], at: int, changes: int) -> None:
@@ -179,10 +176,14 @@ class Profiles:
         Nothing happens without consent, or where the consent in force is younger.
         """
         record = self._records.get(subject)
-        if record is not None and at >= record.since:
+        if record is not None and at >= self._consent(subject).at:
             record.version += changes
             self._embeddings[subject] = np.asarray(embedding, "<f4").tobytes()
             self._changed.setdefault(subject, self.now)
+
+    def consent_of(self, subject: str) -> Standing | None:
+        """Give a subject's consent as it stands, withdrawn or not; ``None`` if it is not known."""
+        return self._consents.get(subject)
 
     def embedding_of(self, subject: str) -> list[float] | None:
         """Give a subject's embedding, ``None`` if it has none."""
@@ -237,17 +238,21 @@ class Profiles:
         """Go through all profiles by subject, without saying that they were given."""
         return (self._profile(subject) for subject in sorted(self._records))
 
+    def consents(self) -> Iterator[tuple[str, Standing]]:
+        """Go through all consents by subject, those that allow no profile included."""
+        return ((subject, self._consent(subject)) for subject in sorted(self._consents))
+
     def expire(self, watermark: int) -> None:
-        """Forget the subjects unseen for the time to live, and withdrawals past lateness."""
+        """Forget the subjects unseen for the time to live, and erasures past lateness."""
         horizon = (watermark - self._ttl) // self._width
         for bucket in [bucket for bucket in self._buckets if bucket < horizon]:
             for subject in self._buckets.pop(bucket):
-                record = self._records.get(subject)
-                if record is not None and record.seen // self._width == bucket:
-                    self._forget(subject, watermark)
-        if self._refused and min(self._refused.values()) < watermark - self._late:
-            kept = self._refused.items()
-            self._refused = {s: at for s, at in kept if at >= watermark - self._late}
+                last = self._last(subject)
+                if last is not None and last // self._width == bucket:
+                    self._consents.forget(subject)
+                    self._records.touched[subject] = None
+                    self._forget_profile(subject, watermark)
+        self._consents.expire(watermark - self._late)
 
     def tidy(self) -> None:
         """Write what changed to a segment, when it is time to."""
@@ -259,7 +264,11 @@ class Profiles:
         Where there are segments, only what is not in them, once they are durable.
         """
         kept = _State(
-            self._memory.state(), self._categories, self._refused, self._changed, self._removed
+            memory=self._memory.state(),
+            categories=self._categories,
+            ended=self._consents.ended,
+            changed=self._changed,
+            removed=self._removed,
         )
         return state.pack(_KIND, _VERSION, kept)
 
@@ -278,8 +287,11 @@ class Profiles:
         profiles._remember(Memory.load(kept.memory, segments))
         for subject, seen in profiles._records.seen():
             profiles._file(subject, seen)
+        for subject in profiles._consents:
+            if subject not in profiles._records:
+                profiles._file(subject, profiles._consent(subject).at)
         profiles._categories = kept.categories
-        profiles._refused = kept.refused
+        profiles._consents.ended = kept.ended
         profiles._changed = kept.changed
         profiles._removed = kept.removed
         return profiles
@@ -287,7 +299,7 @@ class Profiles:
     def _remember(self, memory: Memory) -> None:
         self._memory = memory
         self._records, self._tastes = memory.records, memory.tastes
-        self._embeddings = memory.embeddings
+        self._embeddings, self._consents = memory.embeddings, memory.consents
 
     def _meet(self, record: Record, event: Seen) -> float:
         """Count a change of a record, decayed to now; give what the event weighs in its rates."""
@@ -305,17 +317,31 @@ class Profiles:
         record.seen = at
         return 1.0
 
-    def _begin(self, subject: str, at: int, purposes: int) -> None:
+    def _begin(self, subject: str, at: int) -> None:
         # Versions count on from the time in milliseconds: they rise over a life and the next one.
         last = self._removed.get(subject, (0, 0))[0]
-        self._records.put(subject, records.new(max(at // 1000, last + 1), at, purposes))
+        self._records.put(subject, records.new(max(at // 1000, last + 1), at))
         self._file(subject, at)
 
     def _file(self, subject: str, seen: int) -> None:
         self._buckets[seen // self._width].append(subject)
 
-    def _forget(self, subject: str, at: int) -> None:
-        record = self._memory.forget(subject)
+    def _consent(self, subject: str) -> Standing:
+        """Give the consent of a subject whose consent is known."""
+        consent = self._consents.get(subject)
+        assert consent is not None, "of a subject without consent nothing is kept"
+        return consent
+
+    def _last(self, subject: str) -> int | None:
+        """Tell from when on a subject may be forgotten for being unseen; ``None`` if it is."""
+        record = self._records.get(subject)
+        if record is not None:
+            return record.seen
+        consent = self._consents.get(subject)
+        return None if consent is None else consent.at
+
+    def _forget_profile(self, subject: str, at: int) -> None:
+        record = self._memory.forget_profile(subject)
         if record is None:
             return
         self._removed[subject] = (record.version + 1, at)
@@ -329,13 +355,8 @@ class Profiles:
             time=_moment(record.seen),
             features=self._features(subject, record),
             embedding=self.embedding_of(subject),
-            purposes=list(_purposes(record.purposes)),
+            purposes=list(self._consent(subject).purposes),
         )
-
-
-@cache
-def _purposes(bits: int) -> tuple[int, ...]:
-    return tuple(purpose for purpose in range(16) if bits >> purpose & 1)
 
 
 def _moment(at: int) -> datetime:

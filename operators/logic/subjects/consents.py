@@ -1,0 +1,140 @@
+"""What each subject consents to, and since when, whatever the order in which it was said."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+from msgspec import Struct, msgpack
+
+from schemas.consent import allows_profile
+
+_MOST = 16
+"""Purposes have numbers from 1 to 11; the framework may add a few, others are passed over."""
+
+
+class Given(Protocol):
+    """What a record of consent says (:class:`schemas.events.Consent`)."""
+
+    purposes: list[int]
+    basis: str
+    version: str
+
+
+class Standing(Struct, array_like=True, frozen=True, gc=False):
+    """A subject's consent as it stands since ``at`` (microseconds since 1970).
+
+    ``purposes`` are sorted numbers, none when everything is withdrawn; ``basis`` is the legal
+    basis and ``version`` that of the text that was agreed to.
+    """
+
+    at: int
+    purposes: tuple[int, ...]
+    basis: str
+    version: str
+
+    @property
+    def allows_profile(self) -> bool:
+        """Tell whether a profile may be kept."""
+        return allows_profile(self.purposes)
+
+    def joined(self, other: "Standing") -> "Standing":
+        """Give what stands after both, in either order and however often each is said.
+
+        The newer one counts. Of two at the same time only the purposes that are in both, with the
+        greater version and basis.
+
+        >>> one, two = Standing(9, (1, 5, 6), "consent", "1"), Standing(9, (1, 8), "consent", "2")
+        >>> one.joined(two) == two.joined(one) == Standing(9, (1,), "consent", "2")
+        True
+        """
+        if self.at != other.at:
+            return max(self, other, key=lambda each: each.at)
+        purposes = tuple(purpose for purpose in self.purposes if purpose in other.purposes)
+        version, basis = max((self.version, self.basis), (other.version, other.basis))
+        return Standing(self.at, purposes, basis, version)
+
+
+_DECODER = msgpack.Decoder(Standing)
+
+
+class Consents:
+    """The consents of one shard's subjects, those withdrawn included, each packed.
+
+    The result does not depend on the order of consents and erasures, nor on repetitions. Of an
+    erased subject only the time of the erasure is left, which an older consent must not undo.
+
+    >>> from schemas.events import Consent
+    >>> consents, given = Consents(), dict(id="c", time="2026-01-01", subject="ann")
+    >>> consents.give("ann", 20, Consent(**given, purposes=[])).allows_profile
+    False
+    >>> consents.give("ann", 10, Consent(**given, purposes=[5, 6])) is None
+    True
+    >>> consents.erase("ann", 30), consents.give("ann", 25, Consent(**given, purposes=[5, 6]))
+    (None, None)
+    """
+
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+        self.ended: dict[str, int] = {}
+        """Until when, by subject, what was said counts no more."""
+
+    def __contains__(self, subject: str) -> bool:
+        """Tell whether a consent of the subject is known, be it withdrawn."""
+        return subject in self._packed
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the subjects whose consent is known."""
+        return iter(self._packed)
+
+    def get(self, subject: str) -> Standing | None:
+        """Give a subject's consent as it stands; ``None`` if it never said or was forgotten."""
+        packed = self._packed.get(subject)
+        return None if packed is None else _DECODER.decode(packed)
+
+    def give(self, subject: str, at: int, given: Given) -> Standing | None:
+        """Take in what a subject said at ``at``; give what stands now if that is something else."""
+        if at <= self.ended.get(subject, at - 1):
+            return None
+        purposes = sorted({purpose for purpose in given.purposes if 0 < purpose < _MOST})
+        now = Standing(at, tuple(purposes), given.basis, given.version)
+        known = self.get(subject)
+        if known is not None:
+            now = known.joined(now)
+            if now == known:
+                return None
+        self._packed[subject] = msgpack.encode(now)
+        return now
+
+    def erase(self, subject: str, at: int) -> Standing | None:
+        """Forget what was said up to ``at``; give what was said later and still stands."""
+        self.ended[subject] = max(at, self.ended.get(subject, at))
+        known = self.get(subject)
+        if known is not None and known.at <= at:
+            del self._packed[subject]
+            return None
+        return known
+
+    def forget(self, subject: str) -> None:
+        """Forget what a subject said; of what allowed no profile, an older one stays ended."""
+        known = self.get(subject)
+        if known is None:
+            return
+        del self._packed[subject]
+        if not known.allows_profile:
+            self.ended[subject] = max(known.at, self.ended.get(subject, known.at))
+
+    def expire(self, before: int) -> None:
+        """Forget when what ended before that time ended."""
+        if self.ended and min(self.ended.values()) < before:
+            self.ended = {s: at for s, at in self.ended.items() if at >= before}
+
+    def packed(self, subjects: Iterable[str]) -> dict[str, bytes]:
+        """Give the consents of those subjects whose consent is known, each as it is kept."""
+        return {s: packed for s in subjects if (packed := self._packed.get(s)) is not None}
+
+    def load(self, packed: Mapping[str, bytes]) -> None:
+        """Take over what :meth:`packed` gave."""
+        self._packed.update(packed)
+
+    def drop(self, subject: str) -> None:
+        """Remove a packed consent, if there is one."""
+        self._packed.pop(subject, None)
