@@ -6,6 +6,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from operators.envelope import Batch, Event, Origin
+from operators.io.metrics.records import RecordMetrics
 from operators.io.store.protocol import Writes
 from operators.persist import rows_of
 from schemas.settings import Settings
@@ -25,7 +26,10 @@ def as_written(
 
 
 def build(
-    source: Source[tuple[str, Batch]], sink: Sink[tuple[str, Writes]], settings: Settings
+    source: Source[tuple[str, Batch]],
+    sink: Sink[tuple[str, Writes]],
+    settings: Settings,
+    metrics: RecordMetrics,
 ) -> Dataflow:
     """Build the flow that writes every result to the store.
 
@@ -36,7 +40,7 @@ def build(
 
     def shim_mapper(item: tuple[str, Batch]) -> tuple[str, Writes]:
         _, batch = item
-        return str(batch.shard), rows_of(batch.shard, batch.events, limit)
+        return str(batch.shard), rows_of(batch.shard, batch.events, limit, metrics)
 
     flow = Dataflow("persist")
     batches = op.input("topics", flow, source)

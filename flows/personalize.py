@@ -17,6 +17,7 @@ from operators.encode import encode_checkpoints, encode_policies, encode_profile
 from operators.envelope import Batch, CatalogUpdate, Message, Rejected
 from operators.factors import factors
 from operators.gathering import Gathered
+from operators.io.metrics.root import Metrics
 from operators.io.redis import CacheWrite
 from operators.learn import learn
 from operators.logic.catalog import CatalogedBatch
@@ -49,7 +50,7 @@ class Sinks:
     hot: Sink[tuple[str, list[CacheWrite]]]
 
 
-def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
+def build(sources: Sources, sinks: Sinks, settings: Settings, metrics: Metrics) -> Dataflow:
     """Build the dataflow; a step's name is part of its recovery state and never changes."""
     shards = [shard_key(shard) for shard in range(settings.partitions)]
 
@@ -68,15 +69,15 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     read = reader(settings)
 
     by_shard = op.flat_map("catalog_to_shards", catalog, every_shard)
-    admitted = admit("admit", records, by_shard, read, settings.gather)
+    admitted = admit("admit", records, by_shard, read, settings.gather, metrics.records)
     singles = op.map_value("positions", admitted.gathered, _by_position)
-    attributed = attribute("attribute", singles, settings)
-    factored = factors("factors", attributed.settled, settings)
+    attributed = attribute("attribute", singles, settings, metrics.attribution)
+    factored = factors("factors", attributed.settled, settings, metrics.factors)
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
-    profiled = profile("profile", admitted.batches, embeddings, settings)
-    learned = learn("learn", attributed.lessons, settings)
+    profiled = profile("profile", admitted.batches, embeddings, settings, metrics.profiles)
+    learned = learn("learn", attributed.lessons, settings, metrics.learner)
     policies = op.flat_map("policies_to_shards", learned.news, to_scoring)
-    decided = decide("decide", profiled.batches, policies, settings)
+    decided = decide("decide", profiled.batches, policies, settings, metrics.decisions)
 
     rejected = op.merge(
         "rejected",
@@ -97,7 +98,8 @@ def build(sources: Sources, sinks: Sinks, settings: Settings) -> Dataflow:
     op.output("policies_out", encode_policies("policies", learned.snapshots), sinks.policies)
     checkpoints = encode_checkpoints("checkpoints", learned.checkpoints)
     op.output("checkpoints_out", checkpoints, sinks.checkpoints)
-    op.output("dead_letters_out", dead_letters("dead_letters", rejected), sinks.dead_letters)
+    letters = dead_letters("dead_letters", rejected, metrics.records)
+    op.output("dead_letters_out", letters, sinks.dead_letters)
     op.output("hot_out", hot, sinks.hot)
     return flow
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from bytewax.dataflow import Dataflow
 
+from operators.io.metrics.root import Metrics
 from operators.logic.placement import ALONE, Place
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic
 
 
-def personalize_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
+def personalize_flow(settings: Settings, metrics: Metrics, place: Place = ALONE) -> Dataflow:
     """Wire the personalize dataflow to Kafka and Redis, for one worker of a cluster."""
     from flows import personalize
     from operators.decode import reader
@@ -19,10 +20,13 @@ def personalize_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
     from operators.io.redis import RedisSink
     from operators.logic.catalog_check import flaw_of
 
-    shared, pace = SharedProducer(settings), Pace(settings.epoch, place == ALONE)
+    shared = SharedProducer(settings, metrics.kafka)
+    pace = Pace(settings.epoch, place == ALONE)
     sources = personalize.Sources(
-        records=GroupSource(settings, reader(settings), place=place, pace=pace),
-        catalog=CatalogSource(settings, flaw_of, pace),
+        records=GroupSource(
+            settings, reader(settings), place=place, pace=pace, metrics=metrics.kafka
+        ),
+        catalog=CatalogSource(settings, flaw_of, pace, metrics.kafka),
     )
     sinks = personalize.Sinks(
         decisions=KafkaSink(shared, Topic.DECISIONS, decision_fence, place),
@@ -31,12 +35,12 @@ def personalize_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
         policies=KafkaSink(shared, Topic.POLICIES, place=place),
         checkpoints=KafkaSink(shared, Topic.CHECKPOINTS, place=place),
         dead_letters=KafkaSink(shared, Topic.DEAD_LETTERS, dead_letter_fence, place),
-        hot=RedisSink(settings),
+        hot=RedisSink(settings, metrics.redis),
     )
-    return personalize.build(sources, sinks, settings)
+    return personalize.build(sources, sinks, settings, metrics)
 
 
-def persist_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
+def persist_flow(settings: Settings, metrics: Metrics, place: Place = ALONE) -> Dataflow:
     """Wire the persist dataflow to Kafka and the durable store: any worker may have any part."""
     from flows import persist
     from flows.runtime.store import open_store
@@ -45,12 +49,14 @@ def persist_flow(settings: Settings, place: Place = ALONE) -> Dataflow:
     from operators.persist import StoreSink, topics
 
     pace = Pace(settings.epoch, place == ALONE)
-    source = TopicSource(settings, persist.as_written, topics(), pace=pace)
-    sink = StoreSink(lambda: open_store(settings), settings.partitions)
-    return persist.build(source, sink, settings)
+    source = TopicSource(settings, persist.as_written, topics(), pace=pace, metrics=metrics.kafka)
+    sink = StoreSink(
+        lambda: open_store(settings, metrics.store), settings.partitions, metrics=metrics.store
+    )
+    return persist.build(source, sink, settings, metrics.records)
 
 
-FLOWS: dict[str, Callable[[Settings, Place], Dataflow]] = {
+FLOWS: dict[str, Callable[[Settings, Metrics, Place], Dataflow]] = {
     "personalize": personalize_flow,
     "persist": persist_flow,
 }

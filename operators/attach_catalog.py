@@ -12,7 +12,7 @@ from msgspec import Struct
 from operators.decode import Reader
 from operators.envelope import Batch, CatalogUpdate, Event, Rejected
 from operators.gathering import Gathered, Gathering
-from operators.io import metrics
+from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogedBatch, CatalogHistory, CatalogState
 from operators.streams import of_type
 from schemas.state import pack, unpack
@@ -62,6 +62,7 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, Admission, bytes]):
     held: list[Batch] = field(default_factory=list)
     again: list[Batch] = field(default_factory=list)
     """What an earlier life had gathered."""
+    metrics: RecordMetrics = field(default_factory=RecordMetrics)
 
     def on_batch(self, values: list[Batch | CatalogUpdate]) -> tuple[Iterable[Admission], bool]:
         """Take in catalog news, then let through what has a catalog."""
@@ -77,7 +78,7 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, Admission, bytes]):
             out += self._gather_again()
             for batch in self.held:
                 for part in self._parts(batch):
-                    metrics.events_in(event.origin.topic for event in part.events)
+                    self.metrics.taken_in(event.origin.topic for event in part.events)
                     out.append(part)
                     out += self.gathering.add(part)
             self.held = []
@@ -148,12 +149,14 @@ def unpack_admit(snapshot: bytes) -> AttachState:
     return unpack(_KIND, _VERSION, AttachState, snapshot)
 
 
-def _resume(read: Reader, gather: float, snapshot: bytes | None) -> AttachLogic:
+def _resume(
+    read: Reader, gather: float, snapshot: bytes | None, metrics: RecordMetrics
+) -> AttachLogic:
     if snapshot is None:
-        return AttachLogic(read, CatalogHistory(), Gathering(gather))
+        return AttachLogic(read, CatalogHistory(), Gathering(gather), metrics=metrics)
     state = unpack_admit(snapshot)
     history = CatalogHistory(state.catalog)
-    logic = AttachLogic(read, history, Gathering(gather), state.complete)
+    logic = AttachLogic(read, history, Gathering(gather), state.complete, metrics=metrics)
     logic.held = [_batch(held, read) for held in state.held]
     logic.again = [_batch(held, read) for held in state.gathered]
     return logic
@@ -175,6 +178,7 @@ def admit(
     catalog: KeyedStream[CatalogUpdate],
     read: Reader,
     gather: float,
+    metrics: RecordMetrics,
 ) -> Attached:
     """Hold batches until the catalog is loaded; attach the catalog of their event time.
 
@@ -184,7 +188,7 @@ def admit(
     """
 
     def shim_builder(resume_state: bytes | None) -> AttachLogic:
-        return _resume(read, gather, resume_state)
+        return _resume(read, gather, resume_state, metrics)
 
     merged: KeyedStream[Batch | CatalogUpdate] = op.merge("merge", up, catalog)
     admitted = op.stateful_batch("hold", merged, shim_builder)

@@ -1,7 +1,7 @@
 """Attribute: join decisions with what became of them, and turn that into lessons and outcomes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import bytewax.operators as op
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from operators.envelope import Message, Rejected
 from operators.factors import factor_slots, withdrawals
-from operators.io import metrics
+from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.segments import ShardSegments
 from operators.logic.attribution import Attribution, AttributionState, Step
 from operators.logic.catalog import Catalog, CatalogedBatch
@@ -73,6 +73,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
     catalog: Catalog | None = None
     asking: frozenset[str] = frozenset()
     width: int | None = None
+    metrics: AttributionMetrics = field(default_factory=AttributionMetrics)
 
     def on_batch(self, values: list[CatalogedBatch]) -> tuple[Iterable[_Out], bool]:
         """Step through the batches in order."""
@@ -88,7 +89,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
             out += self._settled(batch, step, told)
             if step.messages:
                 out.append(_Messages(step.messages))
-                metrics.outcomes(step.counts)
+                self.metrics.outcomes(step.counts)
             if step.rejected:
                 out.append(_Rejections(step.rejected))
         return out, StatefulBatchLogic.RETAIN
@@ -116,7 +117,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                 )
         if step.horizon > self.told:
             self.told = step.horizon
-            metrics.attribution(shard, self.attribution.pending, self.attribution.waiting)
+            self.metrics.held(shard, self.attribution.pending, self.attribution.waiting)
             for slot in catalog.slots.values():
                 actions = catalog.actions.get(slot.slot_id, ())
                 final = [
@@ -162,12 +163,14 @@ def unpack_attribute(snapshot: bytes) -> AttributeState:
     return unpack(_KIND, _VERSION, AttributeState, snapshot)
 
 
-def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> AttributeLogic:
+def resumed(
+    settings: Settings, folder: Path | None, snapshot: bytes | None, metrics: AttributionMetrics
+) -> AttributeLogic:
     """Go on from a snapshot, or begin where there is none."""
     lateness = round(settings.allowed_lateness * 1e6)
     limits = (lateness, settings.max_pending, settings.max_orphans)
     if snapshot is None:
-        return AttributeLogic(Attribution(*limits), folder)
+        return AttributeLogic(Attribution(*limits), folder, metrics=metrics)
     state = unpack_attribute(snapshot)
     segments = ShardSegments(folder, state.shard) if folder is not None else None
     if state.segmented and segments is None:
@@ -175,11 +178,23 @@ def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> 
             "the recovery store keeps pending decisions in its folder: set BANDITFLOW_RECOVERY"
         )
     attribution = Attribution(*limits, state.attribution, segments)
-    return AttributeLogic(attribution, folder, state.attribution.horizon, state.shard, segments)
+    return AttributeLogic(
+        attribution,
+        folder,
+        state.attribution.horizon,
+        state.shard,
+        segments,
+        metrics=metrics,
+    )
 
 
 @operator
-def attribute(step_id: str, up: KeyedStream[CatalogedBatch], settings: Settings) -> Attributed:
+def attribute(
+    step_id: str,
+    up: KeyedStream[CatalogedBatch],
+    settings: Settings,
+    metrics: AttributionMetrics,
+) -> Attributed:
     """Join each shard's decisions with their impressions, clicks and rewards.
 
     ``up`` is keyed by shard. A lesson's ``watermark`` is the time before whose end of window all
@@ -188,7 +203,7 @@ def attribute(step_id: str, up: KeyedStream[CatalogedBatch], settings: Settings)
     folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 
     def shim_builder(resume_state: bytes | None) -> AttributeLogic:
-        return resumed(settings, folder, resume_state)
+        return resumed(settings, folder, resume_state, metrics)
 
     attributed = op.stateful_batch("life", up, shim_builder)
     lessons = of_type("lessons", attributed, PosteriorUpdate)

@@ -7,7 +7,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
 from operators.envelope import Message, Rejected
-from operators.io import metrics
+from operators.io.metrics.records import RecordMetrics
 from operators.logic.attribution import reasons
 from schemas.clock import moment
 from schemas.codec import encode
@@ -40,7 +40,9 @@ def fence_id(letter: DeadLetter) -> int:
 
 
 @operator
-def dead_letters(step_id: str, up: KeyedStream[list[Rejected]]) -> KeyedStream[list[Message]]:
+def dead_letters(
+    step_id: str, up: KeyedStream[list[Rejected]], metrics: RecordMetrics
+) -> KeyedStream[list[Message]]:
     """Turn rejected records, keyed by shard, into messages for the dead-letter topic.
 
     Repeats are counted, but not recorded: at-least-once senders make them in good faith.

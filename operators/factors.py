@@ -10,7 +10,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
 from operators.envelope import Event
-from operators.io import metrics
+from operators.io.metrics.subjects import FactorMetrics
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
 from operators.logic.settlements import Settlements, in_order
 from operators.updates import FactorUpdate, FactorVectors
@@ -45,6 +45,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
     most: int
     model: FactorModel | None = None
     withdrawn: list[tuple[int, str]] = field(default_factory=list)
+    metrics: FactorMetrics = field(default_factory=FactorMetrics)
 
     def on_batch(self, values: list[FactorUpdate]) -> tuple[Iterable[FactorVectors], bool]:
         """Learn what every shard has passed, and tell whose factors changed."""
@@ -96,7 +97,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
         if self.model is None:
             return []
         changed = self.model.changed()
-        metrics.factors(len(self.model), self.model.evicted)
+        self.metrics.factors(len(self.model), self.model.evicted)
         self.model.evicted = 0
         found = {name: (n, vector.tolist()) for name, (vector, n) in changed.items()}
         return [FactorVectors(newest, found)] if found else []
@@ -121,7 +122,7 @@ def withdrawals(events: Iterable[Event]) -> list[tuple[int, str]]:
 
 @operator
 def factors(
-    step_id: str, up: KeyedStream[FactorUpdate], settings: Settings
+    step_id: str, up: KeyedStream[FactorUpdate], settings: Settings, metrics: FactorMetrics
 ) -> KeyedStream[FactorVectors]:
     """Learn the factors of subjects and actions from the final outcomes of every shard.
 
@@ -133,9 +134,10 @@ def factors(
     def shim_builder(resume_state: bytes | None) -> FactorsLogic:
         limits = (settings.profile_ttl, settings.factor_subjects)
         if resume_state is None:
-            return FactorsLogic(CanonicalOrder(settings.partitions), *limits)
+            return FactorsLogic(CanonicalOrder(settings.partitions), *limits, metrics=metrics)
         state = unpack(_KIND, _VERSION, FactorsState, resume_state)
         model = None if state.model is None else FactorModel.load(state.model)
-        return FactorsLogic(CanonicalOrder.load(state.order), *limits, model, state.withdrawn)
+        order = CanonicalOrder.load(state.order)
+        return FactorsLogic(order, *limits, model, state.withdrawn, metrics)
 
     return op.stateful_batch("learn", up, shim_builder)

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import bytewax.operators as op
@@ -11,7 +11,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
-from operators.io import metrics
+from operators.io.metrics.learner import LearnerMetrics
 from operators.logic.features import FeatureMap, scaled_columns
 from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Deltas, Policy, load_policy
@@ -99,6 +99,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
     checkpointed: int = NEVER
     dirty: bool = False
     wake: datetime | None = None
+    metrics: LearnerMetrics = field(default_factory=LearnerMetrics)
     _mark: str | None = None
 
     @property
@@ -182,9 +183,9 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
                 continue
             fitted = with_features(lesson.deltas, self.policy.dim)
             if lesson.mapping not in (self.mark, ""):
-                metrics.ignored(self.slot.slot_id, "other_features", len(lesson.deltas))
+                self.metrics.ignored(self.slot.slot_id, "other_features", len(lesson.deltas))
             elif fitted is None:
-                metrics.ignored(self.slot.slot_id, "other_width", len(lesson.deltas))
+                self.metrics.ignored(self.slot.slot_id, "other_width", len(lesson.deltas))
             else:
                 parts.append(fitted)
         if not parts:
@@ -209,7 +210,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
             return
         self.settled.learn(ready)
         if self.model.learn(ready):
-            metrics.model(self.slot.slot_id, self.model.report())
+            self.metrics.model(self.slot.slot_id, self.model.report())
 
     def _checkpoint_if_due(self) -> list[PolicyCheckpoint]:
         """Give what settled decisions have taught, now and then; nothing of pending ones."""
@@ -290,7 +291,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
     def _describe(self, news: PublishedPolicy) -> PolicySnapshot:
         assert self.model is not None
         actions = news.posterior.summary()
-        metrics.actions(news.slot_id, actions)
+        self.metrics.actions(news.slot_id, actions)
         return PolicySnapshot(
             slot_id=news.slot_id,
             policy=news.kind,
@@ -332,7 +333,7 @@ def unpack_learner(snapshot: bytes) -> LearnerState:
     return unpack(_KIND, _VERSION, LearnerState, snapshot)
 
 
-def _resume(snapshot: bytes) -> LearnerLogic:
+def _resume(snapshot: bytes, metrics: LearnerMetrics) -> LearnerLogic:
     state = unpack_learner(snapshot)
     return LearnerLogic(
         CanonicalOrder.load(state.order),
@@ -351,6 +352,7 @@ def _resume(snapshot: bytes) -> LearnerLogic:
         state.checkpointed,
         dirty=True,
         wake=datetime.now(UTC),
+        metrics=metrics,
     )
 
 
@@ -379,7 +381,9 @@ def joined(parts: Sequence[Deltas]) -> Deltas:
 
 
 @operator
-def learn(step_id: str, up: KeyedStream[PosteriorUpdate], settings: Settings) -> Learned:
+def learn(
+    step_id: str, up: KeyedStream[PosteriorUpdate], settings: Settings, metrics: LearnerMetrics
+) -> Learned:
     """Learn each slot's policy and click model from the lessons of every shard.
 
     The statistics do not depend on the order of lessons. After a restart a learner publishes at
@@ -388,8 +392,8 @@ def learn(step_id: str, up: KeyedStream[PosteriorUpdate], settings: Settings) ->
 
     def shim_builder(resume_state: bytes | None) -> LearnerLogic:
         if resume_state is None:
-            return LearnerLogic(CanonicalOrder(settings.partitions))
-        return _resume(resume_state)
+            return LearnerLogic(CanonicalOrder(settings.partitions), metrics=metrics)
+        return _resume(resume_state, metrics)
 
     learned = op.stateful_batch("slot", up, shim_builder)
     return Learned(

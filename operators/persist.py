@@ -11,9 +11,9 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from operators.envelope import Event
-from operators.io import metrics
 from operators.io.backoff import Backoff
-from operators.io.store import metrics as store_metrics
+from operators.io.metrics.records import RecordMetrics
+from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store, StoreUnavailable, Writes
 from operators.io.store.rows import AuditedDecision, KeyedOutcome, Place, refusal_row, row_of
 from operators.io.store.tables import DEAD_LETTERS
@@ -37,7 +37,12 @@ DECODERS: dict[Topic, Decoder[Struct]] = {
 """How each topic that the store keeps is read."""
 
 
-def rows_of(shard: int, events: Iterable[Event], limit: int = MAX_RECORD_BYTES) -> Writes:
+def rows_of(
+    shard: int,
+    events: Iterable[Event],
+    limit: int = MAX_RECORD_BYTES,
+    metrics: RecordMetrics | None = None,
+) -> Writes:
     """Read undecoded records of a partition; one that cannot be read becomes a dead letter's row.
 
     Only the events' origin and payload are looked at.
@@ -55,7 +60,8 @@ def rows_of(shard: int, events: Iterable[Event], limit: int = MAX_RECORD_BYTES) 
             else:
                 writes.add(table, row, place)
                 continue
-        metrics.dead_letters([record.reason])
+        if metrics is not None:
+            metrics.dead_letters([record.reason])
         letter = refusal_row(place, record.reason, record.field, record.detail)
         writes.add(DEAD_LETTERS, letter, place)
     return writes
@@ -89,11 +95,13 @@ class StoreSink(FixedPartitionedSink[Writes, None]):
         partitions: int,
         max_rows: int = 5_000,
         patience: Patience | None = None,
+        metrics: StoreMetrics | None = None,
     ) -> None:
         self._connect = connect
         self._partitions = partitions
         self._max_rows = max_rows
         self._patience = patience or Patience()
+        self._metrics = metrics or StoreMetrics()
         self._lock = threading.Lock()
         self._store: Store | None = None
 
@@ -112,7 +120,7 @@ class StoreSink(FixedPartitionedSink[Writes, None]):
         resume_state: None,  # noqa: ARG002
     ) -> StatefulSinkPartition[Writes, None]:
         """Make a partition; it connects with its first commit, waiting if it must."""
-        return _Partition(self._shared, self._max_rows, self._patience)
+        return _Partition(self._shared, self._max_rows, self._patience, self._metrics)
 
     def _shared(self) -> Store:
         with self._lock:
@@ -122,10 +130,17 @@ class StoreSink(FixedPartitionedSink[Writes, None]):
 
 
 class _Partition(StatefulSinkPartition[Writes, None]):
-    def __init__(self, connect: Callable[[], Store], max_rows: int, patience: Patience) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Store],
+        max_rows: int,
+        patience: Patience,
+        metrics: StoreMetrics,
+    ) -> None:
         self._connect = connect
         self._max_rows = max_rows
         self._patience = patience
+        self._metrics = metrics
         self._writes = Writes()
 
     def write_batch(self, items: list[Writes]) -> None:
@@ -154,10 +169,11 @@ class _Partition(StatefulSinkPartition[Writes, None]):
                 break
             except StoreUnavailable as reason:
                 wait = backoff.next()
-                store_metrics.unavailable(reason.code)
+                self._metrics.unavailable(reason.code)
                 log.warning("store: %s; waiting %.1f s", reason, wait)
                 patience.sleep(wait)
-        store_metrics.committed(applied, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._metrics.committed(applied.rows, applied.refused, seconds)
         self._writes = Writes()
 
 

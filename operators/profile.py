@@ -10,7 +10,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 
 from operators.envelope import Event
-from operators.io import metrics
+from operators.io.metrics.subjects import ProfileMetrics
 from operators.io.segments import ShardSegments
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.subjects.profiles import Profiles
@@ -78,6 +78,7 @@ class ProfileLogic(
     """The slots that decide by profile features."""
     takers: dict[type, Callable[[Event], object]] = field(init=False)
     """What takes in an event, by the type of its record."""
+    metrics: ProfileMetrics = field(default_factory=ProfileMetrics)
 
     def __post_init__(self) -> None:
         """Find what takes in each kind of record."""
@@ -124,7 +125,7 @@ class ProfileLogic(
             if not over:  # the end of the input is not a time
                 self.profiles.expire(self.watermark)
             if batches:
-                metrics.profiles(self.shard, len(self.profiles))
+                self.metrics.profiles(self.shard, len(self.profiles))
         self.profiles.tidy()
         return out, StatefulBatchLogic.RETAIN
 
@@ -171,16 +172,25 @@ def unpack_profiles(snapshot: bytes) -> ProfileState:
     return unpack(_KIND, _VERSION, ProfileState, snapshot)
 
 
-def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> ProfileLogic:
+def resumed(
+    settings: Settings, folder: Path | None, snapshot: bytes | None, metrics: ProfileMetrics
+) -> ProfileLogic:
     """Go on from a snapshot, or begin where there is none."""
     interval = round(settings.profile_interval * 1e6)
     if snapshot is None:
-        return ProfileLogic(Profiles(settings.profile_ttl), interval, folder)
+        return ProfileLogic(Profiles(settings.profile_ttl), interval, folder, metrics=metrics)
     state = unpack_profiles(snapshot)
     segments = ShardSegments(folder, state.shard) if folder is not None else None
     profiles = Profiles.load(state.profiles, settings.profile_ttl, segments=segments)
     return ProfileLogic(
-        profiles, interval, folder, state.shard, segments, state.published, state.watermark
+        profiles,
+        interval,
+        folder,
+        state.shard,
+        segments,
+        state.published,
+        state.watermark,
+        metrics=metrics,
     )
 
 
@@ -190,6 +200,7 @@ def profile(
     up: KeyedStream[CatalogedBatch],
     factors: KeyedStream[FactorVectors],
     settings: Settings,
+    metrics: ProfileMetrics,
 ) -> Profiled:
     """Keep a profile per consenting subject and attach it to the subject's requests.
 
@@ -200,7 +211,7 @@ def profile(
     folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 
     def shim_builder(resume_state: bytes | None) -> ProfileLogic:
-        return resumed(settings, folder, resume_state)
+        return resumed(settings, folder, resume_state, metrics)
 
     merged: KeyedStream[CatalogedBatch | FactorVectors] = op.merge("merge", up, factors)
     profiled = op.stateful_batch("keep", merged, shim_builder)

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from bytewax.testing import TestingSink, run_main
 from msgspec import Struct
+from prometheus_client import CollectorRegistry
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
@@ -32,6 +33,7 @@ from flows.replay.open_bandit import (
 )
 from operators.decode import reader
 from operators.io.memory import MemoryCatalogSource, MemorySink, Records, memory_group_source
+from operators.io.metrics.root import Metrics
 from operators.logic.experiments.estimators import Estimate
 from operators.logic.policies import KINDS
 from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
@@ -182,7 +184,7 @@ def through_the_flow(
         dead_letters=dead_letters,
         hot=TestingSink([]),
     )
-    run_main(personalize.build(sources, sinks, settings))
+    run_main(personalize.build(sources, sinks, settings, Metrics(CollectorRegistry())))
     settled = [o for o in _read(outcomes, Outcome) if o.status == "settled"]
     reasons = Counter(letter.reason for letter in _read(dead_letters, DeadLetter))
     return Replayed(in_order(settled), dict(reasons))

@@ -25,8 +25,9 @@ from flows.runtime.recovery import (
 )
 from flows.runtime.supervisor import Supervisor
 from flows.wiring import FLOWS, topics_of
-from operators.io import metrics
 from operators.io.kafka import client as kafka_client
+from operators.io.metrics.exporter import process_registry, serve
+from operators.io.metrics.root import Metrics
 from operators.logic.placement import Place
 from schemas.settings import Settings, child_environment
 
@@ -63,11 +64,13 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
     """Run one worker process of a flow whose recovery store somebody owns."""
     port = settings.metrics_port + process if settings.metrics_port else 0
     _settle_in()
-    url = metrics.serve(settings.metrics_host, port)
+    registry = process_registry()
+    metrics = Metrics(registry)
+    url = serve(registry, settings.metrics_host, port)
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
     with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(
-            FLOWS[flow](settings, Place(process, max(1, len(addresses)))),
+            FLOWS[flow](settings, metrics, Place(process, max(1, len(addresses)))),
             process_id=process if addresses else None,
             addresses=list(addresses) or None,
             epoch_interval=timedelta(seconds=settings.epoch),

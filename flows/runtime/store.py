@@ -2,18 +2,19 @@
 
 from datetime import datetime
 
+from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store
 from operators.io.store.sqlite import SqliteStore
 from schemas.settings import Settings, SettingsError
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, metrics: StoreMetrics | None = None) -> Store:
     """Open the store that ``BANDITFLOW_STORE`` names."""
     kind, _, address = settings.store.partition(":")
     if kind == "sqlite" and address:
         return SqliteStore(address)
     if kind == "oracle" and address:
-        return _oracle(settings, address)
+        return _oracle(settings, address, metrics)
     raise SettingsError("BANDITFLOW_STORE: expected sqlite:PATH or oracle:DSN")
 
 
@@ -42,7 +43,7 @@ def _when(applied_at: datetime | None) -> str:
     return f"applied {applied_at:%Y-%m-%d %H:%M:%S} UTC" if applied_at else "pending"
 
 
-def _oracle(settings: Settings, address: str) -> Store:
+def _oracle(settings: Settings, address: str, metrics: StoreMetrics | None) -> Store:
     try:
         from operators.io.store.oracle import OracleStore
     except ImportError as error:
@@ -59,5 +60,6 @@ def _oracle(settings: Settings, address: str) -> Store:
             wallet=settings.store_wallet,
             wallet_password=settings.store_wallet_password,
             auth=settings.store_auth,
-        )
+        ),
+        metrics,
     )

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.msgpack import Encoder
 
 from operators.envelope import Event, Origin, Rejected
-from operators.io import metrics
+from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import ShardSegments
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.deciding.seen_requests import Seen, SeenRequests, SeenState
@@ -107,6 +107,7 @@ class QueueLogic(
     waiting: list[Event] = field(default_factory=list)
     watermark: int = NEVER
     catalog: Catalog | None = None
+    metrics: DecisionMetrics = field(default_factory=DecisionMetrics)
 
     def on_batch(
         self, values: list[CatalogedBatch | PublishedPolicy]
@@ -197,7 +198,8 @@ class QueueLogic(
                 fresh.append((event, content))
             elif verdict is Seen.CONFLICT:
                 refused.append(_refusal("conflicting_request", event, "decision_id"))
-        metrics.duplicates("request", len(events) - len(fresh) - verdicts.count(Seen.CONFLICT))
+        repeated = len(events) - len(fresh) - verdicts.count(Seen.CONFLICT)
+        self.metrics.repeated_requests(repeated)
         return fresh
 
     def _group(
@@ -304,11 +306,13 @@ def _event(waiting: Waiting, limit: int) -> Event:
     )
 
 
-def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> QueueLogic:
+def resumed(
+    settings: Settings, folder: Path | None, snapshot: bytes | None, metrics: DecisionMetrics
+) -> QueueLogic:
     """Go on from a snapshot, or begin where there is none."""
     horizon = round(settings.dedup_horizon * 1e6)
     if snapshot is None:
-        return QueueLogic(horizon, folder)
+        return QueueLogic(horizon, folder, metrics=metrics)
     state = unpack_queue(snapshot)
     segments = None
     if state.segmented:
@@ -326,6 +330,7 @@ def resumed(settings: Settings, folder: Path | None, snapshot: bytes | None) -> 
         expected=set(state.policies),
         waiting=[_event(waiting, settings.max_record_bytes) for waiting in state.waiting],
         watermark=state.watermark,
+        metrics=metrics,
     )
 
 
@@ -335,6 +340,7 @@ def queue(
     up: KeyedStream[CatalogedBatch],
     policies: KeyedStream[PublishedPolicy],
     settings: Settings,
+    metrics: DecisionMetrics,
 ) -> Queued:
     """Admit each decision request once and join it with its slot's policy.
 
@@ -345,7 +351,7 @@ def queue(
     folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 
     def shim_builder(resume_state: bytes | None) -> QueueLogic:
-        return resumed(settings, folder, resume_state)
+        return resumed(settings, folder, resume_state, metrics)
 
     merged: KeyedStream[CatalogedBatch | PublishedPolicy] = op.merge("merge", up, policies)
     queued = op.stateful_batch("admit", merged, shim_builder)

@@ -13,7 +13,7 @@ from bytewax.operators import KeyedStream
 from operators.decide.admission import Ready, queue
 from operators.decide.decision_encoder import decision_records
 from operators.envelope import Message, Rejected
-from operators.io import metrics
+from operators.io.metrics.decisions import DecisionMetrics
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap
@@ -36,8 +36,9 @@ class Decided:
 class Scorer:
     """Scores the ready requests of a worker: one matrix per slot and policy version."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, metrics: DecisionMetrics) -> None:
         self._secret = secret
+        self._metrics = metrics
         self._maps: dict[str, tuple[Slot, FeatureMap]] = {}
         self._firsts: dict[str, tuple[int, PublishedPolicy]] = {}
         self._shapes: dict[str, tuple[Slot, str]] = {}
@@ -61,14 +62,14 @@ class Scorer:
             news = self._first_policy(ready, policy_dim(ready.slot, mapping))
         ballot = _candidates(ready, mapping)
         if mapping.problems:
-            metrics.features(ready.slot.slot_id, mapping.problems)
+            self._metrics.feature_problems(ready.slot.slot_id, mapping.problems)
             mapping.problems.clear()
         votes = select(ready.slot, news.posterior, ballot, self._secret)
         now = datetime.now(UTC)
         records = decision_records(ready, news, mapping, ballot, votes, now)
         for event, record in zip(ready.events, records, strict=True):
             messages[shard_key(event.origin.partition)].append(Message(event.key, None, record))
-        _observe(ready, news, votes, now)
+        _observe(self._metrics, ready, news, votes, now)
 
     def _feature_map(self, slot: Slot) -> FeatureMap:
         kept = self._maps.get(slot.slot_id)
@@ -131,7 +132,13 @@ def _universe(ready: Ready) -> tuple[str, ...]:
     return tuple(sorted({name for names in ready.candidates for name in names or ()}))
 
 
-def _observe(ready: Ready, news: PublishedPolicy, votes: Selection, now: datetime) -> None:
+def _observe(
+    metrics: DecisionMetrics,
+    ready: Ready,
+    news: PublishedPolicy,
+    votes: Selection,
+    now: datetime,
+) -> None:
     at = now.timestamp() * 1e6
     slot = ready.slot.slot_id
     latencies = [(at - event.origin.time) * 1e-6 for event in ready.events]
@@ -149,12 +156,13 @@ def decide(
     up: KeyedStream[CatalogedBatch],
     policies: KeyedStream[PublishedPolicy],
     settings: Settings,
+    metrics: DecisionMetrics,
 ) -> Decided:
     """Answer each decision request of the batches once, by its slot's newest policy.
 
     The action is drawn from the computed probability vector, so the logged propensity is exact;
     ``policies`` must reach every shard. For the refusals see :func:`admission.queue`.
     """
-    scorer = Scorer(settings.secret.encode())
-    queued = queue("queue", up, policies, settings)
+    scorer = Scorer(settings.secret.encode(), metrics)
+    queued = queue("queue", up, policies, settings, metrics)
     return Decided(op.flat_map_batch("score", queued.ready, scorer.decide), queued.rejected)

@@ -5,7 +5,6 @@ own, one batched Lua call at a time, so a Redis that is slow, frozen or away cos
 nothing else. Every key is a hash with a ``version`` field and expires.
 """
 
-import math
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +14,12 @@ from typing import Any
 import redis
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from msgspec import Struct
-from prometheus_client import Counter, Gauge, Histogram
 from redis.backoff import NoBackoff
 from redis.exceptions import DataError
 from redis.retry import Retry
 
 from operators.io.backoff import Backoff
+from operators.io.metrics.redis import RedisMetrics
 from schemas.settings import Settings, SettingsError
 
 BATCH = 500
@@ -59,19 +58,6 @@ return written
 # is replaced, and fields go in parts because Lua's stack is small: no write may fail its batch.
 # A script that has deleted may grow beyond maxmemory, so it asks for room before it first does.
 
-_WRITES = Counter("banditflow_redis_writes", "Keys sent to Redis.")
-_DROPPED = Counter("banditflow_redis_dropped", "Keys given up because the buffer was full.")
-_REFUSED = Counter("banditflow_redis_refused", "Keys given up because they cannot be sent.")
-_ERRORS = Counter("banditflow_redis_errors", "Calls that failed, by kind.", ["error"])
-_UP = Gauge("banditflow_redis_up", "1 while the last call succeeded.")
-_UP.set(math.nan)  # 0 would ring the alarm of a flow that has no use for Redis
-_BUFFERED = Gauge("banditflow_redis_buffered_keys", "Keys that wait to be sent.")
-_SECONDS = Histogram(
-    "banditflow_redis_write_seconds",
-    "Seconds per batched call.",
-    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0),
-)
-
 
 class CacheWrite(Struct, frozen=True, gc=False):
     """The whole new content of a key: it replaces what is there if its version is higher.
@@ -89,8 +75,9 @@ class CacheWrite(Struct, frozen=True, gc=False):
 class HotBuffer:
     """The writes that wait for a flush: the newest of each key, at most ``capacity`` of them."""
 
-    def __init__(self, capacity: int = 100_000) -> None:
+    def __init__(self, capacity: int = 100_000, metrics: RedisMetrics | None = None) -> None:
         self._capacity = capacity
+        self._metrics = metrics or RedisMetrics()
         self._writes: dict[str, CacheWrite] = {}
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
@@ -129,15 +116,21 @@ class HotBuffer:
         if excess > 0:
             for key in list(islice(self._writes, excess)):
                 del self._writes[key]
-            _DROPPED.inc(excess)
+            self._metrics.dropped(excess)
 
 
 class HotWriter:
     """Sends what is buffered to Redis, from a thread of its own, for as long as the process."""
 
     def __init__(
-        self, url: str, buffer: HotBuffer, timeout: float = 2.0, longest_wait: float = 5.0
+        self,
+        url: str,
+        buffer: HotBuffer,
+        timeout: float = 2.0,
+        longest_wait: float = 5.0,
+        metrics: RedisMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or RedisMetrics()
         self._buffer = buffer
         self._longest_wait = longest_wait
         self._client = client(url, timeout)
@@ -156,23 +149,20 @@ class HotWriter:
         wait, backoff = 0.0, Backoff(0.2, self._longest_wait)
         while not self._stopped.wait(wait):
             writes = self._buffer.take(BATCH, 0.2)
-            _BUFFERED.set(len(self._buffer))
+            self._metrics.buffered(len(self._buffer))
             if not writes:
                 continue
             try:
                 started = time.perf_counter()
-                refused = send_what_can_be(self._script, writes)
+                refused = send_what_can_be(self._script, writes, self._metrics)
             except (redis.RedisError, OSError) as error:
                 self._buffer.give_back(writes)
-                _ERRORS.labels(type(error).__name__).inc()
-                _UP.set(0)
+                self._metrics.unavailable(error)
                 wait = backoff.next()
             else:
                 backoff.reset()
-                _SECONDS.observe(time.perf_counter() - started)
-                _WRITES.inc(len(writes) - refused)
-                _REFUSED.inc(refused)
-                _UP.set(1)
+                seconds = time.perf_counter() - started
+                self._metrics.written(len(writes) - refused, refused, seconds)
                 wait = 0.0 if len(writes) == BATCH else GATHER
 
 
@@ -199,7 +189,7 @@ def send(script: Any, writes: Sequence[CacheWrite]) -> int:
     return int(script(keys=[write.key for write in writes], args=arguments))
 
 
-def send_what_can_be(script: Any, writes: Sequence[CacheWrite]) -> int:
+def send_what_can_be(script: Any, writes: Sequence[CacheWrite], metrics: RedisMetrics) -> int:
     """Write the batch without those that no server can be sent; count those.
 
     What Redis or the network answers concerns the whole batch and is raised.
@@ -210,18 +200,20 @@ def send_what_can_be(script: Any, writes: Sequence[CacheWrite]) -> int:
         if isinstance(error, (redis.RedisError, OSError)) and not isinstance(error, DataError):
             raise
         if len(writes) == 1:
-            _ERRORS.labels(type(error).__name__).inc()
+            metrics.error(error)
             return 1
         half = len(writes) // 2
-        return send_what_can_be(script, writes[:half]) + send_what_can_be(script, writes[half:])
+        parts = (writes[:half], writes[half:])
+        return sum(send_what_can_be(script, part, metrics) for part in parts)
     return 0
 
 
 class RedisSink(DynamicSink[tuple[str, list[CacheWrite]]]):
     """Takes ``(shard, [CacheWrite, …])``; nothing here is durable: no epoch waits."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: RedisMetrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics or RedisMetrics()
         self._buffer: HotBuffer | None = None
         self._lock = threading.Lock()
 
@@ -234,8 +226,8 @@ class RedisSink(DynamicSink[tuple[str, list[CacheWrite]]]):
         """Share one buffer and one writer among the process's workers."""
         with self._lock:
             if self._buffer is None:
-                self._buffer = HotBuffer()
-                HotWriter(self._settings.redis_url, self._buffer)
+                self._buffer = HotBuffer(metrics=self._metrics)
+                HotWriter(self._settings.redis_url, self._buffer, metrics=self._metrics)
         return _Partition(self._buffer)
 
 

@@ -6,12 +6,16 @@ from pathlib import Path
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
 from bytewax.visualize import to_mermaid
+from prometheus_client import CollectorRegistry
+
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "diagrams"
 sys.path.insert(0, str(ROOT))
 
 from flows import persist, personalize  # noqa: E402 (found through the line above)
+from operators.io.metrics.records import RecordMetrics  # noqa: E402
+from operators.io.metrics.root import Metrics  # noqa: E402
 from schemas.settings import Settings  # noqa: E402
 
 SETTINGS = Settings(secret="a drawing needs no secret")
@@ -22,8 +26,8 @@ def flows() -> list[Dataflow]:
     sources = personalize.Sources(TestingSource([]), TestingSource([]))
     sinks = personalize.Sinks(*(TestingSink([]) for _ in personalize.Sinks.__annotations__))
     return [
-        personalize.build(sources, sinks, SETTINGS),
-        persist.build(TestingSource([]), TestingSink([]), SETTINGS),
+        personalize.build(sources, sinks, SETTINGS, Metrics(CollectorRegistry())),
+        persist.build(TestingSource([]), TestingSink([]), SETTINGS, RecordMetrics()),
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 import redis
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource, run_main
+from prometheus_client import CollectorRegistry
 
 from flows.cli.main import main
 from flows.devkit.embedded import Server
@@ -23,7 +24,8 @@ from operators.decide.admission import Ready
 from operators.decide.scoring import Scorer
 from operators.decode import pseudonym_of
 from operators.envelope import Batch, Event, Origin
-from operators.io import metrics
+from operators.io.metrics.decisions import DecisionMetrics
+from operators.io.metrics.exporter import serve
 from operators.io.redis import RedisSink, client
 from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureMap, pack_rows, scaled_columns
@@ -374,9 +376,11 @@ def test_values_that_are_not_as_declared_are_counted(
     for body in bodies:
         body.decision_id = "d"
     ready = Ready(asked, (make.action("x"),), 1, None, events, [None] * 3, [0] * 3)
+    registry = CollectorRegistry()
+    metrics = DecisionMetrics(registry)
     for _ in range(2):
-        list(Scorer(b"secret").decide([("0", ready)]))
-    port = metrics.serve("127.0.0.1", 0).split(":")[2].partition("/")[0]
+        list(Scorer(b"secret", metrics).decide([("0", ready)]))
+    port = serve(registry, "127.0.0.1", 0).split(":")[2].partition("/")[0]
     monkeypatch.setenv("BANDITFLOW_METRICS_PORT", port)
     assert inspect(capsys, "features", "problems")["problems"] == {
         "age": {"wrong_type": 2, "missing": 2},

@@ -15,6 +15,7 @@ from bytewax.testing import cluster_main, run_main
 
 from flows.persist import as_written, build
 from operators.envelope import Batch
+from operators.io.metrics.records import RecordMetrics
 from operators.io.store.protocol import Store, StoreError, StoreUnavailable, Writes
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import Patience, StoreSink, rows_of
@@ -137,7 +138,7 @@ def expect_everything(store: SqliteStore, shards: dict[str, list[Any]]) -> None:
 @pytest.mark.parametrize("run", [run_main, lambda flow: cluster_main(flow, [], 0)])
 def test_everything_is_stored_once(store: SqliteStore, run: Callable[[Any], None]) -> None:
     shards = batches()
-    run(build(Batches(shards), sink(store), SETTINGS))
+    run(build(Batches(shards), sink(store), SETTINGS, RecordMetrics()))
     expect_everything(store, shards)
 
 
@@ -148,10 +149,10 @@ def test_a_killed_flow_leaves_no_gap_and_no_second_copy(store: SqliteStore, tmp_
     init_db_dir(recovery, 1)
     config = RecoveryConfig(str(recovery))
     for crash_at in (3, 7, 7, 15):
-        flow = build(Batches(shards, crash_at), sink(store), SETTINGS)
+        flow = build(Batches(shards, crash_at), sink(store), SETTINGS, RecordMetrics())
         with dies(CrashError):
             run_main(flow, epoch_interval=timedelta(0), recovery_config=config)
-    flow = build(Batches(shards), sink(store), SETTINGS)
+    flow = build(Batches(shards), sink(store), SETTINGS, RecordMetrics())
     run_main(flow, epoch_interval=timedelta(0), recovery_config=config)
     expect_everything(store, shards)
 
@@ -161,7 +162,10 @@ def test_the_flow_waits_while_the_store_is_away(store: SqliteStore) -> None:
     away = StoreUnavailable("DPY-6005")
     failing = Failing(store, before=[away] * 9, after=[StoreUnavailable("DPY-4011")])
     naps: list[float] = []
-    run_main(build(Batches(shards), sink(failing, naps), SETTINGS), epoch_interval=timedelta(0))
+    run_main(
+        build(Batches(shards), sink(failing, naps), SETTINGS, RecordMetrics()),
+        epoch_interval=timedelta(0),
+    )
     expect_everything(store, shards)
     assert len(naps) == 10
     assert failing.pings >= 4
@@ -172,13 +176,13 @@ def test_the_flow_waits_while_the_store_is_away(store: SqliteStore) -> None:
 def test_a_store_that_cannot_work_stops_the_flow(store: SqliteStore) -> None:
     failing = Failing(store, before=[StoreError("ORA-01017: wrong password")])
     with dies(StoreError, "wrong password"):
-        run_main(build(Batches(batches()), sink(failing), SETTINGS))
+        run_main(build(Batches(batches()), sink(failing), SETTINGS, RecordMetrics()))
 
 
 def test_an_unmigrated_store_says_what_to_do(tmp_path: Path) -> None:
     empty = SqliteStore(tmp_path / "empty.db")
     with dies(StoreError, "banditflow store migrate"):
-        run_main(build(Batches(batches()), sink(empty), SETTINGS))
+        run_main(build(Batches(batches()), sink(empty), SETTINGS, RecordMetrics()))
 
 
 def test_a_partition_holds_a_bounded_number_of_rows(store: SqliteStore) -> None:
@@ -206,7 +210,7 @@ def test_bad_records_are_dead_letters_and_the_rest_is_stored(store: SqliteStore)
     for offset, broken in ((9_000, payload[:-2]), (9_001, b"\xff" * 10)):
         shards["1"][0].append(as_written(Topic.DECISIONS, 1, None, broken, offset, 0))
     shards["1"][0] += make.events(make.outcome(1, propensity=1.5), offset=9_002, shard=1)
-    run_main(build(Batches(shards), sink(store), SETTINGS))
+    run_main(build(Batches(shards), sink(store), SETTINGS, RecordMetrics()))
     assert store.counts()["decisions"] == 100
     assert store.counts()["outcomes"] == 100
     letters = store.rows("dead_letters")

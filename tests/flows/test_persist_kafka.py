@@ -8,6 +8,7 @@ from bytewax.testing import run_main
 from flows.devkit.embedded import Server
 from flows.persist import as_written, build
 from operators.io.kafka import TopicSource, create_topics
+from operators.io.metrics.records import RecordMetrics
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import StoreSink, topics
 from schemas.topics import Topic
@@ -44,7 +45,9 @@ def test_topics_reach_the_store(broker: Server, topic_prefix: str, tmp_path: Pat
     store = SqliteStore(tmp_path / "store.db")
     store.migrate()
     source = TopicSource(settings, as_written, topics(), bounded=True)
-    run_main(build(source, StoreSink(lambda: store, settings.partitions), settings))
+    run_main(
+        build(source, StoreSink(lambda: store, settings.partitions), settings, RecordMetrics())
+    )
     counts = store.counts()
     assert (counts["decisions"], counts["outcomes"], counts["slots"]) == (COUNT, COUNT, 1)
     assert counts["dead_letters"] == 1

@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 from bytewax.visualize import to_rendered
+from prometheus_client import CollectorRegistry
 
 from flows.wiring import FLOWS
+from operators.io.metrics.root import Metrics
+from operators.logic.placement import ALONE
 from schemas.settings import Settings
 
 STEPS = {
@@ -42,7 +45,9 @@ def walk(steps: list[Any]) -> Iterator[Any]:
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_no_step_that_keeps_state_has_another_name(flow: str) -> None:
-    drawn = to_rendered(FLOWS[flow](Settings(secret="sixteen letters!")))
+    drawn = to_rendered(
+        FLOWS[flow](Settings(secret="sixteen letters!"), Metrics(CollectorRegistry()), ALONE)
+    )
     found = {
         step.step_id: step.op_type
         for step in walk(drawn.substeps)

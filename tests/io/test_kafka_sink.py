@@ -2,10 +2,12 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from flows.devkit.embedded import Server
 from operators.envelope import Message
-from operators.io.kafka import SUPPRESSED, KafkaSink, KafkaTrouble, SharedProducer, create_topics
+from operators.io.kafka import KafkaSink, KafkaTrouble, SharedProducer, create_topics
+from operators.io.metrics.kafka import KafkaMetrics
 from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support.kafka_flow import identify, log_of, produce, settings_for
@@ -30,8 +32,8 @@ def messages(*ids: int, text: bytes = b"first") -> list[Message]:
     return [Message(n, None, b"%d:%b" % (n, text)) for n in ids]
 
 
-def fenced(settings: Settings) -> KafkaSink:
-    return KafkaSink(SharedProducer(settings), Topic.DECISIONS, identify)
+def fenced(settings: Settings, metrics: KafkaMetrics | None = None) -> KafkaSink:
+    return KafkaSink(SharedProducer(settings, metrics), Topic.DECISIONS, identify)
 
 
 def test_a_key_is_a_partition_number_beyond_ten_partitions(deployment: Settings) -> None:
@@ -62,13 +64,14 @@ def test_the_fence_suppresses_what_lies_behind_the_snapshot_once(deployment: Set
     snapshot = part.snapshot()
     part.write_batch([messages(3, 4)])
     part.snapshot()  # the broker has 3 and 4, but their epoch is not committed
-    before = SUPPRESSED[deployment.topic(Topic.DECISIONS)]
-    resumed = fenced(deployment).build_part("out", "00000", snapshot)
+    registry = CollectorRegistry()
+    resumed = fenced(deployment, KafkaMetrics(registry)).build_part("out", "00000", snapshot)
     resumed.write_batch([messages(4, 5, text=b"second"), messages(3, text=b"second")])
     resumed.snapshot()
     log = log_of(deployment, Topic.DECISIONS)[0]
     assert log == [b"1:first", b"2:first", b"3:first", b"4:first", b"5:second"]
-    assert SUPPRESSED[deployment.topic(Topic.DECISIONS)] - before == 2
+    labels = {"topic": deployment.topic(Topic.DECISIONS)}
+    assert registry.get_sample_value("banditflow_suppressed_total", labels) == 2
 
 
 def test_without_a_snapshot_the_fence_reads_from_the_start(deployment: Settings) -> None:

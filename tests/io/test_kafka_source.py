@@ -16,12 +16,12 @@ from operators.io.kafka import (
     TopicSource,
     client_config,
     create_topics,
-    lags,
 )
 from operators.io.kafka import admin as kafka_admin
 from operators.io.kafka import group as kafka_group
 from operators.io.kafka.client import check_topics
 from operators.io.kafka.group import GroupPartition
+from operators.io.metrics.kafka import KafkaMetrics
 from operators.logic.catalog_check import flaw_of
 from schemas.clock import ALWAYS, NEVER
 from schemas.settings import Settings
@@ -220,12 +220,13 @@ def test_created_topics_are_known_when_the_call_returns(
 
 def test_lags_count_what_was_not_released(deployment: Settings) -> None:
     backlog(deployment, 100)
-    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    metrics = KafkaMetrics()
+    part = GroupSource(deployment, read, TRIO, metrics=metrics).build_part("in", "0", None)
     batches_until(part, lambda got: bool(events_in(got)))
     released = 300 - sum(part.lags().values())
     assert 0 < released <= 300
     batches_until(part, lambda _: sum(part.lags().values()) == 0)
-    assert all(place in lags() for place in part.lags())
+    assert all(place in metrics.lags() for place in part.lags())
 
 
 def test_topics_without_alignment_come_one_by_one(deployment: Settings) -> None:

@@ -3,9 +3,9 @@
 import math
 import re
 import socket
-import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-import operators.io.redis
-import operators.io.store.metrics  # noqa: F401 (registers its metrics)
 from flows.runtime.scrape import scrape
-from operators.io import metrics
+from operators.io.metrics.exporter import serve
 from operators.io.metrics.histogram import ArrayHistogram
+from operators.io.metrics.root import Metrics
 from schemas.results import ActionSummary
 from schemas.settings import SettingsError
 
@@ -29,21 +28,41 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 HOST = "127.0.0.1"
 
 
+FEW = 3
+"""Slots, or actions of a slot, with a label of their own where few are to have one."""
+
+
 @pytest.fixture
-def few_labels(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Start counting labels anew, with room for 3."""
-    monkeypatch.setattr(metrics, "_LABELS", metrics._Labels())
-    monkeypatch.setattr(metrics, "MOST_LABELS", 3)
-    return 3
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
 
 
-def value(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Metrics:
+    return Metrics(registry)
 
 
-def test_the_exporter_serves_on_loopback_and_a_free_port() -> None:
-    metrics.events_in(["clicks", "clicks"])
-    first, second = metrics.serve(HOST, 0), metrics.serve(HOST, 0)
+@pytest.fixture
+def bounded(registry: CollectorRegistry) -> Metrics:
+    """Give metrics with room for few labels."""
+    return Metrics(registry, most_labels=FEW)
+
+
+@pytest.fixture
+def value(registry: CollectorRegistry) -> Callable[..., float]:
+    return lambda name, **labels: registry.get_sample_value(name, labels) or 0.0
+
+
+def samples(registry: CollectorRegistry, name: str) -> list[Any]:
+    """Give the samples of a family."""
+    return [x for family in registry.collect() if family.name == name for x in family.samples]
+
+
+def test_the_exporter_serves_on_loopback_and_a_free_port(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.records.taken_in(["clicks", "clicks"])
+    first, second = serve(registry, HOST, 0), serve(registry, HOST, 0)
     assert first != second
     assert first.startswith(f"http://{HOST}:")
     found = scrape(first)
@@ -51,19 +70,19 @@ def test_the_exporter_serves_on_loopback_and_a_free_port() -> None:
     assert found.by("banditflow_events_in_total", "topic")["clicks"] >= 2
 
 
-def test_the_exporter_serves_on_no_other_interface() -> None:
-    port = int(metrics.serve(HOST, 0).split(":")[2].split("/")[0])
+def test_the_exporter_serves_on_no_other_interface(registry: CollectorRegistry) -> None:
+    port = int(serve(registry, HOST, 0).split(":")[2].split("/")[0])
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), 1):
         pass
 
 
-def test_a_taken_port_is_refused_by_the_name_of_its_setting() -> None:
+def test_a_taken_port_is_refused_by_the_name_of_its_setting(registry: CollectorRegistry) -> None:
     wanted = r"BANDITFLOW_METRICS_PORT.*127\.0\.0\.1"
     with (
         socket.create_server((HOST, 0)) as taken,
         pytest.raises(SettingsError, match=wanted),
     ):
-        metrics.serve(HOST, taken.getsockname()[1])
+        serve(registry, HOST, taken.getsockname()[1])
 
 
 def test_nobody_answers_is_no_error() -> None:
@@ -72,62 +91,60 @@ def test_nobody_answers_is_no_error() -> None:
     assert scrape(f"http://{HOST}:{port}/metrics") is None
 
 
-def test_what_is_served_can_be_parsed() -> None:
-    metrics.decisions('sl"ot\n', [0.01, 0.02], [0.5], 3)
-    with urllib.request.urlopen(metrics.serve(HOST, 0)) as answer:
+def test_what_is_served_can_be_parsed(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.decisions.decisions('sl"ot\n', [0.01, 0.02], [0.5], 3)
+    with urllib.request.urlopen(serve(registry, HOST, 0)) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     assert {
         sample.labels["slot"] for f in families for sample in f.samples if "slot" in sample.labels
     }
 
 
-def test_what_a_flow_never_called_is_not_down() -> None:
+def test_what_a_flow_never_called_is_not_down(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
     """``banditflow_redis_up == 0`` is an alarm, and the persist flow has no use for Redis."""
-    code = (
-        "import operators.io.redis, operators.io.store.metrics, prometheus_client as p;"
-        "print(p.generate_latest().decode())"
-    )
-    root = DOCUMENT.parents[2]
-    said = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
-    up = re.findall(r"^banditflow_(redis|store)_up (\S+)$", said.stdout.decode(), re.M)
+    said = generate_latest(registry).decode()
+    up = re.findall(r"^banditflow_(redis|store)_up (\S+)$", said, re.M)
     assert sorted(up) == [("redis", "NaN"), ("store", "NaN")]
 
 
-def test_slots_and_actions_have_a_bounded_number_of_labels(few_labels: int) -> None:
+def test_slots_and_actions_have_a_bounded_number_of_labels(
+    bounded: Metrics, registry: CollectorRegistry, value: Callable[..., float]
+) -> None:
     chosen, propensity = np.array([0, 1]), np.array([0.5, 0.5])
     for number in range(20):
         slot, actions = f"bounded{number}", [f"b{number}-{action}" for action in range(20)]
-        metrics.decisions(slot, [0.01], [0.1], 1)
-        metrics.choices(slot, actions, chosen, propensity, 2.0)
+        bounded.decisions.decisions(slot, [0.01], [0.1], 1)
+        bounded.decisions.choices(slot, actions, chosen, propensity, 2.0)
         summaries = [
             ActionSummary(action_id=a, count=1.0, reward=0.0, mean=0.0, deviation=0.1)
             for a in actions
         ]
-        metrics.actions(slot, summaries)
-        metrics.outcomes({(slot, "settled"): 1})
-        metrics.model(slot, {"click_auc": 0.5})
-    for metric, more in (
-        (metrics.CHOICES, 1),
-        (metrics.REWARD, 0),  # what other slots earn has no common meaning
-        (metrics.LATENCY, 1),
-        (metrics.MODEL, 1),
+        bounded.learner.actions(slot, summaries)
+        bounded.attribution.outcomes({(slot, "settled"): 1})
+        bounded.learner.model(slot, {"click_auc": 0.5})
+    for name, more in (
+        ("banditflow_decisions", 1),
+        ("banditflow_slot_action_share", 1),
+        ("banditflow_propensity_audit_ratio", 1),
+        ("banditflow_slot_action_reward", 0),  # what other slots earn has no common meaning
+        ("banditflow_decision_latency_seconds", 1),
+        ("banditflow_model", 1),
     ):
-        labels = {
-            (sample.labels["slot"], sample.labels.get("action"))
-            for family in metric.collect()
-            for sample in family.samples
-            if sample.labels["slot"].startswith("bounded") or sample.labels["slot"] == "other"
-        }
-        assert len({slot for slot, _ in labels}) == few_labels + more
-        assert len(labels) <= (few_labels + 1) ** 2
+        labels = {(x.labels["slot"], x.labels.get("action")) for x in samples(registry, name)}
+        assert len({slot for slot, _ in labels}) == FEW + more
+        assert len(labels) <= (FEW + 1) ** 2
     assert value("banditflow_decisions_total", slot="other", action="other") > 0
 
 
-def test_actions_beyond_the_bound_share_one_label(few_labels: int) -> None:
+def test_actions_beyond_the_bound_share_one_label(
+    bounded: Metrics, value: Callable[..., float]
+) -> None:
     actions = [f"a{number}" for number in range(6)]
     chosen = np.arange(6)
     for _ in range(4000):
-        metrics.choices("summed", actions, chosen, np.full(6, 1 / 6), 6.0)
+        bounded.decisions.choices("summed", actions, chosen, np.full(6, 1 / 6), 6.0)
     share = {a: value("banditflow_slot_action_share", slot="summed", action=a) for a in actions}
     assert share["a0"] == pytest.approx(1 / 6, abs=1e-4)
     assert value("banditflow_slot_action_share", slot="summed", action="other") == pytest.approx(
@@ -136,19 +153,21 @@ def test_actions_beyond_the_bound_share_one_label(few_labels: int) -> None:
     assert value("banditflow_decisions_total", slot="summed", action="other") == 12_000
 
 
-def test_the_shares_of_a_slot_sum_to_one_whichever_actions_may_be_drawn() -> None:
+def test_the_shares_of_a_slot_sum_to_one_whichever_actions_may_be_drawn(
+    metrics: Metrics, value: Callable[..., float]
+) -> None:
     for actions in [["a", "b"], ["c"]] * 4000:
         n = len(actions)
-        metrics.choices("parted", actions, np.arange(n), np.full(n, 1.0 / n), float(n))
+        metrics.decisions.choices("parted", actions, np.arange(n), np.full(n, 1.0 / n), float(n))
     share = {a: value("banditflow_slot_action_share", slot="parted", action=a) for a in "abc"}
     assert share == pytest.approx(dict.fromkeys("abc", 1 / 3), abs=1e-3)
 
 
 def test_an_action_that_the_policy_forgot_shows_no_reward_and_others_show_their_mean(
-    few_labels: int,
+    bounded: Metrics, registry: CollectorRegistry
 ) -> None:
     def learned(**means: float) -> None:
-        metrics.actions(
+        bounded.learner.actions(
             "rewarded",
             [
                 ActionSummary(action_id=a, count=1.0, reward=0.0, mean=mean, deviation=0.1)
@@ -157,9 +176,8 @@ def test_an_action_that_the_policy_forgot_shows_no_reward_and_others_show_their_
         )
 
     def shown() -> dict[str, float]:
-        (family,) = metrics.REWARD.collect()
-        samples = [s for s in family.samples if s.labels["slot"] == "rewarded"]
-        return {sample.labels["action"]: sample.value for sample in samples}
+        rewards = samples(registry, "banditflow_slot_action_reward")
+        return {sample.labels["action"]: sample.value for sample in rewards}
 
     learned(a=0.1, b=0.2, c=0.3, d=0.4, e=0.6)
     assert shown() == pytest.approx({"a": 0.1, "b": 0.2, "c": 0.3, "other": 0.5})
@@ -167,13 +185,15 @@ def test_an_action_that_the_policy_forgot_shows_no_reward_and_others_show_their_
     assert shown() == {"a": 0.2, "b": 0.2}
 
 
-def test_workers_of_a_process_lose_no_decision() -> None:
+def test_workers_of_a_process_lose_no_decision(
+    metrics: Metrics, value: Callable[..., float]
+) -> None:
     rounds, workers, n = 400, 4, 5
 
     def work() -> None:
         for _ in range(rounds):
-            metrics.choices("shared", ["a", "b"], np.array([0] * n), np.full(n, 0.5), 2.0)
-            metrics.decisions("shared", [0.01] * n, [], 1)
+            metrics.decisions.choices("shared", ["a", "b"], np.array([0] * n), np.full(n, 0.5), 2.0)
+            metrics.decisions.decisions("shared", [0.01] * n, [], 1)
 
     threads = [Thread(target=work) for _ in range(workers)]
     switching = sys.getswitchinterval()
@@ -193,7 +213,7 @@ def test_workers_of_a_process_lose_no_decision() -> None:
 
 @pytest.mark.parametrize(("tilt", "exact"), [(0.0, True), (0.3, False)])
 def test_the_audit_is_one_exactly_when_the_logged_propensities_are_right(
-    tilt: float, exact: bool
+    tilt: float, exact: bool, metrics: Metrics, value: Callable[..., float]
 ) -> None:
     """Draws from p; logs p, or p tilted towards uniform by 30 %.
 
@@ -207,7 +227,7 @@ def test_the_audit_is_one_exactly_when_the_logged_propensities_are_right(
     n = 20_000
     for _ in range(20):
         chosen = generator.choice(len(p), n // 20, p=p)
-        metrics.choices(slot, list("abcd"), chosen, logged[chosen], float(len(p)))
+        metrics.decisions.choices(slot, list("abcd"), chosen, logged[chosen], float(len(p)))
     deviation = math.sqrt(((1.0 / p).sum() - len(p) ** 2) / n) / len(p)
     ratio = value("banditflow_propensity_audit_ratio", slot=slot)
     assert (abs(ratio - 1.0) < 5 * deviation) is exact
@@ -235,9 +255,9 @@ def test_the_histogram_counts_as_numpy_does(batches: list[list[float]], limits: 
     assert samples["h_seconds_sum", None] == pytest.approx(values.sum(), abs=1e-3)
 
 
-def test_every_metric_is_documented_as_it_is() -> None:
+def test_every_metric_is_documented_as_it_is(metrics: Metrics, registry: CollectorRegistry) -> None:
     documented = dict(_documented())
-    exposed = dict(_exposed())
+    exposed = dict(_exposed(registry))
     assert documented.keys() == exposed.keys()
     assert documented == exposed
 
@@ -247,9 +267,8 @@ def _documented() -> list[tuple[str, tuple[str, str]]]:
     return [(name, (kind, labels.replace("`", "").strip())) for name, kind, labels in rows]
 
 
-def _exposed() -> list[tuple[str, tuple[str, str]]]:
-    metrics.serve(HOST, 0)
-    collectors: set[Any] = set(REGISTRY._collector_to_names)
+def _exposed(registry: CollectorRegistry) -> list[tuple[str, tuple[str, str]]]:
+    collectors: set[Any] = set(registry._collector_to_names)
     found = []
     for collector in collectors:
         labels = getattr(collector, "_labelnames", None) or getattr(collector, "label", None)

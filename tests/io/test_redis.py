@@ -11,9 +11,10 @@ import pytest
 import redis
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource, run_main
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
 from flows.devkit.embedded import Server
+from operators.io.metrics.redis import RedisMetrics
 from operators.io.redis import (
     BATCH,
     SCRIPT,
@@ -47,12 +48,30 @@ def connection(url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def start(url: str) -> Iterator[Callable[..., HotWriter]]:
+def registry() -> CollectorRegistry:
+    """Where the test's writers count."""
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> RedisMetrics:
+    """What the test's writers report."""
+    return RedisMetrics(registry)
+
+
+@pytest.fixture
+def total(registry: CollectorRegistry) -> Callable[[str], float]:
+    """Give the value of a metric without labels."""
+    return lambda name: registry.get_sample_value(name) or 0.0
+
+
+@pytest.fixture
+def start(url: str, metrics: RedisMetrics) -> Iterator[Callable[..., HotWriter]]:
     """Start writers that end with the test."""
     writers: list[HotWriter] = []
 
     def start(buffer: HotBuffer, timeout: float = 0.3) -> HotWriter:
-        writers.append(HotWriter(url, buffer, timeout=timeout, longest_wait=0.3))
+        writers.append(HotWriter(url, buffer, timeout=timeout, longest_wait=0.3, metrics=metrics))
         return writers[-1]
 
     yield start
@@ -66,10 +85,6 @@ def write(key: str, version: int, text: str | None = "x", ttl: float = TTL) -> C
 
 def send(connection: redis.Redis, *writes: CacheWrite) -> int:
     return send_with(connection.register_script(SCRIPT), writes)
-
-
-def total(name: str) -> float:
-    return REGISTRY.get_sample_value(name) or 0.0
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -166,7 +181,10 @@ def test_one_bad_key_and_one_wide_hash_do_not_hold_up_their_batch(connection: re
     ids=["type", "encoding", "ttl"],
 )
 def test_what_cannot_be_sent_is_given_up_and_counted_alone(
-    connection: redis.Redis, start: Callable[..., HotWriter], bad: CacheWrite
+    connection: redis.Redis,
+    start: Callable[..., HotWriter],
+    bad: CacheWrite,
+    total: Callable[[str], float],
 ) -> None:
     before = total("banditflow_redis_refused_total"), total("banditflow_redis_writes_total")
     buffer = HotBuffer()
@@ -181,7 +199,7 @@ def test_what_cannot_be_sent_is_given_up_and_counted_alone(
 
 
 def test_a_full_server_refuses_and_takes_again_once_it_has_room(
-    connection: redis.Redis, start: Callable[..., HotWriter]
+    connection: redis.Redis, start: Callable[..., HotWriter], registry: CollectorRegistry
 ) -> None:
     """A script that has once written may go on beyond maxmemory; ours asks first."""
     send(connection, write("kept", 1, "old"))
@@ -194,7 +212,7 @@ def test_a_full_server_refuses_and_takes_again_once_it_has_room(
         buffer.add([write("kept", 2, "new")])
         start(buffer)
         full = {"error": "OutOfMemoryError"}
-        until(lambda: REGISTRY.get_sample_value("banditflow_redis_errors_total", full))
+        until(lambda: registry.get_sample_value("banditflow_redis_errors_total", full))
         assert connection.info("memory")["used_memory"] < used + 4_000_000  # type: ignore[index]
         assert read(connection, "kept") == Hot(1, {"text": "old"})
         assert len(buffer) > 0
@@ -205,7 +223,7 @@ def test_a_full_server_refuses_and_takes_again_once_it_has_room(
 
 
 def test_ten_thousand_keys_arrive_in_batches(
-    connection: redis.Redis, start: Callable[..., HotWriter]
+    connection: redis.Redis, start: Callable[..., HotWriter], total: Callable[[str], float]
 ) -> None:
     before = total("banditflow_redis_writes_total")
     calls = total("banditflow_redis_write_seconds_count")
@@ -225,9 +243,11 @@ def test_the_buffer_keeps_the_newest_of_each_key() -> None:
     assert buffer.take(10, 0.0) == []
 
 
-def test_the_buffer_is_bounded_and_counts_what_it_gives_up() -> None:
+def test_the_buffer_is_bounded_and_counts_what_it_gives_up(
+    total: Callable[[str], float], metrics: RedisMetrics
+) -> None:
     before = total("banditflow_redis_dropped_total")
-    buffer = HotBuffer(capacity=3)
+    buffer = HotBuffer(capacity=3, metrics=metrics)
     buffer.add([write(name, 1) for name in "abc"])
     taken = buffer.take(2, 0.0)
     buffer.add([write("d", 1), write("b", 2)])
@@ -242,7 +262,11 @@ def test_the_buffer_is_bounded_and_counts_what_it_gives_up() -> None:
 
 
 def test_a_killed_and_emptied_server_is_filled_again_by_itself(
-    valkey: Server, url: str, connection: redis.Redis, start: Callable[..., HotWriter]
+    valkey: Server,
+    url: str,
+    connection: redis.Redis,
+    start: Callable[..., HotWriter],
+    total: Callable[[str], float],
 ) -> None:
     """The new server knows neither the keys nor the script."""
     buffer = HotBuffer()
@@ -276,10 +300,14 @@ def test_a_lost_script_is_loaded_again(
 
 
 def test_a_frozen_server_blocks_nobody_and_loses_only_what_the_buffer_gave_up(
-    valkey: Server, connection: redis.Redis, start: Callable[..., HotWriter]
+    valkey: Server,
+    connection: redis.Redis,
+    start: Callable[..., HotWriter],
+    total: Callable[[str], float],
+    metrics: RedisMetrics,
 ) -> None:
     before = total("banditflow_redis_dropped_total")
-    buffer, capacity, keys = HotBuffer(capacity=2000), 2000, 6000
+    buffer, capacity, keys = HotBuffer(capacity=2000, metrics=metrics), 2000, 6000
     start(buffer, timeout=2.0)
     valkey.pause()
     slowest = 0.0
@@ -310,16 +338,17 @@ def test_the_sink_of_a_flow_writes_what_the_flow_gives_it(
     until(lambda: connection.dbsize() == 40)
 
 
-def test_a_flow_runs_on_without_redis() -> None:
+def test_a_flow_runs_on_without_redis(registry: CollectorRegistry) -> None:
     settings = Settings(secret="sixteen letters!", redis_url="redis://127.0.0.1:1/0")
     errors = "banditflow_redis_errors_total"
-    before = REGISTRY.get_sample_value(errors, {"error": "ConnectionError"}) or 0.0
     flow = Dataflow("without_redis")
     op.output(
-        "out", op.input("in", flow, TestingSource([("0", [write("k", 1)])])), RedisSink(settings)
+        "out",
+        op.input("in", flow, TestingSource([("0", [write("k", 1)])])),
+        RedisSink(settings, RedisMetrics(registry)),
     )
     run_main(flow)
-    until(lambda: (REGISTRY.get_sample_value(errors, {"error": "ConnectionError"}) or 0.0) > before)
+    until(lambda: registry.get_sample_value(errors, {"error": "ConnectionError"}))
 
 
 def test_a_wrong_address_is_refused_by_the_name_of_its_setting() -> None:

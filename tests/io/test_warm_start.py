@@ -12,6 +12,7 @@ import pytest
 from bytewax.inputs import Source
 from bytewax.testing import TestingSink, run_main
 from confluent_kafka.admin import AdminClient
+from prometheus_client import CollectorRegistry
 
 from flows import persist, personalize
 from flows.cli.replay import ETA
@@ -34,6 +35,8 @@ from operators.io.kafka import (
     producer_config,
 )
 from operators.io.memory import MemoryCatalogSource, MemorySink, Records
+from operators.io.metrics.records import RecordMetrics
+from operators.io.metrics.root import Metrics
 from operators.learn import LearnerState, unpack_learner
 from operators.logic.policies import load_policy
 from operators.logic.recount import contributions, recount
@@ -129,7 +132,7 @@ class Deployment:
         )
         with owned_recovery(settings, "personalize"):
             run_main(
-                personalize.build(sources, sinks, settings),
+                personalize.build(sources, sinks, settings, Metrics(CollectorRegistry())),
                 epoch_interval=timedelta(seconds=1),
                 recovery_config=recovery_config(settings, "personalize"),
             )
@@ -137,7 +140,7 @@ class Deployment:
     def persist(self, kept: Sequence[Topic]) -> None:
         source: Source = TopicSource(self.settings, persist.as_written, kept, bounded=True)
         sink = StoreSink(lambda: open_store(self.settings), SHARDS)
-        run_main(persist.build(source, sink, self.settings))
+        run_main(persist.build(source, sink, self.settings, RecordMetrics()))
 
     def lose_recovery(self) -> None:
         shutil.rmtree(self.settings.recovery)

@@ -10,6 +10,7 @@ from operators.attach_catalog import AttachLogic, _resume
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Event, Origin, Rejected
 from operators.gathering import ENOUGH, Gathered, Gathering
+from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogHistory
 from operators.logic.murmur2 import partition_of
 from schemas.catalog import CatalogEntry
@@ -65,12 +66,16 @@ def woken(logic: AttachLogic) -> Out:
     return list(out)
 
 
+def resume(snapshot: bytes | None) -> AttachLogic:
+    return _resume(READ, WAIT, snapshot, RecordMetrics())
+
+
 def offsets(out: list[Batch]) -> list[list[int]]:
     return [[event.origin.offset for event in batch.events] for batch in out]
 
 
 def test_nothing_passes_before_the_catalog_is_loaded_and_then_all_in_order() -> None:
-    logic = _resume(READ, WAIT, None)
+    logic = resume(None)
     assert feed(logic, Batch(0, 5, clicks(1.0, 2.0))) == []
     assert feed(logic, CatalogUpdate([make.slot("home")], [], complete=False)) == []
     assert feed(logic, Batch(0, 9, clicks(3.0))) == []
@@ -82,30 +87,30 @@ def test_nothing_passes_before_the_catalog_is_loaded_and_then_all_in_order() -> 
 
 
 def test_what_could_not_be_read_does_not_wait() -> None:
-    logic = _resume(READ, WAIT, None)
+    logic = resume(None)
     bad = Rejected("malformed", Origin("clicks", 0, 3, 0), b"x")
     assert feed(logic, Batch(0, NEVER, [], [bad])) == [[bad]]
 
 
 def test_a_restart_while_waiting_loses_nothing_and_reads_the_same_events() -> None:
-    logic = _resume(READ, WAIT, None)
+    logic = resume(None)
     held = Batch(0, 77, clicks(1.0, 2.0), at_end=False)
     feed(logic, CatalogUpdate([make.slot("side")], [], complete=False), held)
-    logic = _resume(READ, WAIT, _resume(READ, WAIT, logic.snapshot()).snapshot())
+    logic = resume(resume(logic.snapshot()).snapshot())
     (batch,) = batches(feed(logic, COMPLETE))
     assert (batch.watermark, batch.at_end, batch.events) == (77, False, held.events)
     assert set(batch.catalog.slots) == {"home", "side"}
 
 
 def test_a_restart_remembers_that_the_catalog_was_complete() -> None:
-    logic = _resume(READ, WAIT, None)
+    logic = resume(None)
     feed(logic, COMPLETE)
-    (batch,) = batches(feed(_resume(READ, WAIT, logic.snapshot()), Batch(0, 5, clicks(1.0))))
+    (batch,) = batches(feed(resume(logic.snapshot()), Batch(0, 5, clicks(1.0))))
     assert set(batch.catalog.slots) == {"home"}
 
 
 def test_a_batch_is_cut_where_the_catalog_changes() -> None:
-    logic = _resume(READ, WAIT, None)
+    logic = resume(None)
     versions: list[CatalogEntry] = [make.slot("home"), make.slot("home", 10, reward_window=1.0)]
     feed(logic, CatalogUpdate(versions, [], complete=True))
     change = micros(make.START + timedelta(seconds=10))
@@ -152,7 +157,7 @@ def request(number: int, seconds: float) -> Event:
 
 
 def test_what_no_decision_waits_for_is_gathered_for_a_while() -> None:
-    logic = _resume(READ, WAIT, None)
+    logic = resume(None)
     feed(logic, COMPLETE)
     first = clicks(1.0, 2.0)
     out = feed(logic, Batch(0, 5, [*first, request(0, 2.5)]), Batch(0, 6, clicks(3.0)))
@@ -169,7 +174,7 @@ def test_what_no_decision_waits_for_is_gathered_for_a_while() -> None:
 
 
 def test_many_events_and_the_end_of_the_input_wait_for_nothing() -> None:
-    logic = _resume(READ, WAIT, None)
+    logic = resume(None)
     feed(logic, COMPLETE)
     many = clicks(*range(ENOUGH - 1))
     assert gathered(feed(logic, Batch(0, 5, many))) == []
@@ -188,7 +193,7 @@ def test_every_event_is_gathered_once_in_order_with_its_catalog_whatever_dies(
 ) -> None:
     versions: list[CatalogEntry] = [make.slot("home", reward_window=1000.0)]
     versions += [make.slot("home", at, reward_window=float(at)) for at in changes]
-    logic = _resume(READ, WAIT, None)
+    logic = resume(None)
     feed(logic, CatalogUpdate(versions, [], complete=True))
     steps = sorted(steps)
     events = [
@@ -200,7 +205,7 @@ def test_every_event_is_gathered_once_in_order_with_its_catalog_whatever_dies(
         part = events[start : start + size]
         found += gathered(feed(logic, Batch(0, part[-1].at, part)))
         if any(kind == "k" for _, kind in steps[start : start + size]):
-            logic = _resume(READ, WAIT, logic.snapshot())
+            logic = resume(logic.snapshot())
     found += gathered(feed(logic, Batch(0, ALWAYS, [])))
     assert [e.origin.offset for batch in found for e in batch.events] == [
         n for n, (_, kind) in enumerate(steps) if kind != "r"

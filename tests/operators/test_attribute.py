@@ -16,6 +16,7 @@ from msgspec import structs
 
 from operators.attribute import SEGMENTS, attribute, resumed
 from operators.envelope import Event, Message
+from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.segments import ShardSegments
 from operators.logic.attribution import outcome_id, pending
 from operators.logic.catalog import Catalog, CatalogedBatch
@@ -115,7 +116,7 @@ def flow(
     """The step between a list and lists."""
     made = Dataflow("attribution")
     up = op.input("in", made, TestingSource(items))
-    attributed = attribute("attribute", up, settings)
+    attributed = attribute("attribute", up, settings, AttributionMetrics())
     op.output("outcomes", attributed.outcomes, TestingSink(outcomes))
     op.output("rejected", attributed.rejected, TestingSink(rejected))
     summed = op.stateful_map("sum", attributed.lessons, add_up)
@@ -221,7 +222,7 @@ def test_a_snapshot_waits_for_segments_and_fails_with_them(tmp_path: Path) -> No
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
     with pytest.raises(StateError, match="written as version 0, this release reads version 1"):
-        resumed(SETTINGS, None, b"attribution/0\n")
+        resumed(SETTINGS, None, b"attribution/0\n", AttributionMetrics())
 
 
 def test_every_slot_hears_how_far_settlement_is_complete() -> None:
@@ -229,7 +230,11 @@ def test_every_slot_hears_how_far_settlement_is_complete() -> None:
     lessons: list[tuple[str, PosteriorUpdate]] = []
     made = Dataflow("lessons")
     up = op.input("in", made, TestingSource(batches(events, seed=4)))
-    op.output("out", attribute("attribute", up, SETTINGS).lessons, TestingSink(lessons))
+    op.output(
+        "out",
+        attribute("attribute", up, SETTINGS, AttributionMetrics()).lessons,
+        TestingSink(lessons),
+    )
     run_main(made)
     for slot_id, slot in SLOTS.items():
         mine = [lesson for key, lesson in lessons if key == slot_id]

@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
 from operators.decide.admission import Ready
 from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin
+from operators.io.metrics.decisions import DecisionMetrics
 from operators.logic.policies import Deltas, make_policy
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import policy_shape
@@ -82,11 +83,13 @@ def test_the_audit_is_one(slate_size: int, unit: Any) -> None:
         candidates,
         [0] * REQUESTS,
     )
-    messages = [m for _, given in Scorer(b"secret").decide([("0", ready)]) for m in given]
+    registry = CollectorRegistry()
+    scorer = Scorer(b"secret", DecisionMetrics(registry))
+    messages = [m for _, given in scorer.decide([("0", ready)]) for m in given]
     decided = [msgspec.json.decode(message.value, type=Decision) for message in messages]
     rows = [np.array([ranked.probability for ranked in row.ranking]) for row in decided]
     variance = sum(float((1.0 / p[p > 0]).sum()) - np.count_nonzero(p) ** 2 for p in rows)
     eligible = sum(np.count_nonzero(p) for p in rows)
-    ratio = REGISTRY.get_sample_value("banditflow_propensity_audit_ratio", {"slot": name})
+    ratio = registry.get_sample_value("banditflow_propensity_audit_ratio", {"slot": name})
     assert ratio is not None
     assert abs(ratio - 1.0) < 5 * math.sqrt(variance) / eligible < 0.1

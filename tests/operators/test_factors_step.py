@@ -5,10 +5,11 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from operators.envelope import Event, Origin
 from operators.factors import FactorsLogic, factor_slots, withdrawals
-from operators.io import metrics
+from operators.io.metrics.subjects import FactorMetrics
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
 from operators.logic.settlements import Settlements
 from operators.updates import FactorUpdate
@@ -119,12 +120,12 @@ def test_when_no_slot_asks_nothing_is_kept_of_anybody() -> None:
 
 
 def test_who_made_room_is_counted() -> None:
-    before = metrics.EVICTED._value.get()
-    logic = FactorsLogic(CanonicalOrder(1), 1e9, 4)
+    registry = CollectorRegistry()
+    logic = FactorsLogic(CanonicalOrder(1), 1e9, 4, metrics=FactorMetrics(registry))
     logic.on_batch([FactorUpdate(0, ALWAYS, WIDTH, [block(60)])])
     assert logic.model is not None
     assert len(logic.model) == 4
-    assert metrics.EVICTED._value.get() - before >= 6
+    assert (registry.get_sample_value("banditflow_factor_evictions_total") or 0.0) >= 6
 
 
 def test_slots_that_ask_and_subjects_that_withdraw() -> None:

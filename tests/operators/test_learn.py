@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.io.metrics.learner import LearnerMetrics
 from operators.learn import LearnerLogic, _resume, joined, unpack_learner, with_features
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies import Deltas, load_policy
@@ -90,7 +91,7 @@ def test_statistics_do_not_depend_on_order_cuts_and_restarts(count: int, seed: i
         half = chance.randint(0, len(cut))
         feed(pieces, lesson(cut[:half]), lesson(cut[half:], shard=1))
         if chance.random() < 0.3:
-            pieces = _resume(pieces.snapshot())
+            pieces = _resume(pieces.snapshot(), LearnerMetrics())
     expected, found = statistics(whole), statistics(pieces)
     assert expected.keys() == found.keys() == set(NAMES)
     for name, (n, reward, *fitted) in found.items():
@@ -158,7 +159,7 @@ def test_what_nothing_came_to_publish_is_published_by_the_clock() -> None:
 def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
     logic = learner()
     feed(logic, lesson([1, 2, 3], rewards=2, newest=micros(make.START)))
-    logic = _resume(logic.snapshot())
+    logic = _resume(logic.snapshot(), LearnerMetrics())
     wake = logic.notify_at()
     assert wake is not None
     assert wake <= datetime.now(UTC)
@@ -213,7 +214,7 @@ def test_models_see_settled_outcomes_in_one_order_whichever_shard_is_first() -> 
         for outcome in shards[shard]:
             feed(other, lesson(shard=shard, settled=[settlements([outcome])]))
         feed(other, lesson(shard=shard, watermark=ends[shard]))
-        other = _resume(other.snapshot())
+        other = _resume(other.snapshot(), LearnerMetrics())
     kept = [unpack_learner(logic.snapshot()) for logic in (one, other)]
     assert kept[0].model == kept[1].model
     assert kept[0].settled_decisions == kept[1].settled_decisions > 30

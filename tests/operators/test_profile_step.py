@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from operators import profile
 from operators.envelope import Event, Origin
+from operators.io.metrics.subjects import ProfileMetrics
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.subjects.profiles import Profiles
 from operators.profile import ProfileLogic
@@ -38,7 +39,7 @@ def play(logic: ProfileLogic, events: list[Event], watermark: int) -> list[Profi
 
 def resumed(logic: ProfileLogic) -> ProfileLogic:
     settings = Settings(secret="s", profile_interval=INTERVAL / 1e6, profile_ttl=1e9)
-    return profile.resumed(settings, logic.folder, logic.snapshot())
+    return profile.resumed(settings, logic.folder, logic.snapshot(), ProfileMetrics())
 
 
 def test_each_change_is_published_once_within_the_interval_and_never_all_at_once() -> None:

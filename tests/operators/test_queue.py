@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from operators.decide import admission as queue
 from operators.decide.admission import QueueLogic, Ready, eligible
 from operators.envelope import Event, Origin, Rejected
+from operators.io.metrics.decisions import DecisionMetrics
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.deciding import seen_requests as dedup
 from operators.logic.policies import make_policy
@@ -59,7 +60,7 @@ def news(version: int) -> PublishedPolicy:
 def resumed(logic: QueueLogic) -> QueueLogic:
     """What a restart makes of a shard's snapshot."""
     settings = Settings(secret="sixteen letters!", dedup_horizon=logic.horizon / 1e6)
-    return queue.resumed(settings, logic.folder, logic.snapshot())
+    return queue.resumed(settings, logic.folder, logic.snapshot(), DecisionMetrics())
 
 
 def feed(
@@ -242,4 +243,6 @@ def test_files_need_the_folder_that_they_are_in(tmp_path: Path) -> None:
     logic = QueueLogic(HORIZON, tmp_path / queue.SEGMENTS)
     feed(logic, batch(request(1)))
     with pytest.raises(StateError, match="BANDITFLOW_RECOVERY"):
-        queue.resumed(Settings(secret="sixteen letters!"), None, logic.snapshot())
+        queue.resumed(
+            Settings(secret="sixteen letters!"), None, logic.snapshot(), DecisionMetrics()
+        )

@@ -3,12 +3,15 @@
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from operators.attribute import resumed
 from operators.decide.admission import Ready
 from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin
-from operators.io import metrics
+from operators.io.metrics.attribution import AttributionMetrics
+from operators.io.metrics.decisions import DecisionMetrics
+from operators.io.metrics.learner import LearnerMetrics
 from operators.learn import LearnerLogic
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.catalog_check import flaw_of
@@ -62,7 +65,7 @@ def decide(slot: Slot, news: PublishedPolicy) -> Decision:
     event = Event(micros(at), body, "s", 1, Origin("decision-requests", 0, 0, micros(at)))
     actions = tuple(make.action(name) for name in ("x", "y"))
     ready = Ready(slot, actions, 1, news, [event], [None], [0])
-    ((_, (message,)),) = Scorer(b"secret").decide([("0", ready)])
+    ((_, (message,)),) = Scorer(b"secret", DecisionMetrics()).decide([("0", ready)])
     return msgspec.json.decode(message.value, type=Decision)
 
 
@@ -99,7 +102,7 @@ def taught(slot: Slot, *marks: str) -> list[PosteriorUpdate]:
         body = msgspec.convert(msgspec.to_builtins(made), DecisionBack, strict=False)
         origin = Origin("decisions", 0, number, 0)
         events.append(Event(micros(body.time), body, "s", number, origin))
-    logic = resumed(Settings(secret="a secret of the tests"), None, None)
+    logic = resumed(Settings(secret="a secret of the tests"), None, None, AttributionMetrics())
     given, _ = logic.on_batch([CatalogedBatch(0, micros(made.time), events, catalog=catalog)])
     return [item for item in given if isinstance(item, PosteriorUpdate) and item.deltas is not None]
 
@@ -111,12 +114,12 @@ def test_a_decision_teaches_only_the_meaning_that_it_was_made_under() -> None:
     assert sorted((lesson.mapping, len(lesson.deltas or ())) for lesson in lessons) == sorted(
         [(one, 1), (other, 2), ("", 1)]
     )
-    ignored = metrics.IGNORED.labels("home", "other_features")
-    before = ignored._value.get()
-    logic = LearnerLogic(CanonicalOrder(1))
+    registry = CollectorRegistry()
+    logic = LearnerLogic(CanonicalOrder(1), metrics=LearnerMetrics(registry))
     logic.on_batch(lessons)
     assert logic.decisions == 3.0
-    assert ignored._value.get() == before + 1
+    labels = {"slot": "home", "reason": "other_features"}
+    assert registry.get_sample_value("banditflow_lessons_ignored_total", labels) == 1
     assert logic.policy is not None
     assert load_policy(logic.policy.dump()).publish().summary()[0].count == 3.0
 

@@ -15,11 +15,13 @@ import numpy as np
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.testing import TestingSink
+from prometheus_client import CollectorRegistry
 
 from flows.personalize import Sinks, Sources, build
 from operators.decode import reader
 from operators.envelope import Batch, Event
 from operators.io.memory import MemoryCatalogSource, MemorySink, Record
+from operators.io.metrics.root import Metrics
 from operators.logic.murmur2 import partition_of
 from schemas.catalog import CatalogEntry
 from schemas.clock import ALWAYS, micros
@@ -53,13 +55,18 @@ class Written(NamedTuple):
 
 
 def wire(
-    records: Any, catalog: Sequence[CatalogEntry], settings: Settings
+    records: Any,
+    catalog: Sequence[CatalogEntry],
+    settings: Settings,
+    metrics: Metrics | None = None,
 ) -> tuple[Dataflow, Written]:
     """Build the flow on sources and sinks in memory."""
     written = Written(MemorySink(settings.partitions), MemorySink(settings.partitions))
     sinks = {name: TestingSink([]) for name in Sinks.__annotations__} | written._asdict()
     sources = Sources(records, MemoryCatalogSource(catalog))
-    return build(sources, Sinks(**sinks), settings), written
+    return build(
+        sources, Sinks(**sinks), settings, metrics or Metrics(CollectorRegistry())
+    ), written
 
 
 @dataclass
@@ -187,8 +194,10 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
         events[shard].append(event)
 
 
-def play(world: World, catalog: Sequence[CatalogEntry]) -> tuple[Dataflow, Written]:
+def play(
+    world: World, catalog: Sequence[CatalogEntry], metrics: Metrics | None = None
+) -> tuple[Dataflow, Written]:
     """Build the flow in a closed loop with the world."""
-    flow, written = wire(world, catalog, world.settings)
+    flow, written = wire(world, catalog, world.settings, metrics)
     world.decisions = written.decisions
     return flow, written

@@ -12,6 +12,7 @@ from operators.io.kafka.client import check_topics
 from operators.io.kafka.fetch import SharedConsumer
 from operators.io.kafka.group import written
 from operators.io.kafka.pace import Beat, Pace
+from operators.io.metrics.kafka import KafkaMetrics
 from schemas.catalog import CatalogEntry
 from schemas.codec import Flaw, decode
 from schemas.settings import Settings
@@ -90,8 +91,15 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
     flow's sources.
     """
 
-    def __init__(self, settings: Settings, check: Check, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        check: Check,
+        pace: Pace | None = None,
+        metrics: KafkaMetrics | None = None,
+    ) -> None:
         self._settings = settings
+        self._metrics = metrics or KafkaMetrics()
         self._check = check
         self._beat = (pace or Pace()).beat()
 
@@ -107,6 +115,6 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
         offset = None
         if resume_state is not None:
             offset = unpack(_KIND, _VERSION, CatalogOffset, resume_state).offset
-        shared = SharedConsumer(self._settings)
-        check_topics(self._settings, shared.consumer, [Topic.CATALOG])
+        shared = SharedConsumer(self._settings, metrics=self._metrics)
+        check_topics(self._settings, shared.consumer, [Topic.CATALOG], self._metrics)
         return CatalogPartition(self._settings, shared, offset, self._check, self._beat)

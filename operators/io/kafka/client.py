@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
+from operators.io.metrics.kafka import KafkaMetrics
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -20,27 +21,22 @@ logger = logging.getLogger("banditflow.kafka")
 PATIENCE = 120.0
 """Seconds for which an unreachable broker is waited for before a start or a write gives up."""
 
-ERRORS: Counter[str] = Counter()
-"""Client errors by librdkafka's name since the process started; the metrics exporter reads it."""
-
-_REPEAT = 60.0
-_last_said: dict[str, float] = {}
-
 
 class KafkaTrouble(RuntimeError):  # noqa: N818 - it reads as what is the case
     """Kafka cannot do what a flow needs; the message names the topic or setting and a remedy."""
 
 
-def client_config(settings: Settings) -> dict[str, Any]:
+def client_config(settings: Settings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
     """Give the librdkafka settings that every client shares: addresses and security.
 
-    ``BANDITFLOW_KAFKA_OPTIONS`` are applied last, so a deployment can change anything.
+    ``BANDITFLOW_KAFKA_OPTIONS`` are applied last, so a deployment can change anything. A client's
+    errors are counted in ``metrics``.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.kafka_security,
         "log_level": 2,
-        "error_cb": note_error,
+        "error_cb": partial(note_error, metrics or KafkaMetrics()),
         # Some brokers answer a first fetch with everything that they have.
         "receive.message.max.bytes": 1_000_000_000,
         "reconnect.backoff.max.ms": 1000,
@@ -59,7 +55,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return config | settings.kafka_options
 
 
-def producer_config(settings: Settings) -> dict[str, Any]:
+def producer_config(settings: Settings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
     """Give the settings of a producer that keys records as the Java client does.
 
     Every record is acknowledged by all in-sync replicas. There is no idempotent producer
@@ -76,10 +72,10 @@ def producer_config(settings: Settings) -> dict[str, Any]:
         "message.timeout.ms": int(PATIENCE * 1000),
         "retry.backoff.ms": 50,
         "retry.backoff.max.ms": 1000,
-    } | client_config(settings)
+    } | client_config(settings, metrics)
 
 
-def consumer_config(settings: Settings) -> dict[str, Any]:
+def consumer_config(settings: Settings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
     """Give the settings of a consumer that is told its offsets: no group, no commits."""
     return {
         "group.id": "banditflow",
@@ -93,26 +89,24 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 2_000,
         "allow.auto.create.topics": False,
-    } | client_config(settings)
+    } | client_config(settings, metrics)
 
 
-def note_error(error: KafkaError, address: str = "") -> None:
+def note_error(metrics: KafkaMetrics, error: KafkaError, address: str = "") -> None:
     """Count a client's error and say it once a minute; librdkafka goes on trying by itself."""
-    name = error.name()
-    ERRORS[name] += 1
-    now = time.monotonic()
-    if now - _last_said.get(name, -_REPEAT) >= _REPEAT:
-        _last_said[name] = now
+    if metrics.error(error.name()):
         where = f" at {address} (BANDITFLOW_BOOTSTRAP_SERVERS)" if address else ""
         logger.warning("Kafka%s: %s (trying again)", where, error.str())
 
 
-def partition_counts(settings: Settings, client: Any) -> dict[str, int]:
+def partition_counts(
+    settings: Settings, client: Any, metrics: KafkaMetrics | None = None
+) -> dict[str, int]:
     """Ask the broker for every topic and its partition count, waiting for it to be reachable.
 
     ``client`` is any confluent-kafka client.
     """
-    metadata = patiently(settings, lambda: client.list_topics(timeout=5))
+    metadata = patiently(settings, lambda: client.list_topics(timeout=5), metrics)
     return {
         name: len(topic.partitions)
         for name, topic in metadata.topics.items()
@@ -120,9 +114,11 @@ def partition_counts(settings: Settings, client: Any) -> dict[str, int]:
     }
 
 
-def check_topics(settings: Settings, client: Any, topics: list[Topic]) -> None:
+def check_topics(
+    settings: Settings, client: Any, topics: list[Topic], metrics: KafkaMetrics | None = None
+) -> None:
     """Refuse to go on when a topic is missing or has another partition count than the settings."""
-    counts = partition_counts(settings, client)
+    counts = partition_counts(settings, client, metrics)
     for topic in topics:
         check_partitions(settings, topic, counts.get(settings.topic(topic)))
 
@@ -144,8 +140,11 @@ def check_partitions(settings: Settings, topic: Topic, count: int | None) -> Non
         )
 
 
-def patiently(settings: Settings, ask: Callable[[], Any]) -> Any:
+def patiently(
+    settings: Settings, ask: Callable[[], Any], metrics: KafkaMetrics | None = None
+) -> Any:
     """Repeat a question until the broker answers, or raise once ``PATIENCE`` is over."""
+    metrics = metrics or KafkaMetrics()
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -159,7 +158,7 @@ def patiently(settings: Settings, ask: Callable[[], Any]) -> Any:
                     f"no answer from Kafka at {settings.bootstrap_servers} "
                     f"(BANDITFLOW_BOOTSTRAP_SERVERS) for {PATIENCE:.0f} s: {cause.str()}"
                 ) from error
-            note_error(cause, settings.bootstrap_servers)
+            note_error(metrics, cause, settings.bootstrap_servers)
             time.sleep(0.1)
 
 
@@ -167,20 +166,26 @@ _PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIM
             KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION}  # fmt: skip
 
 
-def consumer(settings: Settings, **options: Any) -> confluent_kafka.Consumer:
+def consumer(
+    settings: Settings, metrics: KafkaMetrics | None = None, **options: Any
+) -> confluent_kafka.Consumer:
     """Make a consumer for explicit assignment."""
-    return confluent_kafka.Consumer(consumer_config(settings) | options)
+    return confluent_kafka.Consumer(consumer_config(settings, metrics) | options)
 
 
-def producer(settings: Settings) -> confluent_kafka.Producer:
+def producer(settings: Settings, metrics: KafkaMetrics | None = None) -> confluent_kafka.Producer:
     """Make a producer."""
-    return confluent_kafka.Producer(producer_config(settings))
+    return confluent_kafka.Producer(producer_config(settings, metrics))
 
 
 def range_of(
-    settings: Settings, client: confluent_kafka.Consumer, topic: str, partition: int
+    settings: Settings,
+    client: confluent_kafka.Consumer,
+    topic: str,
+    partition: int,
+    metrics: KafkaMetrics | None = None,
 ) -> tuple[int, int]:
     """Ask for a partition's first offset and the offset after its last record."""
     place = confluent_kafka.TopicPartition(topic, partition)
-    low, high = patiently(settings, lambda: client.get_watermark_offsets(place, timeout=5))
+    low, high = patiently(settings, lambda: client.get_watermark_offsets(place, timeout=5), metrics)
     return low, high

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, TopicPartition
 
 from operators.io.kafka.client import Fetched, KafkaTrouble, consumer, logger, note_error, range_of
+from operators.io.metrics.kafka import KafkaMetrics
 from schemas.settings import Settings
 
 Identify = Callable[[bytes], int]
@@ -12,7 +13,12 @@ Identify = Callable[[bytes], int]
 
 
 def ids_written(
-    settings: Settings, topic: str, partition: int, offset: int | None, identify: Identify
+    settings: Settings,
+    topic: str,
+    partition: int,
+    offset: int | None,
+    identify: Identify,
+    metrics: KafkaMetrics,
 ) -> dict[int, int]:
     """Read a partition from ``offset`` (None: its first) to its present end: fence key -> offset.
 
@@ -20,8 +26,8 @@ def ids_written(
     reading starts at what is left: the deleted records can no longer be read by anybody, and a
     warning says so.
     """
-    reader = consumer(settings)
-    low, high = range_of(settings, reader, topic, partition)
+    reader = consumer(settings, metrics)
+    low, high = range_of(settings, reader, topic, partition, metrics)
     if offset is not None and not low <= offset <= high:
         logger.warning(
             "topic %r, partition %d: the resume fence should start at offset %d, the broker has "
@@ -47,7 +53,7 @@ def ids_written(
                     f"at offset {position}: {error.str()}"
                 )
             else:
-                note_error(error)
+                note_error(metrics, error)
     reader.close()
     found.pop(0, None)
     return found

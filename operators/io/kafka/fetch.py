@@ -9,6 +9,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, TopicPartition
 
 from operators.io.kafka.client import Fetched, KafkaTrouble, consumer, note_error, range_of
+from operators.io.metrics.kafka import KafkaMetrics
 from schemas.settings import Settings
 
 _PAUSE_BETWEEN_EMPTY_POLLS = 0.001
@@ -90,10 +91,13 @@ class SharedConsumer:
     The client fetches some ``ahead`` kilobytes before they are asked for.
     """
 
-    def __init__(self, settings: Settings, ahead: int = AHEAD) -> None:
+    def __init__(
+        self, settings: Settings, ahead: int = AHEAD, metrics: KafkaMetrics | None = None
+    ) -> None:
         self.settings = settings
+        self.metrics = metrics or KafkaMetrics()
         options = {_QUEUED: settings.kafka_options.get(_QUEUED, ahead)}
-        self.consumer: confluent_kafka.Consumer = consumer(settings, **options)
+        self.consumer: confluent_kafka.Consumer = consumer(settings, self.metrics, **options)
         self.waiting = 0
         """Records that were fetched and not yet taken."""
         self._inlets: dict[str, dict[int, Inlet]] = {}
@@ -104,7 +108,8 @@ class SharedConsumer:
     def open(self, topic: str, partition: int, offset: int | None, end: bool = False) -> Inlet:
         """Add a topic partition; without an offset it starts at the beginning, or at the end."""
         if offset is None:
-            offset = range_of(self.settings, self.consumer, topic, partition)[int(end)]
+            ends = range_of(self.settings, self.consumer, topic, partition, self.metrics)
+            offset = ends[int(end)]
         inlet = Inlet(self, topic, partition, offset)
         with self._lock:
             self._inlets.setdefault(topic, {})[partition] = inlet
@@ -148,11 +153,11 @@ class SharedConsumer:
         elif error.fatal() or code in _REFUSED:
             raise KafkaTrouble(f"Kafka refuses to go on with topic {topic!r}: {error.str()}")
         else:
-            note_error(error)
+            note_error(self.metrics, error)
 
     def _offset_gone(self, topic: str, partition: int) -> NoReturn:
         offset = self._inlets[topic][partition].position
-        low, high = range_of(self.settings, self.consumer, topic, partition)
+        low, high = range_of(self.settings, self.consumer, topic, partition, self.metrics)
         raise KafkaTrouble(
             f"topic {topic!r}, partition {partition}: offset {offset} is to be read next, but the "
             f"broker has only {low} to {high}: records between were deleted by retention, or the "

@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
-from weakref import WeakSet
 
 from bytewax.inputs import StatefulSourcePartition
 from msgspec import Struct
@@ -13,6 +12,7 @@ from operators.envelope import Batch, Event, Rejected
 from operators.io.kafka.client import Fetched
 from operators.io.kafka.fetch import Inlet
 from operators.io.kafka.pace import Beat
+from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import ReadMany
 from operators.logic.alignment import Alignment, Lane
 from schemas.clock import ALWAYS, NEVER
@@ -52,6 +52,7 @@ class Feeder(Protocol):
     read_many: ReadMany
     bounded: bool
     beat: Beat
+    metrics: KafkaMetrics
     turn: float
     """Seconds between the turns of a group that was read to its end."""
 
@@ -96,7 +97,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         self._said_watermark, self._said_end, self._said_at = NEVER, False, 0
         self._awake: datetime | None = None
         self._over = False
-        _PARTITIONS.add(self)
+        source.metrics.watch(self)
 
     def next_batch(self) -> list[Item]:
         """Give the events that may go and what could not be read, or nothing."""
@@ -187,21 +188,6 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             or (batch.watermark > self._said_watermark and now - self._said_at >= _IDLE_TICK)
             or self._over
         )
-
-
-_PARTITIONS: "WeakSet[GroupPartition]" = WeakSet()
-
-
-def lags() -> dict[tuple[str, int], int]:
-    """Give how many offsets each (topic, partition) that this process reads is behind its end.
-
-    Where several sources read one, the slowest counts.
-    """
-    found: dict[tuple[str, int], int] = {}
-    for partition in list(_PARTITIONS):
-        for place, lag in partition.lags().items():
-            found[place] = max(lag, found.get(place, 0))
-    return found
 
 
 def next_turn(seconds: float) -> datetime:

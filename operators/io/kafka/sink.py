@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 import confluent_kafka
@@ -12,16 +11,13 @@ from msgspec import Struct
 from typing_extensions import override
 
 from operators.envelope import Message
-from operators.io import metrics
 from operators.io.kafka.client import PATIENCE, Fetched, KafkaTrouble, check_topics, producer
 from operators.io.kafka.fence import Identify, ids_written
+from operators.io.metrics.kafka import KafkaMetrics
 from operators.logic.placement import ALONE, Place, shard_of
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
-
-SUPPRESSED: Counter[str] = Counter()
-"""Writes that the resume fence suppressed, by topic; the metrics exporter reads it."""
 
 _KIND, _VERSION = "kafka-sink", 1
 
@@ -38,15 +34,16 @@ class SinkState(Struct):
 class SharedProducer:
     """The producer of a worker process; it is made when the first sink needs it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: KafkaMetrics | None = None) -> None:
         self.settings = settings
+        self.metrics = metrics or KafkaMetrics()
         self._client: confluent_kafka.Producer | None = None
 
     @property
     def client(self) -> confluent_kafka.Producer:
         """The producer."""
         if self._client is None:
-            self._client = producer(self.settings)
+            self._client = producer(self.settings, self.metrics)
         return self._client
 
 
@@ -64,13 +61,14 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
 
     def __init__(
         self, client: confluent_kafka.Producer, topic: str, partition: int, offset: int | None,
-        fence: dict[int, int], horizon: float = math.inf,
+        fence: dict[int, int], metrics: KafkaMetrics, horizon: float = math.inf,
     ) -> None:  # fmt: skip
         self._client = client
         self._topic = topic
         self._partition = partition
         self._offset = offset
         self._fence = fence
+        self._metrics = metrics
         self._horizon = horizon
         self._suppressed_at = time.monotonic()
         self._unconfirmed = 0
@@ -81,7 +79,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
         for messages in values:
             unsaid = self._unsaid(messages) if self._fence else messages
             self._write(unsaid)
-            metrics.events_out(self._topic, len(unsaid))
+            self._metrics.written(self._topic, len(unsaid))
         self._client.poll(0)
         self._raise_failure()
 
@@ -103,7 +101,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
     def _unsaid(self, messages: Sequence[Message]) -> list[Message]:
         kept = [message for message in messages if message.id not in self._fence]
         if len(kept) < len(messages):
-            SUPPRESSED[self._topic] += len(messages) - len(kept)
+            self._metrics.suppressed(self._topic, len(messages) - len(kept))
             self._suppressed_at = time.monotonic()
             for message in messages:
                 self._fence.pop(message.id, None)
@@ -172,9 +170,9 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
         self, step_id: str, for_part: str, resume_state: bytes | None
     ) -> StatefulSinkPartition[list[Message], bytes]:
         """Open a partition behind its fence."""
-        settings, client = self._shared.settings, self._shared.client
+        settings, client, metrics = self._shared.settings, self._shared.client, self._shared.metrics
         if not self._checked:
-            check_topics(settings, client, [self._topic])
+            check_topics(settings, client, [self._topic], metrics)
             self._checked = True
         topic, partition = settings.topic(self._topic), int(for_part)
         offset = None
@@ -182,5 +180,6 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
             offset = unpack(_KIND, _VERSION, SinkState, resume_state).offset
         fence: dict[int, int] = {}
         if self._identify is not None:
-            fence = ids_written(settings, topic, partition, offset, self._identify)
-        return SinkPartition(client, topic, partition, offset, fence, settings.dedup_horizon)
+            fence = ids_written(settings, topic, partition, offset, self._identify, metrics)
+        horizon = settings.dedup_horizon
+        return SinkPartition(client, topic, partition, offset, fence, metrics, horizon)

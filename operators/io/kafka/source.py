@@ -10,6 +10,7 @@ from operators.io.kafka.client import check_topics
 from operators.io.kafka.fetch import AHEAD, SharedConsumer
 from operators.io.kafka.group import PROMPT, GroupPartition, Item, restore
 from operators.io.kafka.pace import Pace
+from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import Read, by_column
 from operators.logic.placement import ALONE, Place
 from schemas.clock import NEVER
@@ -41,8 +42,10 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         bounded: bool = False,
         turn: float = PROMPT,
         pace: Pace | None = None,
+        metrics: KafkaMetrics | None = None,
     ) -> None:
         self.settings = settings
+        self.metrics = metrics or KafkaMetrics()
         self.beat = (pace or Pace()).beat()
         self.read_many = by_column(read)
         self.bounded = bounded
@@ -88,9 +91,10 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
 
     def _connect(self) -> SharedConsumer:
         if self._shared is None:
-            self._shared = SharedConsumer(self.settings, self.ahead)
+            self._shared = SharedConsumer(self.settings, self.ahead, self.metrics)
             topics = {topic for _, group in self._groups.values() for topic in group}
-            check_topics(self.settings, self._shared.consumer, sorted(topics))
+            client = self._shared.consumer
+            check_topics(self.settings, client, sorted(topics), self.metrics)
         return self._shared
 
 
@@ -109,9 +113,10 @@ class GroupSource(KafkaSource):
         bounded: bool = False,
         place: Place = ALONE,
         pace: Pace | None = None,
+        metrics: KafkaMetrics | None = None,
     ) -> None:
         groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
-        super().__init__(settings, read, groups, start, bounded, pace=pace)
+        super().__init__(settings, read, groups, start, bounded, pace=pace, metrics=metrics)
 
 
 class TopicSource(KafkaSource):
@@ -130,13 +135,14 @@ class TopicSource(KafkaSource):
         start: Start = "beginning",
         bounded: bool = False,
         pace: Pace | None = None,
+        metrics: KafkaMetrics | None = None,
     ) -> None:
         groups = {
             f"{topic.value}/{k}": (k, [topic])
             for topic in topics
             for k in range(settings.partitions_of(topic))
         }
-        super().__init__(settings, read, groups, start, bounded, _UNHURRIED, pace)
+        super().__init__(settings, read, groups, start, bounded, _UNHURRIED, pace, metrics)
 
     def poll(self) -> None:
         """Fetch when what was fetched before is nearly used up: no topic waits for another."""

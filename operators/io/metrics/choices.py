@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from threading import Lock
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+from prometheus_client.registry import Collector, CollectorRegistry
 
 FORGET = 0.999
 """Recent shares forget by this factor per decision."""
@@ -54,10 +54,11 @@ class Choices(Collector):
     [({'slot': 'home'}, 1.0)]
     """
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._slots: dict[str, _Drawn] = {}
         self._lock = Lock()
-        registry.register(self)
+        if registry is not None:
+            registry.register(self)
 
     def add(self, slot: str, labels: Sequence[str], counts: Sequence[int], inverse: float) -> None:
         """Count draws of one slot by label; labels may repeat.

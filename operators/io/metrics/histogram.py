@@ -6,7 +6,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+from prometheus_client.registry import Collector, CollectorRegistry
 
 
 class ArrayHistogram(Collector):
@@ -24,7 +24,7 @@ class ArrayHistogram(Collector):
         documentation: str,
         label: str,
         bounds: Sequence[float],
-        registry: CollectorRegistry = REGISTRY,
+        registry: CollectorRegistry | None = None,
     ) -> None:
         self.name = name
         self.documentation = documentation
@@ -33,7 +33,8 @@ class ArrayHistogram(Collector):
         self._counts: dict[str, NDArray[np.int64]] = {}
         self._sums: dict[str, float] = {}
         self._lock = Lock()
-        registry.register(self)
+        if registry is not None:
+            registry.register(self)
 
     def observe(self, label: str, values: Sequence[float] | NDArray[np.float64]) -> None:
         """Add values under a label value."""

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from flows.persist import build
 from operators.envelope import Batch
+from operators.io.metrics.records import RecordMetrics
 from operators.io.store.oracle import OracleStore
 from operators.io.store.protocol import Store
 from operators.io.store.sqlite import SqliteStore
@@ -188,7 +189,7 @@ _CUTS = ["after"] * 3 + ["before"] * 7
 def _stream(log: Log, store: Store) -> None:
     patience = Patience(sleep=lambda _: None)
     sink = StoreSink(lambda: store, PARTITIONS, patience=patience)
-    run_main(build(log, sink, SETTINGS), epoch_interval=timedelta(0))
+    run_main(build(log, sink, SETTINGS, RecordMetrics()), epoch_interval=timedelta(0))
 
 
 def _different(store: Store, reference: Store, table: str) -> int:
@@ -227,7 +228,7 @@ def a_day_away(running: Mirror, between: OracleProxy, outcomes: int) -> list[Bar
     between.close()
     patience = Patience(longest=300.0, sleep=sleep)
     sink = StoreSink(lambda: store, PARTITIONS, patience=patience)
-    run_main(build(log, sink, SETTINGS), epoch_interval=timedelta(0))
+    run_main(build(log, sink, SETTINGS, RecordMetrics()), epoch_interval=timedelta(0))
     counts = store.counts()
     store.close()
     read, grown = held[1] - held[0], (memory[1] - memory[0]) / 2**20

@@ -26,6 +26,8 @@ from operators.decide.scoring import Scorer
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Event, Message
 from operators.gathering import Gathered, Gathering
+from operators.io.metrics.attribution import AttributionMetrics
+from operators.io.metrics.decisions import DecisionMetrics
 from operators.learn import LearnerLogic
 from operators.logic.alignment import Alignment
 from operators.logic.catalog import CatalogHistory
@@ -135,10 +137,10 @@ class Loop:
             )
             for _ in shards
         ]
-        self._attribute = [resumed(self.settings, None, None) for _ in shards]
+        self._attribute = [resumed(self.settings, None, None, AttributionMetrics()) for _ in shards]
         self._queue = [QueueLogic(horizon) for _ in shards]
         self._learn = LearnerLogic(CanonicalOrder(partitions))
-        self._scorer = Scorer(SECRET.encode())
+        self._scorer = Scorer(SECRET.encode(), DecisionMetrics())
         self._now = START
         self._since: dict[int, float] = {}
         for admit in self._admit:

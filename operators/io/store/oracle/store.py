@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import oracledb
 
-from operators.io.store import metrics as store_metrics
+from operators.io.metrics.store import StoreMetrics
 from operators.io.store.lookups import parse
 from operators.io.store.oracle import migrations
 from operators.io.store.oracle.connect import Access, open_pool
@@ -36,8 +37,9 @@ _EXISTS_ALREADY = 1
 class OracleStore:
     """A :class:`~operators.io.store.protocol.Store` in Oracle Database 23ai."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, metrics: StoreMetrics | None = None) -> None:
         self._access = access
+        self._metrics = metrics or StoreMetrics()
         self._lock = threading.Lock()
         self._pool: oracledb.ConnectionPool | None = None
 
@@ -54,8 +56,8 @@ class OracleStore:
     def apply(self, writes: Writes) -> Applied:
         """Write all rows in one transaction and commit it; see the protocol."""
         with self._session() as connection:
-            applied = write_all(writes, lambda table, rows: _execute(connection, table, rows))
-            with store_metrics.statement("commit"):
+            applied = write_all(writes, partial(_execute, connection, self._metrics))
+            with self._metrics.statement("commit"):
                 connection.commit()
             return applied
 
@@ -184,10 +186,12 @@ def _select(connection: oracledb.Connection, table: Table, where: str, *values: 
         return [fetched(table, row) for row in cursor]
 
 
-def _execute(connection: oracledb.Connection, table: Table, rows: list[Row]) -> list[Refusal]:
+def _execute(
+    connection: oracledb.Connection, metrics: StoreMetrics, table: Table, rows: list[Row]
+) -> list[Refusal]:
     """Write rows of a table in arrays, and say which of them the database refused."""
     refusals = []
-    with connection.cursor() as cursor, store_metrics.statement(table.name):
+    with connection.cursor() as cursor, metrics.statement(table.name):
         for start in range(0, len(rows), _ARRAY):
             part = rows[start : start + _ARRAY]
             refusals += [

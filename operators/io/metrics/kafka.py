@@ -1,0 +1,110 @@
+"""What a process's Kafka clients report: records written, writes suppressed, errors and lags."""
+
+import time
+from collections import Counter as Counts
+from collections.abc import Callable, Iterator
+from typing import Protocol
+from weakref import WeakSet
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from operators.io.metrics.labels import Children
+
+_REPEAT = 60.0
+"""Seconds until an error of the same name is worth another line in the log."""
+
+
+class Lagging(Protocol):
+    """What reads topics, and says how far it has come."""
+
+    def lags(self) -> dict[tuple[str, int], int]:
+        """Give the number of offsets between the end of each (topic, partition) and here."""
+
+
+class KafkaMetrics(Collector):
+    """Counts for all of a process's clients; the lags are read when Prometheus asks for them.
+
+    Without a registry nobody sees them.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._written = Children(
+            Counter("banditflow_events_out", "Records written.", ["topic"], registry=registry)
+        )
+        self._errors: Counts[str] = Counts()
+        self._suppressed: Counts[str] = Counts()
+        self._readers: WeakSet[Lagging] = WeakSet()
+        self._monotonic = monotonic
+        self._last_reported: dict[str, float] = {}
+        if registry is not None:
+            registry.register(self)
+
+    def written(self, topic: str, count: int) -> None:
+        """Count records written to a topic."""
+        self._written[topic,].inc(count)
+
+    def suppressed(self, topic: str, count: int) -> None:
+        """Count writes that the resume fence suppressed."""
+        self._suppressed[topic] += count
+
+    def error(self, name: str) -> bool:
+        """Count a client's error by librdkafka's name; tell whether it is time to log it again."""
+        self._errors[name] += 1
+        now = self._monotonic()
+        if now - self._last_reported.get(name, -_REPEAT) < _REPEAT:
+            return False
+        self._last_reported[name] = now
+        return True
+
+    def watch(self, reader: Lagging) -> None:
+        """Report a reader's lags for as long as it lives."""
+        self._readers.add(reader)
+
+    def lags(self) -> dict[tuple[str, int], int]:
+        """Give how many offsets each (topic, partition) that is read is behind its end.
+
+        Where several read one, the slowest counts.
+        """
+        lags: dict[tuple[str, int], int] = {}
+        for reader in list(self._readers):
+            for place, lag in reader.lags().items():
+                lags[place] = max(lag, lags.get(place, 0))
+        return lags
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Give the lags, the errors and the suppressed writes."""
+        lag, errors, suppressed = self._families()
+        for (topic, partition), behind in self.lags().items():
+            lag.add_metric([topic, str(partition)], behind)
+        for name, count in self._errors.items():
+            errors.add_metric([name], count)
+        for topic, count in self._suppressed.items():
+            suppressed.add_metric([topic], count)
+        yield from (lag, errors, suppressed)
+
+    def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Name the metrics without values, so that others of these names are refused."""
+        yield from self._families()
+
+    def _families(self) -> tuple[GaugeMetricFamily, CounterMetricFamily, CounterMetricFamily]:
+        return (
+            GaugeMetricFamily(
+                "banditflow_consumer_lag_records",
+                "Offsets between the topic's end and what the flow has released.",
+                labels=["topic", "partition"],
+            ),
+            CounterMetricFamily(
+                "banditflow_kafka_errors", "Errors of the Kafka clients by name.", labels=["error"]
+            ),
+            CounterMetricFamily(
+                "banditflow_suppressed",
+                "Writes that the resume fence suppressed.",
+                labels=["topic"],
+            ),
+        )

@@ -1,0 +1,33 @@
+"""Every metric of a process: each family is made once on a registry, each step gets its object."""
+
+from prometheus_client import CollectorRegistry
+
+from operators.io.metrics.attribution import AttributionMetrics
+from operators.io.metrics.decisions import DecisionMetrics
+from operators.io.metrics.kafka import KafkaMetrics
+from operators.io.metrics.labels import MOST_LABELS, Labels
+from operators.io.metrics.learner import LearnerMetrics
+from operators.io.metrics.records import RecordMetrics
+from operators.io.metrics.redis import RedisMetrics
+from operators.io.metrics.store import StoreMetrics
+from operators.io.metrics.subjects import FactorMetrics, ProfileMetrics
+
+
+class Metrics:
+    """The metrics of all steps on one registry.
+
+    Steps call them once per batch. Label values are bounded: topics, reasons and statuses are
+    fixed sets; slots, and actions of a slot, beyond ``most_labels`` are counted as ``other``.
+    """
+
+    def __init__(self, registry: CollectorRegistry, most_labels: int = MOST_LABELS) -> None:
+        labels = Labels(most_labels)
+        self.records = RecordMetrics(registry)
+        self.attribution = AttributionMetrics(registry, labels)
+        self.profiles = ProfileMetrics(registry)
+        self.factors = FactorMetrics(registry)
+        self.learner = LearnerMetrics(registry, labels)
+        self.decisions = DecisionMetrics(registry, labels, self.records)
+        self.kafka = KafkaMetrics(registry)
+        self.redis = RedisMetrics(registry)
+        self.store = StoreMetrics(registry)
