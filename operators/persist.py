@@ -15,7 +15,7 @@ from operators.io.backoff import Backoff
 from operators.io.metrics.records import RecordMetrics
 from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store, StoreUnavailable, Writes
-from operators.io.store.rows import AuditedDecision, KeyedOutcome, Place, refusal_row, row_of
+from operators.io.store.rows import Place, StoredDecision, StoredOutcome, refusal_row, row_of
 from operators.io.store.tables import DEAD_LETTERS
 from schemas.catalog import CatalogEntry
 from schemas.codec import MAX_RECORD_BYTES, Flaw, decode_with
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 DECODERS: dict[Topic, Decoder[Struct]] = {
     Topic.CATALOG: Decoder(CatalogEntry),
     Topic.PROFILES: Decoder(Profile),
-    Topic.DECISIONS: Decoder(AuditedDecision),
-    Topic.OUTCOMES: Decoder(KeyedOutcome),
+    Topic.DECISIONS: Decoder(StoredDecision),
+    Topic.OUTCOMES: Decoder(StoredOutcome),
     Topic.POLICIES: Decoder(PolicySnapshot),
     Topic.CHECKPOINTS: Decoder(PolicyCheckpoint),
     Topic.TEST_REPORTS: Decoder(TestReport),

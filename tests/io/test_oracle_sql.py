@@ -9,7 +9,7 @@ from operators.io.store.oracle.migrations import FOLDER, load, statements
 from operators.io.store.oracle.statements import similar, write
 from operators.io.store.protocol import StoreError
 from operators.io.store.sqlite import SqliteStore
-from operators.io.store.tables import ACTIONS, TABLES, USER_PROFILES, Kind
+from operators.io.store.tables import ACTIONS, TABLES, USER_PROFILES, Column, Kind
 
 SCRIPTS = sorted(FOLDER.rglob("*.sql"))
 
@@ -65,6 +65,12 @@ def table_of(name: str) -> str:
     return found
 
 
+def declared(column: Column) -> str:
+    """What a column's declaration looks like."""
+    default = "" if column.default is None else f" DEFAULT '{column.default}'"
+    return f"{column.name} {TYPES[column.kind]}{default}{' NOT NULL' if column.required else ''}"
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_hold_no_foreign_idiom(script: Path) -> None:
     assert foreign(script.read_text()) == []
@@ -86,10 +92,17 @@ def test_columns_are_those_that_the_code_describes(table: object) -> None:
 
     assert isinstance(table, Table)
     created = table_of(table.name)
-    for column in table.columns:
-        null = " NOT NULL" if column.required else ""
-        assert re.search(rf"^    {column.name} {TYPES[column.kind]}{null},$", created, re.MULTILINE)
-    assert len(re.findall(r"^    [a-z]\w* [A-Z]", created, re.MULTILINE)) == len(table.columns)
+    first = [column for column in table.columns if not column.since]
+    for column in first:
+        where = f"{table.name}.{column.name}: not as in operators/io/store/tables.py"
+        assert re.search(rf"^    {declared(column)},$", created, re.MULTILINE), where
+    assert len(re.findall(r"^    [a-z]\w* [A-Z]", created, re.MULTILINE)) == len(first)
+    assert table.columns[: len(first)] == tuple(first), "younger columns stand last"
+    for column in table.columns[len(first) :]:
+        where = f"{table.name}.{column.name}: ops/sql/V{column.since:03d}__….sql does not add it"
+        texts = [migration.text for migration in load() if migration.version == column.since]
+        added = rf"^ALTER TABLE {table.name} ADD \({declared(column)}\);$"
+        assert any(re.search(added, text, re.MULTILINE) for text in texts), where
     assert f"PRIMARY KEY ({', '.join(table.key)})" in created
     assert not RESERVED & set(table.names)
 
@@ -102,14 +115,17 @@ def test_every_table_and_column_says_what_it_holds(table: object) -> None:
     text = "\n".join(migration.text for migration in load())
     assert f"COMMENT ON TABLE {table.name} IS '" in text
     for name in table.names:
-        assert f"COMMENT ON COLUMN {table.name}.{name} IS '" in text
+        comment = f"COMMENT ON COLUMN {table.name}.{name} IS '"
+        assert comment in text, f"{table.name}.{name}: no comment in ops/sql"
 
 
 def test_migrations_can_be_run_again_from_the_middle() -> None:
     for migration in load():
         for statement in statements(migration.text):
             assert re.match(
-                r"CREATE (TABLE|INDEX) IF NOT EXISTS|CREATE OR REPLACE|COMMENT ON", statement
+                r"CREATE (TABLE|INDEX) IF NOT EXISTS|CREATE OR REPLACE|COMMENT ON"
+                r"|ALTER TABLE \w+ ADD \(\w+ ",  # the migrator goes on where the column is there
+                statement,
             ), statement
 
 

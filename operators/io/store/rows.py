@@ -1,13 +1,18 @@
-"""Records of the topics as rows of the store's tables, and what a transaction writes."""
+"""Records of the topics as rows of the store's tables, and what a transaction writes.
+
+A row follows from its table's columns (:mod:`operators.io.store.tables`): each is filled by the
+record's field that it names. Only what is no field's value is computed here.
+"""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Raw, Struct
+from msgspec import NODEFAULT, Meta, Raw, Struct
+from msgspec.structs import fields
 
 from operators.io.store.tables import (
     ACTIONS,
@@ -23,11 +28,12 @@ from operators.io.store.tables import (
     POLICY_SNAPSHOTS,
     SLOTS,
     USER_PROFILES,
+    Kind,
     Table,
 )
 from schemas.catalog import Action, Experiment, Slot
 from schemas.clock import micros
-from schemas.events import DecisionBack, Id, Time
+from schemas.events import Decision, Time
 from schemas.results import (
     DeadLetter,
     Delivery,
@@ -41,52 +47,31 @@ from schemas.results import (
 )
 
 Row = tuple[Any, ...]
+T = TypeVar("T", bound=Struct)
+
+NOT_STORED: dict[str, dict[str, str]] = {
+    "decisions": {
+        "source": "the writer's name is free text for people",
+        "type": "all rows say the same",
+        "mapping": "the slot's settings say what the features mean",
+        "slate": "the topic has it; the first action and the whole ranking are stored",
+    },
+    "outcomes": {
+        "features": "its decision has them",
+        "mapping": "its decision's slot says what the features mean",
+    },
+    "actions": {
+        "source": "the writer's name is free text for people",
+        "subject": "the catalog is of no visitor",
+        "neighbours": "the topic has them; they are made anew from the embeddings",
+    },
+}
+"""By table, the fields of its records that have no column, each with the reason."""
 
 _ENCODE = msgspec.json.Encoder().encode
 _STATUS = {"pending": 0, "settled": 1, "void": 2}
 _LONGEST_DETAIL = 1000
-
-
-Word = Annotated[str, Meta(max_length=256)]
-"""A text that fits its column; longer ones are refused here, by name, and cost no transaction."""
-
-
-class AuditedDecision(DecisionBack, kw_only=True, gc=False):
-    """A decision as the store keeps it for audit: everything but the content that was shown.
-
-    The ranking stays JSON; the features are the bytes of the context vector.
-    """
-
-    subject: Word | None
-    policy: Annotated[str, Meta(min_length=1, max_length=256)]
-    experiment_id: Word | None = None
-    variation_id: Word | None = None
-    request_hash: Word = ""
-    ranking: Raw
-    features: bytes | None = None  # type: ignore[assignment]
-    draw: float = 0.0
-    baseline_action_id: Word | None = None
-    policy_time: Time | None = None
-    decided_at: Time | None = None
-
-
-class KeyedOutcome(Outcome, kw_only=True, gc=False):
-    """An outcome as the store keeps it: its key, its time and the length of its texts are checked.
-
-    The database checks the rest.
-    """
-
-    key: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-    time: Time
-    subject: Word | None
-    decision_id: Id
-    slot_id: Id
-    action_id: Id
-    policy: Word = ""
-    reason: Word = ""
-    experiment_id: Word | None = None
-    variation_id: Word | None = None
-    settled_at: Time | None = None
+_LONGEST_TEXT = 256
 
 
 class Place(NamedTuple):
@@ -99,261 +84,88 @@ class Place(NamedTuple):
     payload: bytes
 
 
-def decision_row(record: AuditedDecision) -> Row:
-    """Give a decision as a row of ``decisions``."""
-    return (
-        record.key,
-        record.decision_id,
-        record.id,
-        record.subject or None,
-        record.slot_id,
-        record.action_id,
-        micros(record.time),
-        _micros(record.decided_at),
-        micros(record.expires_at),
-        record.propensity,
-        str(record.ranking, "utf-8"),
-        record.policy,
-        record.policy_version,
-        _micros(record.policy_time),
-        record.baseline_action_id or None,
-        record.experiment_id or None,
-        record.variation_id or None,
-        record.learning_mode,
-        record.deferred,
-        record.features or None,
-        record.eta,
-        record.draw,
-        record.request_hash or None,
-    )
+def stored_form(record: type[T], table: Table, **types: Any) -> type[T]:
+    """Give a record's type as the store reads it: with what its columns can hold.
 
-
-def outcome_row(record: Outcome) -> Row:
-    """Give an outcome as a row of ``outcomes``; at equal revisions, void beats settled."""
-    return (
-        record.key,
-        record.revision * 4 + _STATUS[record.status],
-        record.revision,
-        record.status,
-        record.decision_id,
-        record.subject or None,
-        record.slot_id,
-        record.action_id,
-        micros(record.time),
-        _micros(record.settled_at),
-        record.propensity,
-        record.reward,
-        record.activated,
-        record.delay,
-        record.policy or None,
-        record.policy_version,
-        record.reason or None,
-        record.experiment_id or None,
-        record.variation_id or None,
-        record.eta,
-    )
-
-
-def profile_row(record: Profile) -> Row:
-    """Give a profile as a row of ``user_profiles``; a deleted one keeps nothing of the subject."""
-    embedding = None if record.deleted else vector_bytes(record.embedding)
-    return (
-        record.subject,
-        record.version,
-        micros(record.time),
-        record.deleted,
-        _json(record.purposes),
-        _json({} if record.deleted else record.features),
-        embedding,
-        _dimension(embedding),
-    )
-
-
-def policy_row(record: PolicySnapshot) -> Row:
-    """Give a policy snapshot as a row of ``policy_snapshots``."""
-    return (
-        record.slot_id,
-        record.version,
-        record.policy,
-        micros(record.time),
-        _micros(record.published_at),
-        record.decisions,
-        record.rewards,
-        _json(record.actions),
-        record.posterior or None,
-        _json(record.models),
-    )
-
-
-def checkpoint_row(record: PolicyCheckpoint) -> Row:
-    """Give a part of a checkpoint as a row of ``policy_checkpoints``."""
-    return (
-        record.slot_id,
-        record.generation,
-        record.part,
-        record.parts,
-        micros(record.time),
-        record.version,
-        record.decisions,
-        record.rewards,
-        record.state,
-    )
-
-
-def slot_row(record: Slot) -> Row:
-    """Give a slot as a row of ``slots``; ``settings`` is the whole record."""
-    return (
-        record.slot_id,
-        micros(record.time),
-        record.id,
-        record.deleted,
-        record.policy.kind,
-        record.reward_window,
-        _json(record),
-    )
-
-
-def action_row(record: Action) -> Row:
-    """Give an action as a row of ``actions``."""
-    embedding = vector_bytes(record.embedding)
-    return (
-        record.action_id,
-        micros(record.time),
-        record.id,
-        record.deleted,
-        record.enabled,
-        _json(record.slots),
-        _json(record.features),
-        None if record.content is None else _json(record.content),
-        embedding,
-        _dimension(embedding),
-    )
-
-
-def experiment_row(record: Experiment) -> Row:
-    """Give an experiment as a row of ``experiments``; ``settings`` is the whole record."""
-    return (
-        record.experiment_id,
-        micros(record.time),
-        record.id,
-        record.deleted,
-        record.enabled,
-        record.slot_id,
-        _json(record),
-    )
-
-
-def report_row(record: TestReport) -> Row:
-    """Give a test report as a row of ``experiment_results``."""
-    return (record.experiment_id, micros(record.time), record.slot_id, _json(record.summary))
-
-
-def optimized_content_row(record: OptimizedContent) -> Row:
-    """Give a winner as a row of ``optimized_content``."""
-    return (
-        record.slot_id,
-        record.segment,
-        micros(record.time),
-        record.action_id,
-        record.experiment_id or None,
-        record.policy_version,
-        record.probability,
-        None if record.content is None else _json(record.content),
-        record.reason or None,
-    )
-
-
-def delivery_row(record: Delivery) -> Row:
-    """Give a delivery as a row of ``deliveries``."""
-    return (
-        record.delivery_id,
-        record.revision,
-        record.status,
-        micros(record.time),
-        _micros(record.updated_at),
-        record.channel,
-        record.subject or None,
-        record.slot_id,
-        record.action_id,
-        record.decision_id or None,
-        record.attempts,
-        record.reason or None,
-    )
-
-
-def erasure_row(record: ErasureReceipt) -> Row:
-    """Give the receipt of an erasure as a row of ``erasures``."""
-    return (
-        record.receipt_id,
-        record.event_id,
-        record.subject,
-        micros(record.time),
-        micros(record.completed_at),
-        _json(record.removed),
-    )
-
-
-def dead_letter_row(record: DeadLetter) -> Row:
-    """Give a dead letter as a row of ``dead_letters``."""
-    return (
-        record.topic,
-        record.partition,
-        record.offset,
-        record.reason,
-        record.field or None,
-        record.detail[:_LONGEST_DETAIL] or None,
-        _micros(record.time),
-        record.size,
-        record.hash,
-    )
-
-
-def refusal_row(place: Place, reason: str, field: str | None, detail: str) -> Row:
-    """Give the dead letter of a record that cannot be stored, which never quotes the record."""
-    return (
-        place.topic,
-        place.partition,
-        place.offset,
-        reason,
-        field or None,
-        detail[:_LONGEST_DETAIL] or None,
-        place.time if place.time > 0 else None,
-        len(place.payload),
-        hashlib.sha256(place.payload).hexdigest(),
-    )
-
-
-_ROWS: dict[type, tuple[Table, Callable[[Any], Row]]] = {
-    AuditedDecision: (DECISIONS, decision_row),
-    KeyedOutcome: (OUTCOMES, outcome_row),
-    Outcome: (OUTCOMES, outcome_row),
-    Profile: (USER_PROFILES, profile_row),
-    PolicySnapshot: (POLICY_SNAPSHOTS, policy_row),
-    PolicyCheckpoint: (POLICY_CHECKPOINTS, checkpoint_row),
-    Slot: (SLOTS, slot_row),
-    Action: (ACTIONS, action_row),
-    Experiment: (EXPERIMENTS, experiment_row),
-    TestReport: (EXPERIMENT_RESULTS, report_row),
-    OptimizedContent: (OPTIMIZED_CONTENT, optimized_content_row),
-    Delivery: (DELIVERIES, delivery_row),
-    ErasureReceipt: (ERASURES, erasure_row),
-    DeadLetter: (DEAD_LETTERS, dead_letter_row),
-}
-
-
-def row_of(record: Struct) -> tuple[Table, Row]:
-    """Give the table and the row of a record that the store keeps.
-
-    >>> from datetime import UTC, datetime
-    >>> report = TestReport(
-    ...     experiment_id="e", slot_id="home", time=datetime(2026, 1, 1, tzinfo=UTC)
-    ... )
-    >>> table, row = row_of(report)
-    >>> table.name, row
-    ('experiment_results', ('e', 1767225600000000, 'home', '{}'))
+    Texts are as long as their columns allow and times have a zone, so that a record that does not
+    fit is refused by the name of its field and costs no transaction. ``types`` replaces the types
+    of fields.
     """
-    table, make = _ROWS[type(record)]
-    return table, make(record)
+    columns = {column.source: column for column in table.columns}
+    changed: list[tuple[str, Any, Any]] = []
+    for field in fields(record):
+        type_ = types.get(field.name)
+        if type_ is None and field.name in columns:
+            column = columns[field.name]
+            type_ = _bounded(field.type, least=int(column.required))
+        if type_ is not None:
+            default = field.default
+            if default is NODEFAULT and field.default_factory is not NODEFAULT:
+                default = msgspec.field(default_factory=field.default_factory)
+            changed.append((field.name, type_, default))
+    made = msgspec.defstruct(
+        f"Stored{record.__name__}", changed, bases=(record,), kw_only=True, gc=False
+    )
+    return cast("type[T]", made)
+
+
+def _bounded(type_: Any, least: int) -> Any:
+    if type_ is str:
+        return Annotated[str, Meta(min_length=least, max_length=_LONGEST_TEXT)]
+    if type_ == str | None:
+        return Annotated[str, Meta(max_length=_LONGEST_TEXT)] | None
+    if type_ is datetime:
+        return Time
+    return Time | None if type_ == datetime | None else None
+
+
+StoredDecision = stored_form(Decision, DECISIONS, ranking=Raw, features=bytes | None)
+"""A decision whose ranking stays JSON and whose features are the bytes of the context vector."""
+
+StoredOutcome = stored_form(Outcome, OUTCOMES, key=Annotated[str, Meta(pattern="^[0-9a-f]{16}$")])
+"""An outcome whose key is checked; the database checks the rest."""
+
+
+def row_maker(
+    record: type[Struct], table: Table, **computed: Callable[[Any], Any]
+) -> Callable[[Any], Row]:
+    """Make the function from a record to its row; ``computed`` fills columns by their names.
+
+    It is compiled from the columns, as fast as one written by hand. Raises TypeError naming a
+    column that nothing fills.
+    """
+    types = {field.name: field.type for field in fields(record)}
+    values: list[str] = []
+    for column in table.columns:
+        if column.name in computed:
+            values.append(f"computed[{column.name!r}](record)")
+        elif column.source in types:
+            bytes_ = types[column.source] == bytes | None
+            form = _OR_NONE if bytes_ else _FORMS[column.kind][column.required]
+            values.append(form.format(f"record.{column.source}"))
+        else:
+            raise TypeError(
+                f"{table.name}.{column.name}: {record.__name__} has no field {column.source!r}: "
+                "let the column name its field, or compute it in operators/io/store/rows.py"
+            )
+    names = {"computed": computed, "micros": micros, "json": _json, "vector": vector_bytes}
+    made: Callable[[Any], Row] = eval(f"lambda record: ({', '.join(values)},)", names)
+    return made
+
+
+_AS_IT_IS = "{0}"
+_OR_NONE = "{0} or None"
+_FORMS: dict[Kind, tuple[str, str]] = {
+    Kind.TEXT: (_OR_NONE, _AS_IT_IS),
+    Kind.LONG_TEXT: (_OR_NONE, _AS_IT_IS),
+    Kind.TIME: ("None if {0} is None else micros({0})", "micros({0})"),
+    Kind.REAL: (_AS_IT_IS, _AS_IT_IS),
+    Kind.INTEGER: (_AS_IT_IS, _AS_IT_IS),
+    Kind.BOOLEAN: (_AS_IT_IS, _AS_IT_IS),
+    Kind.JSON: ("None if {0} is None else json({0})", "json({0})"),
+    Kind.VECTOR: ("vector({0})", "vector({0})"),
+}
+"""How a field's value becomes a neutral one, by kind: in a column that may be NULL, or not."""
 
 
 def vector_bytes(vector: Sequence[float] | None) -> bytes | None:
@@ -373,13 +185,85 @@ def vector_bytes(vector: Sequence[float] | None) -> bytes | None:
     return numbers.tobytes() if numbers.any() else None
 
 
-def _dimension(embedding: bytes | None) -> int | None:
-    return None if embedding is None else len(embedding) // 4
-
-
 def _json(value: Any) -> str:
     return _ENCODE(value).decode()
 
 
-def _micros(time: datetime | None) -> int | None:
-    return None if time is None else micros(time)
+def _dimension(record: Profile | Action) -> int | None:
+    embedding = vector_bytes(record.embedding)
+    return None if embedding is None else len(embedding) // 4
+
+
+def _version(outcome: Outcome) -> int:
+    """Order the reports on a decision; at equal revisions, void beats settled."""
+    return outcome.revision * 4 + _STATUS[outcome.status]
+
+
+def _living(make: Callable[[Profile], Any], deleted: Any) -> Callable[[Profile], Any]:
+    """Keep nothing of the subject of a deleted profile."""
+    return lambda profile: deleted if profile.deleted else make(profile)
+
+
+_OUTCOME_ROW = row_maker(Outcome, OUTCOMES, version=_version)
+_ROWS: dict[type, tuple[Table, Callable[[Any], Row]]] = {
+    StoredDecision: (DECISIONS, row_maker(StoredDecision, DECISIONS)),
+    StoredOutcome: (OUTCOMES, _OUTCOME_ROW),
+    Outcome: (OUTCOMES, _OUTCOME_ROW),
+    Profile: (
+        USER_PROFILES,
+        row_maker(
+            Profile,
+            USER_PROFILES,
+            features=_living(lambda profile: _json(profile.features), "{}"),
+            embedding=_living(lambda profile: vector_bytes(profile.embedding), None),
+            dimension=_living(_dimension, None),
+        ),
+    ),
+    PolicySnapshot: (POLICY_SNAPSHOTS, row_maker(PolicySnapshot, POLICY_SNAPSHOTS)),
+    PolicyCheckpoint: (POLICY_CHECKPOINTS, row_maker(PolicyCheckpoint, POLICY_CHECKPOINTS)),
+    Slot: (SLOTS, row_maker(Slot, SLOTS, policy=lambda slot: slot.policy.kind, settings=_json)),
+    Action: (ACTIONS, row_maker(Action, ACTIONS, dimension=_dimension)),
+    Experiment: (EXPERIMENTS, row_maker(Experiment, EXPERIMENTS, settings=_json)),
+    TestReport: (EXPERIMENT_RESULTS, row_maker(TestReport, EXPERIMENT_RESULTS)),
+    OptimizedContent: (OPTIMIZED_CONTENT, row_maker(OptimizedContent, OPTIMIZED_CONTENT)),
+    Delivery: (DELIVERIES, row_maker(Delivery, DELIVERIES)),
+    ErasureReceipt: (ERASURES, row_maker(ErasureReceipt, ERASURES)),
+    DeadLetter: (
+        DEAD_LETTERS,
+        row_maker(
+            DeadLetter,
+            DEAD_LETTERS,
+            detail=lambda letter: letter.detail[:_LONGEST_DETAIL] or None,
+        ),
+    ),
+}
+
+
+def row_of(record: Struct) -> tuple[Table, Row]:
+    """Give the table and the row of a record that the store keeps.
+
+    >>> from datetime import UTC, datetime
+    >>> report = TestReport(
+    ...     experiment_id="e", slot_id="home", time=datetime(2026, 1, 1, tzinfo=UTC)
+    ... )
+    >>> table, row = row_of(report)
+    >>> table.name, row
+    ('experiment_results', ('e', 1767225600000000, 'home', '{}'))
+    """
+    table, make = _ROWS[type(record)]
+    return table, make(record)
+
+
+def refusal_row(place: Place, reason: str, field: str | None, detail: str) -> Row:
+    """Give the dead letter of a record that cannot be stored, which never quotes the record."""
+    return (
+        place.topic,
+        place.partition,
+        place.offset,
+        reason,
+        field or None,
+        detail[:_LONGEST_DETAIL] or None,
+        place.time if place.time > 0 else None,
+        len(place.payload),
+        hashlib.sha256(place.payload).hexdigest(),
+    )

@@ -1,192 +1,105 @@
-"""The embedded store's schema: the tables of ``ops/sql`` as SQLite has them.
+"""The embedded store's schema: the tables as SQLite has them, made from their descriptions.
 
 Times are microseconds since 1970 (UTC), booleans 0 or 1, vectors blobs of float32. The lengths of
 texts in decisions and outcomes are checked when their records are decoded, which is faster.
 """
 
-_ID = "TEXT NOT NULL CHECK (length({0}) BETWEEN 1 AND 256)"
-_OPTIONAL_ID = "TEXT CHECK (length({0}) <= 256)"
-_TEXT = "TEXT NOT NULL"
-_FLAG = "INTEGER NOT NULL CHECK ({0} IN (0, 1))"
-_SHARE = "REAL NOT NULL CHECK ({0} > 0 AND {0} <= 1.000000001)"
-_JSON = "TEXT NOT NULL CHECK (json_valid({0}))"
-_VECTOR = "BLOB CHECK (length({0}) % 4 = 0)"
-_KEY = "TEXT PRIMARY KEY NOT NULL CHECK (length({0}) = 16)"
-_TIME = "INTEGER NOT NULL"
+from operators.io.store.tables import (
+    ACTIONS,
+    DEAD_LETTERS,
+    DECISIONS,
+    DELIVERIES,
+    ERASURES,
+    EXPERIMENT_RESULTS,
+    EXPERIMENTS,
+    OPTIMIZED_CONTENT,
+    OUTCOMES,
+    POLICY_CHECKPOINTS,
+    POLICY_SNAPSHOTS,
+    SLOTS,
+    TABLES,
+    USER_PROFILES,
+    Column,
+    Kind,
+    Table,
+)
+
+CHECKS = {
+    "decisions.propensity": "{0} > 0 AND {0} <= 1.000000001",
+    "decisions.learning_mode": "{0} IN ('immediate', 'wait', 'exposure')",
+    "outcomes.propensity": "{0} > 0 AND {0} <= 1.000000001",
+    "outcomes.revision": "{0} >= 0",
+    "outcomes.status": "{0} IN ('pending', 'settled', 'void')",
+    "optimized_content.probability": "{0} BETWEEN 0 AND 1",
+    "deliveries.revision": "{0} >= 0",
+    "deliveries.status": "{0} IN ('pending', 'sent', 'failed', 'suppressed')",
+    "deliveries.attempts": "{0} >= 0",
+    "dead_letters.detail": "length({0}) <= 1000",
+}
+"""What the values of a column must fulfil, beyond what its kind says."""
+
+_ROW_CHECKS = {"policy_checkpoints": ", CHECK (part >= 0 AND part < parts)"}
+_CHECKED_BEFORE = {"decisions", "outcomes"}
+"""The tables whose texts and documents are checked when their records are decoded."""
+
+_TYPES = {
+    Kind.TEXT: "TEXT",
+    Kind.LONG_TEXT: "TEXT",
+    Kind.TIME: "INTEGER",
+    Kind.REAL: "REAL",
+    Kind.INTEGER: "INTEGER",
+    Kind.BOOLEAN: "INTEGER",
+    Kind.JSON: "TEXT",
+    Kind.VECTOR: "BLOB",
+}
 
 
-def _columns(**types: str) -> str:
-    return ",\n    ".join(f"{name} {type_.format(name)}" for name, type_ in types.items())
+_LINE = ",\n    "
 
 
-def _table(name: str, constraint: str = "", **types: str) -> str:
-    body = _columns(**types) + (f",\n    {constraint}" if constraint else "")
-    return f"CREATE TABLE {name} (\n    {body}\n) STRICT"
+def _table(table: Table) -> str:
+    """Give the statement that makes a table with the columns that it had at first."""
+    lines = [_column(table, column) for column in table.columns if not column.since]
+    if len(table.key) > 1:
+        lines.append(f"PRIMARY KEY ({', '.join(table.key)}){_ROW_CHECKS.get(table.name, '')}")
+    return f"CREATE TABLE {table.name} (\n    {_LINE.join(lines)}\n) STRICT"
 
 
-_CATALOG_HEAD = {"time": _TIME, "event_id": _ID, "deleted": _FLAG}
+def _column(table: Table, column: Column) -> str:
+    parts = [f"{column.name} {_TYPES[column.kind]}"]
+    key = table.key == (column.name,)
+    if table.name in _CHECKED_BEFORE and key:
+        parts.append("PRIMARY KEY")
+    if column.required:
+        parts.append("NOT NULL")
+    if column.default is not None:
+        parts.append(f"DEFAULT '{column.default}'")
+    check = _check(table, column)
+    if check:
+        parts.append(f"CHECK ({check.format(column.name)})")
+    if table.name not in _CHECKED_BEFORE and key:
+        parts.append("PRIMARY KEY")
+    return " ".join(parts)
 
-V001 = (
-    _table(
-        "slots",
-        slot_id=f"{_ID} PRIMARY KEY",
-        **_CATALOG_HEAD,
-        policy=_ID,
-        reward_window="REAL NOT NULL",
-        settings=_JSON,
-    ),
-    _table(
-        "actions",
-        action_id=f"{_ID} PRIMARY KEY",
-        **_CATALOG_HEAD,
-        enabled=_FLAG,
-        slots=_JSON,
-        features=_JSON,
-        content="TEXT CHECK ({0} IS NULL OR json_valid({0}))",
-        embedding=_VECTOR,
-        dimension="INTEGER",
-    ),
-    _table(
-        "experiments",
-        experiment_id=f"{_ID} PRIMARY KEY",
-        **_CATALOG_HEAD,
-        enabled=_FLAG,
-        slot_id=_ID,
-        settings=_JSON,
-    ),
-    _table(
-        "user_profiles",
-        subject=f"{_ID} PRIMARY KEY",
-        version="INTEGER NOT NULL",
-        time=_TIME,
-        deleted=_FLAG,
-        purposes=_JSON,
-        features=_JSON,
-        embedding=_VECTOR,
-        dimension="INTEGER",
-    ),
-    _table(
-        "decisions",
-        decision_key=_KEY,
-        decision_id=_TEXT,
-        event_id=_TEXT,
-        subject="TEXT",
-        slot_id=_TEXT,
-        action_id=_TEXT,
-        time=_TIME,
-        decided_at="INTEGER",
-        expires_at=_TIME,
-        propensity=_SHARE,
-        ranking="TEXT NOT NULL",
-        policy=_TEXT,
-        policy_version="INTEGER NOT NULL",
-        policy_time="INTEGER",
-        baseline_action_id="TEXT",
-        experiment_id="TEXT",
-        variation_id="TEXT",
-        learning_mode="TEXT NOT NULL CHECK ({0} IN ('immediate', 'wait', 'exposure'))",
-        deferred=_FLAG,
-        features=_VECTOR,
-        eta="REAL NOT NULL",
-        draw="REAL NOT NULL",
-        request_hash="TEXT",
-    ),
-    "CREATE INDEX decisions_by_id ON decisions (decision_id)",
-    _table(
-        "outcomes",
-        decision_key=_KEY,
-        version="INTEGER NOT NULL",
-        revision="INTEGER NOT NULL CHECK ({0} >= 0)",
-        status="TEXT NOT NULL CHECK ({0} IN ('pending', 'settled', 'void'))",
-        decision_id=_TEXT,
-        subject="TEXT",
-        slot_id=_TEXT,
-        action_id=_TEXT,
-        time=_TIME,
-        settled_at="INTEGER",
-        propensity=_SHARE,
-        reward="REAL NOT NULL",
-        activated=_FLAG,
-        delay="REAL",
-        policy="TEXT",
-        policy_version="INTEGER NOT NULL",
-        reason="TEXT",
-        experiment_id="TEXT",
-        variation_id="TEXT",
-        eta="REAL NOT NULL",
-    ),
-    _table(
-        "policy_snapshots",
-        slot_id=f"{_ID} PRIMARY KEY",
-        version="INTEGER NOT NULL",
-        policy=_ID,
-        time=_TIME,
-        published_at="INTEGER",
-        decisions="REAL NOT NULL",
-        rewards="REAL NOT NULL",
-        actions=_JSON,
-        posterior="TEXT",
-        models=_JSON,
-    ),
-    _table(
-        "experiment_results",
-        "PRIMARY KEY (experiment_id, time)",
-        experiment_id=_ID,
-        time=_TIME,
-        slot_id=_ID,
-        summary=_JSON,
-    ),
-    _table(
-        "optimized_content",
-        "PRIMARY KEY (slot_id, segment, time)",
-        slot_id=_ID,
-        segment=_ID,
-        time=_TIME,
-        action_id=_ID,
-        experiment_id=_OPTIONAL_ID,
-        policy_version="INTEGER",
-        probability="REAL CHECK ({0} BETWEEN 0 AND 1)",
-        content="TEXT CHECK ({0} IS NULL OR json_valid({0}))",
-        reason=_OPTIONAL_ID,
-    ),
-    _table(
-        "deliveries",
-        delivery_id=f"{_ID} PRIMARY KEY",
-        revision="INTEGER NOT NULL CHECK ({0} >= 0)",
-        status="TEXT NOT NULL CHECK ({0} IN ('pending', 'sent', 'failed', 'suppressed'))",
-        time=_TIME,
-        updated_at="INTEGER",
-        channel=_ID,
-        subject=_OPTIONAL_ID,
-        slot_id=_ID,
-        action_id=_ID,
-        decision_id=_OPTIONAL_ID,
-        attempts="INTEGER NOT NULL CHECK ({0} >= 0)",
-        reason=_OPTIONAL_ID,
-    ),
-    "CREATE INDEX deliveries_by_subject ON deliveries (subject, time)",
-    _table(
-        "erasures",
-        receipt_id=f"{_ID} PRIMARY KEY",
-        event_id=_ID,
-        subject=_ID,
-        time=_TIME,
-        completed_at=_TIME,
-        removed=_JSON,
-    ),
-    _table(
-        "dead_letters",
-        "PRIMARY KEY (topic, topic_partition, topic_offset)",
-        topic=_ID,
-        topic_partition="INTEGER NOT NULL",
-        topic_offset="INTEGER NOT NULL",
-        reason=_ID,
-        field=_OPTIONAL_ID,
-        detail="TEXT CHECK (length({0}) <= 1000)",
-        time="INTEGER",
-        payload_bytes="INTEGER NOT NULL",
-        payload_sha256=_ID,
-    ),
+
+def _check(table: Table, column: Column) -> str:
+    name = f"{table.name}.{column.name}"
+    if name in CHECKS:
+        return CHECKS[name]
+    if column.kind is Kind.BOOLEAN:
+        return "{0} IN (0, 1)"
+    if column.kind is Kind.VECTOR:
+        return "length({0}) % 4 = 0"
+    if table.name in _CHECKED_BEFORE:
+        return "length({0}) = 16" if table.key == (column.name,) else ""
+    if column.kind is Kind.JSON:
+        return "json_valid({0})" if column.required else "{0} IS NULL OR json_valid({0})"
+    if column.kind is Kind.TEXT:
+        return "length({0}) BETWEEN 1 AND 256" if column.required else "length({0}) <= 256"
+    return ""
+
+
+_VIEWS = (
     "CREATE VIEW consents AS SELECT subject, version, time, purposes, deleted FROM user_profiles",
     """CREATE VIEW current_content AS
     SELECT slot_id, segment, time, action_id, experiment_id, policy_version, probability
@@ -228,24 +141,41 @@ V001 = (
     GROUP BY experiment_id, variation_id, slot_id""",
 )
 
-V002 = (
-    _table(
-        "policy_checkpoints",
-        "PRIMARY KEY (slot_id, generation, part), CHECK (part >= 0 AND part < parts)",
-        slot_id=_ID,
-        generation="INTEGER NOT NULL",
-        part="INTEGER NOT NULL",
-        parts="INTEGER NOT NULL",
-        time=_TIME,
-        version="INTEGER NOT NULL",
-        decisions="REAL NOT NULL",
-        rewards="REAL NOT NULL",
-        state=_TEXT,
+V001 = (
+    *map(_table, (SLOTS, ACTIONS, EXPERIMENTS, USER_PROFILES, DECISIONS)),
+    "CREATE INDEX decisions_by_id ON decisions (decision_id)",
+    *map(
+        _table,
+        (OUTCOMES, POLICY_SNAPSHOTS, EXPERIMENT_RESULTS, OPTIMIZED_CONTENT, DELIVERIES),
     ),
+    "CREATE INDEX deliveries_by_subject ON deliveries (subject, time)",
+    *map(_table, (ERASURES, DEAD_LETTERS)),
+    *_VIEWS,
 )
+
+V002 = (_table(POLICY_CHECKPOINTS),)
+
+
+def _additions() -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+    """Make a migration of the columns that each migration of ``ops/sql`` adds to its tables."""
+    added: dict[int, dict[str, str]] = {}
+    for table in TABLES.values():
+        for column in table.columns:
+            if column.since:
+                statement = f"ALTER TABLE {table.name} ADD COLUMN {_column(table, column)}"
+                added.setdefault(column.since, {})[f"{table.name} {column.name}"] = statement
+    return tuple(
+        (version, ", ".join(names), tuple(names.values()))
+        for version, names in sorted(added.items())
+    )
+
 
 MIGRATIONS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (1, "tables", V001),
     (2, "checkpoints", V002),
+    *_additions(),
 )
-"""Version, name and statements of each migration; a released one never changes."""
+"""Version, name and statements of each migration; a released one never changes.
+
+From version 5 on the numbers are those of ``ops/sql``.
+"""

@@ -1,5 +1,9 @@
 """The store's tables, said once for every database: columns, keys, and which of two rows stays.
 
+A column is filled by the record's field of the same name, or by the one that it names; the rows
+(:mod:`operators.io.store.rows`) and SQLite's schema follow from the columns, ``ops/sql`` is checked
+against them.
+
 A row is a tuple in the order of its table's columns, in neutral values: times are whole
 microseconds since 1970 (UTC), JSON is text, a vector is the bytes of little-endian float32
 numbers. An empty text is stored as NULL, because Oracle cannot tell the two apart.
@@ -25,12 +29,25 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; ``required`` columns are never NULL, a ``blank`` text is "" where it is NULL."""
+    """A column; ``required`` columns are never NULL, a ``blank`` text is "" where it is NULL.
+
+    ``field`` names the field of the record that fills it, where that has another name. A column
+    that is younger than its table stands after the others: ``since`` is the number of the
+    migration of ``ops/sql`` that adds it, ``default`` what older rows say (NULL without).
+    """
 
     name: str
     kind: Kind = Kind.TEXT
     required: bool = True
     blank: bool = False
+    field: str = ""
+    since: int = 0
+    default: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The field of the record that fills the column."""
+        return self.field or self.name
 
 
 @dataclass(frozen=True)
@@ -65,9 +82,9 @@ class Table:
         return tuple(row[self.positions[name]] for name in self.newer)
 
 
-def text(name: str) -> Column:
+def text(name: str, field: str = "") -> Column:
     """Declare a text that is always there."""
-    return Column(name)
+    return Column(name, field=field)
 
 
 def optional(name: str, kind: Kind = Kind.TEXT) -> Column:
@@ -85,9 +102,9 @@ def real(name: str) -> Column:
     return Column(name, Kind.REAL)
 
 
-def integer(name: str) -> Column:
+def integer(name: str, field: str = "") -> Column:
     """Declare a 64-bit integer."""
-    return Column(name, Kind.INTEGER)
+    return Column(name, Kind.INTEGER, field=field)
 
 
 def boolean(name: str) -> Column:
@@ -110,7 +127,7 @@ SLOTS = Table(
     (
         text("slot_id"),
         time("time"),
-        text("event_id"),
+        text("event_id", field="id"),
         boolean("deleted"),
         text("policy"),
         real("reward_window"),
@@ -125,7 +142,7 @@ ACTIONS = Table(
     (
         text("action_id"),
         time("time"),
-        text("event_id"),
+        text("event_id", field="id"),
         boolean("deleted"),
         boolean("enabled"),
         json("slots"),
@@ -143,7 +160,7 @@ EXPERIMENTS = Table(
     (
         text("experiment_id"),
         time("time"),
-        text("event_id"),
+        text("event_id", field="id"),
         boolean("deleted"),
         boolean("enabled"),
         text("slot_id"),
@@ -172,9 +189,9 @@ USER_PROFILES = Table(
 DECISIONS = Table(
     "decisions",
     (
-        text("decision_key"),
+        text("decision_key", field="key"),
         text("decision_id"),
-        text("event_id"),
+        text("event_id", field="id"),
         optional("subject"),
         text("slot_id"),
         text("action_id"),
@@ -202,7 +219,7 @@ DECISIONS = Table(
 OUTCOMES = Table(
     "outcomes",
     (
-        text("decision_key"),
+        text("decision_key", field="key"),
         integer("version"),
         integer("revision"),
         text("status"),
@@ -272,14 +289,14 @@ DEAD_LETTERS = Table(
     "dead_letters",
     (
         text("topic"),
-        integer("topic_partition"),
-        integer("topic_offset"),
+        integer("topic_partition", field="partition"),
+        integer("topic_offset", field="offset"),
         text("reason"),
         optional("field"),
         blank("detail"),
         optional("time", Kind.TIME),
-        integer("payload_bytes"),
-        text("payload_sha256"),
+        integer("payload_bytes", field="size"),
+        text("payload_sha256", field="hash"),
     ),
     key=("topic", "topic_partition", "topic_offset"),
 )

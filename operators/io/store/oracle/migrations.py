@@ -8,7 +8,11 @@ from pathlib import Path
 
 import oracledb
 
+from operators.io.store.oracle.errors import details
 from operators.io.store.protocol import Found, StoreError
+
+_COLUMN_EXISTS = 1430
+"""ORA-01430: the column that a statement adds is there already."""
 
 FOLDER = Path(__file__).resolve().parents[4] / "ops" / "sql"
 _NAME = re.compile(r"V(\d{3})__(\w+)\.sql")
@@ -69,7 +73,8 @@ def migrate(
     """Apply what is missing and name it.
 
     ``holder`` keeps the lock, because each statement of ``worker`` commits. A migration that was
-    cut short is run again from its start: its statements say IF NOT EXISTS or OR REPLACE.
+    cut short is run again from its start: its statements say IF NOT EXISTS or OR REPLACE, and a
+    column that is there already is not added again.
     """
     with worker.cursor() as cursor:
         for statement in (_SCHEMA_MIGRATIONS, _SCHEMA_LOCK):
@@ -135,7 +140,12 @@ def _missing(connection: oracledb.Connection, migrations: list[Migration]) -> li
 def _apply(connection: oracledb.Connection, migration: Migration) -> str:
     with connection.cursor() as cursor:
         for statement in statements(migration.text):
-            cursor.execute(statement)
+            try:
+                cursor.execute(statement)
+            except oracledb.DatabaseError as error:
+                found = details(error)
+                if found is None or found.code != _COLUMN_EXISTS:
+                    raise
         now = datetime.now(UTC).replace(tzinfo=None)
         cursor.setinputsizes(None, None, None, oracledb.DB_TYPE_TIMESTAMP)
         cursor.execute(
