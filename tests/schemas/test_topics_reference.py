@@ -81,9 +81,15 @@ def test_every_field_is_listed_with_its_default(record: Any) -> None:
     listed = {row[0].strip("`"): row[1].strip("`") for row in rows(section(record.__name__))[2:]}
     if record.__struct_config__.tag:
         assert listed.pop("type") == "required"
-    assert listed == {
-        field.encode_name: _default(field) for field in msgspec.structs.fields(record)
-    }
+    expected = {field.encode_name: _default(field) for field in msgspec.structs.fields(record)}
+    wrong = [
+        f"{record.__name__}.{name}: docs/reference/topics.md says {listed.get(name, 'nothing')!r} "
+        f"of its default, the record {expected.get(name, 'no such field')!r}"
+        for name in sorted(listed.keys() | expected.keys())
+        if listed.get(name) != expected.get(name)
+    ]
+    assert not wrong, "\n".join(wrong)
+    assert listed == expected
 
 
 def _default(field: Any) -> str:
