@@ -8,7 +8,6 @@ from bytewax.testing import TestingSink, TestingSource
 from bytewax.visualize import to_mermaid
 from prometheus_client import CollectorRegistry
 
-
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "diagrams"
 sys.path.insert(0, str(ROOT))
