@@ -13,7 +13,7 @@ from operators.envelope import Message, Rejected
 from operators.factors import factor_slots, withdrawals
 from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.segments import ShardSegments
-from operators.logic.attribution import Attribution, AttributionState, Step
+from operators.logic.attribution import Attribution, AttributionState, StepResult
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.streams import of_type
 from operators.updates import FactorUpdate, PosteriorUpdate
@@ -99,9 +99,9 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
         state = self.attribution.state()
         return pack(_KIND, _VERSION, AttributeState(self.shard, self.segments is not None, state))
 
-    def _lessons(self, shard: int, step: Step, catalog: Catalog) -> Iterable[PosteriorUpdate]:
+    def _lessons(self, shard: int, step: StepResult, catalog: Catalog) -> Iterable[PosteriorUpdate]:
         """Teach each slot of the catalog; all of them hear when the horizon moves."""
-        for taught in step.taught:
+        for taught in step.posterior_deltas:
             slot = catalog.slots.get(taught.slot_id)
             if slot is not None:
                 yield PosteriorUpdate(
@@ -113,7 +113,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                     rewards=taught.rewards,
                     newest=taught.newest,
                     version=taught.version,
-                    mapping=taught.mapping,
+                    mapping=taught.fingerprint,
                 )
         if step.horizon > self.told:
             self.told = step.horizon
@@ -122,7 +122,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                 actions = catalog.actions.get(slot.slot_id, ())
                 final = [
                     replace(block, subjects=())
-                    for name, block in step.final
+                    for name, block in step.settled
                     if name == slot.slot_id
                 ]
                 yield PosteriorUpdate(
@@ -133,7 +133,9 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                     settled=final,
                 )
 
-    def _settled(self, batch: CatalogedBatch, step: Step, told: int) -> Iterable[FactorUpdate]:
+    def _settled(
+        self, batch: CatalogedBatch, step: StepResult, told: int
+    ) -> Iterable[FactorUpdate]:
         """Teach the factors where a slot asks for them; say so once when none does any more."""
         changed = False
         if batch.catalog is not self.catalog:
@@ -148,7 +150,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
             return []
         # The factors need no features, which may differ in number between the slots.
         found = [
-            replace(block, x=block.x[:, :0]) for name, block in step.final if name in self.asking
+            replace(block, x=block.x[:, :0]) for name, block in step.settled if name in self.asking
         ]
         return [FactorUpdate(batch.shard, self.told, width, found, withdrawn)]
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from flows.verification.findings import Verification
-from operators.logic.attribution.delays import WHOLE
-from operators.logic.attribution.kinds import EXPOSURE
+from operators.logic.attribution.decision_classes import EXPOSURE
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.pending import ACTIVE, LIVE, VOID
+from operators.logic.attribution.rules import WHOLE
 from operators.logic.recount import Verdict
 
 
@@ -16,7 +16,7 @@ def compare_pending(
     found: Verification, ledger: Ledger, verdicts: Mapping[int, Verdict], evicted: set[int]
 ) -> None:
     """Compare which decisions are kept, which of them count or are void, and their rewards."""
-    pending, kinds = ledger.pending, ledger.kinds.all
+    pending, classes = ledger.pending, ledger.classes.all
     rows = np.flatnonzero(pending.flags & LIVE)
     keys = pending.key[rows].tolist()
     open_ = {key for key, verdict in verdicts.items() if verdict.closes >= ledger.horizon}
@@ -30,7 +30,9 @@ def compare_pending(
         alike = void == bool(verdict.withdrawn)
         if not void:
             rewards = pending.rewards(row).get(key)
-            reward = rewards.reward(kinds[int(pending.kind[row])].rules) if rewards else None
+            reward = (
+                rewards.reward(classes[int(pending.decision_class[row])].rules) if rewards else None
+            )
             alike &= bool(flags & ACTIVE) == verdict.counts
             alike &= (rewards is not None) == (verdict.rewards > 0)
             alike &= reward is None or reward == verdict.reward
@@ -43,9 +45,9 @@ def weights(ledger: Ledger, verdicts: Mapping[int, Verdict]) -> dict[int, float]
     Slots that wait count nothing of an open decision. A slot that weighs by the delay counts an
     unanswered one by the weight that attribution keeps for it: it depends on when it looked.
     """
-    pending, kinds = ledger.pending, ledger.kinds
+    pending, classes = ledger.pending, ledger.classes
     rows = np.flatnonzero(pending.flags & LIVE)
-    rows = rows[kinds.mode[pending.kind[rows]] == EXPOSURE] if len(rows) else rows
+    rows = rows[classes.mode[pending.decision_class[rows]] == EXPOSURE] if len(rows) else rows
     shares = pending.weight[rows] / WHOLE
     exposed = dict(zip(pending.key[rows].tolist(), shares.tolist(), strict=True))
     found: dict[int, float] = {}

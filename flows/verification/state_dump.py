@@ -24,10 +24,10 @@ from flows.verification.reading import ledger_of
 from operators.io.kafka.group import restore
 from operators.io.segments import KeptSegments
 from operators.learn import unpack_learner
-from operators.logic.attribution import texts
-from operators.logic.attribution.delays import WHOLE
+from operators.logic.attribution.decision_codec import unpack_decision
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
+from operators.logic.attribution.rules import WHOLE
 from operators.logic.models import ClickModel
 from operators.logic.placement import shard_of
 from operators.logic.subjects.profiles import Profiles
@@ -143,18 +143,19 @@ def _pending(settings: Settings, states: States) -> Iterator[Line]:
 
 def _decision(ledger: Ledger, row: int) -> Line:
     pending = ledger.pending
-    kind, key = ledger.kinds.all[int(pending.kind[row])], int(pending.key[row])
+    decided = ledger.classes.all[int(pending.decision_class[row])]
+    key = int(pending.key[row])
     flags, at = int(pending.flags[row]), int(pending.at[row])
-    features, subject, _ = texts.unpack(pending.blob(row))
+    features, subject, _ = unpack_decision(pending.blob(row))
     rewards = pending.rewards(row).get(key)
     vector = base64.b64decode(features) if features else b""
     return {
         "key": f"{key:016x}",
         "subject": subject,
-        "slot_id": kind.slot_id,
-        "action_id": kind.action_id,
+        "slot_id": decided.slot_id,
+        "action_id": decided.action_id,
         "time": moment(at),
-        "closes": moment(at + kind.window),
+        "closes": moment(at + decided.window),
         "propensity": float(pending.propensity[row]),
         "eta": float(pending.eta[row]),
         "policy_version": int(pending.version[row]),
@@ -164,7 +165,7 @@ def _decision(ledger: Ledger, row: int) -> Line:
         "void": bool(flags & VOID),
         "weight": int(pending.weight[row]) / WHOLE,
         "rewards": rewards.count if rewards else 0,
-        "reward": rewards.reward(kind.rules) if rewards else None,
+        "reward": rewards.reward(decided.rules) if rewards else None,
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from operators.envelope import Event
 from operators.logic.attribution import reasons
-from operators.logic.attribution.reports import SETTLED_REVISION, VOID_REVISION
+from operators.logic.attribution.outcomes import SETTLED_REVISION, VOID_REVISION
 from operators.logic.attribution.rules import on_grid
 from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas

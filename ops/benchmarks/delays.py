@@ -95,9 +95,9 @@ def errors(mode: LearningMode, draw: Draw, rate: float, seed: int) -> tuple[floa
             place += 1
         last = at >= HOUR + 2 * WINDOW
         step = attribution.step(events[first:place], ALWAYS if last else watermark, {"home": slot})
-        for taught in step.taught:
-            decisions += float(taught.deltas.count_delta.sum())
-            rewards += float(taught.deltas.reward_delta.sum())
+        for changed in step.posterior_deltas:
+            decisions += float(changed.deltas.count_delta.sum())
+            rewards += float(changed.deltas.reward_delta.sum())
         known = made <= at
         truth = counts[known].mean()
         estimate = rewards / decisions if decisions else 0.0

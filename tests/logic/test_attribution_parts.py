@@ -6,8 +6,15 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
 
-from operators.logic.attribution import reasons, texts
-from operators.logic.attribution.index import KeyIndex
+from operators.logic.attribution import reasons
+from operators.logic.attribution.decision_codec import (
+    HEADER_BYTES,
+    pack_decision,
+    pack_decisions,
+    packed_subject,
+    unpack_decision,
+)
+from operators.logic.attribution.key_index import KeyIndex
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
 
 NOT_A_NUMBER = "AACAPwAAwH8="
@@ -23,10 +30,10 @@ NAMES = st.one_of(
 
 @given(st.one_of(st.none(), st.sampled_from(["", "AACAPw==", "AACAPwAAAEA="])), NAMES, NAMES)
 def test_packed_texts_come_back(features: str | None, subject: str, decision_id: str) -> None:
-    blob = texts.pack(features, subject, decision_id)
+    blob = pack_decision(features, subject, decision_id)
     assert blob is not None
-    assert texts.unpack(blob) == (features, subject, decision_id)
-    assert texts.subject_of(blob) == subject
+    assert unpack_decision(blob) == (features, subject, decision_id)
+    assert packed_subject(blob) == subject
 
 
 @given(
@@ -41,14 +48,14 @@ def test_packed_texts_come_back(features: str | None, subject: str, decision_id:
     )
 )
 def test_many_are_packed_as_each(names: list[tuple[str | None, str | None, str]]) -> None:
-    assert texts.pack_all(names) == [texts.pack(*each) for each in names]
-    assert texts.pack_all(names[:1] * 3) == [texts.pack(*names[0])] * 3
+    assert pack_decisions(names) == [pack_decision(*each) for each in names]
+    assert pack_decisions(names[:1] * 3) == [pack_decision(*names[0])] * 3
 
 
 def test_names_as_banditflow_writes_them_take_16_bytes_each() -> None:
-    blob = texts.pack(None, "ab" * 16, str(UUID(int=7)))
+    blob = pack_decision(None, "ab" * 16, str(UUID(int=7)))
     assert blob is not None
-    assert len(blob) == texts.HEADER_BYTES + 32
+    assert len(blob) == HEADER_BYTES + 32
 
 
 @settings(deadline=None)

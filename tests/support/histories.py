@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from operators.envelope import Event, Origin
-from operators.logic.attribution import Attribution, AttributionState, Step
+from operators.logic.attribution import Attribution, AttributionState, StepResult
 from schemas.catalog import FeatureSpec, Slot
 from schemas.clock import ALWAYS, micros, moment
 from schemas.codec import decode
@@ -161,13 +161,13 @@ class Driver:
         self.horizon = -(2**62)
         self.named = {name for name, slot in slots.items() if slot.features.profile_embedding}
 
-    def step(self, events: Iterable[Event], watermark: int) -> Step:
+    def step(self, events: Iterable[Event], watermark: int) -> StepResult:
         """Take in a batch."""
         events = sorted(events, key=lambda event: event.at)
         step = self.attribution.step(events, watermark, self.slots)
         self.attribution.state()  # an unchanged chunk is kept as an earlier snapshot had it
         assert step.horizon >= self.horizon
-        for _, block in step.final:
+        for _, block in step.settled:
             assert self.horizon <= block.end.min()
             assert block.end.max() < step.horizon
         self.horizon = step.horizon
@@ -177,7 +177,7 @@ class Driver:
         ]
         settled = [outcome for outcome in reported if outcome.status == "settled"]
         assert sorted(map(told, settled)) == sorted(
-            row for slot_id, block in step.final for row in rows(block, slot_id in self.named)
+            row for slot_id, block in step.settled for row in rows(block, slot_id in self.named)
         )
         for outcome in reported:
             key = int(outcome.key, 16)
@@ -186,8 +186,8 @@ class Driver:
                 assert key not in self.final, "two final reports"
                 self.final[key] = outcome
         self.settled += settled
-        for taught in step.taught:
-            deltas = taught.deltas
+        for changed in step.posterior_deltas:
+            deltas = changed.deltas
             deltas.check(2)
             for eta, x, count_delta, reward_delta in zip(
                 deltas.eta, deltas.x, deltas.count_delta, deltas.reward_delta, strict=True

@@ -1,37 +1,53 @@
-"""Chunks of decisions that expire at about the same time, and the columns that they share."""
+"""How pending decisions are stored: columns of numbers, and chunks that expire at about one time.
+
+A chunk is a run of rows of the columns, the bytes that go with them and the rewards that they
+earned. It is dropped as a whole, and once full it never changes but for its status.
+"""
 
 from dataclasses import dataclass, field
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Raw, Struct
 from numpy.typing import NDArray
 
-from operators.logic.attribution.rewards import Rewards
+from operators.logic.attribution.rules import Rewards
 
 FAR: Final = 2**62
 
 _SLAB: Final = 2**18
 """The bytes that a slab starts with: only those that are written take memory."""
 
-RECORD: Final = (
+_RECORD: Final = (
     ("key", np.uint64),
     ("at", np.int64),
-    ("kind", np.uint32),
+    ("decision_class", np.uint32),
     ("propensity", np.float64),
     ("eta", np.float64),
     ("version", np.uint32),
     ("end", np.uint32),
     ("tag", np.uint16),
 )
-"""The columns that never change once written; ``end`` is where the row's bytes end in the slab."""
+"""The columns that never change once written, in the order in which they are stored."""
 
-STATUS: Final = (("flags", np.uint8), ("weight", np.uint8))
-"""The columns that do: what has happened, and how much of the decision has been taught."""
+_STATUS: Final = (("flags", np.uint8), ("weight", np.uint8))
+"""The columns that do, in the order in which they are stored."""
 
 
-class ChunkState(Struct, array_like=True):
+class DecisionColumns(NamedTuple):
+    """New decisions, a list for each column; those that :class:`Columns` explains."""
+
+    key: list[int]
+    at: list[int]
+    decision_class: list[int]
+    propensity: list[float]
+    eta: list[float]
+    version: list[int]
+    tag: list[int]
+
+
+class ChunkState(Struct, array_like=True, kw_only=True):
     """What a snapshot keeps of a chunk: status, rewards, and the decisions as a ``block``.
 
     The block of a full chunk is in the chunk's segment instead, where there are segments.
@@ -45,23 +61,13 @@ class ChunkState(Struct, array_like=True):
     block: bytes = b""
 
 
-def column(rows: int, type_: type) -> NDArray[Any]:
-    """Make a column in a mapping of its own, so that outgrown ones leave no holes."""
-    made: NDArray[Any] = np.frombuffer(_slab(rows * np.dtype(type_).itemsize), dtype=type_)
-    return made
-
-
-def _slab(size: int = _SLAB) -> mmap:
-    return mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Chunk:
     """Decisions that arrived one after another and expire at about the same time.
 
     The slab is anonymous memory of its own, so that growing and dropping it leaves no holes; the
-    first ``used`` bytes are taken. ``kept`` is what the last snapshot kept of the chunk, if that
-    still holds.
+    first ``used`` bytes are taken. ``encoded`` is what the last snapshot kept of the chunk, None
+    once that no longer holds.
     """
 
     name: int
@@ -71,10 +77,10 @@ class Chunk:
     fill: int = 0
     alive: int = 0
     first_expiry: int = FAR
-    slab: mmap = field(default_factory=_slab)
+    slab: mmap = field(default_factory=lambda: _anonymous(_SLAB))
     used: int = 0
     rewards: dict[int, Rewards] = field(default_factory=dict)
-    kept: Raw | None = None
+    encoded: Raw | None = None
 
     def write(self, data: bytes) -> None:
         """Append to the slab."""
@@ -85,7 +91,7 @@ class Chunk:
         self.used = end
 
     def _resize(self, size: int) -> None:
-        slab = _slab(size)
+        slab = _anonymous(size)
         slab[: self.used] = self.slab[: self.used]
         self.slab.close()
         self.slab = slab
@@ -99,3 +105,73 @@ class Chunk:
     def rows(self) -> slice:
         """The rows that have been written."""
         return slice(self.start, self.start + self.fill)
+
+
+class Columns:
+    """An array for each number of a pending decision; a row is a decision.
+
+    ``key`` is its join key, ``at`` its time in microseconds, ``decision_class`` the number of its
+    class, ``version`` that of the policy, ``end`` where its bytes end in the chunk's slab, ``tag``
+    16 bits of a hash of the subject, ``flags`` what has happened to it, and ``weight`` how much of
+    it its learner counts, in steps of 1/WHOLE.
+    """
+
+    key: NDArray[np.uint64]
+    at: NDArray[np.int64]
+    decision_class: NDArray[np.uint32]
+    propensity: NDArray[np.float64]
+    eta: NDArray[np.float64]
+    version: NDArray[np.uint32]
+    end: NDArray[np.uint32]
+    tag: NDArray[np.uint16]
+    flags: NDArray[np.uint8]
+    weight: NDArray[np.uint8]
+
+    def __init__(self) -> None:
+        for name, type_ in _RECORD + _STATUS:
+            setattr(self, name, np.zeros(0, dtype=type_))
+
+    def resize(self, rows: int) -> None:
+        """Make room for more rows: each array is a mapping of its own, which leaves no holes."""
+        for name, type_ in _RECORD + _STATUS:
+            before = getattr(self, name)
+            slab = _anonymous(rows * np.dtype(type_).itemsize)
+            made: NDArray[Any] = np.frombuffer(slab, dtype=type_)
+            made[: len(before)] = before
+            setattr(self, name, made)
+
+    def block(self, chunk: Chunk) -> bytes:
+        """Write what never changes of a chunk once it is full."""
+        return self._bytes(_RECORD, chunk.rows) + chunk.slab[: chunk.used]
+
+    def chunk_state(self, chunk: Chunk, block: bytes) -> ChunkState:
+        """Give what a snapshot keeps of a chunk; ``block`` is empty where a segment has it."""
+        return ChunkState(
+            name=chunk.name,
+            family=chunk.family,
+            rows=chunk.fill,
+            status=self._bytes(_STATUS, chunk.rows),
+            rewards=chunk.rewards,
+            block=block,
+        )
+
+    def restore_chunk(self, chunk: Chunk, state: ChunkState, block: bytes) -> None:
+        """Fill a chunk from what a snapshot kept of it, and its block."""
+        chunk.fill, chunk.rewards = state.rows, state.rewards
+        chunk.write(block[self._read(_RECORD, chunk.rows, block) :])
+        self._read(_STATUS, chunk.rows, state.status)
+
+    def _bytes(self, columns: tuple[tuple[str, type], ...], span: slice) -> bytes:
+        return b"".join(getattr(self, name)[span].tobytes() for name, _ in columns)
+
+    def _read(self, columns: tuple[tuple[str, type], ...], span: slice, data: bytes) -> int:
+        rows, start = span.stop - span.start, 0
+        for name, type_ in columns:
+            values: NDArray[Any] = np.frombuffer(data, dtype=type_, count=rows, offset=start)
+            getattr(self, name)[span] = values
+            start += values.nbytes
+        return start
+
+
+def _anonymous(size: int) -> mmap:
+    return mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)

@@ -1,37 +1,192 @@
-"""What one shard knows of its decisions, and the step that is being taken."""
+"""What one shard knows of its decisions, and what the step that is being taken leads to."""
 
-from operators.logic.attribution.delays import Delays, unknown
-from operators.logic.attribution.kinds import Kinds
-from operators.logic.attribution.orphans import Orphans
-from operators.logic.attribution.pending import Pending, Rows
-from operators.logic.attribution.snapshots import AttributionState, waiting
-from operators.logic.attribution.step import Step
-from operators.logic.attribution.teaching import Teaching
-from operators.logic.attribution.withdrawals import Withdrawals
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from msgspec import Raw, Struct
+from msgspec import field as stored
+from numpy.typing import NDArray
+
+from operators.envelope import Event, Message, Rejected
+from operators.logic.attribution.decision_classes import DecisionClass, DecisionClasses
+from operators.logic.attribution.outcomes import OutcomeEncoder, encode_outcome
+from operators.logic.attribution.pending import Pending, Rows, places_by_value
+from operators.logic.attribution.rules import DelayHistogram, prior_delays
+from operators.logic.attribution.waiting import (
+    WaitingEvents,
+    WaitingEventState,
+    Withdrawal,
+    Withdrawals,
+    waiting_state,
+)
+from operators.logic.policies.base import Deltas
+from operators.logic.settlements import Settlements
 from operators.logic.state.segments import Segments
 from schemas.clock import NEVER
+from schemas.results import Outcome
+
+Floats = NDArray[np.float64]
+
+
+class AttributionState(Struct, kw_only=True):
+    """What a snapshot keeps of one shard; ``chunks`` hold what :meth:`Pending.state` gives.
+
+    After a start from the store, ``counted`` says by slot up to which end of their window decisions
+    are in the learner already: they are read once more, for the sake of younger ones.
+    """
+
+    horizon: int = NEVER
+    exposed: int = NEVER
+    classes: list[DecisionClass] = stored(name="kinds", default_factory=list)
+    chunks: list[Raw] = []
+    orphans: list[WaitingEventState] = []
+    quarantined: list[WaitingEventState] = []
+    withdrawals: list[Withdrawal] = []
+    delays: dict[str, DelayHistogram] = {}
+    counted: dict[str, int] = {}
+
+
+@dataclass(slots=True, kw_only=True)
+class PosteriorDeltas:
+    """What a step changes in one slot's statistics, by decisions with the same features.
+
+    ``rewards`` counts the rewards among the changes and ``newest`` is the event time of the newest
+    one; ``version`` is the newest policy version that made one of the decisions.
+    """
+
+    slot_id: str
+    fingerprint: str
+    deltas: Deltas
+    version: int
+    rewards: int = 0
+    newest: int = NEVER
+
+
+class ContributionChanges:
+    """Collects how much the count and the reward of decisions change in one step, by row."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[Rows, Floats, Floats]] = []
+        self._rows: list[int] = []
+        self._counts: list[float] = []
+        self._rewards: list[float] = []
+        self._rewarded: dict[str, tuple[int, int]] = {}
+
+    def add(self, row: int, count_delta: float, reward_delta: float) -> None:
+        """Change one decision's contribution."""
+        if count_delta or reward_delta:
+            self._rows.append(row)
+            self._counts.append(count_delta)
+            self._rewards.append(reward_delta)
+
+    def add_many(self, rows: Rows, count_delta: Floats, reward_delta: Floats) -> None:
+        """Change many decisions' contributions."""
+        if len(rows):
+            self._blocks.append((rows, count_delta, reward_delta))
+
+    def count_reward(self, slot_id: str, at: int) -> None:
+        """Count a reward among the changes."""
+        count, newest = self._rewarded.get(slot_id, (0, NEVER))
+        self._rewarded[slot_id] = (count + 1, max(newest, at))
+
+    def deltas(self, pending: Pending, classes: DecisionClasses) -> list[PosteriorDeltas]:
+        """Give the changes by slot and features; call it before the rows are removed."""
+        blocks = self._blocks
+        if self._rows:
+            rows = np.array(self._rows, dtype=np.int64)
+            blocks.append((rows, np.array(self._counts), np.array(self._rewards)))
+        if not blocks:
+            return []
+        rows, counts, rewards = blocks[0]
+        if len(blocks) > 1:
+            rows, counts, rewards = (np.concatenate(part) for part in zip(*blocks, strict=True))
+        groups: list[PosteriorDeltas] = []
+        for some in places_by_value(classes.feature_group[pending.decision_class[rows]]):
+            groups += _posterior_deltas(pending, classes, rows[some], counts[some], rewards[some])
+        counted: set[str] = set()
+        for group in groups:
+            if group.slot_id not in counted:
+                group.rewards, group.newest = self._rewarded.get(group.slot_id, (0, NEVER))
+                counted.add(group.slot_id)
+        return groups
+
+
+def _posterior_deltas(
+    pending: Pending, classes: DecisionClasses, rows: Rows, counts: Floats, rewards: Floats
+) -> list[PosteriorDeltas]:
+    """Look up what each decision says; apart by the number of features, which a slate changes."""
+    groups = []
+    for part, x in pending.features(rows):
+        some = rows[part]
+        decided = [classes.all[number] for number in pending.decision_class[some].tolist()]
+        deltas = Deltas(
+            action_ids=[each.action_id for each in decided],
+            x=x,
+            eta=pending.eta[some],
+            time=pending.at[some] / 1e6,
+            count_delta=counts[part],
+            reward_delta=rewards[part],
+        )
+        groups.append(
+            PosteriorDeltas(
+                slot_id=decided[0].slot_id,
+                fingerprint=decided[0].fingerprint,
+                deltas=deltas,
+                version=int(pending.version[some].max()),
+            )
+        )
+    return groups
+
+
+@dataclass(slots=True)
+class StepResult:
+    """What a batch of events led to.
+
+    ``messages`` are all outcome records; ``settled`` are the decisions whose rewards became final,
+    with their slot, complete before ``horizon``; ``counts`` counts outcomes by slot and status.
+    """
+
+    horizon: int = NEVER
+    posterior_deltas: Sequence[PosteriorDeltas] = ()
+    messages: list[Message] = field(default_factory=list)
+    settled: list[tuple[str, Settlements]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def report(self, key: int, outcome: Outcome) -> None:
+        """Report an outcome."""
+        self.messages.append(encode_outcome(key, outcome))
+        self.count(outcome.slot_id, outcome.status, 1)
+
+    def count(self, slot_id: str, status: str, more: int) -> None:
+        """Count outcomes."""
+        self.counts[slot_id, status] = self.counts.get((slot_id, status), 0) + more
+
+    def reject(self, event: Event, reason: str, field: str | None = None) -> None:
+        """Refuse an event: it is counted by reason and dead-lettered."""
+        self.rejected.append(Rejected(reason, event.origin, event.payload, field))
 
 
 class Ledger:
-    """The state that the parts of the life-cycle share.
+    """The state of one shard that the parts of the life-cycle share, and the step they take.
 
     Times are in microseconds. ``horizon`` is the time up to which decisions are settled, and
-    ``exposed`` when exposure weights were brought up to date. ``leaving`` are the rows that the
-    current step is done with: they stay readable until its end.
+    ``exposed`` when exposure weights were brought up to date. ``result`` is what the current step
+    leads to, and ``changes`` what it changes in contributions. The rows that it is done with stay
+    readable until it ends.
     """
-
-    horizon: int
-    exposed: int
 
     def __init__(
         self, max_orphans: int, state: AttributionState, segments: Segments | None
     ) -> None:
         self.horizon, self.exposed = state.horizon, state.exposed
-        self.kinds = Kinds(state.kinds)
+        self.classes = DecisionClasses(state.classes)
         self.pending = Pending(segments)
-        self.pending.restore(state.chunks, self.kinds.window)
-        self.orphans = Orphans(max_orphans)
-        self.quarantine = Orphans(max_orphans)
+        self.pending.restore(state.chunks, self.classes.window)
+        self.encoder = OutcomeEncoder(self.pending, self.classes)
+        self.orphans = WaitingEvents(max_orphans)
+        self.quarantine = WaitingEvents(max_orphans)
         for kept in state.orphans:
             self.orphans.add(kept.event())
         for kept in state.quarantined:
@@ -39,50 +194,50 @@ class Ledger:
         self.withdrawals = Withdrawals()
         for withdrawal in state.withdrawals:
             self.withdrawals.add(withdrawal)
-        self.delays = dict(state.delays)
         self.counted = dict(state.counted)
+        self._delays = dict(state.delays)
         self.begin()
 
     def begin(self) -> None:
         """Begin a step."""
-        self.step = Step()
-        self.teaching = Teaching()
-        self.leaving: list[Rows] = []
+        self.result = StepResult()
+        self.changes = ContributionChanges()
+        self._leaving: list[Rows] = []
 
     def leave(self, rows: Rows) -> None:
         """Be done with rows: they are removed when the step ends."""
         self.pending.flags[rows] = 0
-        self.leaving.append(rows)
+        self._leaving.append(rows)
 
     def is_counted(self, slot_id: str, time: int) -> bool:
         """Say whether a start from the store had the slot's decisions that closed by ``time``."""
         return time <= self.counted.get(slot_id, NEVER)
 
-    def delays_of(self, slot_id: str) -> Delays:
+    def delays_of(self, slot_id: str) -> DelayHistogram:
         """Give a slot's delay distribution."""
-        if slot_id not in self.delays:
-            self.delays[slot_id] = unknown()
-        return self.delays[slot_id]
+        if slot_id not in self._delays:
+            self._delays[slot_id] = prior_delays()
+        return self._delays[slot_id]
 
-    def end(self) -> Step:
+    def end(self) -> StepResult:
         """End the step."""
-        step = self.step
-        step.horizon = self.horizon
-        step.taught = self.teaching.gather(self.pending, self.kinds)
-        for rows in self.leaving:
+        result = self.result
+        result.horizon = self.horizon
+        result.posterior_deltas = self.changes.deltas(self.pending, self.classes)
+        for rows in self._leaving:
             self.pending.remove(rows)
-        return step
+        return result
 
     def state(self) -> AttributionState:
         """Give what a snapshot keeps."""
         return AttributionState(
-            self.horizon,
-            self.exposed,
-            self.kinds.all,
-            self.pending.state(),
-            [waiting(event) for event in self.orphans],
-            [waiting(event) for event in self.quarantine],
-            self.withdrawals.state(),
-            self.delays,
-            self.counted,
+            horizon=self.horizon,
+            exposed=self.exposed,
+            classes=self.classes.all,
+            chunks=self.pending.state(),
+            orphans=list(map(waiting_state, self.orphans)),
+            quarantined=list(map(waiting_state, self.quarantine)),
+            withdrawals=self.withdrawals.state(),
+            delays=self._delays,
+            counted=self.counted,
         )

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 from operators.envelope import Event
 from operators.logic.attribution import reasons
-from operators.logic.attribution.activation import show
-from operators.logic.attribution.earnings import earn
-from operators.logic.attribution.exposure import expose
-from operators.logic.attribution.intake import decide
-from operators.logic.attribution.ledger import Ledger
-from operators.logic.attribution.settlement import settle
-from operators.logic.attribution.snapshots import AttributionState
-from operators.logic.attribution.step import Step
-from operators.logic.attribution.voids import evict, withdraw
+from operators.logic.attribution.ledger import AttributionState, Ledger, StepResult
+from operators.logic.attribution.settlement import settle, update_exposure
+from operators.logic.attribution.transitions import (
+    add_decisions,
+    apply_impressions,
+    apply_rewards,
+    apply_withdrawals,
+    evict,
+)
 from operators.logic.state.segments import Segments
 from schemas.catalog import Slot
 from schemas.clock import ALWAYS
@@ -64,16 +64,18 @@ class Attribution:
         """Give what a snapshot keeps."""
         return self._ledger.state()
 
-    def step(self, events: Iterable[Event], watermark: int, slots: Mapping[str, Slot]) -> Step:
+    def step(
+        self, events: Iterable[Event], watermark: int, slots: Mapping[str, Slot]
+    ) -> StepResult:
         """Take in events, then settle what the watermark has passed."""
         ledger = self._ledger
         ledger.begin()
-        ledger.kinds.use(slots)
+        ledger.classes.use(slots)
         decisions: list[Event] = []
         impressions: list[Event] = []
         rewards: list[Event] = []
         withdrawals: list[Event] = []
-        place: dict[type, Callable[[Event], None]] = {
+        collect: dict[type, Callable[[Event], None]] = {
             DecisionBack: decisions.append,
             Impression: impressions.append,
             Click: rewards.append,
@@ -82,29 +84,29 @@ class Attribution:
             Erasure: withdrawals.append,
         }
         for event in events:
-            found = place.get(type(event.body))
-            if found is not None:
-                found(event)
-        for event in decide(ledger, decisions):
+            append = collect.get(type(event.body))
+            if append is not None:
+                append(event)
+        for event in add_decisions(ledger, decisions):
             (impressions if type(event.body) is Impression else rewards).append(event)
-        rewards += show(ledger, impressions)
-        earn(ledger, rewards)
-        withdraw(ledger, withdrawals)
+        rewards += apply_impressions(ledger, impressions)
+        apply_rewards(ledger, rewards)
+        apply_withdrawals(ledger, withdrawals)
         evict(ledger, self._max_pending)
         self._advance(watermark)
         return ledger.end()
 
     def _advance(self, watermark: int) -> None:
         """Settle what the watermark has passed by the allowed lateness."""
-        ledger, reject = self._ledger, self._ledger.step.reject
+        ledger, reject = self._ledger, self._ledger.result.reject
         if watermark < ALWAYS:
-            expose(ledger, watermark)
+            update_exposure(ledger, watermark)
             horizon = watermark - self._lateness
             horizon = max(ledger.horizon, horizon - horizon % SETTLE_EVERY)
         else:
             horizon = ALWAYS
         if horizon > ledger.horizon:
-            settle(ledger, ledger.pending.due(horizon, ledger.kinds.window))
+            settle(ledger, ledger.pending.due(horizon, ledger.classes.window))
             for event in ledger.orphans.before(horizon):
                 if not ledger.is_counted(event.body.slot_id, event.at):
                     reject(event, reasons.NO_DECISION)

@@ -1,16 +1,21 @@
-"""Pending decisions, packed: columns for numbers, one slab of bytes per chunk for the rest."""
+"""The decisions of one shard that are not settled: found by key, by expiry, and kept small."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Raw
+from msgspec import Raw, msgpack
 from numpy.typing import NDArray
 
-from operators.logic.attribution import keeping, texts
-from operators.logic.attribution.chunks import FAR, RECORD, STATUS, Chunk, column
-from operators.logic.attribution.index import KeyIndex
-from operators.logic.attribution.rewards import Rewards
+from operators.logic.attribution.chunks import FAR, Chunk, ChunkState, Columns, DecisionColumns
+from operators.logic.attribution.decision_codec import (
+    HEADER,
+    HEADER_BYTES,
+    NO_FEATURES,
+    packed_features,
+)
+from operators.logic.attribution.key_index import KeyIndex
+from operators.logic.attribution.rules import Rewards
 from operators.logic.state.segments import Segments
 
 CHUNK: Final = 1024
@@ -20,6 +25,7 @@ LIVE: Final = 1
 ACTIVE: Final = 2
 VOID: Final = 4
 SHOWN: Final = 8
+"""What ``flags`` say: the row holds a decision; it counts; it is void; its impression came."""
 
 _FEW: Final = 48
 """So few keys are looked up one by one, which is faster than whole-array steps."""
@@ -27,29 +33,21 @@ _FEW: Final = 48
 Rows = NDArray[np.int64]
 Places = slice | Rows
 
+_STATE = msgpack.Decoder(ChunkState)
 
-class Pending:
+
+class Pending(Columns):
     """The decisions of one shard that are not settled, found by key and by expiry.
 
     A row is a decision. Rows lie in chunks; a chunk holds one ``family`` (reward windows of
     similar length), so that all of it can be dropped at about the same time and a short window
-    does not wait for a long one. ``window`` gives the reward window of each kind.
+    does not wait for a long one. Numbers lie in columns, names and features as bytes that
+    :mod:`decision_codec` wrote. Where ``window`` is asked for, it is the reward window of each
+    decision class.
     """
 
-    key: NDArray[np.uint64]
-    at: NDArray[np.int64]
-    kind: NDArray[np.uint32]
-    propensity: NDArray[np.float64]
-    eta: NDArray[np.float64]
-    version: NDArray[np.uint32]
-    end: NDArray[np.uint32]
-    tag: NDArray[np.uint16]
-    flags: NDArray[np.uint8]
-    weight: NDArray[np.uint8]
-
     def __init__(self, segments: Segments | None = None) -> None:
-        for name, type_ in RECORD + STATUS:
-            setattr(self, name, np.zeros(0, dtype=type_))
+        super().__init__()
         self.index = KeyIndex()
         self.chunks: list[Chunk | None] = []
         self.size = 0
@@ -63,44 +61,46 @@ class Pending:
         return self.size
 
     def add(
-        self, family: int, columns: Sequence[Sequence[Any]], blobs: Sequence[bytes], soon: int
+        self, family: int, columns: DecisionColumns, blobs: Sequence[bytes], first_expiry: int
     ) -> Rows:
-        """Add decisions of one family, whose keys are new; ``soon`` is the earliest expiry.
-
-        ``columns`` are key, at, kind, propensity, eta, version and tag.
-        """
+        """Add decisions of one family, whose keys are new; give their rows."""
         total, done = len(blobs), 0
         rows = np.empty(total, dtype=np.int64)
         while done < total:
             chunk = self._room(family)
-            into = self._given()
             count = min(CHUNK - chunk.fill, total - done)
             first = chunk.start + chunk.fill
             span, part = slice(first, first + count), slice(done, done + count)
+            given = [(getattr(self, name), values) for name, values in columns._asdict().items()]
             if count == 1:
-                for target, values in zip(into, columns, strict=True):
-                    target[first] = values[done]
+                for array, values in given:
+                    array[first] = values[done]
                 self.end[first] = chunk.used + len(blobs[done])
             else:
-                for target, values in zip(into, columns, strict=True):
-                    target[span] = values[part]
+                for array, values in given:
+                    array[span] = values[part]
                 self.end[span] = chunk.used + np.cumsum([len(blob) for blob in blobs[part]])
             self.flags[span] = LIVE
             self.weight[span] = 0
             chunk.write(b"".join(blobs[part]))
-            chunk.first_expiry = min(chunk.first_expiry, soon)
+            chunk.first_expiry = min(chunk.first_expiry, first_expiry)
             chunk.fill += count
-            chunk.kept = None
+            chunk.encoded = None
             chunk.alive += count
             if chunk.full:
                 del self._open[family]
                 if self.segments is not None:
-                    self.segments.write(chunk.name, keeping.block(self, chunk))
+                    self.segments.write(chunk.name, self.block(chunk))
             rows[part] = np.arange(first, first + count)
             done += count
         self.index.insert(self.key[rows], rows, self.key)
         self.size += total
         return rows
+
+    def decision(self, row: int) -> tuple[DecisionColumns, bytes]:
+        """Give a row as it was added: its columns, of one value each, and its bytes."""
+        values = {name: [getattr(self, name)[row].item()] for name in DecisionColumns._fields}
+        return DecisionColumns(**values), self.blob(row)
 
     def find(self, keys: list[int]) -> list[int]:
         """Give the row of each key, -1 where it is not pending."""
@@ -108,8 +108,8 @@ class Pending:
             return [-1] * len(keys)
         if len(keys) <= _FEW:
             return self.index.find_few(keys, self.key)
-        found: list[int] = self.index.find(np.array(keys, dtype=np.uint64), self.key).tolist()
-        return found
+        rows: list[int] = self.index.find(np.array(keys, dtype=np.uint64), self.key).tolist()
+        return rows
 
     def rewards(self, row: int) -> dict[int, Rewards]:
         """Give the rewards, by decision key, of the chunk that a row lies in."""
@@ -127,49 +127,47 @@ class Pending:
     def touch(self, rows: Rows) -> None:
         """Say that the status or the rewards of rows change: the next snapshot writes them."""
         for slot in set((rows // CHUNK).tolist()):
-            self._chunk(slot * CHUNK).kept = None
+            self._chunk(slot * CHUNK).encoded = None
 
     def touch_row(self, row: int) -> None:
         """Say the same of one row."""
-        self._chunk(row).kept = None
+        self._chunk(row).encoded = None
 
     def blob(self, row: int) -> bytes:
-        """Give what :mod:`texts` packed for a row."""
+        """Give what :mod:`decision_codec` packed for a row."""
         start = int(self.end[row - 1]) if row % CHUNK else 0
         return self._chunk(row).slab[start : int(self.end[row])]
 
     def headers(self, rows: Rows) -> NDArray[Any]:
-        """Give the header of each row's bytes (:data:`texts.HEADER`)."""
-        return self.cut(rows, 0, texts.HEADER_BYTES).view(texts.HEADER)
+        """Give the header of each row's bytes (:data:`decision_codec.HEADER`)."""
+        return self.packed(rows, 0, HEADER_BYTES).view(HEADER)
 
     def features(self, rows: Rows) -> Iterator[tuple[Places, NDArray[np.float64]]]:
         """Give the features of rows as matrices, each with the places in ``rows`` of its rows.
 
         There is one matrix for each number of features.
         """
-        return ((part, x.astype(np.float64)) for part, x in self.singles(rows))
+        return ((part, x.astype(np.float64)) for part, x in self.stored_features(rows))
 
-    def singles(self, rows: Rows) -> Iterator[tuple[Places, NDArray[np.float32]]]:
+    def stored_features(self, rows: Rows) -> Iterator[tuple[Places, NDArray[np.float32]]]:
         """Give the same in the precision that they are kept in."""
         if len(rows) <= _FEW:
-            vectors = [texts.vector_of(self.blob(row)) for row in rows.tolist()]
+            vectors = [packed_features(self.blob(row)) for row in rows.tolist()]
             size = len(vectors[0])
             if all(len(vector) == size for vector in vectors):
                 yield slice(None), _matrix(np.frombuffer(b"".join(vectors), "<f4"), len(rows))
                 return
         floats = self.headers(rows)["floats"]
-        floats = np.where(floats == texts.NO_FEATURES, 0, floats)
-        for part in alike(floats):
+        floats = np.where(floats == NO_FEATURES, 0, floats)
+        for part in places_by_value(floats):
             some, width = rows[part], 4 * int(floats[part][0])
-            flat = (
-                self.cut(some, texts.HEADER_BYTES, width).view("<f4")
-                if width
-                else np.empty(0, "<f4")
-            )
+            flat = np.empty(0, "<f4")
+            if width:
+                flat = self.packed(some, HEADER_BYTES, width).view("<f4")
             yield part, _matrix(flat, len(some))
 
-    def cut(self, rows: Rows, skip: Rows | int, width: int) -> NDArray[np.void]:
-        """Give ``width`` bytes of what :mod:`texts` packed for each row, after the first ``skip``.
+    def packed(self, rows: Rows, skip: Rows | int, width: int) -> NDArray[np.void]:
+        """Give ``width`` of the bytes that each row was packed in, after the first ``skip``.
 
         There is at least one row, and each has so many bytes.
         """
@@ -177,39 +175,41 @@ class Pending:
         slots = rows // CHUNK
         first = int(slots[0])
         if (slots == first).all():
-            found: NDArray[np.void] = _windows(self._chunk(first * CHUNK), width)[starts]
-            return found
-        found = np.empty(len(rows), dtype=f"V{width}")
+            some: NDArray[np.void] = _windows(self._chunk(first * CHUNK), width)[starts]
+            return some
+        every = np.empty(len(rows), dtype=f"V{width}")
         for slot in np.unique(slots).tolist():
             mine = slots == slot
-            found[mine] = _windows(self._chunk(slot * CHUNK), width)[starts[mine]]
-        return found
+            every[mine] = _windows(self._chunk(slot * CHUNK), width)[starts[mine]]
+        return every
 
     def due(self, horizon: int, window: NDArray[np.int64]) -> Rows:
         """Give the rows that expire before ``horizon``, by (expiry, key)."""
-        found: list[Rows] = []
+        late: list[Rows] = []
         for chunk in self.held():
             if chunk.first_expiry < horizon:
                 rows, expiry = self.expiries(chunk, window)
-                late = expiry < horizon
-                found.append(rows[late])
-                chunk.first_expiry = int(expiry[~late].min(initial=FAR))
-        if not found:
-            return np.empty(0, dtype=np.int64)
-        rows = np.concatenate(found)
-        return rows[np.lexsort((self.key[rows], self.at[rows] + window[self.kind[rows]]))]
+                over = expiry < horizon
+                late.append(rows[over])
+                chunk.first_expiry = int(expiry[~over].min(initial=FAR))
+        return self._by_expiry(late, window)
 
     def soonest(self, count: int, window: NDArray[np.int64]) -> Rows:
         """Give about ``count`` rows that expire first, by (expiry, key)."""
         chunks = sorted(self.held(), key=lambda chunk: (chunk.first_expiry, chunk.name))
-        found: list[Rows] = []
+        first: list[Rows] = []
         for chunk in chunks:
-            if count <= sum(map(len, found)):
+            if count <= sum(map(len, first)):
                 break
-            found.append(self.expiries(chunk, window)[0])
-        rows = np.concatenate(found)
-        order = np.lexsort((self.key[rows], self.at[rows] + window[self.kind[rows]]))
-        return rows[order[:count]]
+            first.append(self.expiries(chunk, window)[0])
+        return self._by_expiry(first, window)[:count]
+
+    def _by_expiry(self, parts: Sequence[Rows], window: NDArray[np.int64]) -> Rows:
+        if not parts:
+            return np.empty(0, dtype=np.int64)
+        rows = np.concatenate(parts)
+        expiry = self.at[rows] + window[self.decision_class[rows]]
+        return rows[np.lexsort((self.key[rows], expiry))]
 
     def remove(self, rows: Rows) -> None:
         """Forget rows; a chunk with no decision left gives its place back."""
@@ -235,18 +235,32 @@ class Pending:
     def expiries(self, chunk: Chunk, window: NDArray[np.int64]) -> tuple[Rows, Rows]:
         """Give the rows of a chunk that hold a decision, and when each expires."""
         rows = chunk.start + np.flatnonzero(self.flags[chunk.rows] & LIVE)
-        return rows, self.at[rows] + window[self.kind[rows]]
+        return rows, self.at[rows] + window[self.decision_class[rows]]
 
     def state(self) -> list[Raw]:
-        """Give what a snapshot keeps, once the segments it needs are durable."""
-        return keeping.state(self)
+        """Give what a snapshot keeps, once the segments it needs are durable.
+
+        Each chunk is a :class:`ChunkState`; one that has not changed is not encoded again.
+        """
+        states = []
+        for chunk in self.held():
+            if chunk.encoded is None:
+                inline = self.segments is None or not chunk.full
+                state = self.chunk_state(chunk, self.block(chunk) if inline else b"")
+                chunk.encoded = Raw(msgpack.encode(state))
+            states.append(chunk.encoded)
+        if self.segments is not None:
+            self.segments.settle({chunk.name for chunk in self.held() if chunk.full})
+        return states
 
     def restore(self, states: Sequence[Raw], window: NDArray[np.int64]) -> None:
         """Take in what :meth:`state` gave."""
         for raw in states:
-            state = keeping.read(raw)
+            state = _STATE.decode(raw)
             chunk = self._claim(state.name, state.family)
-            keeping.fill(self, chunk, state)
+            self.restore_chunk(chunk, state, state.block or self._segment(state.name))
+            if chunk.full and state.block and self.segments is not None:
+                self.segments.write(state.name, state.block)
             live, expiry = self.expiries(chunk, window)
             chunk.alive = len(live)
             chunk.first_expiry = int(expiry.min(initial=FAR))
@@ -256,8 +270,9 @@ class Pending:
             self.index.insert(self.key[live], live, self.key)
             self.size += chunk.alive
 
-    def _given(self) -> tuple[NDArray[Any], ...]:
-        return (self.key, self.at, self.kind, self.propensity, self.eta, self.version, self.tag)
+    def _segment(self, name: int) -> bytes:
+        assert self.segments is not None
+        return self.segments.read(name)
 
     def _chunk(self, row: int) -> Chunk:
         chunk = self.chunks[row // CHUNK]
@@ -274,7 +289,7 @@ class Pending:
         if not self._free:
             self._grow()
         slot = self._free.pop()
-        chunk = Chunk(name, family, slot * CHUNK, CHUNK)
+        chunk = Chunk(name=name, family=family, start=slot * CHUNK, capacity=CHUNK)
         self.chunks[slot] = chunk
         return chunk
 
@@ -283,13 +298,10 @@ class Pending:
         more = max(1, slots // 8)
         self.chunks += [None] * more
         self._free += reversed(range(slots, slots + more))
-        for name, type_ in RECORD + STATUS:
-            made = column((slots + more) * CHUNK, type_)
-            made[: slots * CHUNK] = getattr(self, name)
-            setattr(self, name, made)
+        self.resize((slots + more) * CHUNK)
 
 
-def alike(values: NDArray[Any]) -> Iterator[Places]:
+def places_by_value(values: NDArray[Any]) -> Iterator[Places]:
     """Give the places of each value."""
     if len(values) == 1 or (values == values[0]).all():
         yield slice(None)

@@ -1,14 +1,21 @@
-"""What a slot's configuration says about attribution, kept with each decision that it governed."""
+"""How rewards count: a slot's settings, the sum of a decision's rewards, and how long they take."""
 
 from typing import Final
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from schemas.catalog import Slot
-from schemas.events import LearningMode
 
 GRID: Final = 2.0**32
 """Rewards are multiples of 1/GRID, so that corrections cancel exactly in binary arithmetic."""
+
+WHOLE: Final = 128
+"""A decision's weight is in steps of 1/128, which binary arithmetic adds exactly."""
+
+BINS: Final = 24
+_PRIOR: Final = 1.0 / BINS
 
 
 def on_grid(value: float) -> float:
@@ -20,8 +27,13 @@ def on_grid(value: float) -> float:
     return round(value * GRID) / GRID
 
 
-class Rules(Struct, frozen=True, array_like=True):
-    """The attribution settings of a slot as they stood when a decision was made."""
+class AttributionRules(Struct, frozen=True, array_like=True, kw_only=True):
+    """The attribution settings of a slot as they stood when a decision was made.
+
+    ``low`` and ``high`` are the declared reward range, ``default`` is the reward of a decision
+    that earned nothing, ``quarantine`` says that a click waits for its impression, and ``slate``
+    that a decision shows several actions.
+    """
 
     aggregation: str
     click_reward: float
@@ -36,8 +48,10 @@ class Rules(Struct, frozen=True, array_like=True):
     def rescaled(self, value: float) -> float:
         """Bring an aggregated value from the declared range to [0, 1]; a sum may exceed it.
 
-        >>> Rules("sum", 1, 0, 0, 4, True, False, False, False).rescaled(6)
-        1.0
+        >>> from schemas.clock import moment
+        >>> slot = Slot(id="s", time=moment(0), slot_id="s", reward_range=(0.0, 4.0))
+        >>> rules_of(slot).rescaled(1.0), rules_of(slot).rescaled(6.0)
+        (0.25, 1.0)
         """
         return on_grid(min(1.0, max(0.0, (value - self.low) / (self.high - self.low))))
 
@@ -47,37 +61,120 @@ class Rules(Struct, frozen=True, array_like=True):
         return self.rescaled(self.default)
 
 
-def rules_of(slot: Slot) -> Rules:
+def rules_of(slot: Slot) -> AttributionRules:
     """Read the rules from a slot's catalog record."""
     low, high = slot.reward_range
-    return Rules(
-        slot.reward_aggregation,
-        slot.click_reward,
-        slot.default_reward,
-        low,
-        high,
-        slot.needs_impression,
-        slot.viewable_only,
-        slot.click_without_impression == "quarantine",
-        slot.slate_size > 1,
+    return AttributionRules(
+        aggregation=slot.reward_aggregation,
+        click_reward=slot.click_reward,
+        default=slot.default_reward,
+        low=low,
+        high=high,
+        needs_impression=slot.needs_impression,
+        viewable_only=slot.viewable_only,
+        quarantine=slot.click_without_impression == "quarantine",
+        slate=slot.slate_size > 1,
     )
 
 
-class Kind(Struct, frozen=True, array_like=True):
-    """What many decisions have in common; ``window`` is in microseconds."""
+class Rewards(Struct, array_like=True, gc=False, kw_only=True):
+    """The rewards that count for one decision, aggregated so that their order does not matter.
 
-    slot_id: str
-    action_id: str
-    policy: str
-    experiment_id: str | None
-    variation_id: str | None
-    learning_mode: LearningMode
-    deferred: bool
-    window: int
-    rules: Rules
-    mapping: str = ""
+    ``first_at`` and ``first_id`` name the earliest reward (by event time, then id) and ``first``
+    its value; ``total`` is the sum in units of 1/GRID, an integer, so that it is exact in any
+    order; ``learned_reward`` is the reward that the learner has been given so far; ``ids`` are
+    those of all rewards once there are several.
+    """
+
+    first_at: int
+    first_id: str
+    first: float
+    highest: float
+    total: int
+    learned_reward: float = 0.0
+    ids: set[str] | None = None
 
     @property
-    def waits(self) -> bool:
-        """Whether the decision counts only once its impression has come."""
-        return self.deferred or self.rules.needs_impression
+    def count(self) -> int:
+        """How many rewards count."""
+        return len(self.ids) if self.ids else 1
+
+    def add(self, at: int, id_: str, value: float) -> bool:
+        """Count a reward; False when its id was counted before."""
+        ids = self.ids or {self.first_id}
+        if id_ in ids:
+            return False
+        ids.add(id_)
+        self.ids = ids
+        self.total += round(value * GRID)
+        self.highest = max(self.highest, value)
+        if (at, id_) < (self.first_at, self.first_id):
+            self.first_at, self.first_id, self.first = at, id_, value
+        return True
+
+    def reward(self, rules: AttributionRules) -> float:
+        """Give the aggregated reward in [0, 1].
+
+        >>> from schemas.clock import moment
+        >>> rewards = first_reward(5, "b", 2.0)
+        >>> rewards.add(4, "a", 1.0), rewards.add(5, "b", 2.0)
+        (True, False)
+        >>> for aggregation in ("first", "max", "sum"):
+        ...     slot = Slot(
+        ...         id="s",
+        ...         time=moment(0),
+        ...         slot_id="s",
+        ...         reward_range=(0.0, 4.0),
+        ...         reward_aggregation=aggregation,
+        ...     )
+        ...     print(aggregation, rewards.reward(rules_of(slot)))
+        first 0.25
+        max 0.5
+        sum 0.75
+        """
+        if rules.aggregation == "first":
+            return rules.rescaled(self.first)
+        if rules.aggregation == "max":
+            return rules.rescaled(self.highest)
+        return rules.rescaled(self.total / GRID)
+
+
+def first_reward(at: int, id_: str, value: float) -> Rewards:
+    """Begin with the first reward of a decision to arrive."""
+    return Rewards(first_at=at, first_id=id_, first=value, highest=value, total=round(value * GRID))
+
+
+class DelayHistogram(Struct):
+    """How long rewards take in a slot: delays as shares of the window, finer where they are short.
+
+    Bin k covers the shares from (k/BINS)³ to ((k+1)/BINS)³. It is learned from settled decisions
+    only, whose delays are complete, so that short delays are not over-represented.
+    """
+
+    counts: list[float]
+
+    def learn(self, shares: NDArray[np.float64]) -> None:
+        """Count delays, given as shares of their windows."""
+        bins = np.minimum((np.cbrt(shares) * BINS).astype(np.int64), BINS - 1)
+        self.counts = (np.array(self.counts) + np.bincount(bins, minlength=BINS)).tolist()
+
+    def weights(self, shares: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Give how much an unanswered decision of each age counts, in steps of 1/WHOLE.
+
+        That is the share of rewards that would have come by that age.
+
+        >>> delays = prior_delays()
+        >>> delays.learn(np.full(1000, 0.01))
+        >>> delays.weights(np.array([0.0, 0.5, 1.0])).tolist()
+        [0, 127, 128]
+        """
+        come = np.concatenate([[0.0], np.cumsum(self.counts)])
+        position = np.cbrt(np.clip(shares, 0.0, 1.0)) * BINS
+        share = np.interp(position, np.arange(BINS + 1), come / come[-1])
+        weights: NDArray[np.uint8] = np.floor(share * WHOLE).astype(np.uint8)
+        return weights
+
+
+def prior_delays() -> DelayHistogram:
+    """Begin with the weight of one observation, spread over the bins."""
+    return DelayHistogram([_PRIOR] * BINS)

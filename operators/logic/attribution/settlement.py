@@ -1,4 +1,4 @@
-"""Windows close: what a decision has earned becomes final."""
+"""What the passing of time does to decisions: exposure weights grow, and windows close."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,114 +8,151 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.envelope import Message
-from operators.logic.attribution import reasons, reports, texts
-from operators.logic.attribution.delays import WHOLE
+from operators.logic.attribution import reasons
+from operators.logic.attribution.decision_classes import EXPOSURE
+from operators.logic.attribution.decision_codec import packed_subject
 from operators.logic.attribution.ledger import Ledger
-from operators.logic.attribution.lines import unrewarded
-from operators.logic.attribution.pending import ACTIVE, VOID, Rows, alike
-from operators.logic.attribution.voids import void
+from operators.logic.attribution.outcomes import encode_outcome, settled_outcome
+from operators.logic.attribution.pending import ACTIVE, VOID, Rows, places_by_value
+from operators.logic.attribution.rules import WHOLE
+from operators.logic.attribution.transitions import void
 from operators.logic.settlements import Settlements
 
 Floats = NDArray[np.float64]
 
 _FEW: Final = 32
 """So few outcomes are written one by one, which is faster than whole-array steps."""
+_FINEST: Final = 4
+"""An exposure weight changes by at least this many 128ths."""
+_LOOKS: Final = 64
+"""How often in a window exposure weights are brought up to date."""
+
+
+def update_exposure(ledger: Ledger, now: int) -> None:
+    """Let unanswered decisions count by the share of rewards that would have come by ``now``.
+
+    This is learning mode ``exposure``: once a decision is answered or settled, all of it counts.
+    """
+    classes, pending = ledger.classes, ledger.pending
+    if not classes.any_exposure:
+        return
+    exposed = classes.mode == EXPOSURE
+    if now - ledger.exposed < classes.window[exposed].min() // _LOOKS:
+        return
+    ledger.exposed = now
+    unanswered = (pending.flags & (ACTIVE | VOID) == ACTIVE) & (pending.weight < WHOLE)
+    rows = np.flatnonzero(unanswered & exposed[pending.decision_class])
+    slots = classes.slot[pending.decision_class[rows]]
+    for slot in np.unique(slots).tolist():
+        of_slot = rows[slots == slot]
+        number = pending.decision_class[of_slot]
+        age = (now - pending.at[of_slot]) / np.maximum(classes.window[number], 1)
+        target = ledger.delays_of(classes.slot_ids[slot]).weights(age).astype(np.int64)
+        weight = pending.weight[of_slot].astype(np.int64)
+        more = target >= weight + _FINEST
+        of_slot, target, weight = of_slot[more], target[more], weight[more]
+        share, default = (target - weight) / WHOLE, classes.unanswered[number[more]]
+        reward = target / WHOLE * default - weight / WHOLE * default
+        ledger.changes.add_many(of_slot, share, reward)
+        pending.weight[of_slot] = target
+        pending.touch(of_slot)
 
 
 def settle(ledger: Ledger, rows: Rows) -> None:
     """Report decisions whose window has closed, given by (end of window, key)."""
     if not len(rows):
         return
-    pending, step = ledger.pending, ledger.step
+    pending, result = ledger.pending, ledger.result
     flags = pending.flags[rows]
     counts = flags & ACTIVE != 0
     for row in rows[~counts & (flags & VOID == 0)].tolist():
         void(ledger, row, reasons.NOT_ACTIVATED)
     active = rows[counts]
     if len(active):
-        reward = ledger.kinds.unanswered[pending.kind[active]]
-        step.messages += _reported(ledger, active, reward)
-        for number, count in Counter(pending.kind[active].tolist()).items():
-            step.count(ledger.kinds.all[number].slot_id, "settled", count)
-        step.final += _columns(ledger, active, reward)
+        reward = ledger.classes.unanswered[pending.decision_class[active]]
+        result.messages += _report(ledger, active, reward)
+        for number, count in Counter(pending.decision_class[active].tolist()).items():
+            result.count(ledger.classes.all[number].slot_id, "settled", count)
+        result.settled += _settlements(ledger, active, reward)
     ledger.leave(rows)
 
 
-def _columns(ledger: Ledger, rows: Rows, reward: Floats) -> Iterator[tuple[str, Settlements]]:
-    """Give what became final by slot, feature mapping and number of features."""
-    pending, kinds = ledger.pending, ledger.kinds
-    window = kinds.window[pending.kind[rows]]
-    for course in alike(kinds.course[pending.kind[rows]]):
-        mine = rows[course]
-        for part, x in pending.singles(mine):
+def _settlements(ledger: Ledger, rows: Rows, reward: Floats) -> Iterator[tuple[str, Settlements]]:
+    """Give what became final by slot, feature fingerprint and number of features."""
+    pending, classes = ledger.pending, ledger.classes
+    window = classes.window[pending.decision_class[rows]]
+    for group in places_by_value(classes.feature_group[pending.decision_class[rows]]):
+        mine = rows[group]
+        for part, x in pending.stored_features(mine):
             some = mine[part]
-            numbers = pending.kind[some].tolist()
-            kind = kinds.all[numbers[0]]
-            at = pending.at[some]
+            decided = [classes.all[number] for number in pending.decision_class[some].tolist()]
+            slot_id, at = decided[0].slot_id, pending.at[some]
             names: list[str | None] = []
-            if kind.slot_id in kinds.named:
-                names = [texts.subject_of(pending.blob(row)) for row in some.tolist()]
+            if slot_id in classes.name_subjects:
+                names = [packed_subject(pending.blob(row)) for row in some.tolist()]
             yield (
-                kind.slot_id,
+                slot_id,
                 Settlements(
-                    mapping=kind.mapping,
-                    end=at + window[course][part],
+                    mapping=decided[0].fingerprint,
+                    end=at + window[group][part],
                     key=pending.key[some],
                     at=at,
-                    reward=reward[course][part],
+                    reward=reward[group][part],
                     eta=pending.eta[some],
-                    actions=[kinds.all[number].action_id for number in numbers],
+                    actions=[each.action_id for each in decided],
                     x=x,
                     subjects=names,
                 ),
             )
 
 
-def _reported(ledger: Ledger, rows: Rows, final: Floats) -> list[Message]:
-    """Teach what is not taught yet; write the outcomes, and rewards that came into ``final``."""
-    pending, kinds = ledger.pending, ledger.kinds
-    earned = pending.rewarded(rows)
-    plain = np.delete(rows, earned) if earned else rows
-    weight = pending.weight[plain]
+def _report(ledger: Ledger, rows: Rows, final: Floats) -> list[Message]:
+    """Contribute the rest, and write the outcomes; ``final`` takes the rewards that came."""
+    pending, classes = ledger.pending, ledger.classes
+    answered = pending.rewarded(rows)
+    unanswered = np.delete(rows, answered) if answered else rows
+    weight = pending.weight[unanswered]
     late = np.flatnonzero(weight < WHOLE)
     if len(late):
-        told = weight[late] / WHOLE
-        reward = kinds.unanswered[pending.kind[plain[late]]]
-        ledger.teaching.tell_all(plain[late], 1.0 - told, reward - told * reward)
-    if len(plain) > _FEW:
-        messages = unrewarded(pending, kinds, plain)
+        learned = weight[late] / WHOLE
+        reward = classes.unanswered[pending.decision_class[unanswered[late]]]
+        ledger.changes.add_many(unanswered[late], 1.0 - learned, reward - learned * reward)
+    if len(unanswered) > _FEW:
+        messages = ledger.encoder.encode(unanswered)
     else:
-        messages = [_message(ledger, row) for row in plain.tolist()]
+        messages = [_message(ledger, row) for row in unanswered.tolist()]
     shares: dict[str, list[float]] = {}
-    for place in earned:
-        message, final[place] = _answered(ledger, int(rows[place]), shares)
+    for place in answered:
+        message, final[place] = _settle_answered(ledger, int(rows[place]), shares)
         messages.insert(place, message)
     for slot_id, delays in shares.items():
         ledger.delays_of(slot_id).learn(np.array(delays))
     return messages
 
 
-def _answered(ledger: Ledger, row: int, shares: dict[str, list[float]]) -> tuple[Message, float]:
+def _settle_answered(
+    ledger: Ledger, row: int, shares: dict[str, list[float]]
+) -> tuple[Message, float]:
     """Settle a decision with rewards; its delay joins ``shares`` where delays are learned."""
     pending = ledger.pending
-    kind = ledger.kinds.all[int(pending.kind[row])]
+    decided = ledger.classes.all[int(pending.decision_class[row])]
     rewards = pending.rewards(row)[int(pending.key[row])]
     weight = int(pending.weight[row])
-    if kind.learning_mode == "wait":
-        ledger.teaching.rewarded(kind.slot_id, rewards.first_at)
-    elif kind.learning_mode == "exposure" and kind.window > 0:
+    if decided.learning_mode == "wait":
+        ledger.changes.count_reward(decided.slot_id, rewards.first_at)
+    elif decided.learning_mode == "exposure" and decided.window > 0:
         delay = rewards.first_at - int(pending.at[row])
-        shares.setdefault(kind.slot_id, []).append(delay / kind.window)
-    reward = rewards.reward(kind.rules)
+        shares.setdefault(decided.slot_id, []).append(delay / decided.window)
+    reward = rewards.reward(decided.rules)
     if weight < WHOLE:
-        ledger.teaching.tell(row, 1.0 - weight / WHOLE, reward - rewards.told)
+        ledger.changes.add(row, 1.0 - weight / WHOLE, reward - rewards.learned_reward)
     message = _message(ledger, row)
     del pending.rewards(row)[int(pending.key[row])]
     return message, reward
 
 
 def _message(ledger: Ledger, row: int) -> Message:
-    pending = ledger.pending
-    kind, key = ledger.kinds.all[int(pending.kind[row])], int(pending.key[row])
+    pending, key = ledger.pending, int(ledger.pending.key[row])
+    decided = ledger.classes.all[int(pending.decision_class[row])]
     rewards = pending.rewards(row).get(key)
-    return reports.message(key, reports.settled(pending, row, kind, rewards))
+    return encode_outcome(key, settled_outcome(pending, row, decided, rewards))

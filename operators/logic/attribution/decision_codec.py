@@ -18,11 +18,11 @@ HEX_UUID: Final = _HEX << 4 | _UUID
 """The code of a subject of 32 hexadecimal digits and a decision id that is a UUID."""
 
 
-def pack(features: str | None, subject: str | None, decision_id: str) -> bytes | None:
+def pack_decision(features: str | None, subject: str | None, decision_id: str) -> bytes | None:
     """Write the three as bytes; None when ``features`` is not base64 of finite float32.
 
-    >>> blob = pack("AACAPw==", None, "0b9c6e9e-2f0c-4a44-8d5e-3f1f6f0a7a11")
-    >>> len(blob), unpack(blob)
+    >>> blob = pack_decision("AACAPw==", None, "0b9c6e9e-2f0c-4a44-8d5e-3f1f6f0a7a11")
+    >>> len(blob), unpack_decision(blob)
     (25, ('AACAPw==', None, '0b9c6e9e-2f0c-4a44-8d5e-3f1f6f0a7a11'))
     """
     if features is None:
@@ -45,20 +45,22 @@ def pack(features: str | None, subject: str | None, decision_id: str) -> bytes |
     return header + vector + subject_bytes + id_bytes
 
 
-def pack_all(names: Sequence[tuple[str | None, str | None, str]]) -> list[bytes | None]:
-    """Write many as :func:`pack` does; ``names`` are features, subject and decision id.
+def pack_decisions(names: Sequence[tuple[str | None, str | None, str]]) -> list[bytes | None]:
+    """Write many as :func:`pack_decision` does; ``names`` are features, subject and decision id.
 
     >>> names = ("AACAPw==", "ab" * 16, "0b9c6e9e-2f0c-4a44-8d5e-3f1f6f0a7a11")
-    >>> pack_all([names, names]) == [pack(*names)] * 2
+    >>> pack_decisions([names, names]) == [pack_decision(*names)] * 2
     True
     """
     whole = [each for each in names if each[0] is not None and each[1] is not None]
     if len(whole) < len(names):
-        packed = iter(pack_all(whole))
-        return [next(packed) if features is not None and subject is not None
-                else pack(features, subject, id_) for features, subject, id_ in names]  # fmt: skip
+        packed = iter(pack_decisions(whole))
+        return [
+            next(packed) if each[0] is not None and each[1] is not None else pack_decision(*each)
+            for each in names
+        ]
     blobs = _alike(whole) if whole else []  # type: ignore[arg-type]
-    return [pack(*each) for each in names] if blobs is None else blobs
+    return [pack_decision(*each) for each in names] if blobs is None else blobs
 
 
 def _alike(names: Sequence[tuple[str, str, str]]) -> list[bytes | None] | None:
@@ -88,7 +90,7 @@ def _alike(names: Sequence[tuple[str, str, str]]) -> list[bytes | None] | None:
     return [header + vector + ids[start : start + 32] for vector, start in pairs]
 
 
-def unpack(blob: bytes) -> tuple[str | None, str | None, str]:
+def unpack_decision(blob: bytes) -> tuple[str | None, str | None, str]:
     """Read features (base64), subject and decision id."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
     start, features = HEADER_BYTES, None
@@ -105,14 +107,14 @@ def unpack(blob: bytes) -> tuple[str | None, str | None, str]:
     return features, _unpacked(codes >> 4, blob[start:end]), decision_id
 
 
-def subject_of(blob: bytes) -> str | None:
+def packed_subject(blob: bytes) -> str | None:
     """Read the subject only."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
     start = HEADER_BYTES + 4 * (floats if floats != NO_FEATURES else 0)
     return _unpacked(codes >> 4, blob[start : start + subject_bytes])
 
 
-def vector_of(blob: bytes) -> bytes | bytearray:
+def packed_features(blob: bytes) -> bytes | bytearray:
     """Read the features only, as float32 bytes; empty without any."""
     floats = blob[0] | blob[1] << 8
     return blob[HEADER_BYTES : HEADER_BYTES + 4 * floats] if floats != NO_FEATURES else b""

@@ -1,0 +1,183 @@
+"""What waits for decisions on their way: their impressions, clicks, rewards, and withdrawals."""
+
+from collections import deque
+from collections.abc import Iterator
+from heapq import heappop, heappush
+
+from msgspec import Struct
+
+from operators.envelope import Event, Origin
+from schemas.events import Click, Impression, Reward
+
+
+class WaitingEvents:
+    """Events that wait for their decision or its impression, by the decision's key.
+
+    The oldest leave when there are more than ``limit``.
+
+    >>> from operators.envelope import Origin
+    >>> from types import SimpleNamespace as Body
+    >>> orphans, origin = WaitingEvents(limit=2), Origin("clicks", 0, 0, 0)
+    >>> for at in (3, 1, 2):
+    ...     _ = orphans.add(Event(at, Body(id=str(at)), "s", key=at, origin=origin))
+    >>> [event.at for event in orphans.overflow()], [event.at for event in orphans.before(3)]
+    ([1], [2])
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting: dict[int, list[Event]] = {}
+        self._order: list[tuple[int, int]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Count the waiting events."""
+        return self._count
+
+    def __contains__(self, key: int) -> bool:
+        """Say whether any event waits for this decision."""
+        return key in self._waiting
+
+    def __iter__(self) -> Iterator[Event]:
+        """Go through the waiting events."""
+        return (event for events in self._waiting.values() for event in events)
+
+    def add(self, event: Event) -> bool:
+        """Let an event wait; False when the same record waits already."""
+        waiting = self._waiting.setdefault(event.key, [])
+        type_, id_ = type(event.body), event.body.id
+        if any(other.body.id == id_ and type(other.body) is type_ for other in waiting):
+            return False
+        waiting.append(event)
+        heappush(self._order, (event.at, event.key))
+        self._count += 1
+        return True
+
+    def pop(self, key: int) -> list[Event]:
+        """Take out what waits for this decision."""
+        events = self._waiting.pop(key, [])
+        self._count -= len(events)
+        return events
+
+    def overflow(self) -> Iterator[Event]:
+        """Take out the oldest events while there are too many."""
+        while self._count > self._limit:
+            yield from self._oldest()
+
+    def before(self, time: int) -> Iterator[Event]:
+        """Take out the events older than ``time``."""
+        while self._order and self._order[0][0] < time:
+            yield from self._oldest()
+
+    def _oldest(self) -> list[Event]:
+        at, key = heappop(self._order)
+        events = self._waiting.get(key, [])
+        oldest = next((event for event in events if event.at == at), None)
+        if oldest is None:
+            return []
+        events.remove(oldest)
+        if not events:
+            del self._waiting[key]
+        self._count -= 1
+        return [oldest]
+
+
+class WaitingEventState(Struct, array_like=True, kw_only=True):
+    """What a snapshot keeps of a waiting event; its body is in the field of its type."""
+
+    at: int
+    subject: str
+    key: int
+    origin: Origin
+    payload: bytes
+    impression: Impression | None = None
+    click: Click | None = None
+    reward: Reward | None = None
+
+    def event(self) -> Event:
+        """Give the event again."""
+        return Event(
+            at=self.at,
+            body=self.impression or self.click or self.reward,
+            subject=self.subject,
+            key=self.key,
+            origin=self.origin,
+            payload=self.payload,
+        )
+
+
+def waiting_state(event: Event) -> WaitingEventState:
+    """Give what a snapshot keeps of a waiting event."""
+    body = event.body
+    return WaitingEventState(
+        at=event.at,
+        subject=event.subject,
+        key=event.key,
+        origin=event.origin,
+        payload=event.payload,
+        impression=body if isinstance(body, Impression) else None,
+        click=body if isinstance(body, Click) else None,
+        reward=body if isinstance(body, Reward) else None,
+    )
+
+
+class Withdrawal(Struct, array_like=True, frozen=True):
+    """A subject withdrew consent or asked for erasure at this event time.
+
+    ``reason`` is what a void outcome says of it.
+    """
+
+    at: int
+    subject: str
+    reason: str
+
+
+class Withdrawals:
+    """The withdrawals that can still concern a decision on its way.
+
+    A withdrawal voids the subject's decisions made before it whose windows end after it.
+
+    >>> withdrawals = Withdrawals()
+    >>> withdrawals.add(Withdrawal(20, "s", "erased"))
+    True
+    >>> [withdrawals.voids("s", made, expires) for made, expires in ((10, 30), (10, 19), (21, 30))]
+    ['erased', None, None]
+    """
+
+    def __init__(self) -> None:
+        self._by_subject: dict[str, list[Withdrawal]] = {}
+        self._arrived: deque[Withdrawal] = deque()
+
+    def __bool__(self) -> bool:
+        """Say whether any is remembered."""
+        return bool(self._by_subject)
+
+    def add(self, withdrawal: Withdrawal) -> bool:
+        """Remember a withdrawal; False when it is known."""
+        known = self._by_subject.setdefault(withdrawal.subject, [])
+        if withdrawal in known:
+            return False
+        known.append(withdrawal)
+        known.sort(key=lambda each: (each.at, each.reason))
+        self._arrived.append(withdrawal)
+        return True
+
+    def voids(self, subject: str, made: int, expires: int) -> str | None:
+        """Give the reason why a decision is void, by the earliest withdrawal within its window."""
+        for withdrawal in self._by_subject.get(subject, ()):
+            if made <= withdrawal.at <= expires:
+                return withdrawal.reason
+        return None
+
+    def forget(self, before: int) -> None:
+        """Drop withdrawals so old that no decision made before them can still arrive."""
+        while self._arrived and self._arrived[0].at < before:
+            withdrawal = self._arrived.popleft()
+            known = self._by_subject[withdrawal.subject]
+            known.remove(withdrawal)
+            if not known:
+                del self._by_subject[withdrawal.subject]
+
+    def state(self) -> list[Withdrawal]:
+        """Give what a snapshot keeps."""
+        return list(self._arrived)
