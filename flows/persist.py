@@ -5,12 +5,25 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from flows.registry import INPUT, OUTPUT, PERSIST, Step
+from flows.wiring import Wiring
 from operators.envelope import Batch, Event, Origin
 from operators.io.metrics.records import RecordMetrics
 from operators.io.store.protocol import Writes
 from operators.persist import rows_of
 from schemas.settings import Settings
 from schemas.topics import Topic
+
+
+class Steps(Step):
+    """The steps that keep state, by their ids: a recovery store knows their state by them."""
+
+    TOPICS = "persist.topics", INPUT
+    STORE = "persist.store", OUTPUT
+
+
+OFFSETS = Steps.TOPICS
+"""The step whose snapshots hold the offsets that the flow resumes from."""
 
 
 def as_written(
@@ -33,18 +46,24 @@ def build(
 ) -> Dataflow:
     """Build the flow that writes every result to the store.
 
-    ``source`` gives batches of the topics that :func:`operators.persist.topics` lists, read by
-    :func:`as_written`; ``sink`` is a :class:`operators.persist.StoreSink`.
+    ``source`` gives batches of the topics that the store keeps, read by :func:`as_written`;
+    ``sink`` is a :class:`operators.persist.StoreSink`.
     """
     limit = settings.max_record_bytes
 
-    def shim_mapper(item: tuple[str, Batch]) -> tuple[str, Writes]:
+    def to_rows(item: tuple[str, Batch]) -> tuple[str, Writes]:
         _, batch = item
         return str(batch.shard), rows_of(batch.shard, batch.events, limit, metrics)
 
     flow = Dataflow("persist")
     batches = op.input("topics", flow, source)
     full = op.filter("full", batches, lambda item: bool(item[1].events))
-    writes = op.map("rows", full, shim_mapper)
+    writes = op.map("rows", full, to_rows)
     op.output("store", writes, sink)
     return flow
+
+
+def wire(wiring: Wiring) -> Dataflow:
+    """Build the dataflow on Kafka and the durable store."""
+    source = wiring.topics(PERSIST.resumes, as_written)
+    return build(source, wiring.store(), wiring.settings, wiring.metrics.records)

@@ -7,6 +7,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from flows.registry import INPUT, OUTPUT, STATE, Step
+from flows.wiring import Wiring
 from operators.attach_catalog import admit
 from operators.attribute import attribute
 from operators.cache import cache_decisions, cache_policies, cache_profiles
@@ -27,11 +29,36 @@ from operators.logic.policies.published import PublishedPolicy
 from operators.profile import profile
 from operators.updates import FactorVectors
 from schemas.settings import Settings
+from schemas.topics import Topic
+
+
+class Steps(Step):
+    """The steps that keep state, by their ids: a recovery store knows their state by them."""
+
+    RECORDS = "personalize.records", INPUT
+    CATALOG = "personalize.catalog", INPUT
+    HOLD = "personalize.admit.hold", STATE
+    PROFILES = "personalize.profile.keep", STATE
+    ATTRIBUTION = "personalize.attribute.life", STATE
+    FACTORS = "personalize.factors.learn", STATE
+    LEARNERS = "personalize.learn.slot", STATE
+    ADMISSION = "personalize.decide.queue.admit", STATE
+    DECISIONS_OUT = "personalize.decisions_out", OUTPUT
+    OUTCOMES_OUT = "personalize.outcomes_out", OUTPUT
+    PROFILES_OUT = "personalize.profiles_out", OUTPUT
+    POLICIES_OUT = "personalize.policies_out", OUTPUT
+    CHECKPOINTS_OUT = "personalize.checkpoints_out", OUTPUT
+    DEAD_LETTERS_OUT = "personalize.dead_letters_out", OUTPUT
+    CACHE_OUT = "personalize.hot_out", OUTPUT
+
+
+OFFSETS = Steps.RECORDS
+"""The step whose snapshots hold the offsets that the flow resumes from."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the flow reads: aligned event batches by shard, and catalog news."""
+    """What the flow reads: aligned event batches by shard, and catalog updates."""
 
     records: Source[tuple[str, Batch]]
     catalog: Source[tuple[str, CatalogUpdate]]
@@ -39,7 +66,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Sinks:
-    """What the flow writes: one sink per topic, and the hot store."""
+    """What the flow writes: one sink per topic, and the copies in Redis."""
 
     decisions: Sink[tuple[str, list[Message]]]
     outcomes: Sink[tuple[str, list[Message]]]
@@ -47,7 +74,7 @@ class Sinks:
     policies: Sink[tuple[str, list[Message]]]
     checkpoints: Sink[tuple[str, list[Message]]]
     dead_letters: Sink[tuple[str, list[Message]]]
-    hot: Sink[tuple[str, list[CacheWrite]]]
+    cache: Sink[tuple[str, list[CacheWrite]]]
 
 
 def build(sources: Sources, sinks: Sinks, settings: Settings, metrics: Metrics) -> Dataflow:
@@ -86,7 +113,7 @@ def build(sources: Sources, sinks: Sinks, settings: Settings, metrics: Metrics) 
         decided.rejected,
         op.filter_map("rejected_catalog", catalog, _rejected_catalog),
     )
-    hot = op.merge(
+    copies = op.merge(
         "hot",
         cache_decisions("hot_decisions", admitted.batches, settings),
         cache_profiles("hot_profiles", profiled.changes, settings),
@@ -100,8 +127,23 @@ def build(sources: Sources, sinks: Sinks, settings: Settings, metrics: Metrics) 
     op.output("checkpoints_out", checkpoints, sinks.checkpoints)
     letters = dead_letters("dead_letters", rejected, metrics.records)
     op.output("dead_letters_out", letters, sinks.dead_letters)
-    op.output("hot_out", hot, sinks.hot)
+    op.output("hot_out", copies, sinks.cache)
     return flow
+
+
+def wire(wiring: Wiring) -> Dataflow:
+    """Build the dataflow on Kafka and Redis."""
+    sources = Sources(records=wiring.events(), catalog=wiring.catalog())
+    sinks = Sinks(
+        decisions=wiring.topic(Topic.DECISIONS),
+        outcomes=wiring.topic(Topic.OUTCOMES),
+        profiles=wiring.topic(Topic.PROFILES),
+        policies=wiring.topic(Topic.POLICIES),
+        checkpoints=wiring.topic(Topic.CHECKPOINTS),
+        dead_letters=wiring.topic(Topic.DEAD_LETTERS),
+        cache=wiring.cache(),
+    )
+    return build(sources, sinks, wiring.settings, wiring.metrics)
 
 
 def _placed(item: tuple[str, Batch]) -> tuple[str, Batch]:

@@ -1,73 +1,65 @@
-"""The composition root: settings become sources and sinks, and those a dataflow."""
+"""Settings to sources and sinks: what the module of every flow takes its ends from."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from bytewax.dataflow import Dataflow
-
+from operators.decode import reader
+from operators.fences import FENCES
+from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer, TopicSource
+from operators.io.kafka.pace import Pace
 from operators.io.metrics.root import Metrics
+from operators.io.reading import Read
+from operators.io.redis import RedisSink
+from operators.io.store.open import open_store
+from operators.logic.catalog_check import flaw_of
 from operators.logic.placement import ALONE, Place
+from operators.persist import StoreSink
 from schemas.settings import Settings
-from schemas.topics import GROUP, Topic
+from schemas.topics import Topic
 
 
-def personalize_flow(settings: Settings, metrics: Metrics, place: Place = ALONE) -> Dataflow:
-    """Wire the personalize dataflow to Kafka and Redis, for one worker of a cluster."""
-    from flows import personalize
-    from operators.decode import reader
-    from operators.fences import dead_letter_fence, decision_fence, outcome_fence
-    from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer
-    from operators.io.kafka.pace import Pace
-    from operators.io.redis import RedisSink
-    from operators.logic.catalog_check import flaw_of
+class Wiring:
+    """The sources and sinks that settings describe, for one worker process of a flow.
 
-    shared = SharedProducer(settings, metrics.kafka)
-    pace = Pace(settings.epoch, place == ALONE)
-    sources = personalize.Sources(
-        records=GroupSource(
-            settings, reader(settings), place=place, pace=pace, metrics=metrics.kafka
-        ),
-        catalog=CatalogSource(settings, flaw_of, pace, metrics.kafka),
-    )
-    sinks = personalize.Sinks(
-        decisions=KafkaSink(shared, Topic.DECISIONS, decision_fence, place),
-        outcomes=KafkaSink(shared, Topic.OUTCOMES, outcome_fence, place),
-        profiles=KafkaSink(shared, Topic.PROFILES, place=place),
-        policies=KafkaSink(shared, Topic.POLICIES, place=place),
-        checkpoints=KafkaSink(shared, Topic.CHECKPOINTS, place=place),
-        dead_letters=KafkaSink(shared, Topic.DEAD_LETTERS, dead_letter_fence, place),
-        hot=RedisSink(settings, metrics.redis),
-    )
-    return personalize.build(sources, sinks, settings, metrics)
+    ``place`` says which of the processes it is. They report to ``metrics``. Nothing is connected
+    before Bytewax opens it.
+    """
 
+    def __init__(self, settings: Settings, metrics: Metrics, place: Place = ALONE) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self._place = place
+        self._producer = SharedProducer(settings, metrics.kafka)
+        self._pace = Pace(settings.epoch, place == ALONE)
 
-def persist_flow(settings: Settings, metrics: Metrics, place: Place = ALONE) -> Dataflow:
-    """Wire the persist dataflow to Kafka and the durable store: any worker may have any part."""
-    from flows import persist
-    from flows.runtime.store import open_store
-    from operators.io.kafka import TopicSource
-    from operators.io.kafka.pace import Pace
-    from operators.persist import StoreSink, topics
+    def events(self) -> GroupSource:
+        """Read the events of visitors: partition k of all their topics, aligned by event time."""
+        return GroupSource(
+            self.settings,
+            reader(self.settings),
+            place=self._place,
+            pace=self._pace,
+            metrics=self.metrics.kafka,
+        )
 
-    pace = Pace(settings.epoch, place == ALONE)
-    source = TopicSource(settings, persist.as_written, topics(), pace=pace, metrics=metrics.kafka)
-    sink = StoreSink(
-        lambda: open_store(settings, metrics.store), settings.partitions, metrics=metrics.store
-    )
-    return persist.build(source, sink, settings, metrics.records)
+    def catalog(self) -> CatalogSource:
+        """Read the catalog from its beginning, and what is new in it."""
+        return CatalogSource(self.settings, flaw_of, self._pace, self.metrics.kafka)
 
+    def topics(self, topics: Sequence[Topic], read: Read) -> TopicSource:
+        """Read whole topics, each partition by itself; any worker may have any of them."""
+        return TopicSource(self.settings, read, topics, pace=self._pace, metrics=self.metrics.kafka)
 
-FLOWS: dict[str, Callable[[Settings, Metrics, Place], Dataflow]] = {
-    "personalize": personalize_flow,
-    "persist": persist_flow,
-}
-"""Every flow by its name on the command line; each imports only what it needs."""
+    def topic(self, topic: Topic) -> KafkaSink:
+        """Write to a topic; where it has a fence, what a crashed process wrote is not repeated."""
+        return KafkaSink(self._producer, topic, FENCES.get(topic), self._place)
 
+    def cache(self) -> RedisSink:
+        """Write copies to Redis."""
+        return RedisSink(self.settings, self.metrics.redis)
 
-def topics_of(flow: str) -> list[Topic]:
-    """Give the topics that a flow reads and writes."""
-    if flow == "persist":
-        from operators.persist import topics
-
-        return list(topics())
-    results = (Topic.OUTCOMES, Topic.PROFILES, Topic.POLICIES, Topic.CHECKPOINTS)
-    return [*GROUP, Topic.CATALOG, *results, Topic.DEAD_LETTERS]
+    def store(self) -> StoreSink:
+        """Write rows to the durable store."""
+        settings, metrics = self.settings, self.metrics.store
+        return StoreSink(
+            lambda: open_store(settings, metrics), settings.partitions, metrics=metrics
+        )

@@ -1,5 +1,7 @@
 """What the resume fence knows a written record by: the 64-bit id that its message carried."""
 
+from collections.abc import Callable
+
 from msgspec import Struct
 from msgspec.json import Decoder
 
@@ -39,3 +41,11 @@ def dead_letter_fence(value: bytes) -> int:
     """Identify a dead letter by the place of its record."""
     letter = decode(Topic.DEAD_LETTERS, value)
     return fence_id(letter) if isinstance(letter, DeadLetter) else 0
+
+
+FENCES: dict[Topic, Callable[[bytes], int]] = {
+    Topic.DECISIONS: decision_fence,
+    Topic.OUTCOMES: outcome_fence,
+    Topic.DEAD_LETTERS: dead_letter_fence,
+}
+"""What identifies a record of each topic that has a fence (``schemas.topics.TopicSpec.fence``)."""

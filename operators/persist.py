@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -175,8 +175,3 @@ class _Partition(StatefulSinkPartition[Writes, None]):
         seconds = time.monotonic() - started
         self._metrics.committed(applied.rows, applied.refused, seconds)
         self._writes = Writes()
-
-
-def topics() -> Sequence[Topic]:
-    """List the topics that the store keeps."""
-    return tuple(DECODERS)

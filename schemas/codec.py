@@ -13,18 +13,7 @@ import orjson
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from schemas.catalog import CatalogEntry
-from schemas.events import (
-    Click,
-    Consent,
-    DecisionBack,
-    DecisionRequest,
-    Erasure,
-    Impression,
-    Reward,
-)
-from schemas.results import DeadLetter, Outcome, PolicyCheckpoint, PolicySnapshot, Profile
-from schemas.topics import Topic
+from schemas.topics import TOPICS, Topic
 
 MAX_RECORD_BYTES = 1_000_000
 """A record above this size is not parsed."""
@@ -39,18 +28,7 @@ class Flaw(Struct, frozen=True):
 
 
 DECODERS: dict[Topic, Decoder[Any]] = {
-    Topic.DECISION_REQUESTS: Decoder(DecisionRequest),
-    Topic.DECISIONS: Decoder(DecisionBack),
-    Topic.IMPRESSIONS: Decoder(Impression),
-    Topic.CLICKS: Decoder(Click),
-    Topic.REWARDS: Decoder(Reward),
-    Topic.CONSENTS: Decoder(Consent | Erasure),
-    Topic.CATALOG: Decoder(CatalogEntry),
-    Topic.OUTCOMES: Decoder(Outcome),
-    Topic.PROFILES: Decoder(Profile),
-    Topic.POLICIES: Decoder(PolicySnapshot),
-    Topic.CHECKPOINTS: Decoder(PolicyCheckpoint),
-    Topic.DEAD_LETTERS: Decoder(DeadLetter),
+    topic: Decoder(spec.decoded) for topic, spec in TOPICS.items() if spec.record is not None
 }
 """What reads a record of each topic."""
 

@@ -68,7 +68,7 @@ def _with_neighbours(
     settings: Settings, entries: Sequence[CatalogEntry], count: int
 ) -> list[CatalogEntry]:
     from flows.cli.neighbours import with_neighbours
-    from flows.runtime.store import open_store
+    from operators.io.store.open import open_store
 
     store = open_store(settings)
     try:

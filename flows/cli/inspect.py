@@ -14,10 +14,10 @@ import redis
 
 from flows.cli.explanation import why
 from flows.runtime.scrape import scrape
-from flows.runtime.store import open_store
 from operators.cache import decision_key, features_key, policy_key
 from operators.decode import pseudonym_of
 from operators.io.redis import Hot, client, read
+from operators.io.store.open import open_store
 from operators.io.store.protocol import Found, Store
 from operators.logic.features import FeatureMap
 from schemas.catalog import FeatureSpec

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows.cli.arguments import count, positive
+from flows.registry import FLOWS
 from schemas.settings import load, unknown
 
 EPILOG = """\
@@ -108,8 +109,8 @@ def _fill_demo(command: argparse.ArgumentParser) -> None:
 def _fill_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "flow",
-        choices=("personalize", "persist"),
-        help="personalize: decide and learn; persist: write the results to the durable store",
+        choices=tuple(FLOWS),
+        help="; ".join(f"{flow.name}: {flow.help}" for flow in FLOWS.values()),
     )
     command.add_argument("--processes", type=count, help="supervise this many worker processes")
     command.add_argument(
@@ -194,18 +195,9 @@ def _fill_catalog(command: argparse.ArgumentParser) -> None:
 
 
 def _fill_store(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "action",
-        choices=("migrate", "status"),
-        help="migrate: apply what is new; status: list what was applied and what is pending",
-    )
+    from flows.cli.store import add_arguments, run
 
-    def run(options: argparse.Namespace) -> None:
-        from flows.runtime import store
-
-        lines = store.migrate(load()) if options.action == "migrate" else store.status(load())
-        print("\n".join(lines))
-
+    add_arguments(command)
     command.set_defaults(command=run)
 
 

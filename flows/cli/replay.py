@@ -182,7 +182,7 @@ def through_the_flow(
         policies=MemorySink(1),
         checkpoints=MemorySink(1),
         dead_letters=dead_letters,
-        hot=TestingSink([]),
+        cache=TestingSink([]),
     )
     run_main(personalize.build(sources, sinks, settings, Metrics(CollectorRegistry())))
     settled = [o for o in _read(outcomes, Outcome) if o.status == "settled"]

@@ -25,12 +25,13 @@ from flows.devkit.embedded import Child, Embedded
 from flows.devkit.simulate import Line, Progress, Summary
 from flows.devkit.simulation.tally import SimulatorReport
 from flows.devkit.view import Arm, DemoFrame, render
+from flows.registry import PERSIST, PERSONALIZE
 from flows.runtime.ports import HOST, free_port
 from flows.runtime.scrape import Scrape, scrape
-from flows.runtime.store import migrate, open_store
 from operators.cache import policy_key
 from operators.io import redis as hot
 from operators.io.kafka import create_topics
+from operators.io.store.open import migrate, open_store
 from schemas.catalog import PolicySettings
 from schemas.codec import encode_for_people
 from schemas.results import PolicySnapshot
@@ -127,8 +128,8 @@ def _start(parts: Embedded, options: argparse.Namespace, console: Console) -> De
     kind = PolicySettings(kind=options.policy) if options.policy else DEMO_POLICY
     publish(settings, demo_catalog(options.seed, kind, reward_window=REWARD_WINDOW))
     url = f"http://{HOST}:{settings.metrics_port}/metrics"
-    _flow(parts, "persist", msgspec.structs.replace(settings, metrics_port=0))
-    _flow(parts, "personalize", settings, ready=lambda: _reads(url))
+    _flow(parts, PERSIST.name, msgspec.structs.replace(settings, metrics_port=0))
+    _flow(parts, PERSONALIZE.name, settings, ready=lambda: _reads(url))
     progress = parts.folder / "visitors.jsonl"
     arguments = [f"--rate={options.rate}", f"--seed={options.seed}", f"--progress={progress}"]
     if options.seconds is not None:

@@ -31,10 +31,10 @@ OWN_STORE = "stop that flow, or give this one its own BANDITFLOW_RECOVERY"
 
 RESUME = """
     WITH last AS (SELECT * FROM exs ORDER BY ex_num DESC LIMIT 1),
-         said AS (SELECT * FROM fronts WHERE ex_num = (SELECT ex_num FROM last))
+         frontiers AS (SELECT * FROM fronts WHERE ex_num = (SELECT ex_num FROM last))
     SELECT ex_num, resume_epoch, CASE
-        WHEN (SELECT COUNT(*) FROM said) < worker_count THEN resume_epoch
-        ELSE MAX(resume_epoch, (SELECT MIN(worker_frontier) FROM said))
+        WHEN (SELECT COUNT(*) FROM frontiers) < worker_count THEN resume_epoch
+        ELSE MAX(resume_epoch, (SELECT MIN(worker_frontier) FROM frontiers))
     END FROM last
 """
 """The last execution, where it began, and where the next one does: with the slowest worker."""
@@ -48,7 +48,7 @@ def recovery_config(settings: Settings, flow: str) -> RecoveryConfig | None:
     """Give Bytewax's configuration of the flow's recovery store; None where none is set."""
     if not settings.recovery:
         return None
-    return RecoveryConfig(str(_folder(settings, flow)), backup_interval=timedelta(0))
+    return RecoveryConfig(str(recovery_folder(settings, flow)), backup_interval=timedelta(0))
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
     if not settings.recovery:
         yield
         return
-    folder = _folder(settings, flow)
+    folder = recovery_folder(settings, flow)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     with (folder / "owner.lock").open("a+") as lock:
@@ -113,7 +113,7 @@ def discard_unfinished(settings: Settings, flow: str) -> None:
     """
     if not settings.recovery:
         return
-    folder = _folder(settings, flow)
+    folder = recovery_folder(settings, flow)
     try:
         for part in folder.glob("part-*.sqlite3"):
             with contextlib.closing(sqlite3.connect(part)) as database, database:
@@ -132,7 +132,7 @@ def attended_recovery(settings: Settings, flow: str) -> Iterator[None]:
     if not settings.recovery:
         yield
         return
-    with (_folder(settings, flow) / _WORKERS).open("a") as lock:
+    with (recovery_folder(settings, flow) / _WORKERS).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield
 
@@ -163,9 +163,9 @@ def named_recovery(settings: Settings, flow: str) -> Iterator[None]:
     except RuntimeError as error:
         if "SqliteFailure" not in str(error):
             raise
-        said = re.search(r'Some\("(.*?)"\)', str(error))
-        why = said[1] if said else str(error)
-        raise RecoveryError(_unwritable(_folder(settings, flow), why)) from error
+        quoted = re.search(r'Some\("(.*?)"\)', str(error))
+        why = quoted[1] if quoted else str(error)
+        raise RecoveryError(_unwritable(recovery_folder(settings, flow), why)) from error
 
 
 def _unwritable(folder: Path, why: str) -> str:
@@ -178,7 +178,7 @@ def _unwritable(folder: Path, why: str) -> str:
 
 def check_stopped(settings: Settings, flow: str, remedy: str = "stop that flow") -> None:
     """Raise :class:`RecoveryError` when a running flow owns the recovery store."""
-    path = _folder(settings, flow) / "owner.lock"
+    path = recovery_folder(settings, flow) / "owner.lock"
     if not settings.recovery or not path.exists():
         return
     with path.open() as lock:
@@ -191,5 +191,6 @@ def check_stopped(settings: Settings, flow: str, remedy: str = "stop that flow")
             ) from error
 
 
-def _folder(settings: Settings, flow: str) -> Path:
+def recovery_folder(settings: Settings, flow: str) -> Path:
+    """Give the folder of a flow's recovery store."""
     return Path(settings.recovery) / flow

@@ -13,6 +13,7 @@ from types import FrameType
 from bytewax.run import cli_main
 from threadpoolctl import threadpool_limits
 
+from flows.registry import FLOWS
 from flows.runtime.ports import HOST, free_port
 from flows.runtime.processes import ChildFailed
 from flows.runtime.recovery import (
@@ -24,7 +25,6 @@ from flows.runtime.recovery import (
     recovery_config,
 )
 from flows.runtime.supervisor import Supervisor
-from flows.wiring import FLOWS, topics_of
 from operators.io.kafka import client as kafka_client
 from operators.io.metrics.exporter import process_registry, serve
 from operators.io.metrics.root import Metrics
@@ -48,7 +48,7 @@ def check_topics(flow: str, settings: Settings) -> None:
     """Refuse to run a flow while one of its topics is missing or has other partitions."""
     client = kafka_client.consumer(settings)
     try:
-        kafka_client.check_topics(settings, client, topics_of(flow))
+        kafka_client.check_topics(settings, client, list(FLOWS[flow].topics))
     finally:
         client.close()
 
@@ -70,7 +70,7 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
     with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(
-            FLOWS[flow](settings, metrics, Place(process, max(1, len(addresses)))),
+            FLOWS[flow].dataflow(settings, metrics, Place(process, max(1, len(addresses)))),
             process_id=process if addresses else None,
             addresses=list(addresses) or None,
             epoch_interval=timedelta(seconds=settings.epoch),
@@ -109,12 +109,12 @@ def supervise(flow: str, settings: Settings, processes: int, logs: Path) -> None
                 if len(deaths) == RESTARTS and now - deaths[0] < RESTART_WINDOW:
                     raise CrashLoop(f"{flow} dies again and again: {failure}") from failure
                 deaths.append(now)
-                print(f"{flow}: {_said(failure)}; starting again", file=sys.stderr)
+                print(f"{flow}: {_cause(failure)}; starting again", file=sys.stderr)
                 if isinstance(failure, RecoveryError):
                     time.sleep(_PAUSE)
 
 
-def _said(failure: ChildFailed | RecoveryError) -> str:
+def _cause(failure: ChildFailed | RecoveryError) -> str:
     if isinstance(failure, RecoveryError):
         return str(failure)
     return f"{failure.child.name} died ({failure.child.tail(1)})"

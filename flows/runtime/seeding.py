@@ -16,7 +16,7 @@ from typing_extensions import override
 from flows.runtime.recovery import make_store
 
 Seeds = dict[str, dict[str, bytes]]
-"""Snapshots by a step's path within the flow (``learn.slot``) and state key."""
+"""Snapshots by a step's id (``personalize.learn.slot``) and state key."""
 
 _Item = tuple[str, tuple[str, bytes]]
 
@@ -26,18 +26,21 @@ def write_recovery(
 ) -> None:
     """Make a recovery store in ``folder`` from which ``flow`` resumes with these snapshots.
 
-    ``parts`` are the snapshots of the partitions of the flow's input step ``source``. Bytewax
-    itself writes the store, so that its layout is Bytewax's affair.
+    Steps are given by their ids, which begin with the flow's name. ``parts`` are the snapshots of
+    the partitions of the flow's input step ``source``. Bytewax itself writes the store, so that its
+    layout is Bytewax's affair.
     """
     folder.mkdir(parents=True, mode=0o700)
     make_store(folder)
     seeding = Dataflow(flow)
-    items = [(key, (path, state)) for path, keyed in seeds.items() for key, state in keyed.items()]
-    given = op.input(source, seeding, _Source(parts, items))
-    for path in seeds:
-        mine = op.filter(f"seed_{path.replace('.', '_')}", given, _of(path))
+    items = [(key, (step, state)) for step, keyed in seeds.items() for key, state in keyed.items()]
+    given = op.input(_within(flow, source), seeding, _Source(parts, items))
+    for step in seeds:
+        path = _within(flow, step)
+        name = path.replace(".", "_")
+        mine = op.filter(f"seed_{name}", given, _of(step))
         kept = _step(path.split(".")[0], mine, path.split(".")[1:])
-        op.output(f"kept_{path.replace('.', '_')}", kept, TestingSink([]))
+        op.output(f"kept_{name}", kept, TestingSink([]))
     run_main(
         seeding,
         epoch_interval=timedelta(0),
@@ -45,8 +48,13 @@ def write_recovery(
     )
 
 
-def _of(path: str) -> Any:
-    return lambda item: item[1][0] == path
+def _within(flow: str, step: str) -> str:
+    """Give a step's path within its flow."""
+    return step.removeprefix(f"{flow}.")
+
+
+def _of(step: str) -> Any:
+    return lambda item: item[1][0] == step
 
 
 @operator

@@ -7,7 +7,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from flows.runtime.recovery import RESUME, RecoveryError
+from flows.registry import Flow
+from flows.runtime.recovery import RESUME, RecoveryError, recovery_folder
+from operators.io.kafka.group import restore
+from schemas.settings import Settings
+from schemas.topics import Topic
 
 _NEWEST = """
     SELECT step_id, state_key, ser_change FROM snaps AS snap
@@ -45,6 +49,20 @@ def read_states(folder: Path) -> States:
         if change is not None:
             states.setdefault(step, {})[key] = _Plain(io.BytesIO(change)).load()
     return states
+
+
+def states_of(settings: Settings, flow: Flow) -> States:
+    """Read the snapshots that a restart of this flow would resume from: :func:`read_states`."""
+    return read_states(recovery_folder(settings, flow.name))
+
+
+def offsets_of(flow: Flow, states: States) -> dict[tuple[Topic, int], int]:
+    """Give the offset at which the flow goes on, by topic and partition, among its snapshots."""
+    return {
+        (Topic(topic), int(part.rpartition("/")[2])): offset
+        for part, snapshot in states.get(flow.offsets_step, {}).items()
+        for topic, offset in restore(snapshot).offsets.items()
+    }
 
 
 def progress(folder: Path) -> tuple[int, int]:

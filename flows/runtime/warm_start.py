@@ -16,9 +16,10 @@ from pathlib import Path
 
 from msgspec import structs
 
-from flows.runtime.recovery import RecoveryError
+from flows.personalize import Steps
+from flows.registry import PERSONALIZE
+from flows.runtime.recovery import RecoveryError, recovery_folder
 from flows.runtime.seeding import Seeds, write_recovery
-from flows.runtime.store import open_store
 from flows.verification.reading import records
 from operators import attribute, profile
 from operators.attribute import AttributeState, pack_attribute
@@ -26,6 +27,7 @@ from operators.decide import admission as queue
 from operators.decide.admission import begin_queue
 from operators.io.kafka.group import begin_at
 from operators.io.kafka.starts import Held, Start, held_from, starts
+from operators.io.store.open import open_store
 from operators.io.store.protocol import Found, Store
 from operators.learn import continued, pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
@@ -36,7 +38,6 @@ from schemas.codec import decode
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic
 
-FLOW = "personalize"
 _READ_WHOLE = (Topic.CONSENTS,)
 """Who consents is nowhere else: this topic is read from its beginning."""
 
@@ -102,7 +103,7 @@ def before_run(settings: Settings, flow: str, from_store: bool) -> None:
     Where the recovery store is empty and topics have lost their beginnings, a run without
     ``from_store`` says what it will not know.
     """
-    if flow != FLOW or not settings.recovery or not _is_empty(_folder(settings)):
+    if flow != PERSONALIZE.name or not settings.recovery or not _is_empty(_folder(settings)):
         return
     if from_store:
         for line in warm_start(settings).describe():
@@ -202,19 +203,19 @@ def _write(
     attribution = AttributionState(horizon=horizon, counted=counted)
     shards = range(settings.partitions)
     seeds: Seeds = {
-        "attribute.life": {
+        Steps.ATTRIBUTION: {
             shard_key(k): pack_attribute(AttributeState(k, False, attribution)) for k in shards
         },
-        "learn.slot": {
+        Steps.LEARNERS: {
             slot_id: _continued(each.state, versions[slot_id])
             for slot_id, each in found.checkpoints.items()
         },
-        "decide.queue.admit": {shard_key(k): begin_queue(sorted(counted)) for k in shards},
+        Steps.ADMISSION: {shard_key(k): begin_queue(sorted(counted)) for k in shards},
     }
     sources = {str(k): begin_at(found.offsets[k]) for k in shards}
     temporary = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
-    write_recovery(temporary, FLOW, "records", sources, seeds)
+    write_recovery(temporary, PERSONALIZE.name, Steps.RECORDS, sources, seeds)
     shutil.rmtree(folder, ignore_errors=True)
     for module in (attribute, profile, queue):  # of the store that was lost
         shutil.rmtree(folder.with_name(module.SEGMENTS), ignore_errors=True)
@@ -254,7 +255,7 @@ def _version(store: Store, slot_id: str) -> int:
 
 
 def _folder(settings: Settings) -> Path:
-    return Path(settings.recovery) / FLOW
+    return recovery_folder(settings, PERSONALIZE.name)
 
 
 def _is_empty(folder: Path) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from flows.personalize import Steps
 from flows.runtime.snapshots import States
 from flows.verification.findings import ActionCheck, Verification
 from operators.learn import unpack_learner
@@ -46,7 +47,7 @@ class Learners:
     def compare(self, found: Verification, states: States) -> None:
         """Compare every statistic of every action that either of the two knows."""
         found.skipped = self.skipped
-        kept = states.get("personalize.learn.slot", {})
+        kept = states.get(Steps.LEARNERS, {})
         for slot_id, policy in self._policies.items():
             fresh = statistics_of(policy.dump())
             if fresh is None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from flows.registry import PERSONALIZE
 from flows.verification.reading import records
 from schemas.settings import Settings
-from schemas.topics import GROUP, Topic
+from schemas.topics import Topic
 
-RECORDED = (Topic.CATALOG, *GROUP)
-"""The topics that make up a log."""
+RECORDED = PERSONALIZE.reads
+"""The topics that make up a log: all that decisions, learning and profiles follow from."""
 
 _FILE = "log.jsonl"
 

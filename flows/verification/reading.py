@@ -6,6 +6,7 @@ from pathlib import Path
 from confluent_kafka import KafkaError, TopicPartition
 from msgspec import Struct
 
+from flows.personalize import Steps
 from flows.runtime.snapshots import States
 from operators.attach_catalog import unpack_admit
 from operators.attribute import SEGMENTS, unpack_attribute
@@ -51,9 +52,9 @@ class Cut(Struct):
 def cut_of(settings: Settings, states: States, shard: int) -> Cut:
     """Read a shard's part of the snapshots."""
     key = shard_key(shard)
-    source = restore(states.get("personalize.records", {}).get(str(shard)))
-    admitted = states.get("personalize.admit.hold", {}).get(key)
-    queued = states.get("personalize.decide.queue.admit", {}).get(key)
+    source = restore(states.get(Steps.RECORDS, {}).get(str(shard)))
+    admitted = states.get(Steps.HOLD, {}).get(key)
+    queued = states.get(Steps.ADMISSION, {}).get(key)
     admission = unpack_admit(admitted) if admitted else None
     held = [*admission.held, *admission.gathered] if admission else []
     waiting = unpack_queue(queued).waiting if queued else []
@@ -67,7 +68,7 @@ def cut_of(settings: Settings, states: States, shard: int) -> Cut:
 
 def ledger_of(settings: Settings, states: States, shard: int) -> Ledger:
     """Read a shard's attribution, with the decisions that lie in segments beside the store."""
-    snapshot = states.get("personalize.attribute.life", {}).get(shard_key(shard))
+    snapshot = states.get(Steps.ATTRIBUTION, {}).get(shard_key(shard))
     folder = Path(settings.recovery) / SEGMENTS
     state = unpack_attribute(snapshot).attribution if snapshot else AttributionState()
     return Ledger(settings.max_orphans, state, KeptSegments(folder, shard))

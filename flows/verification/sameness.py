@@ -6,18 +6,19 @@ only clicks that come after their decision has been read back: when that was dif
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from flows.runtime.snapshots import States, read_states
-from flows.runtime.store import open_store
+from flows.personalize import Steps
+from flows.registry import PERSONALIZE
+from flows.runtime.snapshots import States, states_of
 from flows.verification.findings import TOLERANCE
 from flows.verification.learning import checks_of, statistics_of
 from flows.verification.state_dump import dump
 from flows.verification.tables import digests
+from operators.io.store.open import open_store
 from operators.io.store.tables import DECISIONS, OUTCOMES, Table
 from operators.learn import unpack_learner
 from operators.logic.policies.statistics import Statistics
@@ -38,7 +39,7 @@ class Same(Struct):
 
 def compare_runs(one: Settings, two: Settings) -> list[Same]:
     """Compare the states and stores of two runs."""
-    states = [read_states(Path(each.recovery) / "personalize") for each in (one, two)]
+    states = [states_of(settings, PERSONALIZE) for settings in (one, two)]
     return [
         _learners(*states),
         _models(*states),
@@ -48,7 +49,7 @@ def compare_runs(one: Settings, two: Settings) -> list[Same]:
 
 
 def _learners(one: States, two: States) -> Same:
-    left, right = (each.get("personalize.learn.slot", {}) for each in (one, two))
+    left, right = (each.get(Steps.LEARNERS, {}) for each in (one, two))
     checks = [
         check
         for slot_id in sorted(left.keys() | right)
@@ -69,7 +70,7 @@ def _models(one: States, two: States) -> Same:
     left, right = (
         {
             slot_id: unpack_learner(snapshot).model
-            for slot_id, snapshot in each.get("personalize.learn.slot", {}).items()
+            for slot_id, snapshot in each.get(Steps.LEARNERS, {}).items()
         }
         for each in (one, two)
     )

@@ -17,8 +17,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from flows.personalize import Steps
+from flows.registry import PERSONALIZE
 from flows.runtime.recovery import check_stopped
-from flows.runtime.snapshots import States, read_states
+from flows.runtime.snapshots import States, states_of
 from flows.verification.learning import statistics_of
 from flows.verification.reading import ledger_of
 from operators.io.kafka.group import restore
@@ -51,8 +53,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run_state(options: argparse.Namespace) -> None:
     """Print the lines of every part, or a digest of each."""
     settings = load()
-    check_stopped(settings, "personalize")
-    states = read_states(Path(settings.recovery) / "personalize")
+    check_stopped(settings, PERSONALIZE.name)
+    states = states_of(settings, PERSONALIZE)
     for part in [options.part] if options.part else PARTS:
         if options.digest:
             print(f"{digest(settings, states, part)}  {part}")
@@ -78,13 +80,13 @@ def digest(settings: Settings, states: States, part: str) -> str:
 
 def _cut(_: Settings, states: States) -> Iterator[Line]:
     """How far each shard had read when the last epoch closed."""
-    for shard, snapshot in sorted(states.get("personalize.records", {}).items()):
+    for shard, snapshot in sorted(states.get(Steps.RECORDS, {}).items()):
         yield {"shard": int(shard), "offsets": restore(snapshot).offsets}
 
 
 def _learners(_: Settings, states: States) -> Iterator[Line]:
     """Sufficient statistics by slot and action, and the measures of each slot's click model."""
-    for slot_id, snapshot in sorted(states.get("personalize.learn.slot", {}).items()):
+    for slot_id, snapshot in sorted(states.get(Steps.LEARNERS, {}).items()):
         learner = unpack_learner(snapshot)
         model = ClickModel.load(learner.model).report()
         yield {"slot_id": slot_id, "policy": learner.slot.policy.kind, "click_model": model}
@@ -126,7 +128,7 @@ def _consents(settings: Settings, states: States) -> Iterator[Line]:
 
 
 def _kept_profiles(settings: Settings, states: States) -> Iterator[tuple[int, Profiles]]:
-    for shard, snapshot in sorted(_by_shard(states.get("personalize.profile.keep", {}))):
+    for shard, snapshot in sorted(_by_shard(states.get(Steps.PROFILES, {}))):
         segments = KeptSegments(Path(settings.recovery) / SEGMENTS, shard)
         state = unpack_profiles(snapshot).profiles
         yield shard, Profiles.load(state, settings.profile_ttl, segments=segments)
@@ -193,7 +195,7 @@ def _by_shard(snapshots: Mapping[str, bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _ledgers(settings: Settings, states: States) -> Iterator[tuple[int, Ledger]]:
-    for shard in sorted(map(shard_of, states.get("personalize.attribute.life", {}))):
+    for shard in sorted(map(shard_of, states.get(Steps.ATTRIBUTION, {}))):
         yield shard, ledger_of(settings, states, shard)
 
 

@@ -1,23 +1,24 @@
 """Rows of the store, against those of a fresh store that is given the topics' records once."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec.msgpack import Encoder
 
 from flows.persist import as_written
-from flows.runtime.snapshots import States, read_states
-from flows.runtime.store import open_store
+from flows.registry import PERSIST
+from flows.runtime.recovery import recovery_folder
+from flows.runtime.snapshots import offsets_of, read_states
 from flows.verification.findings import TableCheck
 from flows.verification.reading import records
 from operators.envelope import Event
-from operators.io.kafka.group import restore
 from operators.io.store.lookups import found
+from operators.io.store.open import open_store
 from operators.io.store.protocol import Found, Store
 from operators.io.store.sqlite import SqliteStore
 from operators.io.store.tables import DEAD_LETTERS, TABLES, Table
-from operators.persist import rows_of, topics
+from operators.persist import rows_of
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -37,10 +38,10 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
     What the store holds of those already, from an epoch that did not close, may be there or not.
     Gives nothing where no persist flow has run with these settings' recovery folder.
     """
-    folder = Path(settings.recovery) / "persist"
+    folder = recovery_folder(settings, PERSIST.name)
     if not settings.recovery or not list(folder.glob("part-*.sqlite3")):
         return [], 0
-    given = _offsets(read_states(folder))
+    given = offsets_of(PERSIST, read_states(folder))
     store = open_store(settings)
     try:
         with tempfile.TemporaryDirectory(prefix="banditflow-") as temporary:
@@ -55,15 +56,15 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
 
 
 def _compare(
-    settings: Settings, store: Store, fresh: Store, given: dict[str, int]
+    settings: Settings, store: Store, fresh: Store, given: dict[tuple[Topic, int], int]
 ) -> tuple[list[TableCheck], int]:
     held = {table.name: digests(table, store) for table in KEPT}
     letters = store.counts()[DEAD_LETTERS.name]
     later: dict[tuple[str, str], set[int]] = {}
     behind = 0
-    for topic in topics():
+    for topic in PERSIST.resumes:
         for shard in range(settings.partitions_of(topic)):
-            limit = given.get(f"{topic.value}/{shard}", 0)
+            limit = given.get((topic, shard), 0)
             for batch in _batches(settings, topic, shard, limit):
                 writes = rows_of(shard, batch, settings.max_record_bytes)
                 if batch[0].origin.offset < limit:
@@ -126,13 +127,3 @@ def _batches(settings: Settings, topic: Topic, shard: int, limit: int) -> Iterat
         batch.append(as_written(topic, shard, key, payload, offset, time))
     if batch:
         yield batch
-
-
-def _offsets(states: States) -> dict[str, int]:
-    return dict(_offset(states.get("persist.topics", {}).items()))
-
-
-def _offset(snapshots: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, int]]:
-    for part, snapshot in snapshots:
-        for offset in restore(snapshot).offsets.values():
-            yield part, offset

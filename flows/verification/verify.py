@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from flows.runtime.snapshots import read_states
+from flows.registry import PERSONALIZE
+from flows.runtime.snapshots import states_of
 from flows.verification.answers import Answers
 from flows.verification.findings import ActionCheck, Verification, describe
 from flows.verification.learning import Learners
@@ -50,7 +50,7 @@ def verify(settings: Settings) -> Verification:
     the same recovery folder, its store too. The flows may be stopped or running. Needs memory for
     the events of one partition at a time (``docs/reference/cli.md`` says how much).
     """
-    states = read_states(Path(settings.recovery) / "personalize")
+    states = states_of(settings, PERSONALIZE)
     found = Verification()
     found.store, found.behind = compare_tables(settings)
     history = catalog_of(settings)

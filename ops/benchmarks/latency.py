@@ -12,6 +12,7 @@ import time
 
 from flows.devkit.demo_catalog import demo_catalog
 from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
+from flows.registry import PERSONALIZE
 from ops.benchmarks.speed.loop import SEED
 from ops.benchmarks.speed.report import ROOT, Bar, Invalid, Report
 from ops.benchmarks.speed.rig import Flow, Process, Rig, until
@@ -75,7 +76,7 @@ def _echoes(args: argparse.Namespace, rig: Rig, report: Report) -> None:
 
 
 def _decisions(args: argparse.Namespace, rig: Rig, report: Report) -> None:
-    flow = Flow(rig, "personalize", processes=args.processes)
+    flow = Flow(rig, PERSONALIZE.name, processes=args.processes)
     try:
         visits = Visits(rig.settings, "burst", args.actions, args.seed)
         visits.consent()

@@ -11,6 +11,7 @@ import time
 
 from flows.devkit.demo_catalog import demo_catalog
 from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
+from flows.registry import PERSONALIZE
 from flows.verification.findings import describe
 from flows.verification.verify import verify
 from ops.benchmarks.speed.loop import SEED
@@ -51,7 +52,7 @@ def main() -> None:
 def _measure(args: argparse.Namespace, rig: Rig, report: Report) -> None:
     visits = Visits(rig.settings, "burst", args.actions, args.seed)
     visits.consent()
-    flow = Flow(rig, "personalize")
+    flow = Flow(rig, PERSONALIZE.name)
     try:
         visits.burst(1)
         report.rows.append(("first start", time.monotonic() - flow.started, 0))
@@ -85,7 +86,7 @@ def _live(args: argparse.Namespace, rig: Rig, flow: Flow, report: Report) -> Flo
             until("live traffic", lambda n=first: visits.answered > n + 3 * rate * args.epoch)  # type: ignore[misc]
             killed, clock = time.time(), time.monotonic()
             flow.end()
-            flow = Flow(rig, "personalize", life=kill + 1)
+            flow = Flow(rig, PERSONALIZE.name, life=kill + 1)
             until("a decision", lambda at=killed: visits.last_due > at, every=0.002)  # type: ignore[misc]
             took = time.monotonic() - clock
             pending = int(flow.scrape().total("banditflow_pending_decisions"))

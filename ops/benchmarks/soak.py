@@ -15,6 +15,7 @@ from dataclasses import asdict
 
 from flows.devkit.demo_catalog import demo_catalog
 from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
+from flows.registry import PERSIST, PERSONALIZE
 from flows.verification.findings import describe
 from flows.verification.verify import verify
 from ops.benchmarks.speed.loop import SEED
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def _measure(args: argparse.Namespace, rig: Rig, report: Report) -> None:
-    flows = [Flow(rig, "personalize"), Flow(rig, "persist")]
+    flows = [Flow(rig, PERSONALIZE.name), Flow(rig, PERSIST.name)]
     try:
         heard, series, lags = _traffic(args, rig, flows)
         for flow in flows:

@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-from bytewax.dataflow import Dataflow
-from bytewax.testing import TestingSink, TestingSource
 from bytewax.visualize import to_mermaid
 from prometheus_client import CollectorRegistry
 
@@ -12,29 +10,21 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "diagrams"
 sys.path.insert(0, str(ROOT))
 
-from flows import persist, personalize  # noqa: E402 (found through the line above)
-from operators.io.metrics.records import RecordMetrics  # noqa: E402
+from flows.registry import FLOWS  # noqa: E402 (found through the line above)
 from operators.io.metrics.root import Metrics  # noqa: E402
 from schemas.settings import Settings  # noqa: E402
 
 SETTINGS = Settings(secret="a drawing needs no secret")
 
 
-def flows() -> list[Dataflow]:
-    """Build every flow on sources and sinks that are never opened."""
-    sources = personalize.Sources(TestingSource([]), TestingSource([]))
-    sinks = personalize.Sinks(*(TestingSink([]) for _ in personalize.Sinks.__annotations__))
-    return [
-        personalize.build(sources, sinks, SETTINGS, Metrics(CollectorRegistry())),
-        persist.build(TestingSource([]), TestingSink([]), SETTINGS, RecordMetrics()),
-    ]
-
-
 def main(check: bool) -> int:
     """Write the drawings; with ``check`` name those that are out of date, and give the status."""
     stale = 0
-    for flow in flows():
-        path, drawn = FOLDER / f"{flow.flow_id}.mmd", to_mermaid(flow) + "\n"
+    for name, flow in FLOWS.items():
+        path, drawn = (
+            FOLDER / f"{name}.mmd",
+            to_mermaid(flow.dataflow(SETTINGS, Metrics(CollectorRegistry()))) + "\n",
+        )
         if not path.exists() or path.read_text() != drawn:
             stale += 1
             if check:

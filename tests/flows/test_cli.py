@@ -11,6 +11,7 @@ import pytest
 
 from flows.cli.main import main, parser
 from flows.devkit.embedded import Server
+from flows.registry import FLOWS
 from schemas.settings import PREFIX
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +140,7 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyP
         raise ZeroDivisionError
 
     monkeypatch.setenv("BANDITFLOW_SECRET", SECRET)
-    monkeypatch.setattr("flows.runtime.store.status", broken)
+    monkeypatch.setattr("flows.cli.store.status_lines", broken)
     with pytest.raises(ZeroDivisionError):
         main(["store", "status"])
 
@@ -149,7 +150,7 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setenv("BANDITFLOW_SECRET", SECRET)
-    monkeypatch.setattr("flows.runtime.store.status", interrupted)
+    monkeypatch.setattr("flows.cli.store.status_lines", interrupted)
     assert main(["store", "status"]) == 130
 
 
@@ -162,7 +163,7 @@ def test_an_error_that_was_wrapped_on_its_way_is_still_a_sentence(
         raise RuntimeError("error building step") from RecoveryError("the store is in use")
 
     monkeypatch.setenv("BANDITFLOW_SECRET", SECRET)
-    monkeypatch.setattr("flows.runtime.store.status", wrapped)
+    monkeypatch.setattr("flows.cli.store.status_lines", wrapped)
     assert failure(capsys, "store", "status") == "banditflow: the store is in use\n"
 
 
@@ -209,7 +210,7 @@ def test_a_reader_that_has_had_enough_is_no_error(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("flow", ["personalize", "persist"])
+@pytest.mark.parametrize("flow", FLOWS)
 def test_a_flow_without_its_topics_says_how_to_make_them(
     flow: str, broker: Server, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

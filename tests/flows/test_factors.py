@@ -13,6 +13,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 from scipy.special import expit
 
+from flows.personalize import Steps
 from flows.runtime.snapshots import read_states
 from operators.decode import reader
 from operators.envelope import Batch
@@ -144,10 +145,10 @@ def replayed(log: Log, folder: Path, crashes: list[int]) -> tuple[Any, dict[str,
     states = read_states(folder)
     embeddings = {
         profile.subject: (profile.version, profile.embedding)
-        for snapshot in states["personalize.profile.keep"].values()
+        for snapshot in states[Steps.PROFILES].values()
         for profile in Profiles.load(unpack_profiles(snapshot).profiles, 1e9).kept()
     }
-    return states["personalize.factors.learn"], embeddings
+    return states[Steps.FACTORS], embeddings
 
 
 def test_killed_and_resumed_it_knows_the_same(tmp_path: Path) -> None:

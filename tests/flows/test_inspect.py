@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry
 
 from flows.cli.main import main
 from flows.devkit.embedded import Server
-from flows.runtime.store import migrate, open_store
 from operators.cache import cache_decisions, cache_policies, cache_profiles
 from operators.decide.admission import Ready
 from operators.decide.scoring import Scorer
@@ -27,6 +26,7 @@ from operators.envelope import Batch, Event, Origin
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.metrics.exporter import serve
 from operators.io.redis import RedisSink, client
+from operators.io.store.open import migrate, open_store
 from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureMap, pack_rows, scaled_columns
 from operators.logic.policies import Deltas, make_policy

@@ -7,10 +7,11 @@ from bytewax.testing import run_main
 
 from flows.devkit.embedded import Server
 from flows.persist import as_written, build
+from flows.registry import PERSIST
 from operators.io.kafka import TopicSource, create_topics
 from operators.io.metrics.records import RecordMetrics
 from operators.io.store.sqlite import SqliteStore
-from operators.persist import StoreSink, topics
+from operators.persist import StoreSink
 from schemas.topics import Topic
 from tests.support import records as make
 from tests.support.kafka_flow import produce, settings_for
@@ -44,7 +45,7 @@ def test_topics_reach_the_store(broker: Server, topic_prefix: str, tmp_path: Pat
     produce(settings, Topic.CATALOG, {0: [encode(make.slot("home"))]})
     store = SqliteStore(tmp_path / "store.db")
     store.migrate()
-    source = TopicSource(settings, as_written, topics(), bounded=True)
+    source = TopicSource(settings, as_written, PERSIST.resumes, bounded=True)
     run_main(
         build(source, StoreSink(lambda: store, settings.partitions), settings, RecordMetrics())
     )

@@ -7,34 +7,9 @@ import pytest
 from bytewax.visualize import to_rendered
 from prometheus_client import CollectorRegistry
 
-from flows.wiring import FLOWS
+from flows.registry import FLOWS, INPUT, OUTPUT, STATE
 from operators.io.metrics.root import Metrics
-from operators.logic.placement import ALONE
 from schemas.settings import Settings
-
-STEPS = {
-    "personalize": {
-        "personalize.records": "input",
-        "personalize.catalog": "input",
-        "personalize.admit.hold": "stateful_batch",
-        "personalize.profile.keep": "stateful_batch",
-        "personalize.attribute.life": "stateful_batch",
-        "personalize.factors.learn": "stateful_batch",
-        "personalize.learn.slot": "stateful_batch",
-        "personalize.decide.queue.admit": "stateful_batch",
-        "personalize.decisions_out": "output",
-        "personalize.outcomes_out": "output",
-        "personalize.profiles_out": "output",
-        "personalize.policies_out": "output",
-        "personalize.checkpoints_out": "output",
-        "personalize.dead_letters_out": "output",
-        "personalize.hot_out": "output",
-    },
-    "persist": {
-        "persist.topics": "input",
-        "persist.store": "output",
-    },
-}
 
 
 def walk(steps: list[Any]) -> Iterator[Any]:
@@ -45,14 +20,21 @@ def walk(steps: list[Any]) -> Iterator[Any]:
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_no_step_that_keeps_state_has_another_name(flow: str) -> None:
-    drawn = to_rendered(
-        FLOWS[flow](Settings(secret="sixteen letters!"), Metrics(CollectorRegistry()), ALONE)
-    )
+    settings, metrics = Settings(secret="sixteen letters!"), Metrics(CollectorRegistry())
+    drawn = to_rendered(FLOWS[flow].dataflow(settings, metrics))
     found = {
         step.step_id: step.op_type
         for step in walk(drawn.substeps)
-        if step.op_type in {"input", "output", "stateful_batch"}
+        if step.op_type in {INPUT, OUTPUT, STATE}
     }
-    lost = STEPS[flow].items() - found.items()
+    registered = {str(step): step.kind for step in FLOWS[flow].steps}
+    lost = registered.items() - found.items()
     assert not lost, "a running deployment would lose the state of these steps at its next start"
-    assert not found.items() - STEPS[flow].items(), "a new step that keeps state: record it above"
+    new = found.items() - registered.items()
+    assert not new, f"a new step that keeps state: record it in Steps of flows/{flow}.py"
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_steps_begin_with_the_name_of_their_flow(flow: str) -> None:
+    assert all(step.startswith(f"{flow}.") for step in FLOWS[flow].steps)
+    assert FLOWS[flow].offsets_step in FLOWS[flow].steps

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.runtime.store import migrate, open_store, status
+from flows.cli.store import migrate_lines, status_lines
+from operators.io.store.open import open_store
 from operators.io.store.oracle import OracleStore
 from operators.io.store.protocol import StoreError
 from operators.io.store.sqlite import SqliteStore
@@ -17,13 +18,13 @@ def settings(store: str) -> Settings:
 
 def test_migrate_says_what_it_did(tmp_path: Path) -> None:
     here = settings(f"sqlite:{tmp_path / 'store.db'}")
-    assert status(here) == [
+    assert status_lines(here) == [
         "V001  tables                   pending",
         "V002  checkpoints              pending",
     ]
-    assert migrate(here) == ["applied V001 tables", "applied V002 checkpoints"]
-    assert migrate(here) == ["the schema is current"]
-    assert all("applied 20" in line for line in status(here))
+    assert migrate_lines(here) == ["applied V001 tables", "applied V002 checkpoints"]
+    assert migrate_lines(here) == ["the schema is current"]
+    assert all("applied 20" in line for line in status_lines(here))
 
 
 def test_a_setting_opens_its_store(tmp_path: Path) -> None:

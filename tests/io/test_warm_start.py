@@ -17,11 +17,11 @@ from prometheus_client import CollectorRegistry
 from flows import persist, personalize
 from flows.cli.replay import ETA
 from flows.devkit.embedded import Server
+from flows.personalize import Steps
 from flows.replay.logged import SLOT, catalog_of, records_of
 from flows.replay.open_bandit import SHIPPED, Log, read_log
 from flows.runtime.recovery import RecoveryError, owned_recovery, recovery_config
 from flows.runtime.snapshots import read_states
-from flows.runtime.store import migrate, open_store
 from flows.runtime.warm_start import WarmStartError, before_run, newest, warm_start
 from operators.decode import reader
 from operators.envelope import Event
@@ -37,16 +37,17 @@ from operators.io.kafka import (
 from operators.io.memory import MemoryCatalogSource, MemorySink, Records
 from operators.io.metrics.records import RecordMetrics
 from operators.io.metrics.root import Metrics
+from operators.io.store.open import migrate, open_store
 from operators.learn import LearnerState, unpack_learner
 from operators.logic.policies import load_policy
 from operators.logic.recount import contributions, recount
 from operators.logic.slot_policy import new_policy
-from operators.persist import StoreSink, topics
+from operators.persist import StoreSink
 from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
 from schemas.clock import micros
 from schemas.codec import encode
 from schemas.settings import load
-from schemas.topics import Topic
+from schemas.topics import STORED, Topic
 from tests.support.kafka_flow import log_of
 from tests.support.mirror import Mirror
 
@@ -128,7 +129,7 @@ class Deployment:
             policies=KafkaSink(shared, Topic.POLICIES),
             checkpoints=KafkaSink(shared, Topic.CHECKPOINTS),
             dead_letters=KafkaSink(shared, Topic.DEAD_LETTERS, dead_letter_fence),
-            hot=TestingSink([]),
+            cache=TestingSink([]),
         )
         with owned_recovery(settings, "personalize"):
             run_main(
@@ -147,7 +148,7 @@ class Deployment:
 
     def learner(self) -> LearnerState:
         states = read_states(Path(self.settings.recovery) / "personalize")
-        return unpack_learner(states["personalize.learn.slot"][SLOT])
+        return unpack_learner(states[Steps.LEARNERS][SLOT])
 
     def delete_before(self, time: int) -> None:
         """Delete what was written before a time, as retention does."""
@@ -208,7 +209,7 @@ def deployment(broker: Server, topic_prefix: str, tmp_path: Path) -> Deployment:
 
 
 def test_a_start_from_sqlite_learns_exactly(deployment: Deployment) -> None:
-    start_and_compare(deployment, topics())
+    start_and_compare(deployment, STORED)
 
 
 @pytest.mark.mirror
@@ -253,7 +254,7 @@ def test_what_retention_has_taken_is_said_and_nothing_else_is_lost(
     deployment.lose_recovery()
     with pytest.raises(WarmStartError, match="run without --from-store"):
         warm_start(settings)
-    deployment.persist(topics())
+    deployment.persist(STORED)
     (checkpoint,) = newest(open_store(settings), SLOT)
     gone = checkpoint.time - round(deployment.slot.reward_window * 1e6) + 200_000_000
     deployment.delete_before(gone)

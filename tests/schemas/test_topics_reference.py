@@ -9,30 +9,13 @@ import pytest
 
 from operators.dead_letters import REPEATS
 from operators.logic.attribution.reasons import REJECTIONS
-from schemas import catalog, events, results
+from schemas import results
 from schemas.codec import decode
-from schemas.topics import LAYOUT, Topic
+from schemas.topics import TOPICS, Topic
 from tests.schemas.test_codec import REASONS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "topics.md").read_text()
-RECORDS = [
-    events.DecisionRequest,
-    events.Impression,
-    events.Click,
-    events.Reward,
-    events.Consent,
-    events.Erasure,
-    catalog.Slot,
-    catalog.Action,
-    catalog.Experiment,
-    events.Decision,
-    results.Outcome,
-    results.Profile,
-    results.PolicySnapshot,
-    results.PolicyCheckpoint,
-    results.DeadLetter,
-    results.TestReport,
-]
+RECORDS = [record for spec in TOPICS.values() for record in spec.records()]
 WITHOUT_TOPIC = [results.OptimizedContent, results.Delivery, results.ErasureReceipt]
 FLOW_REASONS = {
     "time_in_future",
@@ -61,19 +44,18 @@ def section(heading: str) -> str:
     return found.group(1)
 
 
-def test_every_topic_is_listed_with_its_key_and_partitions() -> None:
-    listed = {row[0].strip("`"): (row[1], row[2]) for row in rows(DOCUMENT.split("## ")[0])[2:]}
+def test_every_topic_is_listed_with_what_its_table_says() -> None:
+    listed = {row[0].strip("`"): row[1:] for row in rows(DOCUMENT.split("## ")[0])[2:]}
     assert listed == {
-        topic.value: (layout.key, "shared" if layout.shared else "1")
-        for topic, layout in LAYOUT.items()
+        topic.value: [
+            spec.key,
+            "shared" if spec.shared else "1",
+            ", ".join(record.__name__ for record in spec.records()),
+            spec.subject.value,
+            ", ".join(spec.writers) or "not yet",
+        ]
+        for topic, spec in TOPICS.items()
     }
-
-
-def test_every_record_of_a_topic_is_described() -> None:
-    listed = {
-        name.strip() for row in rows(DOCUMENT.split("## ")[0])[2:] for name in row[3].split(",")
-    }
-    assert listed - {""} == {record.__name__ for record in RECORDS}
 
 
 @pytest.mark.parametrize("record", RECORDS + WITHOUT_TOPIC, ids=lambda record: record.__name__)

@@ -15,26 +15,19 @@ from flows.devkit.demo_catalog import demo_catalog
 from flows.devkit.embedded import Child, Supervisor
 from flows.devkit.simulation import Simulator
 from flows.devkit.simulation.tally import SimulatorReport
+from flows.registry import FLOWS, PERSIST, PERSONALIZE
 from flows.runtime.recovery import RecoveryError
-from flows.runtime.snapshots import read_states
-from flows.runtime.store import migrate, open_store
+from flows.runtime.snapshots import offsets_of, states_of
 from operators.io.kafka import consumer_config, create_topics, producer_config
-from operators.io.kafka.group import restore
-from operators.persist import topics as stored_topics
+from operators.io.store.open import migrate, open_store
 from schemas.catalog import PolicySettings
 from schemas.codec import encode
 from schemas.settings import Settings, child_environment
-from schemas.topics import GROUP, Topic
+from schemas.topics import Topic
 
 SEED = 7
 PATIENCE = 200.0
 ROOT = str(Path(__file__).parents[2])
-SOURCES = {
-    "personalize": ("personalize.records", GROUP),
-    "persist": ("persist.topics", tuple(stored_topics())),
-}
-"""The step that reads each flow's topics, and the topics."""
-
 Record = tuple[Topic, bytes | None, bytes, int]
 """Topic, key, value and partition (-1: by the key)."""
 
@@ -177,7 +170,7 @@ class Stage:
 
     def run_both(self) -> tuple[Flow, Flow]:
         """Start both flows, supervised."""
-        return self.run("personalize"), self.run("persist")
+        return self.run(PERSONALIZE.name), self.run(PERSIST.name)
 
     @contextmanager
     def visitors(self, rate: float, **options: Any) -> Iterator[Simulator]:
@@ -233,29 +226,23 @@ class Stage:
 
     def resumes_from(self, flow: str) -> dict[tuple[Topic, int], int]:
         """Give the offsets that the flow would resume from."""
-        step, _ = SOURCES[flow]
         try:
-            states = read_states(Path(self.settings.recovery) / flow)
+            return offsets_of(FLOWS[flow], states_of(self.settings, FLOWS[flow]))
         except RecoveryError:
             return {}
-        found: dict[tuple[Topic, int], int] = {}
-        for key, snapshot in states.get(step, {}).items():
-            shard = int(key.rpartition("/")[2])
-            for topic, offset in restore(snapshot).offsets.items():
-                found[Topic(topic), shard] = offset
-        return found
 
     def lag(self, flow: str) -> int:
         """Give how many records lie between what the flow would resume from and the ends."""
-        _, topics = SOURCES[flow]
         kept = self.resumes_from(flow)
         return sum(
-            end - kept.get((topic, k), 0) for topic in topics for k, end in self.ends(topic).items()
+            end - kept.get((topic, k), 0)
+            for topic in FLOWS[flow].resumes
+            for k, end in self.ends(topic).items()
         )
 
     def settle(self, *flows: str, seconds: float = PATIENCE) -> float:
         """Wait until the flows' last snapshots hold everything; give the seconds."""
-        names = flows or tuple(SOURCES)
+        names = flows or (PERSONALIZE.name, PERSIST.name)
 
         def settled() -> bool:
             with suppress(confluent_kafka.KafkaException):

@@ -13,23 +13,24 @@ from confluent_kafka.cimpl import NewTopic
 from msgspec import Struct, field
 
 from flows.devkit.embedded import Child, Supervisor
-from flows.runtime import store
-from flows.runtime.snapshots import progress, read_states
+from flows.registry import PERSIST, PERSONALIZE, Flow
+from flows.runtime.recovery import recovery_folder
+from flows.runtime.snapshots import offsets_of, progress, states_of
 from flows.verification.log import Logged
 from flows.verification.reading import catalog_of, cut_of
 from flows.verification.verify import Verification, verify
 from operators.io.kafka import create_topics
 from operators.io.kafka.client import client_config, consumer, producer, range_of
-from operators.io.kafka.group import restore
+from operators.io.store.open import migrate
 from operators.logic.murmur2 import partition_of
-from operators.persist import topics as stored
 from schemas.clock import moment
 from schemas.codec import encode
 from schemas.events import Consent
 from schemas.settings import Settings, child_environment
-from schemas.topics import GROUP, Topic
+from schemas.topics import Topic
 
-FLOWS = ("personalize", "persist")
+VICTIMS = {PERSONALIZE.name: 0.7, PERSIST.name: 0.3}
+"""The flows that are run, and how likely each is to be the one that is killed."""
 
 _PATIENCE = 180.0
 _POLL = 0.1
@@ -61,7 +62,7 @@ class Run(Struct):
 
 
 class Flows:
-    """Both flows of a deployment as processes that can be killed and started again."""
+    """The flows of a deployment as processes that can be killed and started again."""
 
     def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
         self.settings = settings
@@ -109,7 +110,7 @@ class Flows:
             time.sleep(_POLL)
 
     def _folder(self, flow: str) -> Path:
-        return Path(self.settings.recovery) / flow
+        return recovery_folder(self.settings, flow)
 
 
 class Feed:
@@ -153,7 +154,7 @@ def prepare(settings: Settings) -> None:
     for made in admin.create_topics(wanted, operation_timeout=10).values():
         made.result(timeout=20)
     create_topics(settings)
-    store.migrate(settings)
+    migrate(settings)
 
 
 def run_killed(
@@ -176,14 +177,14 @@ def run_killed(
     """
     rng = np.random.default_rng(seed)
     places = sorted(rng.integers(len(log) // 20, len(log), size=kills).tolist())
-    victims = rng.choice(FLOWS, size=kills, p=(0.7, 0.3)).tolist()
+    victims = rng.choice(list(VICTIMS), size=kills, p=list(VICTIMS.values())).tolist()
     planned = list(zip(places, victims, strict=True))
     run, started = Run(settings), time.monotonic()
     flows, feed = Flows(settings, supervisor), Feed(settings)
     try:
-        for flow in FLOWS:
+        for flow in VICTIMS:
             flows.start(flow)
-        for flow in FLOWS:
+        for flow in VICTIMS:
             flows.await_epoch(flow)
         for number in _paced(log, speed):
             while planned and planned[0][0] <= number:
@@ -211,9 +212,9 @@ def run_once(settings: Settings, supervisor: Supervisor, log: Sequence[Logged]) 
     run, started = Run(settings), time.monotonic()
     flows = Flows(settings, supervisor)
     try:
-        for flow in FLOWS:
+        for flow in VICTIMS:
             flows.start(flow)
-        for flow in FLOWS:
+        for flow in VICTIMS:
             flows.await_epoch(flow)
         _read_all(flows)
     finally:
@@ -226,7 +227,7 @@ def run_once(settings: Settings, supervisor: Supervisor, log: Sequence[Logged]) 
 def _killed(flows: Flows, victim: str, number: int, *, each: bool) -> Kill:
     flows.kill(victim)
     kill = Kill(victim, number)
-    if each and victim == "personalize":
+    if each and victim == PERSONALIZE.name:
         kill.crash = verify(flows.settings)
     started = time.monotonic()
     flows.start(victim)
@@ -246,7 +247,7 @@ def _paced(log: Sequence[Logged], speed: float) -> Iterator[int]:
 
 def _finish(flows: Flows, feed: Feed, log: Sequence[Logged]) -> None:
     """Wait until all is read back, then let time pass so that every decision settles."""
-    flows.until(lambda: _all_read(flows.settings), "the log was not read to its end")
+    flows.until(lambda: _all_read(flows.settings, PERSONALIZE), "the log was not read to its end")
     for marker in _markers(flows.settings, log):
         feed.send(marker)
     feed.flush()
@@ -255,8 +256,10 @@ def _finish(flows: Flows, feed: Feed, log: Sequence[Logged]) -> None:
 
 def _read_all(flows: Flows) -> None:
     settings = flows.settings
-    flows.until(lambda: _all_read(settings) and _settled(settings), "not all decisions settled")
-    flows.until(lambda: _all_stored(settings), "the store was not given everything")
+    flows.until(
+        lambda: _all_read(settings, PERSONALIZE) and _settled(settings), "not all decisions settled"
+    )
+    flows.until(lambda: _all_read(settings, PERSIST), "the store was not given everything")
 
 
 def _markers(settings: Settings, log: Sequence[Logged]) -> Iterator[Logged]:
@@ -274,26 +277,16 @@ def _markers(settings: Settings, log: Sequence[Logged]) -> Iterator[Logged]:
 
 
 def _settled(settings: Settings) -> bool:
-    states = read_states(Path(settings.recovery) / "personalize")
+    states = states_of(settings, PERSONALIZE)
     return not any(
         len(cut_of(settings, states, shard).ledger.pending) for shard in range(settings.partitions)
     )
 
 
-def _all_read(settings: Settings) -> bool:
-    states = read_states(Path(settings.recovery) / "personalize")
-    snapshots = states.get("personalize.records", {})
+def _all_read(settings: Settings, flow: Flow) -> bool:
+    offsets = offsets_of(flow, states_of(settings, flow))
     return all(
-        restore(snapshots.get(str(shard))).offsets.get(topic, 0) == end
-        for (topic, shard), end in _ends(settings, GROUP).items()
-    )
-
-
-def _all_stored(settings: Settings) -> bool:
-    snapshots = read_states(Path(settings.recovery) / "persist").get("persist.topics", {})
-    return all(
-        restore(snapshots.get(f"{topic.value}/{shard}")).offsets.get(topic, 0) == end
-        for (topic, shard), end in _ends(settings, stored()).items()
+        offsets.get(partition, 0) == end for partition, end in _ends(settings, flow.resumes).items()
     )
 
 

@@ -29,10 +29,11 @@ from rich.table import Table
 from flows.devkit.demo_catalog import demo_catalog
 from flows.devkit.embedded import Child, Embedded
 from flows.devkit.simulation.tally import SimulatorReport
+from flows.registry import PERSIST, PERSONALIZE
 from flows.runtime.ports import HOST, free_port
 from flows.runtime.scrape import scrape
-from flows.runtime.store import migrate, open_store
 from operators.io.kafka import create_topics, producer_config
+from operators.io.store.open import migrate, open_store
 from schemas.catalog import PolicySettings
 from schemas.codec import encode
 from schemas.settings import Settings, child_environment
@@ -166,10 +167,10 @@ def _start(parts: Embedded, path: Path, seed: int) -> tuple[Settings, Child]:
             flow,
             [sys.executable, "-m", "flows", "run", flow, "--processes=1"],
             env=child_environment(given),
-            ready=(lambda: _reads(url)) if flow == "personalize" else None,
+            ready=(lambda: _reads(url)) if flow == PERSONALIZE.name else None,
             timeout=START,
         )
-        for flow, given in (("persist", quiet), ("personalize", settings))
+        for flow, given in ((PERSIST.name, quiet), (PERSONALIZE.name, settings))
     ]
     return settings, started[0]
 

@@ -26,11 +26,14 @@ from rich.table import Table
 from flows.devkit.demo_catalog import SLOT, demo_catalog
 from flows.devkit.embedded import Child, Embedded
 from flows.devkit.simulation import Simulator, SimulatorReport
-from flows.runtime.snapshots import read_states
-from flows.runtime.store import migrate, open_store
+from flows.personalize import Steps
+from flows.registry import PERSIST, PERSONALIZE
+from flows.runtime.recovery import recovery_folder
+from flows.runtime.snapshots import states_of
 from flows.runtime.warm_start import newest
 from flows.verification.verify import verify
 from operators.io.kafka import create_topics, producer_config
+from operators.io.store.open import migrate, open_store
 from operators.learn import unpack_learner
 from schemas.catalog import PolicySettings
 from schemas.codec import encode
@@ -71,8 +74,8 @@ def lose_and_start(rate: float, seconds: float, losses: int, seed: int) -> list[
     """Run the flows through lost recovery folders and judge what is there at the end."""
     with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as parts:
         settings = _deploy(parts, seed)
-        persist = _flow(parts, settings, "persist", "persist")
-        flow = _flow(parts, settings, "personalize", "personalize-0")
+        persist = _flow(parts, settings, PERSIST.name, "persist")
+        flow = _flow(parts, settings, PERSONALIZE.name, "personalize-0")
         simulator = Simulator(settings, rate=rate, seed=seed, patience=PATIENCE)
         reports: list[SimulatorReport] = []
         visitors = threading.Thread(target=lambda: reports.append(simulator.run()))
@@ -84,8 +87,10 @@ def lose_and_start(rate: float, seconds: float, losses: int, seed: int) -> list[
             before = simulator.progress().decisions
             flow.kill()
             lost = time.monotonic()
-            shutil.rmtree(Path(settings.recovery) / "personalize")
-            flow = _flow(parts, settings, "personalize", f"personalize-{loss + 1}", "--from-store")
+            shutil.rmtree(recovery_folder(settings, PERSONALIZE.name))
+            flow = _flow(
+                parts, settings, PERSONALIZE.name, f"personalize-{loss + 1}", "--from-store"
+            )
             _until(partial(_answers, simulator, before + rate), parts)
             down.append(time.monotonic() - lost)
             counted.append(_checkpoint(settings))
@@ -183,9 +188,7 @@ def _checkpoint(settings: Settings) -> float:
 
 def _learned(settings: Settings) -> float:
     """Count the decisions that the learner's last snapshot has learned from."""
-    learners = read_states(Path(settings.recovery) / "personalize").get(
-        "personalize.learn.slot", {}
-    )
+    learners = states_of(settings, PERSONALIZE).get(Steps.LEARNERS, {})
     return sum(unpack_learner(snapshot).decisions for snapshot in learners.values())
 
 

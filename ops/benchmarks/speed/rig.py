@@ -13,26 +13,21 @@ import confluent_kafka
 from confluent_kafka import TopicPartition
 
 from flows.devkit.embedded import Child, Embedded
+from flows.registry import FLOWS, PERSONALIZE
 from flows.runtime.ports import free_port
 from flows.runtime.recovery import RecoveryError
 from flows.runtime.scrape import Scrape, scrape
-from flows.runtime.snapshots import read_states
-from flows.runtime.store import migrate
+from flows.runtime.snapshots import offsets_of, states_of
 from operators.io.kafka import consumer_config, create_topics, producer_config
-from operators.io.kafka.group import restore
-from operators.persist import topics as stored_topics
+from operators.io.store.open import migrate
 from ops.benchmarks.speed.loop import SECRET, Logged
 from ops.benchmarks.speed.report import ROOT, Invalid
 from schemas.catalog import CatalogEntry
 from schemas.codec import encode
 from schemas.settings import Settings, child_environment
-from schemas.topics import GROUP, Topic
+from schemas.topics import Topic
 
 PATIENCE = 600.0
-SOURCES = {
-    "personalize": ("personalize.records", GROUP),
-    "persist": ("persist.topics", tuple(stored_topics())),
-}
 _TICKS = os.sysconf("SC_CLK_TCK")
 _ANY_END = range(-64, 256)
 
@@ -187,22 +182,18 @@ class Rig:
 
     def lag(self, flow: str) -> int:
         """Give how many records lie between what the flow would resume from and the ends."""
-        step, topics = SOURCES[flow]
+        registered = FLOWS[flow]
         try:
-            states = read_states(Path(self.settings.recovery) / flow)
+            offsets = offsets_of(registered, states_of(self.settings, registered))
         except RecoveryError:
-            states = {}
-        kept: dict[tuple[str, int], int] = {}
-        for key, snapshot in states.get(step, {}).items():
-            shard = int(key.rpartition("/")[2])
-            kept |= {(t, shard): offset for t, offset in restore(snapshot).offsets.items()}
+            offsets = {}
         return sum(
-            end - kept.get((topic.value, k), 0)
-            for topic in topics
+            end - offsets.get((topic, k), 0)
+            for topic in registered.resumes
             for k, end in self.ends(topic).items()
         )
 
-    def settle(self, process: Process, flow: str = "personalize") -> None:
+    def settle(self, process: Process, flow: str = PERSONALIZE.name) -> None:
         """Wait until the flow's last snapshots hold everything."""
 
         def settled() -> bool:

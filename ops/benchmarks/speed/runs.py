@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from flows.registry import PERSIST, PERSONALIZE
 from flows.runtime.scrape import Scrape
 from flows.verification.findings import Verification, describe
 from flows.verification.verify import verify
@@ -51,7 +52,7 @@ def backlog(
     ``events`` is the log's count, of which the steady state begins after ``steady_from`` and a
     tenth of the others. Raises :class:`Invalid`.
     """
-    flow = Flow(rig, "personalize", processes=processes)
+    flow = Flow(rig, PERSONALIZE.name, processes=processes)
     try:
         run, last = _watched(flow, name, events)
         _steady(run, steady_from)
@@ -109,11 +110,11 @@ def persist(rig: Rig, events: int) -> tuple[float, float]:
 
     Raises :class:`Invalid` when a row is not what the topics say.
     """
-    flow = Flow(rig, "persist")
+    flow = Flow(rig, PERSIST.name)
     try:
         until("persist serves its metrics", lambda: flow.scrape().total("python_info") > 0)
         started, before = time.monotonic(), flow.cpu
-        rig.settle(flow, "persist")
+        rig.settle(flow, PERSIST.name)
         spent, took = flow.cpu - before, time.monotonic() - started
     finally:
         flow.end()

@@ -1,5 +1,6 @@
 """A second flow is started by mistake on a recovery store that is in use."""
 
+from flows.registry import PERSIST, PERSONALIZE
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab
@@ -12,7 +13,7 @@ def start_two_flows(found: Finding, lab: Lab) -> None:
     refused = []
     with stage.visitors(lab.rate) as visitors:
         stage.answered(visitors, lab.portion)
-        for name in ("personalize", "persist"):
+        for name in (PERSONALIZE.name, PERSIST.name):
             for supervised in (False, True):
                 second = stage.run(name, supervised=supervised, label=f"second-{name}")
                 refused.append(second.ended() == 2 and "is in use by process" in second.log)

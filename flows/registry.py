@@ -1,0 +1,111 @@
+"""The one list of flows: what each is called, reads and writes, and which module builds it.
+
+It is light: a flow's module, which Bytewax and numerics come with, is imported when it is needed.
+By agreement the module of the flow NAME is ``flows/NAME.py``. It has ``Steps`` (the steps that keep
+state), ``OFFSETS`` (the one of them whose snapshots hold the offsets that the flow resumes from)
+and ``wire``, which builds the dataflow on the sources and sinks of a :class:`flows.wiring.Wiring`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Self
+
+from schemas.topics import GROUP, STORED, Topic
+
+if TYPE_CHECKING:  # Bytewax takes its time
+    from bytewax.dataflow import Dataflow
+
+    from operators.io.metrics.root import Metrics
+    from operators.logic.placement import Place
+    from schemas.settings import Settings
+
+INPUT, STATE, OUTPUT = "input", "stateful_batch", "output"
+"""The kinds of Bytewax operator that keep state."""
+
+
+class Step(StrEnum):
+    """The id of a step that keeps state, and its kind: the base of every flow's ``Steps``.
+
+    An id is the names of the flow and of the operators around the step, joined by dots.
+    """
+
+    kind: str
+
+    def __new__(cls, step_id: str, kind: str) -> Self:
+        """Make a member from its id and its kind."""
+        step = str.__new__(cls, step_id)
+        step._value_ = step_id
+        step.kind = kind
+        return step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """A dataflow that can be run.
+
+    ``help`` is what the command line says of it. Its recovery store keeps the offsets of the
+    topics in ``resumes``; those in ``rereads`` it reads from their beginning at every start.
+    """
+
+    name: str
+    help: str
+    resumes: tuple[Topic, ...]
+    rereads: tuple[Topic, ...] = ()
+    writes: tuple[Topic, ...] = ()
+
+    @property
+    def reads(self) -> tuple[Topic, ...]:
+        """The topics that it reads."""
+        return (*self.rereads, *self.resumes)
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The topics that it needs: those that it reads, and then those that it only writes."""
+        return tuple(dict.fromkeys((*self.reads, *self.writes)))
+
+    @property
+    def offsets_step(self) -> str:
+        """The step whose snapshots hold the offsets that it resumes from."""
+        return str(self._module.OFFSETS)
+
+    @property
+    def steps(self) -> tuple["Step", ...]:
+        """The steps that keep state."""
+        return tuple(self._module.Steps)
+
+    def dataflow(
+        self, settings: "Settings", metrics: "Metrics", place: "Place | None" = None
+    ) -> "Dataflow":
+        """Build it on the sources and sinks that the settings describe, for one worker process."""
+        from flows.wiring import Wiring
+        from operators.logic.placement import ALONE
+
+        wiring = Wiring(settings, metrics, place or ALONE)
+        flow: Dataflow = self._module.wire(wiring)
+        return flow
+
+    @property
+    def _module(self) -> Any:
+        return import_module(f"flows.{self.name}")
+
+
+PERSONALIZE = Flow(
+    name="personalize",
+    help="decide and learn",
+    resumes=GROUP,
+    rereads=(Topic.CATALOG,),
+    writes=(
+        Topic.DECISIONS,
+        Topic.OUTCOMES,
+        Topic.PROFILES,
+        Topic.POLICIES,
+        Topic.CHECKPOINTS,
+        Topic.DEAD_LETTERS,
+    ),
+)
+
+PERSIST = Flow(name="persist", help="write the results to the durable store", resumes=STORED)
+
+FLOWS: dict[str, Flow] = {flow.name: flow for flow in (PERSONALIZE, PERSIST)}
+"""Every flow by its name."""
