@@ -9,7 +9,10 @@ from operators.io.store.open import open_store
 from operators.io.store.oracle import OracleStore
 from operators.io.store.protocol import StoreError
 from operators.io.store.sqlite import SqliteStore
+from operators.io.store.sqlite_schema import MIGRATIONS
 from schemas.settings import Settings, SettingsError
+
+NUMBERS = [version for version, _, _ in MIGRATIONS]
 
 
 def settings(store: str) -> Settings:
@@ -18,11 +21,15 @@ def settings(store: str) -> Settings:
 
 def test_migrate_says_what_it_did(tmp_path: Path) -> None:
     here = settings(f"sqlite:{tmp_path / 'store.db'}")
-    assert status_lines(here) == [
+    listed = status_lines(here)
+    assert listed[:2] == [
         "V001  tables                   pending",
         "V002  checkpoints              pending",
     ]
-    assert migrate_lines(here) == ["applied V001 tables", "applied V002 checkpoints"]
+    assert [line.split()[0] for line in listed] == [f"V{number:03d}" for number in NUMBERS]
+    applied = migrate_lines(here)
+    assert applied[:2] == ["applied V001 tables", "applied V002 checkpoints"]
+    assert [line.split()[1] for line in applied] == [f"V{number:03d}" for number in NUMBERS]
     assert migrate_lines(here) == ["the schema is current"]
     assert all("applied 20" in line for line in status_lines(here))
 

@@ -75,3 +75,5 @@ def test_waiting_and_stopping_are_told_apart() -> None:
     assert waiting.value.code == "ORA-00060"
     with pytest.raises(StoreError, match="banditflow store migrate"), translated():
         raise oracledb.DatabaseError(Described(942, "table or view does not exist"))
+    with pytest.raises(StoreError, match="banditflow store migrate"), translated():
+        raise oracledb.DatabaseError(Described(904, '"WRITER": invalid identifier'))

@@ -9,14 +9,17 @@ import pytest
 from msgspec import inspect
 from msgspec.structs import FieldInfo, fields
 
+from operators.io.store import sqlite
 from operators.io.store.oracle.migrations import load
+from operators.io.store.protocol import StoreError
 from operators.io.store.rows import NOT_STORED
-from operators.io.store.sqlite import _checksum
+from operators.io.store.sqlite import SqliteStore, _checksum
 from operators.io.store.sqlite_schema import CHECKS, MIGRATIONS
 from operators.io.store.tables import TABLES, Kind
 from schemas import results
 from schemas.catalog import Action
 from schemas.events import Decision, LearningMode
+from tests.support import records as make
 
 RECORDS: dict[str, type[msgspec.Struct]] = {
     "actions": Action,
@@ -110,6 +113,35 @@ def test_released_migrations_of_sqlite_have_not_changed() -> None:
         1: "0096c09ebfaf7622",
         2: "dd81893c5f7c9ba5",
     }
+
+
+def test_a_store_of_an_older_release_is_told_to_migrate(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    store.migrate()
+    store._connection.execute("ALTER TABLE decisions DROP COLUMN request_hash")
+    with pytest.raises(StoreError, match="banditflow store migrate"):
+        store.apply(make.writes(make.decision(1)))
+    store.close()
+
+
+def test_rows_that_are_older_than_a_column_say_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    with monkeypatch.context() as older:
+        older.setattr(sqlite, "MIGRATIONS", MIGRATIONS[:2])
+        store.migrate()
+    ((table, (row,), _),) = make.writes(make.decision(1)).tables()
+    first = [column.name for column in table.columns if not column.since]
+    store._connection.execute(
+        f"INSERT INTO {table.name} ({', '.join(first)}) VALUES ({', '.join('?' * len(first))})",
+        row[: len(first)],
+    )
+    store.migrate()
+    (stored,) = store.decision("d1")
+    for column in table.columns[len(first) :]:
+        assert stored[column.name] == ("" if column.blank else column.default), column.name
+    store.close()
 
 
 def test_both_databases_check_the_same() -> None:

@@ -8,7 +8,8 @@ The mirror is seerdb 3.3.0 over PostgreSQL. Worked round here, and only here:
   taken for LONG ones, and an array that spans packets is cut short without an error;
 * more errors of an array than fit a short field are written so that the driver misreads them;
 * Oracle SQL that it does not know: the WHERE of a MERGE's update, partitions, and that a NULL in
-  a MERGE's source keeps the type with which it was bound.
+  a MERGE's source keeps the type with which it was bound;
+* the code of a column that is added twice.
 """
 
 import re
@@ -21,6 +22,7 @@ from typing import Any
 from seerdb.common import tns
 from seerdb.common.exceptions import Truncated
 from seerdb.server import session
+from seerdb.server.backends import postgres
 from seerdb.server.backends.postgres import PostgresBackend
 from seerdb.server.service import serve
 
@@ -95,6 +97,7 @@ def main() -> None:
     port, conninfo = int(sys.argv[1]), sys.argv[2]
     session.parse_reexecute = parse_reexecute
     tns._encode_batch_ub4_array = encode_batch_numbers
+    postgres._SQLSTATE_TO_ORA["42701"] = 1430
     serve(
         "127.0.0.1",
         port,

@@ -38,6 +38,7 @@ _NOT_NOW = {
     sqlite3.SQLITE_INTERRUPT,
     sqlite3.SQLITE_PROTOCOL,
 }
+_OLD_SCHEMA = ("no such table", "no such column", "has no column named")
 _REFUSED = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH}
 _MIGRATIONS_TABLE = """CREATE TABLE IF NOT EXISTS schema_migrations (
     version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL,
@@ -238,7 +239,7 @@ def _errors() -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         if code & 0xFF in _NOT_NOW:
             raise StoreUnavailable(name, str(error)) from error
-        if "no such table" in str(error):
+        if any(sign in str(error) for sign in _OLD_SCHEMA):
             raise StoreError(f"{error}: run `banditflow store migrate`") from error
         raise StoreError(f"{name}: {error}") from error
 

@@ -65,6 +65,7 @@ _DRIVER = {
     "DPY-4003": Verdict.REFUSED,  # a number or date that Oracle cannot hold
     "DPY-4004": Verdict.REFUSED,
 }
+_OLD_SCHEMA = {904, 942}  # no such column, no such table
 _CREDENTIALS = {1005, 1017, 1045, 28000, 28001, 28002}
 _COLUMN = re.compile(r'"[^"]+"\."[^"]+"\."([^"]+)"')
 
@@ -131,7 +132,7 @@ def first_line(message: str) -> str:
 
 
 def _advice(code: int) -> str:
-    if code == 942:
+    if code in _OLD_SCHEMA:
         return ": run `banditflow store migrate`"
     if code in _CREDENTIALS:
         return ": see BANDITFLOW_STORE_USER and BANDITFLOW_STORE_PASSWORD"
