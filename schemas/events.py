@@ -121,7 +121,7 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     fingerprint of the feature spec that says what its columns mean, ``eta`` the chosen
     action's mean linear predictor. In a slot that shows several actions ``slate`` is what is
     shown, ``action_id`` its first action and ``propensity`` the probability of the order shown:
-    the product over the slate.
+    the product over the slate. ``writer`` is which part of Banditflow decided.
     """
 
     id: Id
@@ -144,6 +144,7 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     eta: float = 0.0
     request_hash: str = ""
     slate: list[Placed] | None = None
+    writer: str = "personalize"
 
 
 class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):

@@ -22,6 +22,7 @@ from schemas.events import Placed
 LEFT_AT_DEFAULT = {
     "source": "every decision of this flow says the same",
     "type": "every decision says the same",
+    "writer": "this flow is the writer of decisions that name none",
     "experiment_id": "no flow of this release divides traffic by experiments",
 }
 """The fields of a decision that are not written, each with the reason."""

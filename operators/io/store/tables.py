@@ -212,6 +212,7 @@ DECISIONS = Table(
         real("eta"),
         real("draw"),
         blank("request_hash"),
+        Column("writer", since=5, default="personalize"),
     ),
     key=("decision_key",),
 )
