@@ -288,6 +288,11 @@ def test_a_refused_newest_state_does_not_take_the_older_one_with_it(store: Store
     assert store.counts()["dead_letters"] == 1
 
 
+def test_a_decision_is_kept_with_its_writer(store: Store) -> None:
+    store.apply(make.writes(make.decision(1), make.decision(2, writer="edge")))
+    assert [store.decision(name)[0]["writer"] for name in ("d1", "d2")] == ["personalize", "edge"]
+
+
 def test_records_that_do_not_decode_become_dead_letters(store: Store) -> None:
     good = make.event(make.decision(1), 0)
     payloads = [
