@@ -39,7 +39,7 @@ docs: $(READY) ## check what the documents name and link to, and run their examp
 lock: ## choose and pin all versions anew (needs uv)
 	@ops/ci/lock
 
-$(READY): requirements.lock pyproject.toml ops/ci/venv
+$(READY): requirements.lock pyproject.toml ops/ci/venv ops/ci/choose_python
 	@echo "setting up $(VENV)" >&2
 	@ops/ci/venv $(VENV) requirements.lock >&2
 	@touch $@

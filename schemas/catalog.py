@@ -144,7 +144,10 @@ class Action(CatalogRecord, kw_only=True, tag="action"):
 
 
 class Experiment(CatalogRecord, kw_only=True, tag="experiment"):
-    """A comparison that runs in a slot: its variations and their shares of traffic."""
+    """A comparison in a slot: its variations and their shares of traffic.
+
+    It is kept and stored; no flow divides traffic by it yet.
+    """
 
     experiment_id: Id
     slot_id: Id

@@ -10,7 +10,7 @@ import confluent_kafka
 from flows.cli.arguments import count
 from flows.devkit.demo_catalog import demo_catalog
 from operators.io.kafka.client import check_topics, producer_config
-from operators.logic.catalog_check import flaw_of
+from operators.logic.catalog_check import flaw_of, without_effect
 from schemas.catalog import CatalogEntry, PolicySettings
 from schemas.codec import Flaw, decode, encode
 from schemas.settings import Settings, load
@@ -53,6 +53,9 @@ def run_catalog(options: argparse.Namespace) -> int:
     if options.file is None:
         raise CatalogFileError(f"catalog {options.action}: which FILE? ('-' is standard input)")
     entries = read_catalog(options.file)
+    note = without_effect(entries)
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
     if options.action == "publish":
         settings = load()
         if options.neighbours is not None:

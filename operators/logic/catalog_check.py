@@ -1,9 +1,11 @@
-"""Whether a catalog record can be used: its features and policy must compile."""
+"""Whether a catalog record can be used: its features and policy must compile, and it has a use."""
+
+from collections.abc import Iterable
 
 from operators.logic.features import FeatureError, FeatureMap
 from operators.logic.policies import PolicyError
 from operators.logic.slot_policy import new_policy, policy_dim
-from schemas.catalog import CatalogEntry, Slot
+from schemas.catalog import CatalogEntry, Experiment, Slot
 from schemas.codec import Flaw
 
 
@@ -28,3 +30,20 @@ def flaw_of(entry: CatalogEntry) -> Flaw | None:
     except PolicyError as error:
         return Flaw("invalid_value", "policy", str(error))
     return None
+
+
+def without_effect(entries: Iterable[CatalogEntry]) -> str | None:
+    """Say which of the records are kept but change no decision; None where all have an effect.
+
+    >>> from datetime import UTC, datetime
+    >>> moment = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> without_effect([Experiment(id="1", time=moment, experiment_id="hero", slot_id="home")])
+    'experiment hero: kept, but changes nothing yet: no flow divides traffic by experiments'
+    """
+    names = [e.experiment_id for e in entries if isinstance(e, Experiment) and not e.deleted]
+    if not names:
+        return None
+    subject = f"experiment {names[0]}: kept, but changes"
+    if len(names) > 1:
+        subject = f"{len(names)} experiments ({names[0]}, …): kept, but change"
+    return f"{subject} nothing yet: no flow divides traffic by experiments"

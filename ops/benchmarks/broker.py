@@ -6,7 +6,6 @@ of each run is dropped. CPU is of one core, from /proc (Linux).
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import time
@@ -19,6 +18,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from flows.devkit.embedded import BROKERS, Embedded
+from ops.benchmarks.reporting.judged import write_result
+from ops.benchmarks.reporting.machine import machine_line
 
 PARTITIONS = 4
 PAYLOAD = 250
@@ -67,9 +68,8 @@ def main() -> None:
                 f"{row['consumer_cpu']:7.1f}",
                 flush=True,
             )
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / f"broker-{args.broker}.json").write_text(json.dumps(rows, indent=1))
+    print(machine_line())
+    write_result(f"broker-{args.broker}", rows=rows)
 
 
 def measure(

@@ -4,19 +4,18 @@ Prints CPU per record and ratios, and writes them under ``ops/benchmarks/results
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import orjson
 
+from ops.benchmarks.reporting.judged import write_result
+from ops.benchmarks.reporting.machine import machine_line
 from schemas.events import Click, Decision, DecisionBack, DecisionRequest, Ranked
 
-RESULTS = Path(__file__).parent / "results"
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 
 CLICK = msgspec.json.encode(
@@ -120,8 +119,8 @@ def main() -> None:
         first, second = cost(ours, seconds), cost(theirs, seconds)
         rows[name] = {"msgspec_us": first, "orjson_us": second, "ratio": second / first}
         print(f"{name:<22}{first:>7.2f} µs{second:>7.2f} µs{second / first:>7.2f}x")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "codec.json").write_text(json.dumps(rows, indent=2))
+    print(machine_line())
+    write_result("codec", rows=rows)
 
 
 if __name__ == "__main__":

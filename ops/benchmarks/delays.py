@@ -7,7 +7,6 @@ the future of every decision made so far. The error is relative to the truth.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 
 from operators.envelope import Event, Origin
 from operators.logic.attribution import Attribution
+from ops.benchmarks.reporting.judged import write_result
+from ops.benchmarks.reporting.machine import RESULTS, machine_line
 from schemas.catalog import Slot
 from schemas.clock import ALWAYS, micros, moment
 from schemas.events import DecisionBack, LearningMode, Reward
@@ -61,11 +62,10 @@ def main() -> None:
             rows.append({"delay": name, "mode": mode, "mean": mean, "end": end, "curve": curve})
             shown = "".join(f"{100 * curve[round(at / TICK) - 1]:8.1f}" for at in MOMENTS)
             print(f"{name:34}{mode:>10}{100 * mean:8.1f}{100 * end:6.1f} |{shown}", flush=True)
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / "delays.json").write_text(json.dumps(rows, indent=1, default=np.ndarray.tolist))
+    print(machine_line())
+    write_result("delays", rows=[{**row, "curve": list(row["curve"])} for row in rows])
     if find_spec("matplotlib"):
-        plot(results / "delays.svg", rows)
+        plot(RESULTS / "delays.svg", rows)
     if any(row["end"] for row in rows):
         raise SystemExit("after settlement a mode differs from the truth")
 

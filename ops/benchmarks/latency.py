@@ -13,8 +13,9 @@ import time
 from flows.devkit.demo_catalog import demo_catalog
 from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
 from flows.registry import PERSONALIZE
+from ops.benchmarks.reporting.machine import ROOT
 from ops.benchmarks.speed.loop import SEED
-from ops.benchmarks.speed.report import ROOT, Bar, Invalid, Report
+from ops.benchmarks.speed.report import Bar, Invalid, Report
 from ops.benchmarks.speed.rig import Flow, Process, Rig, until
 from ops.benchmarks.speed.traffic import EVENTS_PER_REQUEST, Heard, Visits
 from schemas.catalog import PolicySettings

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,8 +25,9 @@ from ops.benchmarks.bandits.plan import RIVALS, STATIONARY, available, plan, spe
 from ops.benchmarks.bandits.runner import Row
 from ops.benchmarks.bandits.speeds import speeds
 from ops.benchmarks.bandits.tasks import Task
+from ops.benchmarks.reporting.judged import print_bars, write_result
+from ops.benchmarks.reporting.machine import RESULTS
 
-RESULTS = Path(__file__).parent / "results"
 DRAWN = (STATIONARY, "contextual-abrupt-20", "plain-none-50", "delayed-5000")
 
 
@@ -80,9 +82,15 @@ def main() -> int:
         return 2
     report.print_rows(rows)
     report.print_speeds(measured)
-    report.print_bars(checked)
+    print_bars("Bars", checked)
     name = "learning-quick" if args.quick else "learning"
-    report.write(RESULTS / f"{name}.json", args.seeds, rows, measured, checked)
+    write_result(
+        name,
+        seeds=args.seeds,
+        bars=[asdict(bar) for bar in checked],
+        speeds=[asdict(speed) for speed in measured],
+        rows=[asdict(row) for row in rows],
+    )
     report.write_markdown(RESULTS / f"{name}.md", args.seeds, rows, measured, checked)
     report.plot(RESULTS / f"{name}.png", rows)
     report.plot(RESULTS / f"{name}.svg", rows, DRAWN)

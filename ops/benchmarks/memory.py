@@ -9,7 +9,6 @@ on the thread that decides.
 import argparse
 import base64
 import gc
-import json
 import pickle
 import random
 import sqlite3
@@ -28,6 +27,8 @@ from operators.attribute import AttributeLogic
 from operators.envelope import Event, Origin
 from operators.logic.attribution import Attribution
 from operators.logic.catalog import Catalog, CatalogedBatch
+from ops.benchmarks.reporting.judged import write_result
+from ops.benchmarks.reporting.machine import machine_line
 from schemas.catalog import Slot
 from schemas.clock import micros, moment
 from schemas.events import Click, DecisionBack, Impression
@@ -69,9 +70,8 @@ def main() -> None:
     figures = measure(args.decisions, args.rate, args.epoch, whole=args.whole)
     figures |= overhead(base, figures, args.rate * args.epoch, args.flow_us)
     failed = report(figures)
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / "memory.json").write_text(json.dumps(figures, indent=1))
+    print(machine_line())
+    write_result("memory", **figures)
     raise SystemExit(failed)
 
 

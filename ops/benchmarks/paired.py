@@ -16,7 +16,8 @@ from pathlib import Path
 
 from scipy.stats import t
 
-from ops.benchmarks.speed.report import ROOT, Bar, Report
+from ops.benchmarks.reporting.machine import ROOT
+from ops.benchmarks.speed.report import Bar, Report
 
 Figures = dict[tuple[str, str], float]
 """A benchmark's figures by row and column."""

@@ -59,6 +59,29 @@ def test_what_is_wrong_is_named_by_line(tmp_path: Path, capsys: Any) -> None:
         assert name in said
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_experiments_are_accepted_and_said_to_change_nothing(
+    deleted: bool, tmp_path: Path, capsys: Any
+) -> None:
+    common = {"type": "experiment", "time": "2026-01-01T00:00:00Z", "slot_id": "home"}
+    records = [
+        common | {"id": name, "experiment_id": name, "deleted": deleted} for name in ("one", "two")
+    ]
+    file = tmp_path / "home.jsonl"
+    file.write_text("\n".join(msgspec.json.encode(record).decode() for record in records))
+    assert main(["catalog", "check", str(file)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == (0 if deleted else 1)
+    assert all("2 experiments" in line and "nothing yet" in line for line in said)
+
+
+def test_a_catalog_without_experiments_has_no_note(tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "home.jsonl"
+    file.write_text(documented())
+    assert main(["catalog", "check", str(file)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("content", [None, ""])
 def test_a_file_without_records_is_refused(
     content: str | None, tmp_path: Path, capsys: Any

@@ -1,7 +1,5 @@
 """The bars of the learning core: each with its figure and whether it is met."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ops.benchmarks.bandits import open_bandit as obd
@@ -9,16 +7,7 @@ from ops.benchmarks.bandits.plan import STATIONARY as CONTEXTUAL
 from ops.benchmarks.bandits.propensities import accuracy, cost, largest_z
 from ops.benchmarks.bandits.runner import Row
 from ops.benchmarks.bandits.speeds import Speed
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar; ``passed`` is None where this run is too small to judge."""
-
-    name: str
-    limit: str
-    figure: str
-    passed: bool | None
+from ops.benchmarks.reporting.judged import JudgedBar
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:
@@ -35,7 +24,7 @@ def _figures(rows: list[Row], environment: str, learner: str, events: int) -> di
     }
 
 
-def quality(rows: list[Row], full: bool) -> list[Bar]:
+def quality(rows: list[Row], full: bool) -> list[JudgedBar]:
     """Judge the fractions of the oracle."""
     result = [
         _at_least(rows, CONTEXTUAL, "logistic", 200_000, 0.83, full),
@@ -55,16 +44,18 @@ def quality(rows: list[Row], full: bool) -> list[Bar]:
 
 def _at_least(
     rows: list[Row], environment: str, learner: str, events: int, limit: float, full: bool
-) -> Bar:
+) -> JudgedBar:
     figures = list(_figures(rows, environment, learner, events).values())
     name = f"{environment}, {learner}, {events:,} events"
     if not figures:
-        return Bar(name, f">= {limit}", "not run", None)
+        return JudgedBar(name, f">= {limit}", "not run", None)
     mean, error = mean_and_error(figures)
-    return Bar(name, f">= {limit}", f"{mean:.3f} ± {error:.3f}", mean >= limit if full else None)
+    return JudgedBar(
+        name, f">= {limit}", f"{mean:.3f} ± {error:.3f}", mean >= limit if full else None
+    )
 
 
-def _lead(rows: list[Row], events: int, limit: float, full: bool) -> Bar:
+def _lead(rows: list[Row], events: int, limit: float, full: bool) -> JudgedBar:
     """Compare with the VW setting that is best at that number of events, seed by seed."""
     name = f"{CONTEXTUAL}, paired lead over VW's best, {events:,} events"
     ours = _figures(rows, CONTEXTUAL, "logistic", events)
@@ -72,22 +63,22 @@ def _lead(rows: list[Row], events: int, limit: float, full: bool) -> Bar:
     theirs = {who: _figures(rows, CONTEXTUAL, who, events) for who in settings}
     theirs = {who: figures for who, figures in theirs.items() if figures.keys() == ours.keys()}
     if not ours or not theirs:
-        return Bar(name, f">= {limit}", "not run", None)
+        return JudgedBar(name, f">= {limit}", "not run", None)
     best = max(theirs, key=lambda who: float(np.mean(list(theirs[who].values()))))
     mean, error = mean_and_error([ours[seed] - theirs[best][seed] for seed in ours])
     figure = f"{mean:+.3f} ± {error:.3f} ({best})"
-    return Bar(name, f">= {limit}", figure, mean >= limit if full else None)
+    return JudgedBar(name, f">= {limit}", figure, mean >= limit if full else None)
 
 
-def open_bandit() -> Bar:
+def open_bandit() -> JudgedBar:
     """Compare the value of Thompson sampling on the Open Bandit sample with the published one."""
     value = obd.ipw_value()
     passed = round(value, 6) == obd.PUBLISHED
     name = "Open Bandit sample, IPW value of Bernoulli TS"
-    return Bar(name, f"= {obd.PUBLISHED:.6f}", f"{value:.6f}", passed)
+    return JudgedBar(name, f"= {obd.PUBLISHED:.6f}", f"{value:.6f}", passed)
 
 
-def speed(measured: list[Speed]) -> list[Bar]:
+def speed(measured: list[Speed]) -> list[JudgedBar]:
     """Compare decide + learn, 20 actions, 32 features, batch 250, with VW in Python."""
     of = {found.learner: found.median for found in measured}
     vw = max((speed for name, speed in of.items() if name.startswith("VW")), default=0.0)
@@ -95,15 +86,15 @@ def speed(measured: list[Speed]) -> list[Bar]:
     for learner, limit in (("logistic", 10.0), ("logistic, sampled", 20.0)):
         name = f"events/s per core over VW's fastest, {learner}"
         if not vw:
-            result.append(Bar(name, f">= {limit:g} x", "not run", None))
+            result.append(JudgedBar(name, f">= {limit:g} x", "not run", None))
             continue
         ratio = of[learner] / vw
         figure = f"{ratio:.1f} x ({of[learner]:,.0f} against {vw:,.0f})"
-        result.append(Bar(name, f">= {limit:g} x", figure, ratio >= limit))
+        result.append(JudgedBar(name, f">= {limit:g} x", figure, ratio >= limit))
     return result
 
 
-def propensities(seed: int, quick: bool) -> list[Bar]:
+def propensities(seed: int, quick: bool) -> list[JudgedBar]:
     """Judge the quadrature."""
     result = []
     rows = 20 if quick else 200
@@ -113,12 +104,14 @@ def propensities(seed: int, quick: bool) -> list[Bar]:
         sums = max(sums, measured.sum_error)
         name = f"propensity relative error p99, widths 1:{ratio:g}"
         figure = f"{measured.p99:.1e} (largest {measured.largest:.1e})"
-        result.append(Bar(name, f"<= {limit:g}", figure, measured.p99 <= limit))
-    result.append(Bar("propensities sum to 1", "<= 1e-9", f"{sums:.1e}", sums <= 1e-9))
+        result.append(JudgedBar(name, f"<= {limit:g}", figure, measured.p99 <= limit))
+    result.append(JudgedBar("propensities sum to 1", "<= 1e-9", f"{sums:.1e}", sums <= 1e-9))
     worst, limit = largest_z(3 if quick else 10, 200_000 if quick else 1_000_000, seed)
     name = "propensities against draws, largest |z| (error rate 1e-4)"
-    result.append(Bar(name, f"<= {limit:.2f}", f"{worst:.2f}", worst <= limit))
+    result.append(JudgedBar(name, f"<= {limit:.2f}", f"{worst:.2f}", worst <= limit))
     scoring, weighing = cost(seed, 5_000 if quick else 20_000)
     figure = f"{weighing / scoring:.1f} x ({weighing:.1f} against {scoring:.1f} us)"
-    result.append(Bar("propensity cost over scoring", "<= 8 x", figure, weighing <= 8.0 * scoring))
+    result.append(
+        JudgedBar("propensity cost over scoring", "<= 8 x", figure, weighing <= 8.0 * scoring)
+    )
     return result

@@ -1,12 +1,7 @@
 """The benchmark's table, JSON and plot."""
 
-import json
-import os
-import platform
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +9,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ops.benchmarks.bandits.bars import Bar, mean_and_error
+from ops.benchmarks.bandits.bars import mean_and_error
 from ops.benchmarks.bandits.runner import CHECKPOINTS, Row
 from ops.benchmarks.bandits.speeds import Speed
+from ops.benchmarks.reporting.judged import JudgedBar
+from ops.benchmarks.reporting.machine import commit, machine_line
 
 Groups = dict[tuple[str, str], list[Row]]
 
 OTHERS = ("VW", "River", "mabwiser", "bayesianbandits")
 """Libraries whose learners are drawn dashed."""
-
-_WORDS = {True: "[green]pass[/]", False: "[red]MISSED[/]", None: "-"}
 
 
 def grouped(rows: list[Row]) -> Groups:
@@ -59,55 +54,13 @@ def print_speeds(speeds: list[Speed]) -> None:
     Console(width=150).print(table)
 
 
-def print_bars(bars: list[Bar]) -> None:
-    """Print each bar with its figure."""
-    table = Table(title="Bars")
-    for title in ("bar", "limit", "figure", ""):
-        table.add_column(title)
-    for bar in bars:
-        table.add_row(bar.name, bar.limit, bar.figure, _WORDS[bar.passed])
-    Console(width=150).print(table)
-
-
-def write(
-    path: Path, seeds: list[int], rows: list[Row], speeds: list[Speed], bars: list[Bar]
-) -> None:
-    """Write everything as JSON, with the commit and the machine."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "commit": _commit(),
-        "machine": {"processor": _processor(), "cores": os.cpu_count()},
-        "python": platform.python_version(),
-        "seeds": seeds,
-        "bars": [asdict(bar) for bar in bars],
-        "speeds": [asdict(speed) for speed in speeds],
-        "rows": [asdict(row) for row in rows],
-    }
-    path.write_text(json.dumps(document, indent=1))
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
-
-
 def write_markdown(
-    path: Path, seeds: list[int], rows: list[Row], speeds: list[Speed], bars: list[Bar]
+    path: Path, seeds: list[int], rows: list[Row], speeds: list[Speed], bars: list[JudgedBar]
 ) -> None:
     """Write the tables as Markdown, for the documents."""
     marks = [f"{k // 1000}k" for k in CHECKPOINTS]
     lines = [
-        f"Commit {_commit()}, {_processor()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, seeds {', '.join(map(str, seeds))}.",
+        f"Commit {commit()}, {machine_line()}, seeds {', '.join(map(str, seeds))}.",
         "",
         *_markdown(["bar", "limit", "figure", ""], [_bar_cells(bar) for bar in bars]),
         "",
@@ -123,7 +76,7 @@ def _markdown(titles: list[str], cells: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in (titles, ["---"] * len(titles), *safe)]
 
 
-def _bar_cells(bar: Bar) -> list[str]:
+def _bar_cells(bar: JudgedBar) -> list[str]:
     return [bar.name, bar.limit, bar.figure, {True: "met", False: "missed", None: "-"}[bar.passed]]
 
 

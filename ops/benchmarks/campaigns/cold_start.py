@@ -10,7 +10,6 @@ actions resemble nobody.
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -20,8 +19,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -33,8 +30,8 @@ from operators.logic.deciding.propensity import choose
 from operators.logic.policies import Deltas, make_policy
 from operators.logic.policies.base import Floats
 from ops.benchmarks.bandits.bars import mean_and_error
+from ops.benchmarks.reporting.judged import JudgedBar, report
 
-RESULTS = Path("ops/benchmarks/results")
 OLD, NEW = 20, 5
 BATCH = 250
 VECTOR = 16
@@ -77,16 +74,6 @@ class Row:
     rate: float
 
 
-@dataclass
-class Bar:
-    """A figure and what it must be."""
-
-    name: str
-    limit: str
-    figure: str
-    passed: bool
-
-
 def main() -> int:
     """Run, print, write; 1 where a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -109,7 +96,7 @@ def main() -> int:
     with threadpool_limits(1), ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
         work = partial(measure, before=options.before, after=options.after)
         rows = list(pool.map(work, tasks))
-    return report(rows, judge(rows, full=not options.quick and len(options.seeds) >= 5))
+    return print_and_judge(rows, judge(rows, full=not options.quick and len(options.seeds) >= 5))
 
 
 def measure(task: tuple[str, str, str, int], before: int, after: int) -> Row:
@@ -224,7 +211,7 @@ def neighbours(vectors: Floats, names: Sequence[str]) -> dict[str, dict[str, flo
     }
 
 
-def judge(rows: Sequence[Row], full: bool) -> list[Bar]:
+def judge(rows: Sequence[Row], full: bool) -> list[JudgedBar]:
     """Judge the leads of neighbours, seed by seed; a quick run is too small to fail."""
     bars = []
     for world in WORLDS:
@@ -240,9 +227,9 @@ def judge(rows: Sequence[Row], full: bool) -> list[Bar]:
     return bars
 
 
-def _bar(name: str, leads: list[float], least: float, full: bool) -> Bar:
+def _bar(name: str, leads: list[float], least: float, full: bool) -> JudgedBar:
     mean, error = mean_and_error(leads)
-    return Bar(name, f">= {least:g}", f"{mean:+.4f} ± {error:.4f}", not full or mean >= least)
+    return JudgedBar(name, f">= {least:g}", f"{mean:+.4f} ± {error:.4f}", not full or mean >= least)
 
 
 def _of(rows: Sequence[Row], world: str, kind: str, arm: str) -> dict[int, Row]:
@@ -250,7 +237,7 @@ def _of(rows: Sequence[Row], world: str, kind: str, arm: str) -> dict[int, Row]:
     return {row.seed: row for row in rows if (row.world, row.kind, row.arm) == wanted}
 
 
-def report(rows: Sequence[Row], bars: Sequence[Bar]) -> int:
+def print_and_judge(rows: Sequence[Row], bars: Sequence[JudgedBar]) -> int:
     """Print figures and bars, write them as JSON, and give the exit status."""
     console = Console(width=120)
     table = Table(title=f"After {NEW} new actions: mean ± standard error over seeds")
@@ -271,16 +258,7 @@ def report(rows: Sequence[Row], bars: Sequence[Bar]) -> int:
             f"{rate[0]:.2f} ± {rate[1]:.2f}",
         )
     console.print(table)
-    for bar in bars:
-        verdict = "[green]pass[/]" if bar.passed else "[red]MISSED[/]"
-        console.print(f"{verdict} {bar.name}: {bar.figure}, must be {bar.limit}")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    document: dict[str, Any] = {
-        "rows": [asdict(row) for row in rows],
-        "bars": [asdict(bar) for bar in bars],
-    }
-    (RESULTS / "cold_start.json").write_text(json.dumps(document, indent=1))
-    return 0 if all(bar.passed for bar in bars) else 1
+    return report("cold_start", "Bars", bars, rows=[asdict(row) for row in rows])
 
 
 if __name__ == "__main__":

@@ -5,10 +5,6 @@ Valkey and SQLite. Oracle's faults around COMMIT have a campaign of their own, `
 """
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,9 +28,9 @@ from ops.benchmarks.campaigns.fault_suite import (
 )
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.lab import Lab
+from ops.benchmarks.reporting.judged import WORDS, write_result
+from ops.benchmarks.reporting.machine import machine_line
 from tests.support.stage import InVain
-
-RESULTS = Path("ops/benchmarks/results")
 
 EXACT = "one answer per request, exactly what was learned, one copy of each row"
 DECIDES = f"decisions go on; {EXACT}"
@@ -154,9 +150,8 @@ def report(findings: list[Finding], options: argparse.Namespace) -> None:
         table.add_column(title)
     for found in findings:
         for number, bar in enumerate(found.bars):
-            verdict = "[green]pass[/]" if bar.passed else "[red]MISSED[/]"
             fault = f"{found.fault} ({found.seconds:.0f} s)" if number == 0 else ""
-            table.add_row(fault, bar.name, bar.limit, bar.figure, verdict)
+            table.add_row(fault, bar.name, bar.limit, bar.figure, WORDS[bar.passed])
         table.add_section()
     console.print(table)
     for found in findings:
@@ -164,23 +159,15 @@ def report(findings: list[Finding], options: argparse.Namespace) -> None:
             console.print(f"NOT PROVEN: {found.fault}: {found.not_proven}", style="yellow")
     seconds = sum(found.seconds for found in findings)
     console.print(f"{len(findings)} faults in {seconds / 60:.0f} minutes")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    document = {
-        "commit": _commit(),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-        "options": vars(options),
-        "seconds": round(seconds),
-        "faults": [asdict(found) for found in findings],
-    }
-    (RESULTS / f"faults-{options.broker}.json").write_text(json.dumps(document, indent=1))
+    console.print(machine_line(), highlight=False)
+    write_result(
+        f"faults-{options.broker}",
+        options=vars(options),
+        seconds=round(seconds),
+        faults=[asdict(found) for found in findings],
+    )
     missed = any(not bar.passed for found in findings for bar in found.bars)
     sys.exit(1 if missed else 0)
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

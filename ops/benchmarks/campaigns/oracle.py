@@ -5,9 +5,7 @@ PostgreSQL. What only a real Oracle Database can prove is in ``docs/reference/st
 """
 
 import argparse
-import json
 import os
-import platform
 import re
 import resource
 import subprocess
@@ -15,15 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.testing import run_main
-from rich.console import Console
-from rich.table import Table
 
 from flows.persist import build
 from operators.envelope import Batch
@@ -32,26 +28,16 @@ from operators.io.store.oracle import OracleStore
 from operators.io.store.protocol import Store
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import Patience, StoreSink
+from ops.benchmarks.reporting.judged import JudgedBar, report
 from schemas.settings import Settings
 from tests.support import records as make
 from tests.support.mirror import Mirror, Unavailable, mirror
 from tests.support.oracle_proxy import Cut, OracleProxy, proxy
 
-RESULTS = Path("ops/benchmarks/results")
 PARTITIONS = 2
 SETTINGS = Settings(secret="only for campaigns", partitions=PARTITIONS)
 SUITES = "tests/io/test_store_contract.py"
 DAY = 86_400.0
-
-
-@dataclass
-class Bar:
-    """A figure and what it must be."""
-
-    name: str
-    limit: str
-    figure: str
-    passed: bool
 
 
 @dataclass
@@ -112,7 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.outcomes = 2_000
-    bars: list[Bar] = [] if options.quick else suites()
+    bars: list[JudgedBar] = [] if options.quick else suites()
     try:
         with mirror() as running, proxy(running.port) as between:
             bars += cuts(running, between, options.outcomes)
@@ -120,19 +106,20 @@ def main() -> None:
             bars += a_day_away(running, between, options.outcomes // 10)
     except Unavailable as why:
         sys.exit(f"no figures: the mirror cannot be had here: {why}")
-    report(bars, options.outcomes)
+    missed = report("oracle", "Oracle store, on the mirror", bars, outcomes=options.outcomes)
+    sys.exit(1 if missed else 0)
 
 
-def suites() -> list[Bar]:
+def suites() -> list[JudgedBar]:
     """Run the contract suite on each store, and the round trip of every column."""
     bars = []
     for name, selection in (("SQLite", "sqlite"), ("the mirror", "mirror")):
         passed, text = _pytest([SUITES, "-k", selection])
-        bars.append(Bar(f"contract suite on {name}", "all pass", text, passed))
+        bars.append(JudgedBar(f"contract suite on {name}", "all pass", text, passed))
     passed, text = _pytest(["tests/io/test_oracle_parity.py"])
-    bars.append(Bar("round trip of every column", "all pass", text, passed))
+    bars.append(JudgedBar("round trip of every column", "all pass", text, passed))
     passed, text = _pytest(["tests/io/test_oracle_faults.py"])
-    bars.append(Bar("faults around COMMIT", "all pass", text, passed))
+    bars.append(JudgedBar("faults around COMMIT", "all pass", text, passed))
     return bars
 
 
@@ -145,7 +132,7 @@ def _pytest(arguments: list[str]) -> tuple[bool, str]:
     return done.returncode == 0 and words == {"passed"}, text
 
 
-def cuts(running: Mirror, between: OracleProxy, outcomes: int) -> list[Bar]:
+def cuts(running: Mirror, between: OracleProxy, outcomes: int) -> list[JudgedBar]:
     """Stream outcomes while connections are cut, and compare every value with SQLite's."""
     transactions = max(40, outcomes // 500)
     plan: list[Cut | None] = [None] * (transactions - 6)
@@ -172,14 +159,16 @@ def cuts(running: Mirror, between: OracleProxy, outcomes: int) -> list[Bar]:
         reference.close()
     kinds = f"{between.done.count('before')} before, {between.done.count('after')} after COMMIT"
     return [
-        Bar("connections cut", "7 before, 3 after COMMIT", kinds, sorted(between.done) == _CUTS),
-        Bar(
+        JudgedBar(
+            "connections cut", "7 before, 3 after COMMIT", kinds, sorted(between.done) == _CUTS
+        ),
+        JudgedBar(
             "outcomes stored",
             f"exactly {outcomes:,}",
             f"{counts['outcomes']:,} in {seconds:.0f} s",
             counts["outcomes"] == outcomes and counts["dead_letters"] == 0,
         ),
-        Bar("rows that differ from SQLite's", "0", str(different), different == 0),
+        JudgedBar("rows that differ from SQLite's", "0", str(different), different == 0),
     ]
 
 
@@ -206,7 +195,7 @@ def _all(store: Store, table: str) -> Iterator[Any]:
         after = next(iter(page[-1].values()))
 
 
-def a_day_away(running: Mirror, between: OracleProxy, outcomes: int) -> list[Bar]:
+def a_day_away(running: Mirror, between: OracleProxy, outcomes: int) -> list[JudgedBar]:
     """Take the database away for a day of waiting that is counted, not slept."""
     migrator = OracleStore(running.access())
     migrator.migrate()
@@ -233,10 +222,10 @@ def a_day_away(running: Mirror, between: OracleProxy, outcomes: int) -> list[Bar
     store.close()
     read, grown = held[1] - held[0], (memory[1] - memory[0]) / 2**20
     return [
-        Bar("waited for the database", "a day", f"{waited / 3600:.1f} h", waited >= DAY),
-        Bar("records read while it was away", "0", str(read), read == 0),
-        Bar("memory gained meanwhile", "< 10 MB", f"{grown:.1f} MB", grown < 10),
-        Bar(
+        JudgedBar("waited for the database", "a day", f"{waited / 3600:.1f} h", waited >= DAY),
+        JudgedBar("records read while it was away", "0", str(read), read == 0),
+        JudgedBar("memory gained meanwhile", "< 10 MB", f"{grown:.1f} MB", grown < 10),
+        JudgedBar(
             "outcomes stored afterwards",
             f"exactly {outcomes:,}",
             f"{counts['outcomes']:,}",
@@ -251,29 +240,6 @@ def _resident() -> int:
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def report(bars: list[Bar], outcomes: int) -> None:
-    """Print the bars, write them as JSON, and exit non-zero when one is missed."""
-    table = Table(title="Oracle store, on the mirror")
-    for title in ("bar", "must be", "figure", ""):
-        table.add_column(title)
-    for bar in bars:
-        verdict = "[green]pass[/]" if bar.passed else "[red]MISSED[/]"
-        table.add_row(bar.name, bar.limit, bar.figure, verdict)
-    Console(width=120).print(table)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    document = {
-        "commit": commit.stdout.strip() or "unknown",
-        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-        "outcomes": outcomes,
-        "bars": [asdict(bar) for bar in bars],
-    }
-    (RESULTS / "oracle.json").write_text(json.dumps(document, indent=1))
-    sys.exit(0 if all(bar.passed for bar in bars) else 1)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ memory is at the end of each run without a store is compared with what it was af
 """
 
 import argparse
-import json
 import os
 import sqlite3
 import statistics
@@ -17,14 +16,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import confluent_kafka
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from flows.devkit.demo_catalog import demo_catalog
 from flows.devkit.embedded import Child, Embedded
@@ -34,28 +29,18 @@ from flows.runtime.ports import HOST, free_port
 from flows.runtime.scrape import scrape
 from operators.io.kafka import create_topics, producer_config
 from operators.io.store.open import migrate, open_store
+from ops.benchmarks.reporting.judged import JudgedBar, report
 from schemas.catalog import PolicySettings
 from schemas.codec import encode
 from schemas.settings import Settings, child_environment
 from schemas.topics import Topic
 
-RESULTS = Path("ops/benchmarks/results")
 WARM_UP = 5.0
 CATCH_UP = 90.0
 START = 90.0
 TIMES_CONTROL = 2.0
 GROWTH = 64.0
 """The most MB by which persist may grow, whatever waits: fetched records and its largest batch."""
-
-
-@dataclass
-class Bar:
-    """A figure and what it must be."""
-
-    name: str
-    limit: str
-    figure: str
-    passed: bool
 
 
 def main() -> None:
@@ -69,10 +54,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.rounds = 8.0, 1
-    report(decisions_without_a_store(options.rate, options.seconds, options.rounds, options.seed))
+    bars = decisions_without_a_store(options.rate, options.seconds, options.rounds, options.seed)
+    sys.exit(1 if report("store_away", "Decisions while the store is away", bars) else 0)
 
 
-def decisions_without_a_store(rate: float, seconds: float, rounds: int, seed: int) -> list[Bar]:
+def decisions_without_a_store(
+    rate: float, seconds: float, rounds: int, seed: int
+) -> list[JudgedBar]:
     """Compare runs whose store is locked with control runs; wait for the store after each."""
     stored, waited, expected, most = 0, 0.0, 0, 0.0
     controls: list[SimulatorReport] = []
@@ -100,21 +88,21 @@ def decisions_without_a_store(rate: float, seconds: float, rounds: int, seed: in
     requests = sum(run.requests for run in controls + aways)
     usual, slowest = _median_p99(controls), _median_p99(aways)
     return [
-        Bar("decisions stored while it was locked", "0", str(stored), stored == 0),
-        Bar("requests unanswered", "0", f"{unanswered} of {requests}", unanswered == 0),
-        Bar(
+        JudgedBar("decisions stored while it was locked", "0", str(stored), stored == 0),
+        JudgedBar("requests unanswered", "0", f"{unanswered} of {requests}", unanswered == 0),
+        JudgedBar(
             f"p99 latency without the store, median of {rounds}",
             f"at most {TIMES_CONTROL:g} x {usual:.0f} ms",
             f"{slowest:.0f} ms (runs {_p99s(aways)}; control {_p99s(controls)})",
             0.0 < slowest <= TIMES_CONTROL * usual,
         ),
-        Bar(
+        JudgedBar(
             "persist's memory at the end of a run without the store",
             f"at most {GROWTH:g} MB more than after the warm-up",
             f"{most - warm:+.0f} MB ({warm:.0f} before)",
             0.0 < most <= warm + GROWTH,
         ),
-        Bar(
+        JudgedBar(
             f"decisions stored {waited:.1f} s after its return",
             f"exactly {expected:,}",
             f"{counts['decisions']:,}",
@@ -218,21 +206,6 @@ def _await_decisions(settings: Settings, expected: int) -> float:
             break
         time.sleep(0.2)
     return time.monotonic() - started
-
-
-def report(bars: list[Bar]) -> None:
-    """Print the bars, write them as JSON, and exit non-zero when one is missed."""
-    table = Table(title="Decisions while the store is away")
-    for title in ("bar", "must be", "figure", ""):
-        table.add_column(title)
-    for bar in bars:
-        verdict = "[green]pass[/]" if bar.passed else "[red]MISSED[/]"
-        table.add_row(bar.name, bar.limit, bar.figure, verdict)
-    Console(width=120).print(table)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    document: dict[str, Any] = {"bars": [asdict(bar) for bar in bars]}
-    (RESULTS / "store_away.json").write_text(json.dumps(document, indent=1))
-    sys.exit(0 if all(bar.passed for bar in bars) else 1)
 
 
 if __name__ == "__main__":

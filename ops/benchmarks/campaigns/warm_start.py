@@ -7,21 +7,17 @@ as ``banditflow verify`` does.
 """
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import confluent_kafka
-from rich.console import Console
-from rich.table import Table
 
 from flows.devkit.demo_catalog import SLOT, demo_catalog
 from flows.devkit.embedded import Child, Embedded
@@ -35,25 +31,15 @@ from flows.verification.verify import verify
 from operators.io.kafka import create_topics, producer_config
 from operators.io.store.open import migrate, open_store
 from operators.learn import unpack_learner
+from ops.benchmarks.reporting.judged import JudgedBar, report
 from schemas.catalog import PolicySettings
 from schemas.codec import encode
 from schemas.settings import Settings, child_environment
 from schemas.topics import Topic
 
-RESULTS = Path("ops/benchmarks/results")
 WINDOW = 10.0
 PATIENCE = 180.0
 STILL = 10
-
-
-@dataclass
-class Bar:
-    """A figure and what it must be."""
-
-    name: str
-    limit: str
-    figure: str
-    passed: bool
 
 
 def main() -> None:
@@ -67,10 +53,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.losses = 45.0, 1
-    report(lose_and_start(options.rate, options.seconds, options.losses, options.seed))
+    bars = lose_and_start(options.rate, options.seconds, options.losses, options.seed)
+    sys.exit(1 if report("warm_start", "A start from the store in live traffic", bars) else 0)
 
 
-def lose_and_start(rate: float, seconds: float, losses: int, seed: int) -> list[Bar]:
+def lose_and_start(rate: float, seconds: float, losses: int, seed: int) -> list[JudgedBar]:
     """Run the flows through lost recovery folders and judge what is there at the end."""
     with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as parts:
         settings = _deploy(parts, seed)
@@ -105,16 +92,16 @@ def lose_and_start(rate: float, seconds: float, losses: int, seed: int) -> list[
         found = verify(settings)
     rising = all(early < late for early, late in pairwise(versions))
     return [
-        Bar("requests unanswered", "0", f"{seen.unanswered} of {seen.requests:,}",
+        JudgedBar("requests unanswered", "0", f"{seen.unanswered} of {seen.requests:,}",
             seen.unanswered == 0),
-        Bar("requests answered twice", "0", str(seen.duplicate_answers),
+        JudgedBar("requests answered twice", "0", str(seen.duplicate_answers),
             seen.duplicate_answers == 0),
-        Bar("settled decisions taken from the store", "more than 0",
+        JudgedBar("settled decisions taken from the store", "more than 0",
             ", ".join(f"{each:,.0f}" for each in counted), all(counted)),
-        Bar("differences to a recomputation from the topics", "none",
+        JudgedBar("differences to a recomputation from the topics", "none",
             "none" if found.holds else str(found), found.holds),
-        Bar("policy versions in the store", "rise", ", ".join(map(str, versions)), rising),
-        Bar("seconds from the kill to decisions again", "-",
+        JudgedBar("policy versions in the store", "rise", ", ".join(map(str, versions)), rising),
+        JudgedBar("seconds from the kill to decisions again", "-",
             ", ".join(f"{each:.0f}" for each in down), True),
     ]  # fmt: skip
 
@@ -190,21 +177,6 @@ def _learned(settings: Settings) -> float:
     """Count the decisions that the learner's last snapshot has learned from."""
     learners = states_of(settings, PERSONALIZE).get(Steps.LEARNERS, {})
     return sum(unpack_learner(snapshot).decisions for snapshot in learners.values())
-
-
-def report(bars: list[Bar]) -> None:
-    """Print the bars, write them as JSON, and exit non-zero when one is missed."""
-    table = Table(title="A start from the store in live traffic")
-    for title in ("bar", "must be", "figure", ""):
-        table.add_column(title)
-    for bar in bars:
-        verdict = "[green]pass[/]" if bar.passed else "[red]MISSED[/]"
-        table.add_row(bar.name, bar.limit, bar.figure, verdict)
-    Console(width=120).print(table)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    document = {"bars": [asdict(bar) for bar in bars]}
-    (RESULTS / "warm_start.json").write_text(json.dumps(document, indent=1))
-    sys.exit(0 if all(bar.passed for bar in bars) else 1)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,16 @@
 """What every speed benchmark prints and keeps: rows, bars, the machine, the versions."""
 
-import json
 import os
-import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-RESULTS = Path(__file__).parents[1] / "results"
-ROOT = Path(__file__).parents[3]
-PACKAGES = ("bytewax", "confluent-kafka", "msgspec", "numpy", "orjson", "redis", "river", "scipy")
+from ops.benchmarks.reporting.judged import write_result
+from ops.benchmarks.reporting.machine import machine
 
 Cell = str | float | int | None
 
@@ -80,10 +75,7 @@ class Report:
             _table(console, ("bar", "limit", "figure", ""), cells)
         for reason in self.invalid:
             console.print(f"[red]INVALID, no figure:[/] {reason}")
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{self.name}.json").write_text(
-            json.dumps(self._document(), indent=1, default=str)
-        )
+        write_result(self.name, **self._document())
         return sum(bar.passed is False for bar in self.bars) + len(self.invalid)
 
     @property
@@ -94,8 +86,6 @@ class Report:
 
     def _document(self) -> dict[str, Any]:
         return {
-            "commit": commit(),
-            "machine": machine(),
             "load_before": self.load_before,
             "stolen": self.stolen,
             "conditions": self.conditions,
@@ -111,21 +101,6 @@ def processor_times() -> tuple[int, int]:
     """Give the ticks that the host of a virtual machine gave to others, and all ticks, so far."""
     ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
     return ticks[7], sum(ticks)
-
-
-def machine() -> dict[str, str]:
-    """Give the processor, the cores, Python and the packages that a figure depends on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(": ")[1] for line in lines if "model name" in line), "unknown")
-    found = {"processor": model, "cores": str(os.cpu_count()), "python": platform.python_version()}
-    return found | {name: version(name) for name in PACKAGES}
-
-
-def commit() -> str:
-    """Give the commit, marked where the work tree holds changes beside it."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 def shown(value: Cell) -> str:

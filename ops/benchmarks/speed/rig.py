@@ -20,8 +20,9 @@ from flows.runtime.scrape import Scrape, scrape
 from flows.runtime.snapshots import offsets_of, states_of
 from operators.io.kafka import consumer_config, create_topics, producer_config
 from operators.io.store.open import migrate
+from ops.benchmarks.reporting.machine import ROOT
 from ops.benchmarks.speed.loop import SECRET, Logged
-from ops.benchmarks.speed.report import ROOT, Invalid
+from ops.benchmarks.speed.report import Invalid
 from schemas.catalog import CatalogEntry
 from schemas.codec import encode
 from schemas.settings import Settings, child_environment

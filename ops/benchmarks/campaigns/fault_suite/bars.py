@@ -2,15 +2,7 @@
 
 from dataclasses import dataclass, field
 
-
-@dataclass
-class Bar:
-    """A figure and what it must be."""
-
-    name: str
-    limit: str
-    figure: str
-    passed: bool
+from ops.benchmarks.reporting.judged import JudgedBar
 
 
 @dataclass
@@ -19,18 +11,18 @@ class Finding:
 
     fault: str
     promise: str
-    bars: list[Bar] = field(default_factory=list)
+    bars: list[JudgedBar] = field(default_factory=list)
     seconds: float = 0.0
     not_proven: str = ""
     """Why this could not be tried here; empty when it was."""
 
     def exactly(self, name: str, wanted: object, found: object) -> None:
         """Add a bar that holds only where both are equal."""
-        self.bars.append(Bar(name, f"{_shown(wanted)}", f"{_shown(found)}", wanted == found))
+        self.bars.append(JudgedBar(name, f"{_shown(wanted)}", f"{_shown(found)}", wanted == found))
 
     def that(self, name: str, limit: str, figure: str, passed: bool) -> None:
         """Add a bar that was judged already."""
-        self.bars.append(Bar(name, limit, figure, passed))
+        self.bars.append(JudgedBar(name, limit, figure, passed))
 
 
 def _shown(value: object) -> str:

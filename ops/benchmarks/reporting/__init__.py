@@ -1,0 +1,1 @@
+"""What the benchmarks and campaigns print and keep beside their figures."""
