@@ -23,8 +23,8 @@ from flows.runtime.seeding import Seeds, write_recovery
 from flows.verification.reading import records
 from operators import attribute, profile
 from operators.attribute import AttributeState, pack_attribute
-from operators.decide import admission as queue
-from operators.decide.admission import begin_queue
+from operators.decide import admission
+from operators.decide.admission import begin_admission
 from operators.io.kafka.group import begin_at
 from operators.io.kafka.starts import Held, Start, held_from, starts
 from operators.io.store.open import open_store
@@ -210,14 +210,14 @@ def _write(
             slot_id: _continued(each.state, versions[slot_id])
             for slot_id, each in found.checkpoints.items()
         },
-        Steps.ADMISSION: {shard_key(k): begin_queue(sorted(counted)) for k in shards},
+        Steps.ADMISSION: {shard_key(k): begin_admission(sorted(counted)) for k in shards},
     }
     sources = {str(k): begin_at(found.offsets[k]) for k in shards}
     temporary = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     write_recovery(temporary, PERSONALIZE.name, Steps.RECORDS, sources, seeds)
     shutil.rmtree(folder, ignore_errors=True)
-    for module in (attribute, profile, queue):  # of the store that was lost
+    for module in (attribute, profile, admission):  # of the store that was lost
         shutil.rmtree(folder.with_name(module.SEGMENTS), ignore_errors=True)
     temporary.rename(folder)
 

@@ -10,7 +10,7 @@ from flows.personalize import Steps
 from flows.runtime.snapshots import States
 from operators.attach_catalog import unpack_admit
 from operators.attribute import SEGMENTS, unpack_attribute
-from operators.decide.admission import unpack_queue
+from operators.decide.admission import unpack_admission
 from operators.decode import reader
 from operators.envelope import Event
 from operators.io.kafka.client import consumer, range_of
@@ -54,10 +54,10 @@ def cut_of(settings: Settings, states: States, shard: int) -> Cut:
     key = shard_key(shard)
     source = restore(states.get(Steps.RECORDS, {}).get(str(shard)))
     admitted = states.get(Steps.HOLD, {}).get(key)
-    queued = states.get(Steps.ADMISSION, {}).get(key)
+    requests = states.get(Steps.ADMISSION, {}).get(key)
     admission = unpack_admit(admitted) if admitted else None
     held = [*admission.held, *admission.gathered] if admission else []
-    waiting = unpack_queue(queued).waiting if queued else []
+    waiting = unpack_admission(requests).waiting if requests else []
     return Cut(
         {Topic(name): offset for name, offset in source.offsets.items()},
         {(topic, offset) for batch in held for topic, _, offset, _ in batch.records},

@@ -1,4 +1,4 @@
-"""The queue of requests: each is admitted once, with its candidates and the policy to ask."""
+"""Request admission: each request is let in once, with its eligible actions and its policy."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,38 +28,39 @@ from schemas.state import StateError, pack, unpack
 from schemas.topics import Topic
 
 _KIND, _VERSION = "queue", 2
-_CONTENT = Encoder(order="deterministic")
+_ENCODER = Encoder(order="deterministic")
 
 SEGMENTS = "seen"
 """The folder of seen requests in the recovery folder."""
 
 
 @dataclass(frozen=True)
-class Queued:
+class AdmittedRequests:
     """Requests that are ready to be scored, and those that were refused."""
 
-    ready: KeyedStream["Ready"]
+    groups: KeyedStream["RequestGroup"]
     rejected: KeyedStream[list[Rejected]]
 
 
-@dataclass(slots=True)
-class Ready:
-    """Requests of one slot, with all that scoring needs.
+@dataclass(slots=True, kw_only=True)
+class RequestGroup:
+    """Requests to one slot that are to be decided together, with all that scoring needs.
 
-    ``candidates`` holds a request's eligible action ids, or None where every action of the slot
-    is eligible. ``news`` is None while the slot has learned nothing.
+    ``events``, ``eligible`` and ``request_hashes`` have an entry for each request: its eligible
+    action ids (None where every action of the slot is eligible) and the digest of its content.
+    ``policy`` is None while the slot has learned nothing, ``revision`` that of the catalog.
     """
 
     slot: Slot
     actions: tuple[Action, ...]
     revision: int
-    news: PublishedPolicy | None
+    policy: PublishedPolicy | None
     events: list[Event]
-    candidates: list[list[str] | None]
-    contents: list[int]
+    eligible: list[list[str] | None]
+    request_hashes: list[int]
 
 
-class Waiting(Struct):
+class WaitingRequest(Struct, kw_only=True):
     """A request that waits for its slot's policy after a restart."""
 
     payload: bytes
@@ -74,7 +75,7 @@ class Waiting(Struct):
     embedding: list[float] | None
 
 
-class QueueState(Struct):
+class AdmissionState(Struct, kw_only=True):
     """What a snapshot keeps; ``policies`` names the slots whose policy must come back first.
 
     ``segmented`` says that seen requests are in segment files.
@@ -84,13 +85,13 @@ class QueueState(Struct):
     segmented: bool
     seen: SeenState
     policies: list[str]
-    waiting: list[Waiting]
+    waiting: list[WaitingRequest]
     watermark: int
 
 
-@dataclass
-class QueueLogic(
-    StatefulBatchLogic[CatalogedBatch | PublishedPolicy, "Ready | list[Rejected]", bytes]
+@dataclass(kw_only=True)
+class RequestAdmission(
+    StatefulBatchLogic[CatalogedBatch | PublishedPolicy, "RequestGroup | list[Rejected]", bytes]
 ):
     """One shard's requests: first come, answered once.
 
@@ -111,9 +112,9 @@ class QueueLogic(
 
     def on_batch(
         self, values: list[CatalogedBatch | PublishedPolicy]
-    ) -> tuple[Iterable["Ready | list[Rejected]"], bool]:
+    ) -> tuple[Iterable["RequestGroup | list[Rejected]"], bool]:
         """Take in policies, then admit the requests of the batches."""
-        out: list[Ready | list[Rejected]] = []
+        out: list[RequestGroup | list[Rejected]] = []
         batches: list[CatalogedBatch] = []
         for value in values:
             if isinstance(value, PublishedPolicy):
@@ -136,7 +137,14 @@ class QueueLogic(
         waiting = [_waiting(event) for event in self.waiting]
         names = sorted(self.expected | set(self.policies))
         segmented = self.segments is not None
-        state = QueueState(self.shard, segmented, self.seen.state(), names, waiting, self.watermark)
+        state = AdmissionState(
+            shard=self.shard,
+            segmented=segmented,
+            seen=self.seen.state(),
+            policies=names,
+            waiting=waiting,
+            watermark=self.watermark,
+        )
         return pack(_KIND, _VERSION, state)
 
     def _begin(self, shard: int) -> None:
@@ -145,20 +153,20 @@ class QueueLogic(
             self.segments = ShardSegments(self.folder, shard)
             self.seen.use(self.segments)
 
-    def _admit(self, batch: CatalogedBatch, out: list["Ready | list[Rejected]"]) -> None:
+    def _admit(self, batch: CatalogedBatch, out: list["RequestGroup | list[Rejected]"]) -> None:
         requests = [event for event in batch.events if isinstance(event.body, DecisionRequest)]
         if not requests:
             return
         refused: list[Rejected] = []
-        ready = self._fresh(self._timely(requests, batch.catalog, refused), refused)
+        fresh = self._fresh(self._timely(requests, batch.catalog, refused), refused)
         if self.expected:
-            self.waiting += [event for event, _ in ready if event.body.slot_id in self.expected]
-            ready = [found for found in ready if found[0].body.slot_id not in self.expected]
-        self._group(batch.catalog, ready, out, refused)
+            self.waiting += [event for event, _ in fresh if event.body.slot_id in self.expected]
+            fresh = [each for each in fresh if each[0].body.slot_id not in self.expected]
+        self._group(batch.catalog, fresh, out, refused)
         if refused:
             out.append(refused)
 
-    def _retry(self, out: list["Ready | list[Rejected]"]) -> None:
+    def _retry(self, out: list["RequestGroup | list[Rejected]"]) -> None:
         if not self.waiting or self.catalog is None:
             return
         ready = [event for event in self.waiting if event.body.slot_id not in self.expected]
@@ -166,8 +174,8 @@ class QueueLogic(
             return
         self.waiting = [event for event in self.waiting if event.body.slot_id in self.expected]
         refused: list[Rejected] = []
-        contents = [(event, content_of(event.body)) for event in ready]
-        self._group(self.catalog, contents, out, refused)
+        hashed = [(event, request_hash(event.body)) for event in ready]
+        self._group(self.catalog, hashed, out, refused)
         if refused:
             out.append(refused)
 
@@ -189,13 +197,13 @@ class QueueLogic(
         """Give the events that were not seen before, each with the digest of its content."""
         if not events:
             return []
-        contents = [content_of(event.body) for event in events]
+        hashes = [request_hash(event.body) for event in events]
         keys = [event.key for event in events]
-        verdicts = self.seen.admit(keys, contents, max(event.at for event in events))
+        verdicts = self.seen.admit(keys, hashes, max(event.at for event in events))
         fresh = []
-        for event, content, verdict in zip(events, contents, verdicts, strict=True):
+        for event, hash_, verdict in zip(events, hashes, verdicts, strict=True):
             if verdict is Seen.FRESH:
-                fresh.append((event, content))
+                fresh.append((event, hash_))
             elif verdict is Seen.CONFLICT:
                 refused.append(_refusal("conflicting_request", event, "decision_id"))
         repeated = len(events) - len(fresh) - verdicts.count(Seen.CONFLICT)
@@ -206,44 +214,57 @@ class QueueLogic(
         self,
         catalog: Catalog,
         events: list[tuple[Event, int]],
-        out: list["Ready | list[Rejected]"],
+        out: list["RequestGroup | list[Rejected]"],
         refused: list[Rejected],
     ) -> None:
-        groups: dict[str, Ready] = {}
-        for event, content in events:
+        groups: dict[str, RequestGroup] = {}
+        for event, hash_ in events:
             body: DecisionRequest = event.body
             slot = catalog.slots.get(body.slot_id)
             if slot is None:
                 refused.append(_refusal("unknown_slot", event, "slot_id"))
                 continue
             actions = catalog.actions[slot.slot_id]
-            candidates = eligible(body, actions)
-            if candidates is not None and not candidates:
+            eligible = eligible_actions(body, actions)
+            if eligible is not None and not eligible:
                 refused.append(_refusal("no_eligible_action", event, "actions"))
                 continue
             group = groups.get(slot.slot_id)
             if group is None:
-                news = self.policies.get(slot.slot_id)
-                group = Ready(slot, actions, catalog.revision, news, [], [], [])
-                groups[slot.slot_id] = group
+                group = groups[slot.slot_id] = RequestGroup(
+                    slot=slot,
+                    actions=actions,
+                    revision=catalog.revision,
+                    policy=self.policies.get(slot.slot_id),
+                    events=[],
+                    eligible=[],
+                    request_hashes=[],
+                )
             group.events.append(event)
-            group.candidates.append(candidates)
-            group.contents.append(content)
+            group.eligible.append(eligible)
+            group.request_hashes.append(hash_)
         out.extend(groups.values())
 
 
-def begin_queue(policies: list[str]) -> bytes:
+def begin_admission(policies: list[str]) -> bytes:
     """Write the snapshot of a shard that has seen no request and waits for these policies."""
-    state = QueueState(0, False, SeenRequests().state(), policies, [], NEVER)
+    state = AdmissionState(
+        shard=0,
+        segmented=False,
+        seen=SeenRequests().state(),
+        policies=policies,
+        waiting=[],
+        watermark=NEVER,
+    )
     return pack(_KIND, _VERSION, state)
 
 
-def unpack_queue(snapshot: bytes) -> QueueState:
+def unpack_admission(snapshot: bytes) -> AdmissionState:
     """Read what a shard's snapshot keeps."""
-    return unpack(_KIND, _VERSION, QueueState, snapshot)
+    return unpack(_KIND, _VERSION, AdmissionState, snapshot)
 
 
-def eligible(request: DecisionRequest, actions: tuple[Action, ...]) -> list[str] | None:
+def eligible_actions(request: DecisionRequest, actions: tuple[Action, ...]) -> list[str] | None:
     """Give the ids that the request allows, or None where it allows the slot's whole catalog.
 
     A request's own list narrows the catalog of the slot; a slot without a catalog takes the list
@@ -257,7 +278,7 @@ def eligible(request: DecisionRequest, actions: tuple[Action, ...]) -> list[str]
     return [name for name in asked if name in allowed and name not in request.excluded]
 
 
-def content_of(request: DecisionRequest) -> int:
+def request_hash(request: DecisionRequest) -> int:
     """Digest what a request asks, so that the same id with another question is noticed."""
     asked: tuple[Any, ...] = (
         request.slot_id,
@@ -266,16 +287,16 @@ def content_of(request: DecisionRequest) -> int:
         request.excluded,
         request.deferred,
     )
-    return crc32(_CONTENT.encode(asked))
+    return crc32(_ENCODER.encode(asked))
 
 
 def _refusal(reason: str, event: Event, name: str) -> Rejected:
     return Rejected(reason, event.origin, event.payload, name)
 
 
-def _waiting(event: Event) -> Waiting:
+def _waiting(event: Event) -> WaitingRequest:
     origin = event.origin
-    return Waiting(
+    return WaitingRequest(
         payload=event.payload,
         at=event.at,
         subject=event.subject,
@@ -289,31 +310,31 @@ def _waiting(event: Event) -> Waiting:
     )
 
 
-def _event(waiting: Waiting, limit: int) -> Event:
+def _event(waiting: WaitingRequest, limit: int) -> Event:
     body = decode(Topic.DECISION_REQUESTS, waiting.payload, limit)
     body.decision_id = body.decision_id or body.id
     origin = Origin(Topic.DECISION_REQUESTS, waiting.partition, waiting.offset, waiting.time)
     return Event(
-        waiting.at,
-        body,
-        waiting.subject,
-        waiting.key,
-        origin,
-        waiting.payload,
-        waiting.personal,
-        waiting.profile,
-        waiting.embedding,
+        at=waiting.at,
+        body=body,
+        subject=waiting.subject,
+        key=waiting.key,
+        origin=origin,
+        payload=waiting.payload,
+        personal=waiting.personal,
+        profile=waiting.profile,
+        embedding=waiting.embedding,
     )
 
 
 def resumed(
     settings: Settings, folder: Path | None, snapshot: bytes | None, metrics: DecisionMetrics
-) -> QueueLogic:
+) -> RequestAdmission:
     """Go on from a snapshot, or begin where there is none."""
     horizon = round(settings.dedup_horizon * 1e6)
     if snapshot is None:
-        return QueueLogic(horizon, folder, metrics=metrics)
-    state = unpack_queue(snapshot)
+        return RequestAdmission(horizon=horizon, folder=folder, metrics=metrics)
+    state = unpack_admission(snapshot)
     segments = None
     if state.segmented:
         if folder is None:
@@ -321,11 +342,11 @@ def resumed(
                 "the recovery store keeps seen requests in its folder: set BANDITFLOW_RECOVERY"
             )
         segments = ShardSegments(folder, state.shard)
-    return QueueLogic(
-        horizon,
-        folder,
-        state.shard,
-        segments,
+    return RequestAdmission(
+        horizon=horizon,
+        folder=folder,
+        shard=state.shard,
+        segments=segments,
         seen=SeenRequests(state.seen, segments),
         expected=set(state.policies),
         waiting=[_event(waiting, settings.max_record_bytes) for waiting in state.waiting],
@@ -335,13 +356,13 @@ def resumed(
 
 
 @operator
-def queue(
+def admit_requests(
     step_id: str,
     up: KeyedStream[CatalogedBatch],
     policies: KeyedStream[PublishedPolicy],
     settings: Settings,
     metrics: DecisionMetrics,
-) -> Queued:
+) -> AdmittedRequests:
     """Admit each decision request once and join it with its slot's policy.
 
     ``policies`` must reach every shard. Refusals: ``unknown_slot``, ``stale_request`` (older than
@@ -350,9 +371,11 @@ def queue(
     """
     folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 
-    def shim_builder(resume_state: bytes | None) -> QueueLogic:
+    def shim_builder(resume_state: bytes | None) -> RequestAdmission:
         return resumed(settings, folder, resume_state, metrics)
 
     merged: KeyedStream[CatalogedBatch | PublishedPolicy] = op.merge("merge", up, policies)
-    queued = op.stateful_batch("admit", merged, shim_builder)
-    return Queued(of_type("ready", queued, Ready), of_type("rejected", queued, list))
+    admitted = op.stateful_batch("admit", merged, shim_builder)
+    return AdmittedRequests(
+        of_type("ready", admitted, RequestGroup), of_type("rejected", admitted, list)
+    )

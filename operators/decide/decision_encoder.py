@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from msgspec.json import Encoder
 
-from operators.decide.admission import Ready
+from operators.decide.admission import RequestGroup
 from operators.logic.deciding.propensity import NO_ACTION
 from operators.logic.deciding.selection import Candidates, Selection
 from operators.logic.features import FeatureMap, pack_rows
@@ -31,11 +31,11 @@ _write = Encoder().encode
 
 
 def decision_records(
-    ready: Ready,
-    news: PublishedPolicy,
-    mapping: FeatureMap,
-    ballot: Candidates,
-    votes: Selection,
+    group: RequestGroup,
+    policy: PublishedPolicy,
+    feature_map: FeatureMap,
+    candidates: Candidates,
+    selection: Selection,
     now: datetime,
 ) -> list[bytes]:
     """Write the decision of each request of the group.
@@ -43,18 +43,18 @@ def decision_records(
     A subject without consent is null in its decision. ``features`` are logged where the slot
     declares any, so that learning needs nothing but the log.
     """
-    slot, events = ready.slot, ready.events
+    slot, events = group.slot, group.events
     bodies = [event.body for event in events]
     window = timedelta(seconds=slot.reward_window)
     keys = [b"%016x" % event.key for event in events]
-    actions = [_write(action_id) for action_id in votes.action_ids]
+    actions = [_write(action_id) for action_id in selection.action_ids]
     features = [b""] * len(events)
-    if mapping.dim > 1:
-        features = [b',"features":"%b"' % row.encode() for row in pack_rows(ballot.x)]
-    groups = [b"", b""]
+    if feature_map.dim > 1:
+        features = [b',"features":"%b"' % row.encode() for row in pack_rows(candidates.x)]
+    variations = [b"", b""]
     if slot.holdout.share > 0.0:
-        groups = [b',"variation_id":"policy"', b',"variation_id":"holdout"']
-    chosen = votes.chosen.tolist()
+        variations = [b',"variation_id":"policy"', b',"variation_id":"holdout"']
+    chosen = selection.chosen.tolist()
     rows = zip(
         keys,
         [_write(body.time) for body in bodies],
@@ -62,40 +62,42 @@ def decision_records(
         [_write(body.decision_id) for body in bodies],
         keys,
         [actions[column] for column in chosen],
-        _rankings(votes),
-        _numbers(votes.propensity),
+        _rankings(selection),
+        _numbers(selection.propensity),
         [_write(body.time + window) for body in bodies],
-        [groups[held_out] for held_out in votes.held_out.tolist()],
+        [variations[held_out] for held_out in selection.held_out.tolist()],
         [b',"deferred":true' if body.deferred else b"" for body in bodies],
         features,
-        _numbers(votes.eta[range(len(chosen)), chosen]),
-        _numbers(votes.uniform),
-        ready.contents,
-        _slates(votes),
+        _numbers(selection.eta[range(len(chosen)), chosen]),
+        _numbers(selection.uniform),
+        group.request_hashes,
+        _slates(selection),
         strict=True,
     )
-    record = _common(ready, news, mapping, now)
+    record = _common(group, policy, feature_map, now)
     return [record % row for row in rows]
 
 
-def _common(ready: Ready, news: PublishedPolicy, mapping: FeatureMap, now: datetime) -> bytes:
+def _common(
+    group: RequestGroup, policy: PublishedPolicy, feature_map: FeatureMap, now: datetime
+) -> bytes:
     """Give the record with what all decisions of the group have in common filled in."""
-    slot = ready.slot
-    policy: dict[str, Any] = {"policy": news.kind, "policy_version": news.version}
+    slot = group.slot
+    fields: dict[str, Any] = {"policy": policy.kind, "policy_version": policy.version}
     if slot.baseline_action_id is not None:
-        policy["baseline_action_id"] = slot.baseline_action_id
+        fields["baseline_action_id"] = slot.baseline_action_id
     if slot.learning_mode != "immediate":
-        policy["learning_mode"] = slot.learning_mode
-    if mapping.dim > 1:
-        policy["mapping"] = mapping.mark
+        fields["learning_mode"] = slot.learning_mode
+    if feature_map.dim > 1:
+        fields["mapping"] = feature_map.mark
     times = {"decided_at": now}
-    if news.newest > 0:
-        times["policy_time"] = moment(news.newest)
+    if policy.newest > 0:
+        times["policy_time"] = moment(policy.newest)
     return (
         b'{"id":"decision-%%b","time":%%b,"subject":%%b,"decision_id":%%b,"key":"%%b","slot_id":%b,'
         b'"action_id":%%b,"ranking":%%b,"propensity":%%b,%b,"expires_at":%%b%%b%%b%%b,"eta":%%b,'
         b'"draw":%%b,%b,"request_hash":"%%08x"%%b}'
-    ) % (_literal(slot.slot_id), _literal(policy)[1:-1], _literal(times)[1:-1])
+    ) % (_literal(slot.slot_id), _literal(fields)[1:-1], _literal(times)[1:-1])
 
 
 def _literal(value: Any) -> bytes:
@@ -103,11 +105,11 @@ def _literal(value: Any) -> bytes:
     return _write(value).replace(b"%", b"%%")
 
 
-def _slates(votes: Selection) -> Sequence[bytes]:
+def _slates(selection: Selection) -> Sequence[bytes]:
     """Write what each request is shown, up to where nothing was left to show."""
-    if votes.slates is None or votes.position_eta is None:
-        return [b""] * len(votes.chosen)
-    names = votes.action_ids
+    if selection.slates is None or selection.position_eta is None:
+        return [b""] * len(selection.chosen)
+    names = selection.action_ids
     return [
         b',"slate":'
         + _write(
@@ -118,23 +120,25 @@ def _slates(votes: Selection) -> Sequence[bytes]:
             ]
         )
         for row in zip(
-            votes.slates.chosen.tolist(),
-            votes.slates.conditional.tolist(),
-            votes.position_eta.tolist(),
+            selection.slates.chosen.tolist(),
+            selection.slates.conditional.tolist(),
+            selection.position_eta.tolist(),
             strict=True,
         )
     ]
 
 
-def _rankings(votes: Selection) -> Iterator[bytes]:
+def _rankings(selection: Selection) -> Iterator[bytes]:
     """Write each request's eligible actions and probabilities, in the catalog's order."""
-    places = [b'{"action_id":%b,"probability":%%b}' % _literal(name) for name in votes.action_ids]
+    places = [
+        b'{"action_id":%b,"probability":%%b}' % _literal(name) for name in selection.action_ids
+    ]
     whole = b"[%b]" % b",".join(places)
-    numbers = orjson.dumps(votes.logged, option=orjson.OPT_SERIALIZE_NUMPY)
+    numbers = orjson.dumps(selection.logged, option=orjson.OPT_SERIALIZE_NUMPY)
     for row, text in enumerate(numbers[2:-2].split(b"],[")):
         probabilities, record = text.split(b","), whole
-        if votes.mask is not None:
-            columns = votes.mask[row].nonzero()[0].tolist()
+        if selection.mask is not None:
+            columns = selection.mask[row].nonzero()[0].tolist()
             probabilities = [probabilities[column] for column in columns]
             record = b"[%b]" % b",".join([places[column] for column in columns])
         yield record % tuple(probabilities)

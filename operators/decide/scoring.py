@@ -10,7 +10,7 @@ import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from operators.decide.admission import Ready, queue
+from operators.decide.admission import RequestGroup, admit_requests
 from operators.decide.decision_encoder import decision_records
 from operators.envelope import Message, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
@@ -34,7 +34,7 @@ class Decided:
 
 
 class Scorer:
-    """Scores the ready requests of a worker: one matrix per slot and policy version."""
+    """Decides the admitted requests of a worker: one matrix per slot and policy version."""
 
     def __init__(self, secret: bytes, metrics: DecisionMetrics) -> None:
         self._secret = secret
@@ -43,33 +43,32 @@ class Scorer:
         self._firsts: dict[str, tuple[int, PublishedPolicy]] = {}
         self._shapes: dict[str, tuple[Slot, str]] = {}
 
-    def decide(self, items: list[tuple[str, Ready]]) -> Iterable[tuple[str, list[Message]]]:
+    def decide(self, items: list[tuple[str, RequestGroup]]) -> Iterable[tuple[str, list[Message]]]:
         """Decide every request of ``items``; messages come back under their shard's key."""
-        groups: dict[tuple[str, int, int], list[Ready]] = defaultdict(list)
-        for _, ready in items:
-            version = ready.news.version if ready.news else -1
-            groups[ready.slot.slot_id, version, ready.revision].append(ready)
+        alike: dict[tuple[str, int, int], list[RequestGroup]] = defaultdict(list)
+        for _, group in items:
+            version = group.policy.version if group.policy else -1
+            alike[group.slot.slot_id, version, group.revision].append(group)
         messages: dict[str, list[Message]] = defaultdict(list)
-        for group in groups.values():
-            self._decide(group, messages)
+        for groups in alike.values():
+            self._decide(_joined(groups), messages)
         return messages.items()
 
-    def _decide(self, group: list[Ready], messages: dict[str, list[Message]]) -> None:
-        ready = _joined(group)
-        mapping = self._feature_map(ready.slot)
-        news = ready.news
-        if news is None or news.shape != self._shape(ready.slot):
-            news = self._first_policy(ready, policy_dim(ready.slot, mapping))
-        ballot = _candidates(ready, mapping)
-        if mapping.problems:
-            self._metrics.feature_problems(ready.slot.slot_id, mapping.problems)
-            mapping.problems.clear()
-        votes = select(ready.slot, news.posterior, ballot, self._secret)
+    def _decide(self, group: RequestGroup, messages: dict[str, list[Message]]) -> None:
+        feature_map = self._feature_map(group.slot)
+        policy = group.policy
+        if policy is None or policy.shape != self._shape(group.slot):
+            policy = self._first_policy(group, policy_dim(group.slot, feature_map))
+        candidates = _candidates(group, feature_map)
+        if feature_map.problems:
+            self._metrics.feature_problems(group.slot.slot_id, feature_map.problems)
+            feature_map.problems.clear()
+        selection = select(group.slot, policy.posterior, candidates, self._secret)
         now = datetime.now(UTC)
-        records = decision_records(ready, news, mapping, ballot, votes, now)
-        for event, record in zip(ready.events, records, strict=True):
+        records = decision_records(group, policy, feature_map, candidates, selection, now)
+        for event, record in zip(group.events, records, strict=True):
             messages[shard_key(event.origin.partition)].append(Message(event.key, None, record))
-        _observe(self._metrics, ready, news, votes, now)
+        _observe(self._metrics, group, policy, selection, now)
 
     def _feature_map(self, slot: Slot) -> FeatureMap:
         kept = self._maps.get(slot.slot_id)
@@ -84,33 +83,33 @@ class Scorer:
             kept = self._shapes[slot.slot_id] = (slot, policy_shape(slot))
         return kept[1]
 
-    def _first_policy(self, ready: Ready, dim: int) -> PublishedPolicy:
+    def _first_policy(self, group: RequestGroup, dim: int) -> PublishedPolicy:
         """Give the prior of a slot that has learned nothing yet under its present settings."""
-        kept = self._firsts.get(ready.slot.slot_id)
-        if kept is None or kept[0] != ready.revision:
-            news = first_policy(ready.slot, ready.actions, dim)
-            kept = self._firsts[ready.slot.slot_id] = (ready.revision, news)
+        kept = self._firsts.get(group.slot.slot_id)
+        if kept is None or kept[0] != group.revision:
+            policy = first_policy(group.slot, group.actions, dim)
+            kept = self._firsts[group.slot.slot_id] = (group.revision, policy)
         return kept[1]
 
 
-def _joined(group: list[Ready]) -> Ready:
-    first = group[0]
-    if len(group) == 1:
+def _joined(groups: list[RequestGroup]) -> RequestGroup:
+    first = groups[0]
+    if len(groups) == 1:
         return first
-    return Ready(
-        first.slot,
-        first.actions,
-        first.revision,
-        first.news,
-        [event for ready in group for event in ready.events],
-        [names for ready in group for names in ready.candidates],
-        [content for ready in group for content in ready.contents],
+    return RequestGroup(
+        slot=first.slot,
+        actions=first.actions,
+        revision=first.revision,
+        policy=first.policy,
+        events=[event for each in groups for event in each.events],
+        eligible=[names for each in groups for names in each.eligible],
+        request_hashes=[hash_ for each in groups for hash_ in each.request_hashes],
     )
 
 
-def _candidates(ready: Ready, mapping: FeatureMap) -> Candidates:
-    events = ready.events
-    x = mapping.encode(
+def _candidates(group: RequestGroup, feature_map: FeatureMap) -> Candidates:
+    events = group.events
+    x = feature_map.encode(
         [event.body.context for event in events],
         [event.profile for event in events],
         [event.embedding for event in events],
@@ -118,36 +117,36 @@ def _candidates(ready: Ready, mapping: FeatureMap) -> Candidates:
     )
     return Candidates(
         x,
-        _universe(ready),
-        ready.candidates,
+        _action_ids(group),
+        group.eligible,
         [event.subject for event in events],
         [event.body.decision_id for event in events],
     )
 
 
-def _universe(ready: Ready) -> tuple[str, ...]:
+def _action_ids(group: RequestGroup) -> tuple[str, ...]:
     """Give every action that some request of the group may get."""
-    if ready.actions:
-        return tuple(action.action_id for action in ready.actions)
-    return tuple(sorted({name for names in ready.candidates for name in names or ()}))
+    if group.actions:
+        return tuple(action.action_id for action in group.actions)
+    return tuple(sorted({name for names in group.eligible for name in names or ()}))
 
 
 def _observe(
     metrics: DecisionMetrics,
-    ready: Ready,
-    news: PublishedPolicy,
-    votes: Selection,
+    group: RequestGroup,
+    policy: PublishedPolicy,
+    selection: Selection,
     now: datetime,
 ) -> None:
     at = now.timestamp() * 1e6
-    slot = ready.slot.slot_id
-    latencies = [(at - event.origin.time) * 1e-6 for event in ready.events]
-    known = news.newest > NEVER
-    staleness = [(event.at - news.newest) * 1e-6 for event in ready.events] if known else []
-    metrics.decisions(slot, latencies, staleness, news.version)
-    eligible = float((votes.logged > 0.0).sum(axis=1).mean())
-    first = votes.logged[np.arange(len(votes.chosen)), votes.chosen]
-    metrics.choices(slot, votes.action_ids, votes.chosen, first, eligible)
+    slot = group.slot.slot_id
+    latencies = [(at - event.origin.time) * 1e-6 for event in group.events]
+    known = policy.newest > NEVER
+    staleness = [(event.at - policy.newest) * 1e-6 for event in group.events] if known else []
+    metrics.decisions(slot, latencies, staleness, policy.version)
+    eligible = float((selection.logged > 0.0).sum(axis=1).mean())
+    first = selection.logged[np.arange(len(selection.chosen)), selection.chosen]
+    metrics.choices(slot, selection.action_ids, selection.chosen, first, eligible)
 
 
 @operator
@@ -161,8 +160,9 @@ def decide(
     """Answer each decision request of the batches once, by its slot's newest policy.
 
     The action is drawn from the computed probability vector, so the logged propensity is exact;
-    ``policies`` must reach every shard. For the refusals see :func:`admission.queue`.
+    ``policies`` must reach every shard. Refusals are those of
+    :func:`~operators.decide.admission.admit_requests`.
     """
     scorer = Scorer(settings.secret.encode(), metrics)
-    queued = queue("queue", up, policies, settings, metrics)
-    return Decided(op.flat_map_batch("score", queued.ready, scorer.decide), queued.rejected)
+    admitted = admit_requests("queue", up, policies, settings, metrics)
+    return Decided(op.flat_map_batch("score", admitted.groups, scorer.decide), admitted.rejected)

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from flows.cli.main import main
 from flows.devkit.embedded import Server
 from operators.cache import cache_decisions, cache_policies, cache_profiles
-from operators.decide.admission import Ready
+from operators.decide.admission import RequestGroup
 from operators.decide.scoring import Scorer
 from operators.decode import pseudonym_of
 from operators.envelope import Batch, Event, Origin
@@ -375,7 +375,15 @@ def test_values_that_are_not_as_declared_are_counted(
     events = [Event(0, body, "s", 1, Origin("decision-requests", 0, 0, 0)) for body in bodies]
     for body in bodies:
         body.decision_id = "d"
-    ready = Ready(asked, (make.action("x"),), 1, None, events, [None] * 3, [0] * 3)
+    ready = RequestGroup(
+        slot=asked,
+        actions=(make.action("x"),),
+        revision=1,
+        policy=None,
+        events=events,
+        eligible=[None] * 3,
+        request_hashes=[0] * 3,
+    )
     registry = CollectorRegistry()
     metrics = DecisionMetrics(registry)
     for _ in range(2):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from operators.decide.admission import Ready
+from operators.decide.admission import RequestGroup
 from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin
 from operators.io.metrics.decisions import DecisionMetrics
@@ -73,15 +73,15 @@ def test_the_audit_is_one(slate_size: int, unit: Any) -> None:
         Event(at, body, body.subject, i + 1, Origin("decision-requests", 0, i, at))
         for i, body in enumerate(requests)
     ]
-    candidates = [ACTIONS[i % 3 :] if i % 2 else None for i in range(REQUESTS)]
-    ready = Ready(
-        slot,
-        tuple(make.action(action, slots=[name]) for action in ACTIONS),
-        1,
-        learned(slot),
-        events,
-        candidates,
-        [0] * REQUESTS,
+    eligible = [ACTIONS[i % 3 :] if i % 2 else None for i in range(REQUESTS)]
+    ready = RequestGroup(
+        slot=slot,
+        actions=tuple(make.action(action, slots=[name]) for action in ACTIONS),
+        revision=1,
+        policy=learned(slot),
+        events=events,
+        eligible=eligible,
+        request_hashes=[0] * REQUESTS,
     )
     registry = CollectorRegistry()
     scorer = Scorer(b"secret", DecisionMetrics(registry))

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decide.admission import Ready
+from operators.decide.admission import RequestGroup
 from operators.decide.decision_encoder import decision_records
 from operators.envelope import Event, Origin
 from operators.logic.deciding.selection import Candidates, Selection, select
@@ -27,7 +27,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 odd = st.sampled_from(["%", "%s", '","', "\\", "SLOT", "é%b", '"', "\x00", "a,b"]) | names
 
 
-def group(draw: Any) -> tuple[Ready, PublishedPolicy, FeatureMap, Candidates, Selection]:
+def decided(draw: Any) -> tuple[RequestGroup, PublishedPolicy, FeatureMap, Candidates, Selection]:
     actions = draw(st.lists(odd, min_size=1, max_size=5, unique=True))
     slot: Slot = make.slot(
         draw(odd),
@@ -53,50 +53,64 @@ def group(draw: Any) -> tuple[Ready, PublishedPolicy, FeatureMap, Candidates, Se
         event = Event(at, body, draw(odd), draw(st.integers(0, 2**64 - 1)), Origin("r", 0, 0, at))
         event.personal = draw(st.booleans())
         events.append(event)
-    candidates = [draw(st.none() | st.lists(st.sampled_from(actions), min_size=1)) for _ in ids]
-    candidates = [c if c is None else list(dict.fromkeys(c)) for c in candidates]
-    mapping = FeatureMap(slot.features)
-    x = mapping.encode([{"age": 3 * place} for place in range(len(ids))])
-    ready = Ready(
-        slot, (), 1, None, events, candidates, [draw(st.integers(0, 2**32 - 1))] * len(ids)
+    eligible = [draw(st.none() | st.lists(st.sampled_from(actions), min_size=1)) for _ in ids]
+    eligible = [c if c is None else list(dict.fromkeys(c)) for c in eligible]
+    feature_map = FeatureMap(slot.features)
+    x = feature_map.encode([{"age": 3 * place} for place in range(len(ids))])
+    group = RequestGroup(
+        slot=slot,
+        actions=(),
+        revision=1,
+        policy=None,
+        events=events,
+        eligible=eligible,
+        request_hashes=[draw(st.integers(0, 2**32 - 1))] * len(ids),
     )
     dim = x.shape[1] + (slot.slate_size > 1)
-    policy = make_policy("beta", None, dim)
-    policy.set_actions(actions, None)
+    learner = make_policy("beta", None, dim)
+    learner.set_actions(actions, None)
     newest = draw(st.sampled_from([-(2**62), 1_700_000_000_000_000]))
-    news = PublishedPolicy(
+    policy = PublishedPolicy(
         slot_id=slot.slot_id,
         kind=draw(odd),
         version=draw(st.integers(0, 9)),
         newest=newest,
-        posterior=policy.publish(),
+        posterior=learner.publish(),
     )
     subjects = [event.subject for event in events]
-    ballot = Candidates(x, tuple(actions), candidates, subjects, ids)
-    return ready, news, mapping, ballot, select(slot, news.posterior, ballot, b"a secret of tests")
+    candidates = Candidates(x, tuple(actions), eligible, subjects, ids)
+    return (
+        group,
+        policy,
+        feature_map,
+        candidates,
+        select(slot, policy.posterior, candidates, b"a secret of tests"),
+    )
 
 
 def expected(
-    ready: Ready,
-    news: PublishedPolicy,
-    mapping: FeatureMap,
-    ballot: Candidates,
-    votes: Selection,
+    group: RequestGroup,
+    policy: PublishedPolicy,
+    feature_map: FeatureMap,
+    candidates: Candidates,
+    selection: Selection,
     row: int,
 ) -> Decision:
-    event, slot = ready.events[row], ready.slot
-    column = int(votes.chosen[row])
+    event, slot = group.events[row], group.slot
+    column = int(selection.chosen[row])
     eligible = (
-        range(len(votes.action_ids)) if votes.mask is None else np.flatnonzero(votes.mask[row])
+        range(len(selection.action_ids))
+        if selection.mask is None
+        else np.flatnonzero(selection.mask[row])
     )
     slate = None
-    if votes.slates is not None and votes.position_eta is not None:
+    if selection.slates is not None and selection.position_eta is not None:
         slate = [
-            Placed(votes.action_ids[c], float(p), float(e))
+            Placed(selection.action_ids[c], float(p), float(e))
             for c, p, e in zip(
-                votes.slates.chosen[row],
-                votes.slates.conditional[row],
-                votes.position_eta[row],
+                selection.slates.chosen[row],
+                selection.slates.conditional[row],
+                selection.position_eta[row],
                 strict=True,
             )
             if c >= 0
@@ -108,25 +122,27 @@ def expected(
         decision_id=event.body.decision_id,
         key=f"{event.key:016x}",
         slot_id=slot.slot_id,
-        action_id=votes.action_ids[column],
-        ranking=[Ranked(votes.action_ids[c], float(votes.logged[row, c])) for c in eligible],
-        propensity=float(votes.propensity[row]),
-        policy=news.kind,
-        policy_version=news.version,
+        action_id=selection.action_ids[column],
+        ranking=[
+            Ranked(selection.action_ids[c], float(selection.logged[row, c])) for c in eligible
+        ],
+        propensity=float(selection.propensity[row]),
+        policy=policy.kind,
+        policy_version=policy.version,
         expires_at=event.body.time + timedelta(seconds=slot.reward_window),
         baseline_action_id=slot.baseline_action_id,
-        variation_id=("holdout" if votes.held_out[row] else "policy")
+        variation_id=("holdout" if selection.held_out[row] else "policy")
         if slot.holdout.share
         else None,
         learning_mode=slot.learning_mode,
         deferred=event.body.deferred,
-        features=pack(ballot.x[row]) if mapping.dim > 1 else None,
-        mapping=mapping.mark if mapping.dim > 1 else "",
-        eta=float(votes.eta[row, column]),
-        draw=float(votes.uniform[row]),
-        policy_time=moment(news.newest) if news.newest > 0 else None,
+        features=pack(candidates.x[row]) if feature_map.dim > 1 else None,
+        mapping=feature_map.mark if feature_map.dim > 1 else "",
+        eta=float(selection.eta[row, column]),
+        draw=float(selection.uniform[row]),
+        policy_time=moment(policy.newest) if policy.newest > 0 else None,
         decided_at=NOW,
-        request_hash=f"{ready.contents[row]:08x}",
+        request_hash=f"{group.request_hashes[row]:08x}",
         slate=slate,
     )
 
@@ -134,7 +150,7 @@ def expected(
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_records_say_what_structs_say(data: st.DataObject) -> None:
-    given_ = group(data.draw)
+    given_ = decided(data.draw)
     lines = decision_records(*given_, NOW)
     assert len(lines) == len(given_[0].events)
     for row, line in enumerate(lines):

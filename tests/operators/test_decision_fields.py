@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from operators.decide.admission import Ready
+from operators.decide.admission import RequestGroup
 from operators.decide.decision_encoder import LEFT_AT_DEFAULT, decision_records
 from operators.envelope import Event, Origin
 from operators.logic.deciding.selection import Candidates, select
@@ -43,7 +43,15 @@ def written() -> set[str]:
     )
     candidates = Candidates(x, ("a", "b"), [None], ["pseudonym"], ["d"])
     selection = select(slot, published.posterior, candidates, b"a secret of tests")
-    group = Ready(slot, (), 1, published, [event], [None], [1])
+    group = RequestGroup(
+        slot=slot,
+        actions=(),
+        revision=1,
+        policy=published,
+        events=[event],
+        eligible=[None],
+        request_hashes=[1],
+    )
     now = datetime(2026, 3, 1, tzinfo=UTC)
     (record,) = decision_records(group, published, feature_map, candidates, selection, now)
     return set(msgspec.json.decode(record))

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from operators.attribute import resumed
-from operators.decide.admission import Ready
+from operators.decide.admission import RequestGroup
 from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin
 from operators.io.metrics.attribution import AttributionMetrics
@@ -64,7 +64,15 @@ def decide(slot: Slot, news: PublishedPolicy) -> Decision:
     )
     event = Event(micros(at), body, "s", 1, Origin("decision-requests", 0, 0, micros(at)))
     actions = tuple(make.action(name) for name in ("x", "y"))
-    ready = Ready(slot, actions, 1, news, [event], [None], [0])
+    ready = RequestGroup(
+        slot=slot,
+        actions=actions,
+        revision=1,
+        policy=news,
+        events=[event],
+        eligible=[None],
+        request_hashes=[0],
+    )
     ((_, (message,)),) = Scorer(b"secret", DecisionMetrics()).decide([("0", ready)])
     return msgspec.json.decode(message.value, type=Decision)
 

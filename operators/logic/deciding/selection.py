@@ -24,19 +24,19 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """A group of n requests to one slot: features [n, d], actions, candidates, identities.
+    """What n requests to one slot may get: features x [n, d], the K actions, who asks.
 
-    A request's candidates are the ids it may get, or None for all of ``action_ids``.
+    ``eligible`` holds the ids that each request may get, or None for all of ``action_ids``.
     """
 
     x: Floats
     action_ids: tuple[str, ...]
-    candidates: Sequence[Sequence[str] | None]
+    eligible: Sequence[Sequence[str] | None]
     subjects: Sequence[str]
     decision_ids: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """What was drawn for each request, and the probabilities that it was drawn with.
 
@@ -77,17 +77,17 @@ class Selection:
     position_eta: Floats | None = None
 
 
-def select(slot: Slot, posterior: Posterior, ballot: Candidates, secret: bytes) -> Selection:
+def select(slot: Slot, posterior: Posterior, candidates: Candidates, secret: bytes) -> Selection:
     """Draw an action for each request from its probability vector."""
-    mask = eligibility(ballot)
-    x = at_position(ballot.x, 0, slot.slate_size)
-    weights = posterior.weigh(x, posterior.columns(ballot.action_ids), mask)
+    mask = eligibility_mask(candidates)
+    x = at_position(candidates.x, 0, slot.slate_size)
+    weights = posterior.weigh(x, posterior.columns(candidates.action_ids), mask)
     policy = mix(weights.p, mask, floor=slot.floor)
-    names = secret, slot.slot_id, ballot.subjects, ballot.decision_ids
+    names = secret, slot.slot_id, candidates.subjects, candidates.decision_ids
     uniform, group = draws.uniform_pairs(*names)
     share = slot.holdout.share
     if slot.holdout.unit == "subject" and share > 0.0:
-        group = draws.sticky_uniforms(secret, slot.slot_id, ballot.subjects)
+        group = draws.sticky_uniforms(secret, slot.slot_id, candidates.subjects)
     held_out = group < share
     given = logged = uniformly = policy
     if share > 0.0:
@@ -96,28 +96,35 @@ def select(slot: Slot, posterior: Posterior, ballot: Candidates, secret: bytes) 
         if slot.holdout.unit == "decision":
             logged = (1.0 - share) * policy + share * uniformly
     eta = np.broadcast_to(weights.eta, logged.shape)
-    size = min(slot.slate_size, len(ballot.action_ids))
+    size = min(slot.slate_size, len(candidates.action_ids))
     if size == 1:
         chosen = choose(given, uniform)
         propensity = logged[np.arange(len(chosen)), chosen]
         return Selection(
-            ballot.action_ids, mask, logged, eta, held_out, uniform, chosen, propensity
+            action_ids=candidates.action_ids,
+            mask=mask,
+            logged=logged,
+            eta=eta,
+            held_out=held_out,
+            uniform=uniform,
+            chosen=chosen,
+            propensity=propensity,
         )
     uniforms = slate_uniforms(*names, size)
     slates = draw_slates(given, uniforms)
     if share > 0.0 and slot.holdout.unit == "decision":
         slates = mixed_slates(slates.chosen, [(1.0 - share, policy), (share, uniformly)])
     return Selection(
-        ballot.action_ids,
-        mask,
-        logged,
-        eta,
-        held_out,
-        uniforms[:, 0],
-        slates.chosen[:, 0],
-        slates.propensity,
-        slates,
-        _position_eta(slot, posterior, ballot, slates.chosen),
+        action_ids=candidates.action_ids,
+        mask=mask,
+        logged=logged,
+        eta=eta,
+        held_out=held_out,
+        uniform=uniforms[:, 0],
+        chosen=slates.chosen[:, 0],
+        propensity=slates.propensity,
+        slates=slates,
+        position_eta=_position_eta(slot, posterior, candidates, slates.chosen),
     )
 
 
@@ -127,13 +134,13 @@ def at_position(x: Floats, position: int, size: int) -> Floats:
 
 
 def _position_eta(
-    slot: Slot, posterior: Posterior, ballot: Candidates, chosen: NDArray[np.intp]
+    slot: Slot, posterior: Posterior, candidates: Candidates, chosen: NDArray[np.intp]
 ) -> Floats:
-    columns = posterior.columns(ballot.action_ids)
+    columns = posterior.columns(candidates.action_ids)
     rows = np.arange(len(chosen))
     eta = np.zeros(chosen.shape)
     for position in range(chosen.shape[1]):
-        x = at_position(ballot.x, position, slot.slate_size)
+        x = at_position(candidates.x, position, slot.slate_size)
         means = posterior.weigh(x, columns).eta
         eta[:, position] = np.broadcast_to(means, (len(rows), len(columns)))[
             rows, chosen[:, position]
@@ -141,13 +148,13 @@ def _position_eta(
     return eta
 
 
-def eligibility(ballot: Candidates) -> Mask | None:
+def eligibility_mask(candidates: Candidates) -> Mask | None:
     """Give the mask of eligible actions [n, K], or None where every action always is."""
-    if all(names is None for names in ballot.candidates):
+    if all(names is None for names in candidates.eligible):
         return None
-    column = {name: place for place, name in enumerate(ballot.action_ids)}
-    mask = np.zeros((len(ballot.candidates), len(column)), dtype=bool)
-    for row, names in enumerate(ballot.candidates):
+    column = {name: place for place, name in enumerate(candidates.action_ids)}
+    mask = np.zeros((len(candidates.eligible), len(column)), dtype=bool)
+    for row, names in enumerate(candidates.eligible):
         if names is None:
             mask[row] = True
         else:

@@ -21,7 +21,7 @@ from flows.devkit.simulation.script import Script
 from flows.devkit.visitors import Visitors
 from operators.attach_catalog import AttachLogic
 from operators.attribute import resumed
-from operators.decide.admission import QueueLogic, Ready
+from operators.decide.admission import RequestAdmission, RequestGroup
 from operators.decide.scoring import Scorer
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Event, Message
@@ -138,7 +138,7 @@ class Loop:
             for _ in shards
         ]
         self._attribute = [resumed(self.settings, None, None, AttributionMetrics()) for _ in shards]
-        self._queue = [QueueLogic(horizon) for _ in shards]
+        self._admission = [RequestAdmission(horizon=horizon) for _ in shards]
         self._learn = LearnerLogic(CanonicalOrder(partitions))
         self._scorer = Scorer(SECRET.encode(), DecisionMetrics())
         self._now = START
@@ -155,7 +155,7 @@ class Loop:
         self._now = until
         made = Made()
         lessons: list[PosteriorUpdate] = []
-        ready: list[tuple[str, Ready]] = []
+        ready: list[tuple[str, RequestGroup]] = []
         for batch in self._batches(round(until * 1e6)):
             self._step(batch, lessons, ready, made)
         with self.watch.on("decide"):
@@ -167,8 +167,8 @@ class Loop:
             made.snapshots += [news for news in told if isinstance(news, PolicySnapshot)]
             for news in told:
                 if isinstance(news, PublishedPolicy):
-                    for queue in self._queue:
-                        queue.on_batch([news])
+                    for admission in self._admission:
+                        admission.on_batch([news])
         self._see(made)
         return made
 
@@ -176,7 +176,7 @@ class Loop:
         self,
         batch: Batch,
         lessons: list[PosteriorUpdate],
-        ready: list[tuple[str, Ready]],
+        ready: list[tuple[str, RequestGroup]],
         made: Made,
     ) -> None:
         watch, shard = self.watch, batch.shard
@@ -200,8 +200,8 @@ class Loop:
         for item in joined:
             made.outcomes += getattr(item, "messages", ())
         with watch.on("queue"):
-            queued, _ = self._queue[shard].on_batch(list(batches))
-            ready += [(str(shard), item) for item in queued if isinstance(item, Ready)]
+            admitted, _ = self._admission[shard].on_batch(list(batches))
+            ready += [(str(shard), item) for item in admitted if isinstance(item, RequestGroup)]
         made.batches += batches
 
     def _gathered(self, shard: int) -> list[Gathered]:

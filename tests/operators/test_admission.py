@@ -1,4 +1,4 @@
-"""The queue admits each request once, and waits for its slot's policy after a restart."""
+"""Request admission lets each request in once, and waits for its slot's policy after a restart."""
 
 from collections import Counter
 from datetime import timedelta
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.decide import admission as queue
-from operators.decide.admission import QueueLogic, Ready, eligible
+from operators.decide import admission
+from operators.decide.admission import RequestAdmission, RequestGroup, eligible_actions
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.logic.catalog import Catalog, CatalogedBatch
@@ -49,7 +49,7 @@ def batch(*events: Event, watermark: int = NEVER, catalog: Catalog = CATALOG) ->
     return CatalogedBatch(1, watermark, list(events), catalog=catalog)
 
 
-def news(version: int) -> PublishedPolicy:
+def published(version: int) -> PublishedPolicy:
     policy = make_policy("beta", None, 0)
     policy.set_actions(["a", "b", "c"], None)
     return PublishedPolicy(
@@ -57,27 +57,27 @@ def news(version: int) -> PublishedPolicy:
     )
 
 
-def resumed(logic: QueueLogic) -> QueueLogic:
+def resumed(logic: RequestAdmission) -> RequestAdmission:
     """What a restart makes of a shard's snapshot."""
     settings = Settings(secret="sixteen letters!", dedup_horizon=logic.horizon / 1e6)
-    return queue.resumed(settings, logic.folder, logic.snapshot(), DecisionMetrics())
+    return admission.resumed(settings, logic.folder, logic.snapshot(), DecisionMetrics())
 
 
 def feed(
-    logic: QueueLogic, *values: CatalogedBatch | PublishedPolicy
-) -> tuple[list[Ready], list[Rejected]]:
+    logic: RequestAdmission, *values: CatalogedBatch | PublishedPolicy
+) -> tuple[list[RequestGroup], list[Rejected]]:
     out, over = logic.on_batch(list(values))
     assert not over
     ready, refused = [], []
     for item in out:
-        if isinstance(item, Ready):
+        if isinstance(item, RequestGroup):
             ready.append(item)
         else:
             refused += item
     return ready, refused
 
 
-def keys(ready: list[Ready]) -> list[int]:
+def keys(ready: list[RequestGroup]) -> list[int]:
     return [event.key for group in ready for event in group.events]
 
 
@@ -85,7 +85,7 @@ def keys(ready: list[Ready]) -> list[int]:
 def test_each_request_is_admitted_once_however_often_it_comes_and_the_shard_dies(
     arrivals: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
-    logic = QueueLogic(HORIZON)
+    logic = RequestAdmission(horizon=HORIZON)
     admitted: Counter[int] = Counter()
     refused: list[Rejected] = []
     for number, other in arrivals:
@@ -102,7 +102,9 @@ def test_each_request_is_admitted_once_however_often_it_comes_and_the_shard_dies
 
 
 def test_a_repetition_within_one_batch_is_noticed_too() -> None:
-    ready, refused = feed(QueueLogic(HORIZON), batch(request(1), request(1), request(2)))
+    ready, refused = feed(
+        RequestAdmission(horizon=HORIZON), batch(request(1), request(1), request(2))
+    )
     assert keys(ready) == [1, 2]
     assert refused == []
 
@@ -110,7 +112,7 @@ def test_a_repetition_within_one_batch_is_noticed_too() -> None:
 def test_what_cannot_be_asked_is_refused_by_name() -> None:
     late = micros(make.START) + HORIZON + 1_000_000
     ready, refused = feed(
-        QueueLogic(HORIZON),
+        RequestAdmission(horizon=HORIZON),
         batch(
             request(1, slot_id="nowhere"),
             request(2),
@@ -128,7 +130,7 @@ def test_what_cannot_be_asked_is_refused_by_name() -> None:
 
 
 def test_a_request_is_forgotten_only_when_its_repetition_would_be_stale() -> None:
-    logic = QueueLogic(HORIZON)
+    logic = RequestAdmission(horizon=HORIZON)
     feed(logic, batch(request(1)))
     edge = micros(make.START) + HORIZON
     ready, refused = feed(logic, batch(request(1), watermark=edge))
@@ -139,11 +141,11 @@ def test_a_request_is_forgotten_only_when_its_repetition_would_be_stale() -> Non
 
 
 def test_after_a_restart_requests_wait_for_the_policy_that_was_known() -> None:
-    logic = QueueLogic(HORIZON)
-    assert feed(logic, news(7)) == ([], [])
+    logic = RequestAdmission(horizon=HORIZON)
+    assert feed(logic, published(7)) == ([], [])
     (group,), _ = feed(logic, batch(request(1)))
-    assert group.news is not None
-    assert group.news.version == 7
+    assert group.policy is not None
+    assert group.policy.version == 7
 
     logic = resumed(logic)
     event = request(2)
@@ -151,25 +153,25 @@ def test_after_a_restart_requests_wait_for_the_policy_that_was_known() -> None:
     assert feed(logic, batch(event, request(1))) == ([], [])
     logic = resumed(resumed(logic))
     assert feed(logic, batch()) == ([], [])
-    (group,), refused = feed(logic, news(8))
+    (group,), refused = feed(logic, published(8))
     assert refused == []
-    assert group.news is not None
-    assert group.news.version == 8
+    assert group.policy is not None
+    assert group.policy.version == 8
     assert group.events == [event]
 
 
 def test_a_slot_that_never_learned_is_not_waited_for() -> None:
-    logic = resumed(QueueLogic(HORIZON))
+    logic = resumed(RequestAdmission(horizon=HORIZON))
     (group,), _ = feed(logic, batch(request(1)))
-    assert group.news is None
+    assert group.policy is None
 
 
 def test_a_slot_removed_while_its_request_waits_refuses_it() -> None:
-    logic = QueueLogic(HORIZON)
-    feed(logic, news(1))
+    logic = RequestAdmission(horizon=HORIZON)
+    feed(logic, published(1))
     logic = resumed(logic)
     feed(logic, batch(request(1)))
-    ready, refused = feed(logic, batch(catalog=Catalog()), news(2))
+    ready, refused = feed(logic, batch(catalog=Catalog()), published(2))
     assert ready == []
     assert [found.reason for found in refused] == ["unknown_slot"]
 
@@ -179,7 +181,7 @@ def test_requests_of_a_slot_come_together_with_its_actions() -> None:
         {"home": SLOT, "side": make.slot("side")}, {"home": ACTIONS, "side": ACTIONS[:1]}, {}, 3
     )
     events = [request(number, slot_id=("home", "side")[number % 2]) for number in range(6)]
-    ready, _ = feed(QueueLogic(HORIZON), batch(*events, catalog=catalog))
+    ready, _ = feed(RequestAdmission(horizon=HORIZON), batch(*events, catalog=catalog))
     assert {group.slot.slot_id: (keys([group]), group.revision) for group in ready} == {
         "home": ([0, 2, 4], 3),
         "side": ([1, 3, 5], 3),
@@ -201,17 +203,17 @@ def test_requests_of_a_slot_come_together_with_its_actions() -> None:
 def test_a_request_narrows_the_catalog_and_never_widens_it(
     asked: dict[str, Any], allowed: list[str] | None
 ) -> None:
-    assert eligible(request(1, **asked).body, ACTIONS) == allowed
+    assert eligible_actions(request(1, **asked).body, ACTIONS) == allowed
 
 
 def test_a_slot_without_a_catalog_takes_the_list_as_it_is() -> None:
-    assert eligible(request(1, actions=["x", "y"], excluded=["y"]).body, ()) == ["x"]
-    assert eligible(request(1).body, ()) == []
+    assert eligible_actions(request(1, actions=["x", "y"], excluded=["y"]).body, ()) == ["x"]
+    assert eligible_actions(request(1).body, ()) == []
 
 
 def test_a_snapshot_is_small_and_the_same_for_the_same_requests() -> None:
     numbers = np.random.default_rng(7).permutation(2_000).tolist()
-    one, other = QueueLogic(HORIZON), QueueLogic(HORIZON)
+    one, other = RequestAdmission(horizon=HORIZON), RequestAdmission(horizon=HORIZON)
     for logic in (one, other):
         feed(logic, batch(*(request(number) for number in numbers)))
     assert one.snapshot() == other.snapshot()
@@ -222,27 +224,27 @@ def test_sealed_runs_lie_in_files_that_a_restart_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dedup, "_SEAL", 8)
-    logic = QueueLogic(HORIZON, tmp_path / queue.SEGMENTS)
+    logic = RequestAdmission(horizon=HORIZON, folder=tmp_path / admission.SEGMENTS)
     for number in range(1, 200):
         ready, _ = feed(logic, batch(request(number)))
         assert len(keys(ready)) == 1
         if number % 23 == 0:
             logic = resumed(logic)
     assert len(logic.snapshot()) < 500, "few of 199 requests of 12 bytes each"
-    names = {path.name for path in (tmp_path / queue.SEGMENTS).iterdir()}
+    names = {path.name for path in (tmp_path / admission.SEGMENTS).iterdir()}
     again = resumed(logic)
     ready, refused = feed(again, batch(*[request(number) for number in range(1, 200)]))
     assert (keys(ready), refused) == ([], [])
     for name in names:
-        (tmp_path / queue.SEGMENTS / name).unlink(missing_ok=True)
+        (tmp_path / admission.SEGMENTS / name).unlink(missing_ok=True)
     with pytest.raises(StateError, match="is missing"):
         resumed(again)
 
 
 def test_files_need_the_folder_that_they_are_in(tmp_path: Path) -> None:
-    logic = QueueLogic(HORIZON, tmp_path / queue.SEGMENTS)
+    logic = RequestAdmission(horizon=HORIZON, folder=tmp_path / admission.SEGMENTS)
     feed(logic, batch(request(1)))
     with pytest.raises(StateError, match="BANDITFLOW_RECOVERY"):
-        queue.resumed(
+        admission.resumed(
             Settings(secret="sixteen letters!"), None, logic.snapshot(), DecisionMetrics()
         )
