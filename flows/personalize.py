@@ -28,6 +28,7 @@ from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.profile import profile
 from operators.updates import FactorVectors
+from schemas.clock import Clock
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -77,7 +78,9 @@ class Sinks:
     cache: Sink[tuple[str, list[CacheWrite]]]
 
 
-def build(sources: Sources, sinks: Sinks, settings: Settings, metrics: Metrics) -> Dataflow:
+def build(
+    sources: Sources, sinks: Sinks, settings: Settings, clock: Clock, metrics: Metrics
+) -> Dataflow:
     """Build the dataflow; a step's name is part of its recovery state and never changes."""
     shards = [shard_key(shard) for shard in range(settings.partitions)]
 
@@ -96,15 +99,15 @@ def build(sources: Sources, sinks: Sinks, settings: Settings, metrics: Metrics) 
     read = reader(settings)
 
     by_shard = op.flat_map("catalog_to_shards", catalog, every_shard)
-    admitted = admit("admit", records, by_shard, read, settings.gather, metrics.records)
+    admitted = admit("admit", records, by_shard, read, settings.gather, clock, metrics.records)
     singles = op.map_value("positions", admitted.gathered, _by_position)
     attributed = attribute("attribute", singles, settings, metrics.attribution)
     factored = factors("factors", attributed.settled, settings, metrics.factors)
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
     profiled = profile("profile", admitted.batches, embeddings, settings, metrics.profiles)
-    learned = learn("learn", attributed.lessons, settings, metrics.learner)
+    learned = learn("learn", attributed.lessons, settings, clock, metrics.learner)
     policies = op.flat_map("policies_to_shards", learned.news, to_scoring)
-    decided = decide("decide", profiled.batches, policies, settings, metrics.decisions)
+    decided = decide("decide", profiled.batches, policies, settings, clock, metrics.decisions)
 
     rejected = op.merge(
         "rejected",
@@ -143,7 +146,7 @@ def wire(wiring: Wiring) -> Dataflow:
         dead_letters=wiring.topic(Topic.DEAD_LETTERS),
         cache=wiring.cache(),
     )
-    return build(sources, sinks, wiring.settings, wiring.metrics)
+    return build(sources, sinks, wiring.settings, wiring.clock, wiring.metrics)
 
 
 def _placed(item: tuple[str, Batch]) -> tuple[str, Batch]:

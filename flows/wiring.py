@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from flows.runtime.clock import system_clock
 from operators.decode import reader
 from operators.fences import FENCES
 from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer, TopicSource
@@ -13,6 +14,7 @@ from operators.io.store.open import open_store
 from operators.logic.catalog_check import flaw_of
 from operators.logic.placement import ALONE, Place
 from operators.persist import StoreSink
+from schemas.clock import Clock
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -20,22 +22,30 @@ from schemas.topics import Topic
 class Wiring:
     """The sources and sinks that settings describe, for one worker process of a flow.
 
-    ``place`` says which of the processes it is. They report to ``metrics``. Nothing is connected
-    before Bytewax opens it.
+    ``place`` says which of the processes it is. They report to ``metrics`` and read the time from
+    ``clock``, as the steps do. Nothing is connected before Bytewax opens it.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, place: Place = ALONE) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        place: Place = ALONE,
+        clock: Clock = system_clock,
+    ) -> None:
         self.settings = settings
         self.metrics = metrics
+        self.clock = clock
         self._place = place
         self._producer = SharedProducer(settings, metrics.kafka)
-        self._pace = Pace(settings.epoch, place == ALONE)
+        self._pace = Pace(clock, settings.epoch, place == ALONE)
 
     def events(self) -> GroupSource:
         """Read the events of visitors: partition k of all their topics, aligned by event time."""
         return GroupSource(
             self.settings,
             reader(self.settings),
+            self.clock,
             place=self._place,
             pace=self._pace,
             metrics=self.metrics.kafka,
@@ -43,11 +53,18 @@ class Wiring:
 
     def catalog(self) -> CatalogSource:
         """Read the catalog from its beginning, and what is new in it."""
-        return CatalogSource(self.settings, flaw_of, self._pace, self.metrics.kafka)
+        return CatalogSource(self.settings, flaw_of, self.clock, self._pace, self.metrics.kafka)
 
     def topics(self, topics: Sequence[Topic], read: Read) -> TopicSource:
         """Read whole topics, each partition by itself; any worker may have any of them."""
-        return TopicSource(self.settings, read, topics, pace=self._pace, metrics=self.metrics.kafka)
+        return TopicSource(
+            self.settings,
+            read,
+            self.clock,
+            topics,
+            pace=self._pace,
+            metrics=self.metrics.kafka,
+        )
 
     def topic(self, topic: Topic) -> KafkaSink:
         """Write to a topic; where it has a fence, what a crashed process wrote is not repeated."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -15,6 +15,7 @@ from operators.gathering import Gathered, Gathering
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogedBatch, CatalogHistory, CatalogState
 from operators.streams import of_type
+from schemas.clock import Clock
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
@@ -88,13 +89,13 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, Admission, bytes]):
         """Give what has been gathered for long enough."""
         out = self._gather_again()
         due = self.gathering.due
-        if due is not None and due <= datetime.now(UTC):
+        if due is not None and due <= self.gathering.clock():
             out += self.gathering.give()
         return out, StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
         """Ask to be woken when what is gathered may wait no longer."""
-        return datetime.now(UTC) if self.again else self.gathering.due
+        return self.gathering.clock() if self.again else self.gathering.due
 
     def snapshot(self) -> bytes:
         """Keep the catalog and the records of waiting batches."""
@@ -150,13 +151,13 @@ def unpack_admit(snapshot: bytes) -> AttachState:
 
 
 def _resume(
-    read: Reader, gather: float, snapshot: bytes | None, metrics: RecordMetrics
+    read: Reader, gathering: Gathering, snapshot: bytes | None, metrics: RecordMetrics
 ) -> AttachLogic:
     if snapshot is None:
-        return AttachLogic(read, CatalogHistory(), Gathering(gather), metrics=metrics)
+        return AttachLogic(read, CatalogHistory(), gathering, metrics=metrics)
     state = unpack_admit(snapshot)
     history = CatalogHistory(state.catalog)
-    logic = AttachLogic(read, history, Gathering(gather), state.complete, metrics=metrics)
+    logic = AttachLogic(read, history, gathering, state.complete, metrics=metrics)
     logic.held = [_batch(held, read) for held in state.held]
     logic.again = [_batch(held, read) for held in state.gathered]
     return logic
@@ -178,6 +179,7 @@ def admit(
     catalog: KeyedStream[CatalogUpdate],
     read: Reader,
     gather: float,
+    clock: Clock,
     metrics: RecordMetrics,
 ) -> Attached:
     """Hold batches until the catalog is loaded; attach the catalog of their event time.
@@ -188,7 +190,7 @@ def admit(
     """
 
     def shim_builder(resume_state: bytes | None) -> AttachLogic:
-        return _resume(read, gather, resume_state, metrics)
+        return _resume(read, Gathering(gather, clock), resume_state, metrics)
 
     merged: KeyedStream[Batch | CatalogUpdate] = op.merge("merge", up, catalog)
     admitted = op.stateful_batch("hold", merged, shim_builder)

@@ -1,10 +1,10 @@
 """What no decision waits for comes together in larger batches, which cost less per event."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from operators.logic.catalog import CatalogedBatch
-from schemas.clock import ALWAYS
+from schemas.clock import ALWAYS, Clock
 from schemas.events import DecisionRequest
 
 ENOUGH = 256
@@ -21,11 +21,12 @@ class Gathered:
 class Gathering:
     """Batches of one shard on their way to become one.
 
-    It is complete with ``ENOUGH`` events, after ``wait`` seconds on the clock (``due``), where the
+    It is complete with ``ENOUGH`` events, after ``wait`` seconds on ``clock`` (``due``), where the
     catalog changes, and at the end of the input.
     """
 
-    def __init__(self, wait: float) -> None:
+    def __init__(self, wait: float, clock: Clock) -> None:
+        self.clock = clock
         self._wait = timedelta(seconds=wait)
         self.batches: list[CatalogedBatch] = []
         self.due: datetime | None = None
@@ -44,7 +45,7 @@ class Gathering:
         if self._count >= ENOUGH or batch.watermark == ALWAYS or not self._wait:
             out += self.give()
         elif self.due is None:
-            self.due = datetime.now(UTC) + self._wait
+            self.due = self.clock() + self._wait
         return out
 
     def give(self) -> list[Gathered]:

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import bytewax.operators as op
 import numpy as np
@@ -22,7 +22,7 @@ from operators.logic.slot_policy import name_actions, new_policy, policy_dim, po
 from operators.streams import of_type
 from operators.updates import PosteriorUpdate
 from schemas.catalog import Action, Slot
-from schemas.clock import ALWAYS, NEVER, moment
+from schemas.clock import ALWAYS, NEVER, Clock, moment
 from schemas.results import PolicyCheckpoint, PolicySnapshot
 from schemas.settings import Settings
 from schemas.state import pack, unpack
@@ -84,6 +84,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
     """
 
     order: CanonicalOrder
+    clock: Clock
     slot: Slot | None = None
     actions: tuple[Action, ...] = ()
     policy: Policy | None = None
@@ -123,14 +124,14 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
 
     def on_notify(self) -> tuple[Iterable[_Out], bool]:
         """Publish what no further lesson came to publish, and the state after a restart."""
-        over = self.wake is not None and self.wake <= datetime.now(UTC)  # it may be an earlier call
+        over = self.wake is not None and self.wake <= self.clock()  # it may be an earlier call
         return self._publish(export=True) if over else (), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
         """Ask to be woken when something learned is not published yet."""
         if self.dirty and self.wake is None and self.slot is not None:
             wait = timedelta(seconds=self.slot.policy.publish_interval)
-            self.wake = datetime.now(UTC) + wait
+            self.wake = self.clock() + wait
         return self.wake
 
     def snapshot(self) -> bytes:
@@ -301,7 +302,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
             rewards=self.rewards,
             actions=actions,
             posterior=base64.b64encode(news.posterior.dump()).decode(),
-            published_at=datetime.now(UTC),
+            published_at=self.clock(),
             models=self.model.report(),
         )
 
@@ -333,10 +334,11 @@ def unpack_learner(snapshot: bytes) -> LearnerState:
     return unpack(_KIND, _VERSION, LearnerState, snapshot)
 
 
-def _resume(snapshot: bytes, metrics: LearnerMetrics) -> LearnerLogic:
+def _resume(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLogic:
     state = unpack_learner(snapshot)
     return LearnerLogic(
         CanonicalOrder.load(state.order),
+        clock,
         state.slot,
         tuple(state.actions),
         load_policy(state.policy),
@@ -351,7 +353,7 @@ def _resume(snapshot: bytes, metrics: LearnerMetrics) -> LearnerLogic:
         Settled(load_policy(state.settled), state.settled_decisions, state.settled_rewards),
         state.checkpointed,
         dirty=True,
-        wake=datetime.now(UTC),
+        wake=clock(),
         metrics=metrics,
     )
 
@@ -382,7 +384,11 @@ def joined(parts: Sequence[Deltas]) -> Deltas:
 
 @operator
 def learn(
-    step_id: str, up: KeyedStream[PosteriorUpdate], settings: Settings, metrics: LearnerMetrics
+    step_id: str,
+    up: KeyedStream[PosteriorUpdate],
+    settings: Settings,
+    clock: Clock,
+    metrics: LearnerMetrics,
 ) -> Learned:
     """Learn each slot's policy and click model from the lessons of every shard.
 
@@ -392,8 +398,8 @@ def learn(
 
     def shim_builder(resume_state: bytes | None) -> LearnerLogic:
         if resume_state is None:
-            return LearnerLogic(CanonicalOrder(settings.partitions), metrics=metrics)
-        return _resume(resume_state, metrics)
+            return LearnerLogic(CanonicalOrder(settings.partitions), clock, metrics=metrics)
+        return _resume(resume_state, clock, metrics)
 
     learned = op.stateful_batch("slot", up, shim_builder)
     return Learned(

@@ -1,5 +1,6 @@
-"""Times as whole microseconds since 1970, exactly: what the flow computes with."""
+"""Times as whole microseconds since 1970, exactly: what the flow computes with; and clocks."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -9,6 +10,9 @@ NEVER = -(2**62)
 
 ALWAYS = 2**62
 """The watermark after the last event of a bounded input."""
+
+Clock = Callable[[], datetime]
+"""Gives the time of day, with its zone; whoever needs it is handed one."""
 
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -31,6 +31,7 @@ from flows.replay.open_bandit import (
     recount,
     thompson_probabilities,
 )
+from flows.runtime.clock import system_clock
 from operators.decode import reader
 from operators.io.memory import MemoryCatalogSource, MemorySink, Records, memory_group_source
 from operators.io.metrics.root import Metrics
@@ -184,7 +185,9 @@ def through_the_flow(
         dead_letters=dead_letters,
         cache=TestingSink([]),
     )
-    run_main(personalize.build(sources, sinks, settings, Metrics(CollectorRegistry())))
+    run_main(
+        personalize.build(sources, sinks, settings, system_clock, Metrics(CollectorRegistry()))
+    )
     settled = [o for o in _read(outcomes, Outcome) if o.status == "settled"]
     reasons = Counter(letter.reason for letter in _read(dead_letters, DeadLetter))
     return Replayed(in_order(settled), dict(reasons))

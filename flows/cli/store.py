@@ -3,6 +3,7 @@
 import argparse
 from datetime import datetime
 
+from flows.runtime.clock import system_clock
 from operators.io.store.open import migrate, open_store
 from schemas.settings import Settings, load
 
@@ -25,7 +26,9 @@ def run(options: argparse.Namespace) -> None:
 
 def migrate_lines(settings: Settings) -> list[str]:
     """Bring the schema to this release; give a line for people per migration applied."""
-    return [f"applied {name}" for name in migrate(settings)] or ["the schema is current"]
+    return [f"applied {name}" for name in migrate(settings, system_clock())] or [
+        "the schema is current"
+    ]
 
 
 def status_lines(settings: Settings) -> list[str]:

@@ -26,6 +26,7 @@ from flows.devkit.simulate import Line, Progress, Summary
 from flows.devkit.simulation.tally import SimulatorReport
 from flows.devkit.view import Arm, DemoFrame, render
 from flows.registry import PERSIST, PERSONALIZE
+from flows.runtime.clock import system_clock
 from flows.runtime.ports import HOST, free_port
 from flows.runtime.scrape import Scrape, scrape
 from operators.cache import policy_key
@@ -124,7 +125,7 @@ def _start(parts: Embedded, options: argparse.Namespace, console: Console) -> De
     )
     _keep_settings(settings, parts.folder)
     create_topics(settings)
-    migrate(settings)
+    migrate(settings, system_clock())
     kind = PolicySettings(kind=options.policy) if options.policy else DEMO_POLICY
     publish(settings, demo_catalog(options.seed, kind, reward_window=REWARD_WINDOW))
     url = f"http://{HOST}:{settings.metrics_port}/metrics"

@@ -18,6 +18,7 @@ from msgspec import structs
 
 from flows.personalize import Steps
 from flows.registry import PERSONALIZE
+from flows.runtime.clock import system_clock
 from flows.runtime.recovery import RecoveryError, recovery_folder
 from flows.runtime.seeding import Seeds, write_recovery
 from flows.verification.reading import records
@@ -109,7 +110,7 @@ def before_run(settings: Settings, flow: str, from_store: bool) -> None:
         for line in warm_start(settings).describe():
             print(f"{flow}: from the store: {line}", file=sys.stderr, flush=True)
         return
-    cut = [each for each in held_from(settings, [Topic.DECISIONS]) if each.offset > 0]
+    cut = [each for each in held_from(settings, [Topic.DECISIONS], system_clock) if each.offset > 0]
     if cut:
         places = ", ".join(f"{settings.topic(each.topic)}/{each.shard}" for each in cut)
         print(
@@ -181,10 +182,11 @@ def _begin(
     since = min(needed) - round(settings.max_skew * 1e6)
     offsets: dict[int, dict[Topic, int]] = {}
     cuts: list[Cut] = []
-    for start in starts(settings, [topic for topic in GROUP if topic not in _READ_WHOLE], since):
+    cut_short = [topic for topic in GROUP if topic not in _READ_WHOLE]
+    for start in starts(settings, cut_short, since, system_clock):
         offsets.setdefault(start.shard, {})[start.topic] = start.offset
         cuts += _cut(start, since)
-    for held in held_from(settings, _READ_WHOLE):
+    for held in held_from(settings, _READ_WHOLE, system_clock):
         offsets[held.shard][held.topic] = held.offset
     return WarmStart(checkpoints, offsets, since, cuts)
 

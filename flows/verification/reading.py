@@ -7,6 +7,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from msgspec import Struct
 
 from flows.personalize import Steps
+from flows.runtime.clock import system_clock
 from flows.runtime.snapshots import States
 from operators.attach_catalog import unpack_admit
 from operators.attribute import SEGMENTS, unpack_attribute
@@ -119,7 +120,12 @@ def records(settings: Settings, topic: Topic, partition: int) -> Iterator[Record
                 offset = int(message.offset() or 0)
                 if error is None:
                     position = offset + 1
-                    yield message.value() or b"", message.key(), offset, written(message)
+                    yield (
+                        message.value() or b"",
+                        message.key(),
+                        offset,
+                        written(message, system_clock),
+                    )
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = max(position, offset)
     finally:

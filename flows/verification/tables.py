@@ -8,6 +8,7 @@ from msgspec.msgpack import Encoder
 
 from flows.persist import as_written
 from flows.registry import PERSIST
+from flows.runtime.clock import system_clock
 from flows.runtime.recovery import recovery_folder
 from flows.runtime.snapshots import offsets_of, read_states
 from flows.verification.findings import TableCheck
@@ -47,7 +48,7 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
         with tempfile.TemporaryDirectory(prefix="banditflow-") as temporary:
             fresh = SqliteStore(Path(temporary) / "fresh.db")
             try:
-                fresh.migrate()
+                fresh.migrate(system_clock())
                 return _compare(settings, store, fresh, given)
             finally:
                 fresh.close()

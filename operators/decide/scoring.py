@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import bytewax.operators as op
 import numpy as np
@@ -21,7 +21,7 @@ from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import first_policy, policy_dim, policy_shape
 from schemas.catalog import Slot
-from schemas.clock import NEVER
+from schemas.clock import NEVER, Clock
 from schemas.settings import Settings
 
 
@@ -36,8 +36,9 @@ class Decided:
 class Scorer:
     """Decides the admitted requests of a worker: one matrix per slot and policy version."""
 
-    def __init__(self, secret: bytes, metrics: DecisionMetrics) -> None:
+    def __init__(self, secret: bytes, clock: Clock, metrics: DecisionMetrics) -> None:
         self._secret = secret
+        self._clock = clock
         self._metrics = metrics
         self._maps: dict[str, tuple[Slot, FeatureMap]] = {}
         self._firsts: dict[str, tuple[int, PublishedPolicy]] = {}
@@ -64,7 +65,7 @@ class Scorer:
             self._metrics.feature_problems(group.slot.slot_id, feature_map.problems)
             feature_map.problems.clear()
         selection = select(group.slot, policy.posterior, candidates, self._secret)
-        now = datetime.now(UTC)
+        now = self._clock()
         records = decision_records(group, policy, feature_map, candidates, selection, now)
         for event, record in zip(group.events, records, strict=True):
             messages[shard_key(event.origin.partition)].append(Message(event.key, None, record))
@@ -155,6 +156,7 @@ def decide(
     up: KeyedStream[CatalogedBatch],
     policies: KeyedStream[PublishedPolicy],
     settings: Settings,
+    clock: Clock,
     metrics: DecisionMetrics,
 ) -> Decided:
     """Answer each decision request of the batches once, by its slot's newest policy.
@@ -163,6 +165,6 @@ def decide(
     ``policies`` must reach every shard. Refusals are those of
     :func:`~operators.decide.admission.admit_requests`.
     """
-    scorer = Scorer(settings.secret.encode(), metrics)
+    scorer = Scorer(settings.secret.encode(), clock, metrics)
     admitted = admit_requests("queue", up, policies, settings, metrics)
     return Decided(op.flat_map_batch("score", admitted.groups, scorer.decide), admitted.rejected)

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 import operators.decide.scoring
 from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
+from flows.runtime.clock import system_clock
 from operators.cache import decision_key
 from operators.envelope import Batch, Event, Message, Origin
 from operators.io.kafka import KafkaSink, SharedProducer, create_topics
@@ -228,7 +229,7 @@ def _hot(batch: Batch, ttl: float) -> list[CacheWrite]:
 def _sqlite(folder: Path, made: list[Made]) -> float:
     """Write decisions, outcomes and profiles, 5,000 records to a transaction."""
     store = SqliteStore(folder / "store.db")
-    store.migrate()
+    store.migrate(system_clock())
     events = []
     for _, topic, batches in _written(made):
         offset = 0

@@ -10,6 +10,7 @@ import pytest
 
 from flows.cli.main import main
 from flows.devkit.embedded import Server
+from flows.runtime.clock import system_clock
 from operators.io.kafka.client import consumer
 from operators.io.store.sqlite import SqliteStore
 from operators.logic.policies import Deltas
@@ -46,7 +47,7 @@ def deployed(
     """A broker with the topic, and a store that holds the old actions."""
     topics_for(broker, {"catalog": 1})
     store = SqliteStore(tmp_path / "store.db")
-    store.migrate()
+    store.migrate(system_clock())
     store.apply(make.writes(*OLD))
     for name, value in {
         "SECRET": "a secret of tests",

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from flows.cli.main import main
 from flows.devkit.embedded import Server
+from flows.runtime.clock import system_clock
 from operators.cache import cache_decisions, cache_policies, cache_profiles
 from operators.decide.admission import RequestGroup
 from operators.decide.scoring import Scorer
@@ -67,7 +68,7 @@ def settings(
     )
     for name, value in environment_of(settings).items():
         monkeypatch.setenv(name, value)
-    migrate(settings)
+    migrate(settings, system_clock())
     return settings
 
 
@@ -387,7 +388,7 @@ def test_values_that_are_not_as_declared_are_counted(
     registry = CollectorRegistry()
     metrics = DecisionMetrics(registry)
     for _ in range(2):
-        list(Scorer(b"secret", metrics).decide([("0", ready)]))
+        list(Scorer(b"secret", system_clock, metrics).decide([("0", ready)]))
     port = serve(registry, "127.0.0.1", 0).split(":")[2].partition("/")[0]
     monkeypatch.setenv("BANDITFLOW_METRICS_PORT", port)
     assert inspect(capsys, "features", "problems")["problems"] == {

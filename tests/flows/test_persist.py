@@ -14,6 +14,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 
 from flows.persist import as_written, build
+from flows.runtime.clock import system_clock
 from operators.envelope import Batch
 from operators.io.metrics.records import RecordMetrics
 from operators.io.store.protocol import Store, StoreError, StoreUnavailable, Writes
@@ -106,7 +107,7 @@ def dies(kind: type[Exception], message: str = "") -> Iterator[None]:
 @pytest.fixture
 def store(tmp_path: Path) -> SqliteStore:
     opened = SqliteStore(tmp_path / "store.db")
-    opened.migrate()
+    opened.migrate(system_clock())
     return opened
 
 

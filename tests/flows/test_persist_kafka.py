@@ -8,6 +8,7 @@ from bytewax.testing import run_main
 from flows.devkit.embedded import Server
 from flows.persist import as_written, build
 from flows.registry import PERSIST
+from flows.runtime.clock import system_clock
 from operators.io.kafka import TopicSource, create_topics
 from operators.io.metrics.records import RecordMetrics
 from operators.io.store.sqlite import SqliteStore
@@ -44,8 +45,8 @@ def test_topics_reach_the_store(broker: Server, topic_prefix: str, tmp_path: Pat
     produce(settings, Topic.POLICIES, {0: [encode(make.policy("home", at)) for at in (1, 2, 3)]})
     produce(settings, Topic.CATALOG, {0: [encode(make.slot("home"))]})
     store = SqliteStore(tmp_path / "store.db")
-    store.migrate()
-    source = TopicSource(settings, as_written, PERSIST.resumes, bounded=True)
+    store.migrate(system_clock())
+    source = TopicSource(settings, as_written, system_clock, PERSIST.resumes, bounded=True)
     run_main(
         build(source, StoreSink(lambda: store, settings.partitions), settings, RecordMetrics())
     )

@@ -8,6 +8,7 @@ from typing import Any
 import oracledb
 import pytest
 
+from flows.runtime.clock import system_clock
 from operators.io.store.oracle import OracleStore
 from operators.io.store.oracle.connect import Access
 from operators.io.store.protocol import Store
@@ -34,7 +35,7 @@ def mirror_or_why() -> Iterator[Mirror | Unavailable]:
         yield why
         return
     store = OracleStore(running.access())
-    store.migrate()
+    store.migrate(system_clock())
     store.close()
     yield running
     starting.__exit__(None, None, None)
@@ -62,7 +63,7 @@ def real_oracle() -> Access:
         pytest.fail("BANDITFLOW_ORACLE_USER: its tables are emptied, so its name must say test")
     access = Access(dsn=dsn, user=user, password=os.environ["BANDITFLOW_ORACLE_PASSWORD"])
     store = OracleStore(access)
-    store.migrate()
+    store.migrate(system_clock())
     store.close()
     empty(access)
     return access
@@ -82,7 +83,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened: Store
     if request.param == "sqlite":
         opened = SqliteStore(tmp_path / "store.db")
-        opened.migrate()
+        opened.migrate(system_clock())
     elif request.param == "mirror":
         opened = OracleStore(request.getfixturevalue("mirror").access())
     else:

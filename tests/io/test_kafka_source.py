@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient
 from msgspec import structs
 
 from flows.devkit.embedded import Server
+from flows.runtime.clock import system_clock
 from operators.envelope import Batch, Event
 from operators.io.kafka import (
     CatalogSource,
@@ -81,7 +82,7 @@ def backlog(settings: Settings, count: int) -> None:
 
 def test_a_backlog_over_topics_comes_in_time_order(deployment: Settings) -> None:
     backlog(deployment, 2000)
-    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", None)
     got = batches_until(part, lambda got: at_end(got) and len(events_in(got)) == 6000)
     assert [event.at for event in events_in(got)] == list(range(6000))
     assert got[-1].watermark == 5999
@@ -96,7 +97,7 @@ def test_a_topic_that_ran_ahead_is_paused_and_loses_nothing(
     produce(deployment, Topic.CLICKS, {0: numbers(*range(0, 9000, 3))})
     for start in range(0, 9000, 1000):
         produce(deployment, Topic.IMPRESSIONS, {0: numbers(*range(start, start + 1000, 2))})
-    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", None)
     got = batches_until(part, lambda got: at_end(got) and len(events_in(got)) >= 7500)
     clicks = [e.at for e in events_in(got) if e.origin.topic == Topic.CLICKS]
     impressions = [e.at for e in events_in(got) if e.origin.topic == Topic.IMPRESSIONS]
@@ -106,11 +107,11 @@ def test_a_topic_that_ran_ahead_is_paused_and_loses_nothing(
 
 def test_a_snapshot_resumes_at_the_first_unreleased_record(deployment: Settings) -> None:
     backlog(deployment, 1000)
-    source = GroupSource(deployment, read, TRIO)
+    source = GroupSource(deployment, read, system_clock, TRIO)
     part = source.build_part("in", "0", None)
     first = batches_until(part, lambda got: len(events_in(got)) > 1000)
     snapshot = part.snapshot()
-    resumed = GroupSource(deployment, read, TRIO).build_part("in", "0", snapshot)
+    resumed = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", snapshot)
     rest = batches_until(resumed, lambda got: at_end(got) and bool(events_in(got)))
     assert [e.at for e in events_in(first) + events_in(rest)] == list(range(3000))
     assert all(batch.watermark >= first[-1].watermark for batch in rest)
@@ -118,7 +119,7 @@ def test_a_snapshot_resumes_at_the_first_unreleased_record(deployment: Settings)
 
 def test_a_record_that_cannot_be_read_is_given_as_rejected(deployment: Settings) -> None:
     produce(deployment, Topic.CLICKS, {1: [b"1", b"what?", b"2"]})
-    part = GroupSource(deployment, read, TRIO).build_part("in", "1", None)
+    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "1", None)
     got = batches_until(part, at_end)
     assert [e.at for e in events_in(got)] == [1, 2]
     [rejected] = [r for batch in got for r in batch.rejected]
@@ -129,13 +130,13 @@ def test_a_record_that_cannot_be_read_is_given_as_rejected(deployment: Settings)
 
 def test_the_end_is_not_declared_before_the_first_fetch(deployment: Settings) -> None:
     produce(deployment, Topic.CLICKS, {0: numbers(*range(500))})
-    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", None)
     got = batches_until(part, at_end)
     assert len(events_in(got)) == 500
 
 
 def test_idle_groups_go_on_with_the_clock_and_silent_ones_follow(deployment: Settings) -> None:
-    source = GroupSource(deployment, read, TRIO)
+    source = GroupSource(deployment, read, system_clock, TRIO)
     heard, silent = (source.build_part("in", k, None) for k in ("0", "1"))
     batches_until(heard, at_end)
     batches_until(silent, at_end)
@@ -151,7 +152,7 @@ def test_idle_groups_go_on_with_the_clock_and_silent_ones_follow(deployment: Set
 
 
 def test_live_events_do_not_wait_for_silent_topics(deployment: Settings) -> None:
-    part = GroupSource(deployment, read, TRIO).build_part("in", "0", None)
+    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", None)
     batches_until(part, at_end)
     for n in range(1, 20):
         produce(deployment, Topic.DECISION_REQUESTS, {0: [b"%d" % n]})
@@ -162,7 +163,8 @@ def test_live_events_do_not_wait_for_silent_topics(deployment: Settings) -> None
 
 def test_a_bounded_source_ends_with_the_last_watermark(deployment: Settings) -> None:
     backlog(deployment, 10)
-    part = GroupSource(deployment, read, TRIO, bounded=True).build_part("in", "0", None)
+    source = GroupSource(deployment, read, system_clock, TRIO, bounded=True)
+    part = source.build_part("in", "0", None)
     got = batches_until(part, lambda got: bool(got) and got[-1].watermark == ALWAYS)
     assert len(events_in(got)) == 30
     with pytest.raises(StopIteration):
@@ -171,29 +173,33 @@ def test_a_bounded_source_ends_with_the_last_watermark(deployment: Settings) -> 
 
 def test_a_deleted_resume_offset_stops_with_a_clear_message(deployment: Settings) -> None:
     produce(deployment, Topic.CLICKS, {0: numbers(*range(10))})
-    source = GroupSource(deployment, read, (Topic.CLICKS,))
+    source = GroupSource(deployment, read, system_clock, (Topic.CLICKS,))
     snapshot = source.build_part("in", "0", None).snapshot()
     place = TopicPartition(deployment.topic(Topic.CLICKS), 0, 6)
     admin = AdminClient({"bootstrap.servers": deployment.bootstrap_servers})
     assert admin.delete_records([place])[place].result(10).low_watermark == 6
-    part = GroupSource(deployment, read, (Topic.CLICKS,)).build_part("in", "0", snapshot)
+    part = GroupSource(deployment, read, system_clock, (Topic.CLICKS,)).build_part(
+        "in", "0", snapshot
+    )
     with pytest.raises(KafkaTrouble, match=r"clicks', partition 0: offset 0 .* has only 6 to 10"):
         batches_until(part, at_end)
 
 
 def test_an_offset_beyond_the_end_stops_too(deployment: Settings, topic_prefix: str) -> None:
     produce(deployment, Topic.CLICKS, {0: numbers(*range(10))})
-    part = GroupSource(deployment, read, (Topic.CLICKS,)).build_part("in", "0", None)
+    part = GroupSource(deployment, read, system_clock, (Topic.CLICKS,)).build_part("in", "0", None)
     batches_until(part, at_end)
     other = settings_for(deployment.bootstrap_servers, topic_prefix + "again-")
     create_topics(other)
-    again = GroupSource(other, read, (Topic.CLICKS,)).build_part("in", "0", part.snapshot())
+    again = GroupSource(other, read, system_clock, (Topic.CLICKS,)).build_part(
+        "in", "0", part.snapshot()
+    )
     with pytest.raises(KafkaTrouble, match=r"offset 10 .* has only 0 to 0"):
         batches_until(again, at_end)
 
 
 def test_an_unknown_topic_names_the_command(server: Server, topic_prefix: str) -> None:
-    source = GroupSource(settings_for(server.address, topic_prefix), read)
+    source = GroupSource(settings_for(server.address, topic_prefix), read, system_clock)
     with pytest.raises(KafkaTrouble, match=r"does not exist.*banditflow topics create"):
         source.build_part("in", "0", None)
 
@@ -221,7 +227,9 @@ def test_created_topics_are_known_when_the_call_returns(
 def test_lags_count_what_was_not_released(deployment: Settings) -> None:
     backlog(deployment, 100)
     metrics = KafkaMetrics()
-    part = GroupSource(deployment, read, TRIO, metrics=metrics).build_part("in", "0", None)
+    part = GroupSource(deployment, read, system_clock, TRIO, metrics=metrics).build_part(
+        "in", "0", None
+    )
     batches_until(part, lambda got: bool(events_in(got)))
     released = 300 - sum(part.lags().values())
     assert 0 < released <= 300
@@ -232,7 +240,7 @@ def test_lags_count_what_was_not_released(deployment: Settings) -> None:
 def test_topics_without_alignment_come_one_by_one(deployment: Settings) -> None:
     produce(deployment, Topic.OUTCOMES, {0: numbers(5, 3), 1: numbers(4)})
     produce(deployment, Topic.POLICIES, {0: numbers(9)})
-    source = TopicSource(deployment, read, [Topic.OUTCOMES, Topic.POLICIES])
+    source = TopicSource(deployment, read, system_clock, [Topic.OUTCOMES, Topic.POLICIES])
     assert source.list_parts() == ["outcomes/0", "outcomes/1", "policies/0"]
     found = {}
     for name in source.list_parts():
@@ -248,7 +256,7 @@ def test_a_backlog_of_many_topics_waits_at_the_broker_and_not_in_memory(
     for topic in topics:
         count = deployment.partitions_of(topic)
         produce(deployment, topic, {k: numbers(*range(3000)) for k in range(count)})
-    source = TopicSource(structs.replace(deployment, batch_size=100), read, topics)
+    source = TopicSource(structs.replace(deployment, batch_size=100), read, system_clock, topics)
     parts = {name: source.build_part("in", name, None) for name in source.list_parts()}
     got: dict[str, int] = dict.fromkeys(parts, 0)
     most, deadline = 0, time.monotonic() + 60
@@ -270,14 +278,16 @@ def test_the_catalog_is_complete_once_read_to_its_end(deployment: Settings) -> N
         return got
 
     empty = news_until_complete(
-        CatalogSource(deployment, flaw_of).build_part("in", "catalog", None)
+        CatalogSource(deployment, flaw_of, system_clock).build_part("in", "catalog", None)
     )
     assert [(n.entries, n.rejected, n.complete) for n in empty] == [([], [], True)]
     slot = b'{"type":"slot","id":"s1","time":"2026-01-01T00:00:00Z","slot_id":"home"}'
     produce(deployment, Topic.CATALOG, {0: [slot, b"{"]})
-    part = CatalogSource(deployment, flaw_of).build_part("in", "catalog", None)
+    part = CatalogSource(deployment, flaw_of, system_clock).build_part("in", "catalog", None)
     got = news_until_complete(part)
     assert [entry.slot_id for news in got for entry in news.entries] == ["home"]
     assert [r.reason for news in got for r in news.rejected] == ["not_json"]
-    resumed = CatalogSource(deployment, flaw_of).build_part("in", "catalog", part.snapshot())
+    resumed = CatalogSource(deployment, flaw_of, system_clock).build_part(
+        "in", "catalog", part.snapshot()
+    )
     assert [n.entries for n in news_until_complete(resumed)] == [[]]

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import oracledb
 import pytest
 
+from flows.runtime.clock import system_clock
 from operators.io.store.oracle import OracleStore
 from operators.io.store.oracle.migrations import load
 from operators.io.store.protocol import Applied, StoreError, StoreUnavailable, Writes
@@ -136,7 +137,11 @@ def test_two_migrators_at_once_apply_each_migration_once(mirror: Mirror) -> None
     run(mirror, "DELETE FROM schema_migrations")
     stores = [OracleStore(mirror.access()) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        applied = [name for names in pool.map(OracleStore.migrate, stores) for name in names]
+        applied = [
+            name
+            for names in pool.map(lambda opened: opened.migrate(system_clock()), stores)
+            for name in names
+        ]
     expected = [f"V{migration.version:03d} {migration.name}" for migration in load()]
     assert sorted(applied) == expected
     for opened in stores:
@@ -149,7 +154,7 @@ def test_a_migration_that_was_changed_after_its_release_is_refused(mirror: Mirro
     run(mirror, "UPDATE schema_migrations SET checksum = 'other' WHERE version = 1")
     try:
         with pytest.raises(StoreError, match="V001 was applied on"):
-            store.migrate()
+            store.migrate(system_clock())
     finally:
         run(mirror, "UPDATE schema_migrations SET checksum = :1 WHERE version = 1", checksum)
         store.close()

@@ -8,6 +8,7 @@ import numpy as np
 import oracledb
 import pytest
 
+from flows.runtime.clock import system_clock
 from operators.io.store.oracle import OracleStore
 from operators.io.store.oracle.statements import select
 from operators.io.store.protocol import Writes
@@ -85,7 +86,7 @@ def test_every_column_reads_back_as_from_sqlite(
     for offset, row in enumerate(rows):
         writes.add(table, row, Place("any", 0, offset, 0, b""))
     sqlite, oracle = SqliteStore(tmp_path / "store.db"), OracleStore(mirror.access())
-    sqlite.migrate()
+    sqlite.migrate(system_clock())
     found = []
     for store in (sqlite, oracle):
         assert store.apply(writes).refused == {}

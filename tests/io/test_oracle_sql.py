@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.runtime.clock import system_clock
 from operators.io.store.oracle.migrations import FOLDER, load, statements
 from operators.io.store.oracle.statements import similar, write
 from operators.io.store.protocol import StoreError
@@ -142,7 +143,7 @@ def test_misnamed_migrations_are_refused(tmp_path: Path) -> None:
 
 def test_both_databases_have_the_same_columns_and_views(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.db")
-    store.migrate()
+    store.migrate(system_clock())
     for table in TABLES.values():
         rows = store._connection.execute(f"PRAGMA table_info({table.name})").fetchall()
         assert [(row[1], bool(row[3])) for row in rows] == [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from flows.cli.neighbours import with_neighbours
 from flows.persist import as_written
+from flows.runtime.clock import system_clock
 from operators.io.store.protocol import Store, Writes, compact
 from operators.io.store.rows import Place, row_of
 from operators.io.store.tables import TABLES
@@ -57,7 +58,7 @@ def test_empty_store_finds_nothing(store: Store) -> None:
 
 def test_migrating_again_changes_nothing(store: Store) -> None:
     write(store, *everything())
-    assert store.migrate() == []
+    assert store.migrate(system_clock()) == []
     assert store.counts() == dict.fromkeys(TABLES, 1)
     assert all(row["applied_at"] is not None for row in store.status())
 

@@ -6,6 +6,7 @@ from typing import Any
 import oracledb
 import pytest
 
+from flows.runtime.clock import system_clock
 from operators.io.store.oracle import OracleStore
 from operators.io.store.sqlite import SqliteStore
 from tests.support import records as make
@@ -45,7 +46,7 @@ def ordered(view: str) -> str:
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Any:
     store = SqliteStore(tmp_path / "store.db")
-    store.migrate()
+    store.migrate(system_clock())
     store.apply(make.writes(*records()))
     return store._connection
 

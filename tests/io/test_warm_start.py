@@ -20,6 +20,7 @@ from flows.devkit.embedded import Server
 from flows.personalize import Steps
 from flows.replay.logged import SLOT, catalog_of, records_of
 from flows.replay.open_bandit import SHIPPED, Log, read_log
+from flows.runtime.clock import system_clock
 from flows.runtime.recovery import RecoveryError, owned_recovery, recovery_config
 from flows.runtime.snapshots import read_states
 from flows.runtime.warm_start import WarmStartError, before_run, newest, warm_start
@@ -89,7 +90,7 @@ class Deployment:
             **store,
         )
         create_topics(self.settings)
-        migrate(self.settings)
+        migrate(self.settings, system_clock())
         log = dense(read_log(SHIPPED, "random"))
         self.catalog: Sequence[CatalogEntry] = catalog_of(log, PolicySettings(kind="logistic"))
         slot = self.catalog[0]
@@ -119,7 +120,7 @@ class Deployment:
     def personalize(self) -> None:
         settings, shared = self.settings, SharedProducer(self.settings)
         sources = personalize.Sources(
-            records=GroupSource(settings, reader(settings), bounded=True),
+            records=GroupSource(settings, reader(settings), system_clock, bounded=True),
             catalog=MemoryCatalogSource(self.catalog),
         )
         sinks = personalize.Sinks(
@@ -133,13 +134,17 @@ class Deployment:
         )
         with owned_recovery(settings, "personalize"):
             run_main(
-                personalize.build(sources, sinks, settings, Metrics(CollectorRegistry())),
+                personalize.build(
+                    sources, sinks, settings, system_clock, Metrics(CollectorRegistry())
+                ),
                 epoch_interval=timedelta(seconds=1),
                 recovery_config=recovery_config(settings, "personalize"),
             )
 
     def persist(self, kept: Sequence[Topic]) -> None:
-        source: Source = TopicSource(self.settings, persist.as_written, kept, bounded=True)
+        source: Source = TopicSource(
+            self.settings, persist.as_written, system_clock, kept, bounded=True
+        )
         sink = StoreSink(lambda: open_store(self.settings), SHARDS)
         run_main(persist.build(source, sink, self.settings, RecordMetrics()))
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.runtime.clock import system_clock
 from operators.attach_catalog import AttachLogic, _resume
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Event, Origin, Rejected
@@ -67,7 +68,7 @@ def woken(logic: AttachLogic) -> Out:
 
 
 def resume(snapshot: bytes | None) -> AttachLogic:
-    return _resume(READ, WAIT, snapshot, RecordMetrics())
+    return _resume(READ, Gathering(WAIT, system_clock), snapshot, RecordMetrics())
 
 
 def offsets(out: list[Batch]) -> list[list[int]]:
@@ -134,7 +135,7 @@ def test_every_event_has_the_catalog_of_its_time_in_whatever_order_the_versions_
     versions = [make.slot("home", at, reward_window=float(at)) for at in changes]
     entries: list[CatalogEntry] = [first, *versions]
     random.Random(seed).shuffle(entries)
-    logic = AttachLogic(READ, CatalogHistory(), Gathering(WAIT))
+    logic = AttachLogic(READ, CatalogHistory(), Gathering(WAIT, system_clock))
     feed(logic, CatalogUpdate(entries, [], complete=True))
     out = batches(feed(logic, Batch(0, micros(make.START) + 10**9, events)))
     assert [event for batch in out for event in batch.events] == events

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from flows.runtime.clock import system_clock
 from operators.decide.admission import RequestGroup
 from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin
@@ -84,7 +85,7 @@ def test_the_audit_is_one(slate_size: int, unit: Any) -> None:
         request_hashes=[0] * REQUESTS,
     )
     registry = CollectorRegistry()
-    scorer = Scorer(b"secret", DecisionMetrics(registry))
+    scorer = Scorer(b"secret", system_clock, DecisionMetrics(registry))
     messages = [m for _, given in scorer.decide([("0", ready)]) for m in given]
     decided = [msgspec.json.decode(message.value, type=Decision) for message in messages]
     rows = [np.array([ranked.probability for ranked in row.ranking]) for row in decided]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.runtime.clock import system_clock
 from operators.io.metrics.learner import LearnerMetrics
 from operators.learn import LearnerLogic, _resume, joined, unpack_learner, with_features
 from operators.logic.models import CanonicalOrder
@@ -34,7 +35,7 @@ SECOND = 1_000_000
 
 
 def learner() -> LearnerLogic:
-    return LearnerLogic(CanonicalOrder(SHARDS))
+    return LearnerLogic(CanonicalOrder(SHARDS), system_clock)
 
 
 def deltas(numbers: list[int], dim: int = DIM) -> Deltas:
@@ -91,7 +92,7 @@ def test_statistics_do_not_depend_on_order_cuts_and_restarts(count: int, seed: i
         half = chance.randint(0, len(cut))
         feed(pieces, lesson(cut[:half]), lesson(cut[half:], shard=1))
         if chance.random() < 0.3:
-            pieces = _resume(pieces.snapshot(), LearnerMetrics())
+            pieces = _resume(pieces.snapshot(), system_clock, LearnerMetrics())
     expected, found = statistics(whole), statistics(pieces)
     assert expected.keys() == found.keys() == set(NAMES)
     for name, (n, reward, *fitted) in found.items():
@@ -159,7 +160,7 @@ def test_what_nothing_came_to_publish_is_published_by_the_clock() -> None:
 def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
     logic = learner()
     feed(logic, lesson([1, 2, 3], rewards=2, newest=micros(make.START)))
-    logic = _resume(logic.snapshot(), LearnerMetrics())
+    logic = _resume(logic.snapshot(), system_clock, LearnerMetrics())
     wake = logic.notify_at()
     assert wake is not None
     assert wake <= datetime.now(UTC)
@@ -214,7 +215,7 @@ def test_models_see_settled_outcomes_in_one_order_whichever_shard_is_first() -> 
         for outcome in shards[shard]:
             feed(other, lesson(shard=shard, settled=[settlements([outcome])]))
         feed(other, lesson(shard=shard, watermark=ends[shard]))
-        other = _resume(other.snapshot(), LearnerMetrics())
+        other = _resume(other.snapshot(), system_clock, LearnerMetrics())
     kept = [unpack_learner(logic.snapshot()) for logic in (one, other)]
     assert kept[0].model == kept[1].model
     assert kept[0].settled_decisions == kept[1].settled_decisions > 30

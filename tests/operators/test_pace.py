@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
+from flows.runtime.clock import system_clock
 from operators.io.kafka.pace import SLACK, Beat, Pace
 
 INTERVAL = 5.0
@@ -56,7 +57,7 @@ def deployment(interval: float, behind: Sequence[float]) -> tuple[list[list[Sour
     clock = [START]
     processes = []
     for number, late in enumerate(behind):
-        pace = Pace(interval, len(behind) == 1, lambda: clock[0])
+        pace = Pace(lambda: datetime.fromtimestamp(clock[0], UTC), interval, len(behind) == 1)
         first = Source(pace.beat(), START + late, 0.005, 0.004, 2 * number)
         second = Source(pace.beat(), START + late + 0.13, 0.02, 0.002, 2 * number + 1)
         processes.append([first, second])
@@ -81,7 +82,7 @@ def test_left_alone_they_would_fall_further_and_further_apart() -> None:
 
 @pytest.mark.parametrize("wanted", [None, datetime.fromtimestamp(START + 9.0).astimezone()])
 def test_without_an_interval_everybody_looks_when_they_want(wanted: datetime | None) -> None:
-    beat = Pace().beat()
+    beat = Pace(system_clock).beat()
     beat.look()
     beat.close()
     assert beat.next_look(wanted) is wanted

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from flows.runtime.clock import system_clock
 from operators.attribute import resumed
 from operators.decide.admission import RequestGroup
 from operators.decide.scoring import Scorer
@@ -73,7 +74,7 @@ def decide(slot: Slot, news: PublishedPolicy) -> Decision:
         eligible=[None],
         request_hashes=[0],
     )
-    ((_, (message,)),) = Scorer(b"secret", DecisionMetrics()).decide([("0", ready)])
+    ((_, (message,)),) = Scorer(b"secret", system_clock, DecisionMetrics()).decide([("0", ready)])
     return msgspec.json.decode(message.value, type=Decision)
 
 
@@ -123,7 +124,7 @@ def test_a_decision_teaches_only_the_meaning_that_it_was_made_under() -> None:
         [(one, 1), (other, 2), ("", 1)]
     )
     registry = CollectorRegistry()
-    logic = LearnerLogic(CanonicalOrder(1), metrics=LearnerMetrics(registry))
+    logic = LearnerLogic(CanonicalOrder(1), system_clock, metrics=LearnerMetrics(registry))
     logic.on_batch(lessons)
     assert logic.decisions == 3.0
     labels = {"slot": "home", "reason": "other_features"}

@@ -18,6 +18,7 @@ from bytewax.testing import TestingSink
 from prometheus_client import CollectorRegistry
 
 from flows.personalize import Sinks, Sources, build
+from flows.runtime.clock import system_clock
 from operators.decode import reader
 from operators.envelope import Batch, Event
 from operators.io.memory import MemoryCatalogSource, MemorySink, Record
@@ -65,7 +66,7 @@ def wire(
     sinks = {name: TestingSink([]) for name in Sinks.__annotations__} | written._asdict()
     sources = Sources(records, MemoryCatalogSource(catalog))
     return build(
-        sources, Sinks(**sinks), settings, metrics or Metrics(CollectorRegistry())
+        sources, Sinks(**sinks), settings, system_clock, metrics or Metrics(CollectorRegistry())
     ), written
 
 

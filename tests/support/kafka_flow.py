@@ -16,6 +16,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 
+from flows.runtime.clock import system_clock
 from operators.envelope import Batch, Event, Message, Origin, Rejected
 from operators.io.kafka import GroupSource, KafkaSink, SharedProducer, producer_config
 from schemas.clock import ALWAYS
@@ -104,7 +105,7 @@ def build(
     """Build the flow: requests and answers in, answers and the final count out."""
     producer = SharedProducer(settings)
     flow = Dataflow("answers")
-    batches = op.input("in", flow, GroupSource(settings, read, TOPICS, bounded=True))
+    batches = op.input("in", flow, GroupSource(settings, read, system_clock, TOPICS, bounded=True))
     answers = op.map("answer", batches, decide)
     op.output("answers", answers, KafkaSink(producer, Topic.DECISIONS, identify))
     counts = op.stateful_map("count", batches, count)

@@ -16,6 +16,7 @@ from flows.devkit.embedded import Child, Supervisor
 from flows.devkit.simulation import Simulator
 from flows.devkit.simulation.tally import SimulatorReport
 from flows.registry import FLOWS, PERSIST, PERSONALIZE
+from flows.runtime.clock import system_clock
 from flows.runtime.recovery import RecoveryError
 from flows.runtime.snapshots import offsets_of, states_of
 from operators.io.kafka import consumer_config, create_topics, producer_config
@@ -135,7 +136,7 @@ class Stage:
         }
         self.settings = Settings(**(fields | changes))
         create_topics(self.settings)
-        migrate(self.settings)
+        migrate(self.settings, system_clock())
         self.produce(
             (Topic.CATALOG, entry.id.encode(), encode(entry), 0)
             for entry in demo_catalog(SEED, PolicySettings(kind="logistic"), reward_window=window)

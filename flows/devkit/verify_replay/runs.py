@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from flows.devkit.embedded import Child, Supervisor
 from flows.registry import PERSIST, PERSONALIZE, Flow
+from flows.runtime.clock import system_clock
 from flows.runtime.recovery import recovery_folder
 from flows.runtime.snapshots import offsets_of, progress, states_of
 from flows.verification.log import Logged
@@ -154,7 +155,7 @@ def prepare(settings: Settings) -> None:
     for made in admin.create_topics(wanted, operation_timeout=10).values():
         made.result(timeout=20)
     create_topics(settings)
-    migrate(settings)
+    migrate(settings, system_clock())
 
 
 def run_killed(

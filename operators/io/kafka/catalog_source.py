@@ -1,7 +1,7 @@
 """Reads the catalog topic."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from msgspec import Struct
@@ -14,6 +14,7 @@ from operators.io.kafka.group import written
 from operators.io.kafka.pace import Beat, Pace
 from operators.io.metrics.kafka import KafkaMetrics
 from schemas.catalog import CatalogEntry
+from schemas.clock import Clock
 from schemas.codec import Flaw, decode
 from schemas.settings import Settings
 from schemas.state import pack, unpack
@@ -41,10 +42,12 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         shared: SharedConsumer,
         offset: int | None,
         check: Check,
+        clock: Clock,
         beat: Beat,
     ) -> None:
         self._shared = shared
         self._check = check
+        self._clock = clock
         self._beat = beat
         self._limit = settings.max_record_bytes
         self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, offset)
@@ -61,14 +64,14 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
             found = decode(Topic.CATALOG, payload, self._limit)
             flaw = found if isinstance(found, Flaw) else self._check(found)
             if flaw is not None:
-                origin = Origin(Topic.CATALOG, 0, message.offset(), written(message))
+                origin = Origin(Topic.CATALOG, 0, message.offset(), written(message, self._clock))
                 rejected.append(Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail))
             else:
                 entries.append(found)
         completed = not self._complete and self._inlet.at_end
         self._complete = self._complete or completed
         if not (entries or rejected or completed):
-            self._awake = datetime.now(UTC) + _IDLE_WAIT
+            self._awake = self._clock() + _IDLE_WAIT
             return []
         self._awake = None
         news = CatalogUpdate(entries, rejected, self._complete)
@@ -95,13 +98,15 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
         self,
         settings: Settings,
         check: Check,
+        clock: Clock,
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics or KafkaMetrics()
         self._check = check
-        self._beat = (pace or Pace()).beat()
+        self._clock = clock
+        self._beat = (pace or Pace(clock)).beat()
 
     def list_parts(self) -> list[str]:
         """Give the only partition."""
@@ -117,4 +122,6 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
             offset = unpack(_KIND, _VERSION, CatalogOffset, resume_state).offset
         shared = SharedConsumer(self._settings, metrics=self._metrics)
         check_topics(self._settings, shared.consumer, [Topic.CATALOG], self._metrics)
-        return CatalogPartition(self._settings, shared, offset, self._check, self._beat)
+        return CatalogPartition(
+            self._settings, shared, offset, self._check, self._clock, self._beat
+        )

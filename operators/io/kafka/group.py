@@ -15,7 +15,7 @@ from operators.io.kafka.pace import Beat
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import ReadMany
 from operators.logic.alignment import Alignment, Lane
-from schemas.clock import ALWAYS, NEVER
+from schemas.clock import ALWAYS, NEVER, Clock, micros
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
@@ -52,6 +52,7 @@ class Feeder(Protocol):
     read_many: ReadMany
     bounded: bool
     beat: Beat
+    clock: Clock
     metrics: KafkaMetrics
     turn: float
     """Seconds between the turns of a group that was read to its end."""
@@ -116,7 +117,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         news = self._news(batch, now)
         self._awake = None
         if batch.at_end or not news:
-            self._awake = next_turn(self._source.turn if batch.at_end else _STARVED)
+            turn = self._source.turn if batch.at_end else _STARVED
+            self._awake = next_turn(turn, self._source.clock())
         if not news:
             return []
         self._said_watermark, self._said_end, self._said_at = batch.watermark, batch.at_end, now
@@ -174,7 +176,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             [message.key() for message in messages],
             [message.value() for message in messages],
             [message.offset() for message in messages],
-            times := written_all(messages),
+            times := written_all(messages, self._source.clock),
         )
         limits = [event.origin.time for event in events] if rejected else times
         lane.extend(events, [event.at for event in events], limits)
@@ -190,18 +192,18 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         )
 
 
-def next_turn(seconds: float) -> datetime:
-    """Give the next time that is a multiple of ``seconds``, the same for all who ask."""
-    return datetime.fromtimestamp((time.time() // seconds + 1) * seconds, UTC)
+def next_turn(seconds: float, now: datetime) -> datetime:
+    """Give the next time after now that is a multiple of ``seconds``: the same for all who ask."""
+    return datetime.fromtimestamp((now.timestamp() // seconds + 1) * seconds, UTC)
 
 
-def written(message: Fetched) -> int:
+def written(message: Fetched, clock: Clock) -> int:
     """Give the broker's timestamp in microseconds; now, where the broker keeps none."""
-    return written_all([message])[0]
+    return written_all([message], clock)[0]
 
 
-def written_all(messages: Sequence[Fetched]) -> list[int]:
+def written_all(messages: Sequence[Fetched], clock: Clock) -> list[int]:
     """Give the broker's timestamp of each message, as :func:`written` does."""
-    now = time.time_ns() // 1000
+    now = micros(clock())
     stamps = [message.timestamp() for message in messages]
     return [milliseconds * 1000 if kind else now for kind, milliseconds in stamps]

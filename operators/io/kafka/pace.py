@@ -6,10 +6,10 @@ is a little late, the last would fall further behind with every epoch, up to a w
 """
 
 import math
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
+
+from schemas.clock import Clock
 
 SLACK: Final = 0.01
 """Seconds by which the epochs of several processes are longer, so that the late may catch up."""
@@ -40,7 +40,7 @@ class Beat:
 
     def look(self) -> None:
         """Note that a partition looks for more."""
-        self._looked = self._clock()
+        self._looked = self._clock().timestamp()
         if self._began is None:
             self._began = self._looked
 
@@ -54,7 +54,7 @@ class Beat:
         """Give when to look again, where ``wanted`` (None: at once) would do otherwise."""
         if not self._interval:
             return wanted
-        now = self._clock()
+        now = self._clock().timestamp()
         at = now if wanted is None else wanted.timestamp()
         if at < self.due - _CLOSE:
             return wanted
@@ -72,9 +72,9 @@ class Pace:
 
     def __init__(
         self,
+        clock: Clock,
         interval: float = 0.0,
         alone: bool = True,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.interval = interval
         self.clock = clock

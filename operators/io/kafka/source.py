@@ -13,7 +13,7 @@ from operators.io.kafka.pace import Pace
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import Read, by_column
 from operators.logic.placement import ALONE, Place
-from schemas.clock import NEVER
+from schemas.clock import NEVER, Clock
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic
 
@@ -37,6 +37,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         self,
         settings: Settings,
         read: Read,
+        clock: Clock,
         groups: Mapping[str, tuple[int, Sequence[Topic]]],
         start: Start = "beginning",
         bounded: bool = False,
@@ -46,7 +47,8 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
     ) -> None:
         self.settings = settings
         self.metrics = metrics or KafkaMetrics()
-        self.beat = (pace or Pace()).beat()
+        self.clock = clock
+        self.beat = (pace or Pace(clock)).beat()
         self.read_many = by_column(read)
         self.bounded = bounded
         self.turn = turn
@@ -108,6 +110,7 @@ class GroupSource(KafkaSource):
         self,
         settings: Settings,
         read: Read,
+        clock: Clock,
         topics: Sequence[Topic] = GROUP,
         start: Start = "beginning",
         bounded: bool = False,
@@ -116,7 +119,7 @@ class GroupSource(KafkaSource):
         metrics: KafkaMetrics | None = None,
     ) -> None:
         groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
-        super().__init__(settings, read, groups, start, bounded, pace=pace, metrics=metrics)
+        super().__init__(settings, read, clock, groups, start, bounded, pace=pace, metrics=metrics)
 
 
 class TopicSource(KafkaSource):
@@ -131,6 +134,7 @@ class TopicSource(KafkaSource):
         self,
         settings: Settings,
         read: Read,
+        clock: Clock,
         topics: Sequence[Topic],
         start: Start = "beginning",
         bounded: bool = False,
@@ -142,7 +146,7 @@ class TopicSource(KafkaSource):
             for topic in topics
             for k in range(settings.partitions_of(topic))
         }
-        super().__init__(settings, read, groups, start, bounded, _UNHURRIED, pace, metrics)
+        super().__init__(settings, read, clock, groups, start, bounded, _UNHURRIED, pace, metrics)
 
     def poll(self) -> None:
         """Fetch when what was fetched before is nearly used up: no topic waits for another."""

@@ -7,6 +7,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from operators.io.kafka.client import consumer, patiently, range_of
 from operators.io.kafka.group import written
+from schemas.clock import Clock
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -29,20 +30,22 @@ class Start(NamedTuple):
     held: Held
 
 
-def held_from(settings: Settings, topics: Iterable[Topic]) -> list[Held]:
+def held_from(settings: Settings, topics: Iterable[Topic], clock: Clock) -> list[Held]:
     """Give the first record of each partition of some topics."""
     client = consumer(settings)
     try:
-        return [_held(settings, client, *place)[0] for place in _places(settings, topics)]
+        return [_held(settings, client, *place, clock)[0] for place in _places(settings, topics)]
     finally:
         client.close()
 
 
-def starts(settings: Settings, topics: Iterable[Topic], time: int) -> list[Start]:
+def starts(settings: Settings, topics: Iterable[Topic], time: int, clock: Clock) -> list[Start]:
     """Give each partition's first offset at or after a time in microseconds; else its end."""
     client = consumer(settings)
     try:
-        return [_start(settings, client, *place, time) for place in _places(settings, topics)]
+        return [
+            _start(settings, client, *place, time, clock) for place in _places(settings, topics)
+        ]
     finally:
         client.close()
 
@@ -53,15 +56,19 @@ def _places(settings: Settings, topics: Iterable[Topic]) -> Iterator[tuple[Topic
             yield topic, shard
 
 
-def _start(settings: Settings, client: Consumer, topic: Topic, shard: int, time: int) -> Start:
-    held, high = _held(settings, client, topic, shard)
+def _start(
+    settings: Settings, client: Consumer, topic: Topic, shard: int, time: int, clock: Clock
+) -> Start:
+    held, high = _held(settings, client, topic, shard, clock)
     asked = TopicPartition(settings.topic(topic), shard, max(0, time // 1000))
     (found,) = patiently(settings, lambda: client.offsets_for_times([asked], timeout=5))
     offset = high if found.offset in {OFFSET_END, -1} else max(found.offset, held.offset)
     return Start(topic, shard, offset, held)
 
 
-def _held(settings: Settings, client: Consumer, topic: Topic, shard: int) -> tuple[Held, int]:
+def _held(
+    settings: Settings, client: Consumer, topic: Topic, shard: int, clock: Clock
+) -> tuple[Held, int]:
     name = settings.topic(topic)
     low, high = range_of(settings, client, name, shard)
     time = None
@@ -70,6 +77,6 @@ def _held(settings: Settings, client: Consumer, topic: Topic, shard: int) -> tup
         while time is None:
             for message in client.consume(1, 0.1):
                 if message.error() is None:
-                    time = written(message)
+                    time = written(message, clock)
         client.unassign()
     return Held(topic, shard, low, time), high

@@ -1,5 +1,7 @@
 """Opens the durable store that the settings name, and brings its schema up to date."""
 
+from datetime import datetime
+
 from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store
 from operators.io.store.sqlite import SqliteStore
@@ -19,11 +21,11 @@ def open_store(settings: Settings, metrics: StoreMetrics | None = None) -> Store
     raise SettingsError("BANDITFLOW_STORE: expected sqlite:PATH or oracle:DSN")
 
 
-def migrate(settings: Settings) -> list[str]:
+def migrate(settings: Settings, now: datetime) -> list[str]:
     """Bring the schema of that store to this release; name the migrations that were applied."""
     store = open_store(settings)
     try:
-        return store.migrate()
+        return store.migrate(now)
     finally:
         store.close()
 

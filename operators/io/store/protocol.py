@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from operators.io.store.rows import Place, Row, refusal_row
@@ -94,8 +95,11 @@ class Store(Protocol):
     :class:`StoreError`, which means "not at all".
     """
 
-    def migrate(self) -> list[str]:
-        """Bring the schema to this release; name what was applied, nothing if it was current."""
+    def migrate(self, now: datetime) -> list[str]:
+        """Bring the schema to this release; name what was applied, nothing if it was current.
+
+        ``now`` is noted as the time at which it was.
+        """
         ...
 
     def status(self) -> list[Found]:

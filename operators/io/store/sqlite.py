@@ -3,9 +3,9 @@
 import hashlib
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from operators.io.store.protocol import (
 from operators.io.store.rows import Row
 from operators.io.store.sqlite_schema import MIGRATIONS
 from operators.io.store.tables import ACTIONS, DECISIONS, OUTCOMES, TABLES, USER_PROFILES, Table
-from schemas.clock import moment
+from schemas.clock import micros, moment
 
 _NOT_NOW = {
     sqlite3.SQLITE_BUSY,
@@ -62,7 +62,7 @@ class SqliteStore:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
 
-    def migrate(self) -> list[str]:
+    def migrate(self, now: datetime) -> list[str]:
         """Bring the schema to this release, in one transaction; see the protocol."""
         applied = []
         with self._transaction():
@@ -77,7 +77,7 @@ class SqliteStore:
                     self._connection.execute(statement)
                 self._connection.execute(
                     "INSERT INTO schema_migrations VALUES (?, ?, ?, ?)",
-                    (version, name, checksum, time.time_ns() // 1000),
+                    (version, name, checksum, micros(now)),
                 )
                 applied.append(f"V{version:03d} {name}")
         return applied

@@ -22,6 +22,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.testing import run_main
 
 from flows.persist import build
+from flows.runtime.clock import system_clock
 from operators.envelope import Batch
 from operators.io.metrics.records import RecordMetrics
 from operators.io.store.oracle import OracleStore
@@ -141,11 +142,11 @@ def cuts(running: Mirror, between: OracleProxy, outcomes: int) -> list[JudgedBar
         plan[spot] = "after" if number in (2, 5, 8) else "before"
     with tempfile.TemporaryDirectory() as folder:
         reference = SqliteStore(Path(folder) / "store.db")
-        reference.migrate()
+        reference.migrate(system_clock())
         size = max(1, outcomes // transactions)
         _stream(Log(outcomes, size), reference)
         store = OracleStore(running.access(between.port, acquire_timeout=1.0))
-        store.migrate()
+        store.migrate(system_clock())
         between.cuts = list(plan)
         started = time.monotonic()
         _stream(Log(outcomes, size), store)
@@ -198,7 +199,7 @@ def _all(store: Store, table: str) -> Iterator[Any]:
 def a_day_away(running: Mirror, between: OracleProxy, outcomes: int) -> list[JudgedBar]:
     """Take the database away for a day of waiting that is counted, not slept."""
     migrator = OracleStore(running.access())
-    migrator.migrate()
+    migrator.migrate(system_clock())
     migrator.close()
     store = OracleStore(running.access(between.port, acquire_timeout=0.2, connect_timeout=0.5))
     log = Log(outcomes, size=50)

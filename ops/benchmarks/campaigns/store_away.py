@@ -25,6 +25,7 @@ from flows.devkit.demo_catalog import demo_catalog
 from flows.devkit.embedded import Child, Embedded
 from flows.devkit.simulation.tally import SimulatorReport
 from flows.registry import PERSIST, PERSONALIZE
+from flows.runtime.clock import system_clock
 from flows.runtime.ports import HOST, free_port
 from flows.runtime.scrape import scrape
 from operators.io.kafka import create_topics, producer_config
@@ -143,7 +144,7 @@ def _start(parts: Embedded, path: Path, seed: int) -> tuple[Settings, Child]:
         metrics_port=free_port(),
     )
     create_topics(settings)
-    migrate(settings)
+    migrate(settings, system_clock())
     producer = confluent_kafka.Producer(producer_config(settings))
     for entry in demo_catalog(seed, PolicySettings(kind="logistic"), reward_window=10.0):
         producer.produce(settings.topic(Topic.CATALOG), encode(entry), entry.id.encode())

@@ -24,6 +24,7 @@ from flows.devkit.embedded import Child, Embedded
 from flows.devkit.simulation import Simulator, SimulatorReport
 from flows.personalize import Steps
 from flows.registry import PERSIST, PERSONALIZE
+from flows.runtime.clock import system_clock
 from flows.runtime.recovery import recovery_folder
 from flows.runtime.snapshots import states_of
 from flows.runtime.warm_start import newest
@@ -120,7 +121,7 @@ def _deploy(parts: Embedded, seed: int) -> Settings:
         metrics_port=0,
     )
     create_topics(settings)
-    migrate(settings)
+    migrate(settings, system_clock())
     producer = confluent_kafka.Producer(producer_config(settings))
     for entry in demo_catalog(seed, PolicySettings(kind="logistic"), reward_window=WINDOW):
         producer.produce(settings.topic(Topic.CATALOG), encode(entry), entry.id.encode())

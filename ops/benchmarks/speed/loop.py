@@ -19,6 +19,7 @@ from flows.devkit.demo_catalog import SLOT, action_id, demo_catalog
 from flows.devkit.simulation.pen import Pen
 from flows.devkit.simulation.script import Script
 from flows.devkit.visitors import Visitors
+from flows.runtime.clock import system_clock
 from operators.attach_catalog import AttachLogic
 from operators.attribute import resumed
 from operators.decide.admission import RequestAdmission, RequestGroup
@@ -130,7 +131,10 @@ class Loop:
         horizon = round(self.settings.dedup_horizon * 1e6)
         shards = range(partitions)
         self._aligned = [Alignment[Event](len(GROUP), 1_000_000) for _ in shards]
-        self._admit = [AttachLogic(self._read, CatalogHistory(), Gathering(3600.0)) for _ in shards]
+        self._admit = [
+            AttachLogic(self._read, CatalogHistory(), Gathering(3600.0, system_clock))
+            for _ in shards
+        ]
         self._profile = [
             ProfileLogic(
                 Profiles(self.settings.profile_ttl), round(self.settings.profile_interval * 1e6)
@@ -139,8 +143,8 @@ class Loop:
         ]
         self._attribute = [resumed(self.settings, None, None, AttributionMetrics()) for _ in shards]
         self._admission = [RequestAdmission(horizon=horizon) for _ in shards]
-        self._learn = LearnerLogic(CanonicalOrder(partitions))
-        self._scorer = Scorer(SECRET.encode(), DecisionMetrics())
+        self._learn = LearnerLogic(CanonicalOrder(partitions), system_clock)
+        self._scorer = Scorer(SECRET.encode(), system_clock, DecisionMetrics())
         self._now = START
         self._since: dict[int, float] = {}
         for admit in self._admit:

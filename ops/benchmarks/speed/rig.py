@@ -14,6 +14,7 @@ from confluent_kafka import TopicPartition
 
 from flows.devkit.embedded import Child, Embedded
 from flows.registry import FLOWS, PERSONALIZE
+from flows.runtime.clock import system_clock
 from flows.runtime.ports import free_port
 from flows.runtime.recovery import RecoveryError
 from flows.runtime.scrape import Scrape, scrape
@@ -150,7 +151,7 @@ class Rig:
         }
         self.settings = Settings(**(fields | changes))
         create_topics(self.settings)
-        migrate(self.settings)
+        migrate(self.settings, system_clock())
         self.write(
             Logged(Topic.CATALOG, 0, entry.id.encode(), encode(entry), 0) for entry in catalog
         )

@@ -68,7 +68,10 @@ def statements(text: str) -> list[str]:
 
 
 def migrate(
-    holder: oracledb.Connection, worker: oracledb.Connection, migrations: list[Migration]
+    holder: oracledb.Connection,
+    worker: oracledb.Connection,
+    migrations: list[Migration],
+    now: datetime,
 ) -> list[str]:
     """Apply what is missing and name it.
 
@@ -81,7 +84,7 @@ def migrate(
             cursor.execute(statement)
     _lock(holder, worker)
     try:
-        return [_apply(worker, migration) for migration in _missing(worker, migrations)]
+        return [_apply(worker, migration, now) for migration in _missing(worker, migrations)]
     finally:
         if holder.is_healthy():
             holder.rollback()
@@ -137,7 +140,7 @@ def _missing(connection: oracledb.Connection, migrations: list[Migration]) -> li
     return [migration for migration in migrations if migration.version not in known]
 
 
-def _apply(connection: oracledb.Connection, migration: Migration) -> str:
+def _apply(connection: oracledb.Connection, migration: Migration, now: datetime) -> str:
     with connection.cursor() as cursor:
         for statement in statements(migration.text):
             try:
@@ -146,12 +149,12 @@ def _apply(connection: oracledb.Connection, migration: Migration) -> str:
                 found = details(error)
                 if found is None or found.code != _COLUMN_EXISTS:
                     raise
-        now = datetime.now(UTC).replace(tzinfo=None)
+        applied_at = now.astimezone(UTC).replace(tzinfo=None)
         cursor.setinputsizes(None, None, None, oracledb.DB_TYPE_TIMESTAMP)
         cursor.execute(
             "INSERT INTO schema_migrations (version, name, checksum, applied_at)"
             " VALUES (:1, :2, :3, :4)",
-            [migration.version, migration.name, migration.checksum, now],
+            [migration.version, migration.name, migration.checksum, applied_at],
         )
     connection.commit()
     return f"V{migration.version:03d} {migration.name}"

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -43,10 +44,10 @@ class OracleStore:
         self._lock = threading.Lock()
         self._pool: oracledb.ConnectionPool | None = None
 
-    def migrate(self) -> list[str]:
+    def migrate(self, now: datetime) -> list[str]:
         """Bring the schema to this release; see the protocol."""
         with self._session() as holder, self._session() as worker:
-            return migrations.migrate(holder, worker, migrations.load())
+            return migrations.migrate(holder, worker, migrations.load(), now)
 
     def status(self) -> list[Found]:
         """List the migrations; see the protocol."""
