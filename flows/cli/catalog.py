@@ -1,26 +1,17 @@
-"""The command ``banditflow catalog``: check catalog records, publish them, print an example."""
+"""``banditflow catalog``: check catalog records, publish them, or print an example."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import confluent_kafka
-
 from flows.cli.arguments import count
-from flows.devkit.demo_catalog import demo_catalog
-from operators.io.kafka.client import check_topics, producer_config
-from operators.logic.catalog_check import flaw_of, without_effect
-from schemas.catalog import CatalogEntry, PolicySettings
-from schemas.codec import Flaw, decode, encode
+from flows.runtime.catalog import CatalogFileError, publish, read_catalog
+from operators.io.store.open import open_store
+from operators.logic.catalog_check import without_effect
+from schemas.catalog import CatalogEntry
+from schemas.codec import encode
 from schemas.settings import Settings, load
-from schemas.topics import Topic
-
-DEMO_POLICY = PolicySettings(kind="logistic")
-
-
-class CatalogFileError(ValueError):
-    """The file cannot be published; the message lists what is wrong, a record a line."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -44,9 +35,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--actions", type=count, default=20, help="demo: content variants (20)")
 
 
-def run_catalog(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Do what the options say."""
     if options.action == "demo":
+        from flows.devkit.demo_catalog import DEMO_POLICY, demo_catalog
+
         for entry in demo_catalog(options.seed, DEMO_POLICY, actions=options.actions):
             print(encode(entry).decode())
         return 0
@@ -70,61 +63,10 @@ def run_catalog(options: argparse.Namespace) -> int:
 def _with_neighbours(
     settings: Settings, entries: Sequence[CatalogEntry], count: int
 ) -> list[CatalogEntry]:
-    from flows.cli.neighbours import with_neighbours
-    from operators.io.store.open import open_store
+    from flows.runtime.neighbours import with_neighbours
 
     store = open_store(settings)
     try:
         return with_neighbours(store, entries, count)
     finally:
         store.close()
-
-
-def read_catalog(path: Path) -> list[CatalogEntry]:
-    """Read a file of records, one JSON object per line.
-
-    Raises :class:`CatalogFileError` that names every flawed line.
-    """
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogFileError(f"{path}: cannot be read: {error}") from error
-    entries, wrong = [], []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            found = decode(Topic.CATALOG, line.encode())
-            flaw = found if isinstance(found, Flaw) else flaw_of(found)
-            if flaw is None:
-                entries.append(found)
-            else:
-                wrong.append(f"{path}:{number}: {_sentence(flaw)}")
-    if wrong:
-        raise CatalogFileError("\n".join(wrong))
-    if not entries:
-        raise CatalogFileError(f"{path}: holds no record: one JSON object per line is expected")
-    return entries
-
-
-def publish(settings: Settings, entries: Sequence[CatalogEntry]) -> None:
-    """Send catalog records to their topic, each under its ``id``, and wait until they are there."""
-    producer = confluent_kafka.Producer(producer_config(settings))
-    check_topics(settings, producer, [Topic.CATALOG])
-    failed: list[str] = []
-
-    def delivered(error: confluent_kafka.KafkaError | None, _: confluent_kafka.Message) -> None:
-        if error is not None:
-            failed.append(error.str())
-
-    topic = settings.topic(Topic.CATALOG)
-    for entry in entries:
-        producer.produce(topic, encode(entry), entry.id.encode(), on_delivery=delivered)
-    producer.flush()
-    if failed:
-        raise CatalogFileError(f"{len(failed)} records were not taken: {failed[0]}")
-
-
-def _sentence(flaw: Flaw) -> str:
-    if flaw.field == "type":
-        return "type: is none of slot, action and experiment"
-    place = f"{flaw.field}: " if flaw.field else ""
-    return f"{place}{flaw.detail or flaw.reason}"

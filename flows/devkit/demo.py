@@ -1,6 +1,5 @@
 """``banditflow demo``: everything on this machine, with simulated visitors and a live view."""
 
-import argparse
 import contextlib
 import io
 import secrets
@@ -19,16 +18,16 @@ import redis
 from rich.console import Console
 from rich.live import Live
 
-from flows.cli.catalog import DEMO_POLICY, publish
-from flows.devkit.demo_catalog import SLOT, demo_catalog
+from flows.devkit.demo_catalog import DEMO_POLICY, SLOT, demo_catalog
 from flows.devkit.embedded import Child, Embedded
 from flows.devkit.simulate import Line, Progress, Summary
 from flows.devkit.simulation.tally import SimulatorReport
 from flows.devkit.view import Arm, DemoFrame, render
 from flows.registry import PERSIST, PERSONALIZE
+from flows.runtime.catalog import publish
 from flows.runtime.clock import system_clock
+from flows.runtime.flow_metrics import FlowMetrics, read_metrics
 from flows.runtime.ports import HOST, free_port
-from flows.runtime.scrape import Scrape, scrape
 from operators.cache import policy_key
 from operators.io import redis as hot
 from operators.io.kafka import create_topics
@@ -50,6 +49,26 @@ SLOW_MS = 1000.0
 
 class DemoError(RuntimeError):
     """The demo cannot run here; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """What a demo is to do.
+
+    It asks for ``seconds`` (None: until Ctrl-C) at ``rate`` requests per second. ``policy`` is the
+    kind of policy (None: the demo's own), ``folder`` where results go (None: a new one), and
+    ``picture`` where the last view is saved as an SVG. ``live`` asks for the live view, ``as_json``
+    for the summary as JSON.
+    """
+
+    seconds: float | None = None
+    rate: float = 1000.0
+    seed: int = 7
+    policy: str | None = None
+    folder: Path | None = None
+    picture: Path | None = None
+    live: bool = True
+    as_json: bool = False
 
 
 @dataclass
@@ -85,14 +104,14 @@ class Demo:
         return None
 
 
-def demo(options: argparse.Namespace) -> int:
+def demo(options: DemoOptions) -> int:
     """Run the demo until its time is over or Ctrl-C, then print what happened."""
     folder = options.folder or Path(".banditflow") / f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     _must_be_writable(folder)
-    console = Console(stderr=options.json)
+    console = Console(stderr=options.as_json)
     with Embedded(folder.resolve()) as parts:
         running = _start(parts, options, console)
-        live = not options.no_tty and console.is_terminal
+        live = options.live and console.is_terminal
         try:
             (_watch_live if live else _watch_quietly)(running, console)
         except KeyboardInterrupt:
@@ -101,7 +120,7 @@ def demo(options: argparse.Namespace) -> int:
         if options.picture is not None:
             _draw(running, options.picture)
         summary = _finish(running)
-    print(encode_for_people(summary) if options.json else _sentences(summary))
+    print(encode_for_people(summary) if options.as_json else _sentences(summary))
     return 0 if summary["unanswered"] == 0 else 1
 
 
@@ -112,7 +131,7 @@ def _must_be_writable(folder: Path) -> None:
         raise DemoError(f"--folder: {folder} cannot be made: {error.strerror}") from error
 
 
-def _start(parts: Embedded, options: argparse.Namespace, console: Console) -> Demo:
+def _start(parts: Embedded, options: DemoOptions, console: Console) -> Demo:
     console.print(f"starting in {parts.folder} …", highlight=False)
     settings = Settings(
         secret=secrets.token_hex(16),
@@ -169,7 +188,7 @@ def _flow(
 
 def _reads(url: str) -> bool:
     """Say whether the flow has opened its topics."""
-    found = scrape(url)
+    found = read_metrics(url)
     return found is not None and bool(found.by("banditflow_consumer_lag_records", "topic"))
 
 
@@ -207,7 +226,7 @@ def _draw(running: Demo, picture: Path) -> None:
 
 
 def _frame(running: Demo) -> DemoFrame | None:
-    report, found = running.report(), scrape(running.metrics_url)
+    report, found = running.report(), read_metrics(running.metrics_url)
     if report is None or found is None:
         return None
     policy = running.policy()
@@ -255,7 +274,7 @@ def _finish(running: Demo) -> dict[str, Any]:
     deadline = time.monotonic() + DRAIN_TIMEOUT
     while running.simulator.running and time.monotonic() < deadline:
         running.parts.wait(REFRESH)
-    report, found = running.report(), scrape(running.metrics_url) or Scrape()
+    report, found = running.report(), read_metrics(running.metrics_url) or FlowMetrics()
     if report is None:
         raise RuntimeError(f"the visitors said nothing: see {running.simulator.log}")
     stored = _await_store(running, report.decisions, deadline)
@@ -296,13 +315,13 @@ def _await_store(running: Demo, decisions: int, deadline: float) -> dict[str, in
         store.close()
 
 
-def _events(found: Scrape) -> float:
+def _events(found: FlowMetrics) -> float:
     """Count the events that came from outside: not the decisions that were read back."""
     counts = found.by("banditflow_events_in_total", "topic")
     return sum(count for topic, count in counts.items() if topic != Topic.DECISIONS)
 
 
-def _dead_letters(found: Scrape) -> dict[str, int]:
+def _dead_letters(found: FlowMetrics) -> dict[str, int]:
     counts = found.by("banditflow_dead_letters_total", "reason")
     return {reason: int(count) for reason, count in sorted(counts.items())}
 

@@ -16,6 +16,7 @@ from flows.devkit.visitors import (
 from schemas.catalog import Action, CatalogEntry, FeatureSpec, Holdout, PolicySettings, Slot
 
 SLOT = "home-hero"
+DEMO_POLICY = PolicySettings(kind="logistic")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 FEATURES = FeatureSpec(

@@ -1,11 +1,10 @@
-"""``banditflow state``: what a stopped flow has learned and keeps, as lines that can be compared.
+"""What a stopped flow has learned and keeps, as lines that can be compared.
 
 A line is a JSON object with sorted keys; lines come by part, then by shard or slot, then by key.
 Left out is what depends on when a flow looked and not on what it was given: versions and times of
 publication. Subjects are pseudonyms; decisions are named by their keys.
 """
 
-import argparse
 import base64
 import hashlib
 import math
@@ -18,9 +17,7 @@ import orjson
 from numpy.typing import NDArray
 
 from flows.personalize import Steps
-from flows.registry import PERSONALIZE
-from flows.runtime.recovery import check_stopped
-from flows.runtime.snapshots import States, states_of
+from flows.runtime.snapshots import States
 from flows.verification.learning import statistics_of
 from flows.verification.reading import ledger_of
 from operators.io.kafka.group import restore
@@ -35,32 +32,13 @@ from operators.logic.placement import shard_of
 from operators.logic.subjects.profiles import Profiles
 from operators.profile import SEGMENTS, unpack_profiles
 from schemas.clock import moment
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 
 Line = dict[str, Any]
 Lines = Callable[[Settings, States], Iterator[Line]]
 
 DIGITS = 6
 """Significant digits of a number, in an array of its largest: the order of summing shows later."""
-
-
-def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    command.add_argument("--digest", action="store_true", help="one SHA-256 per part instead")
-    command.add_argument("--part", choices=tuple(PARTS), help="this part only")
-
-
-def run_state(options: argparse.Namespace) -> None:
-    """Print the lines of every part, or a digest of each."""
-    settings = load()
-    check_stopped(settings, PERSONALIZE.name)
-    states = states_of(settings, PERSONALIZE)
-    for part in [options.part] if options.part else PARTS:
-        if options.digest:
-            print(f"{digest(settings, states, part)}  {part}")
-        else:
-            for line in dump(settings, states, part):
-                print(line)
 
 
 def dump(settings: Settings, states: States, part: str) -> Iterator[str]:
@@ -72,10 +50,10 @@ def dump(settings: Settings, states: States, part: str) -> Iterator[str]:
 
 def digest(settings: Settings, states: States, part: str) -> str:
     """Give the SHA-256 of a part's lines."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for line in dump(settings, states, part):
-        found.update(line.encode() + b"\n")
-    return found.hexdigest()
+        hashed.update(line.encode() + b"\n")
+    return hashed.hexdigest()
 
 
 def _cut(_: Settings, states: States) -> Iterator[Line]:

@@ -130,7 +130,7 @@ def _row(
 
 
 def _pending(flow: Flow) -> int:
-    return int(sum(each.total("banditflow_pending_decisions") for each in flow.scrapes()))
+    return int(sum(each.total("banditflow_pending_decisions") for each in flow.all_metrics()))
 
 
 def _check(heard: Heard, label: str, decides: bool) -> None:

@@ -89,7 +89,7 @@ def _live(args: argparse.Namespace, rig: Rig, flow: Flow, report: Report) -> Flo
             flow = Flow(rig, PERSONALIZE.name, life=kill + 1)
             until("a decision", lambda at=killed: visits.last_due > at, every=0.002)  # type: ignore[misc]
             took = time.monotonic() - clock
-            pending = int(flow.scrape().total("banditflow_pending_decisions"))
+            pending = int(flow.metrics().total("banditflow_pending_decisions"))
             report.rows.append((f"kill {kill + 1}", took, pending))
     finally:
         visits.stopped = True

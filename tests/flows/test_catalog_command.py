@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from flows.cli.catalog import publish, read_catalog
 from flows.cli.main import main
 from flows.devkit.embedded import Server
+from flows.runtime.catalog import publish, read_catalog
 from operators.io.kafka.client import consumer
 from schemas.catalog import Action, Slot
 from schemas.settings import Settings

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from flows.cli.replay import ETA, SECRET, through_the_flow
 from flows.devkit.demo_catalog import SLOT, demo_catalog
 from flows.devkit.simulation import KINDS, malformed
 from flows.devkit.simulation.mischief import PLACES
 from flows.replay.logged import catalog_of, records_of
 from flows.replay.open_bandit import SHIPPED, Log, read_log
+from flows.replay.replay import ETA, SECRET, through_the_flow
 from operators.io.memory import Record
 from schemas.catalog import PolicySettings, Slot
 from schemas.settings import Settings, load

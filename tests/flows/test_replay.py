@@ -13,7 +13,6 @@ import pytest
 from numpy.testing import assert_allclose
 
 from flows.cli.main import main
-from flows.cli.replay import SECRET, replay
 from flows.replay.evaluation import in_order, progressive, values
 from flows.replay.logged import WINDOW, action_id, catalog_of, records_of
 from flows.replay.open_bandit import (
@@ -26,6 +25,7 @@ from flows.replay.open_bandit import (
     recount,
     thompson_probabilities,
 )
+from flows.replay.replay import SECRET, replay
 from operators.logic.deciding.quadrature import beta_probabilities
 from schemas.catalog import PolicySettings, Slot
 from schemas.events import Decision

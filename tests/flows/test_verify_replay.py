@@ -43,7 +43,7 @@ def report(
     log = simulated_log(REQUESTS, 300.0, partitions=2, seed=5)
     with Supervisor(folder / "logs") as supervisor:
         yield verify_replay(
-            settings, supervisor, folder, log, kills=2, seed=5, speed=1.0, each=True
+            settings, supervisor, folder, log, kills=2, seed=5, speed=1.0, verify_kills=True
         )
 
 
@@ -52,7 +52,7 @@ def test_a_killed_log_ends_as_its_topics_imply_and_as_one_without_kills(
 ) -> None:
     assert report.holds, report
     assert [kill.flow for kill in report.killed.kills] == ["persist", "personalize"]
-    found = report.killed.found
+    found = report.killed.verification
     assert found.decisions == REQUESTS
     assert found.outcomes.settled + found.outcomes.void == REQUESTS
     assert found.outcomes.void > 0
@@ -126,11 +126,11 @@ def test_a_second_answer_a_lost_and_a_wrong_outcome_are_found(report: ReplayRepo
 
 def test_what_was_not_learned_is_found(report: ReplayReport) -> None:
     """Against a log without its clicks, what the flow learned from them is too much."""
-    found = msgspec.convert(msgspec.to_builtins(report.killed.found), Verification)
+    found = msgspec.convert(msgspec.to_builtins(report.killed.verification), Verification)
     assert found.holds
     found.actions[0].learned = (found.actions[0].learned[0] + 1.0, 0.0)
     assert not found.holds
-    found = msgspec.convert(msgspec.to_builtins(report.killed.found), Verification)
+    found = msgspec.convert(msgspec.to_builtins(report.killed.verification), Verification)
     found.actions[0].difference = 2e-9
     assert not found.holds
 

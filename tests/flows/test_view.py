@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import flows.devkit.view
-import flows.runtime.scrape
+import flows.runtime.flow_metrics
 from flows.devkit.view import Arm, DemoFrame, render
 
 TERMINALS = [(80, 24), (100, 30), (220, 60)]
@@ -152,6 +152,6 @@ def test_it_draws_before_anything_happened() -> None:
     assert "dead letters none" in "\n".join(drawn(empty, 80, 24))
 
 
-@pytest.mark.parametrize("module", [flows.devkit.view, flows.runtime.scrape])
+@pytest.mark.parametrize("module", [flows.devkit.view, flows.runtime.flow_metrics])
 def test_the_examples_are_true(module: Any) -> None:
     assert doctest.testmod(module).failed == 0

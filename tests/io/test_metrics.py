@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flows.runtime.scrape import scrape
+from flows.runtime.flow_metrics import read_metrics
 from operators.io.metrics.exporter import serve
 from operators.io.metrics.histogram import ArrayHistogram
 from operators.io.metrics.root import Metrics
@@ -65,7 +65,7 @@ def test_the_exporter_serves_on_loopback_and_a_free_port(
     first, second = serve(registry, HOST, 0), serve(registry, HOST, 0)
     assert first != second
     assert first.startswith(f"http://{HOST}:")
-    found = scrape(first)
+    found = read_metrics(first)
     assert found is not None
     assert found.by("banditflow_events_in_total", "topic")["clicks"] >= 2
 
@@ -88,7 +88,7 @@ def test_a_taken_port_is_refused_by_the_name_of_its_setting(registry: CollectorR
 def test_nobody_answers_is_no_error() -> None:
     with socket.create_server((HOST, 0)) as silent:
         port = silent.getsockname()[1]
-    assert scrape(f"http://{HOST}:{port}/metrics") is None
+    assert read_metrics(f"http://{HOST}:{port}/metrics") is None
 
 
 def test_what_is_served_can_be_parsed(metrics: Metrics, registry: CollectorRegistry) -> None:

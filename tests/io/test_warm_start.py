@@ -15,11 +15,11 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 from flows import persist, personalize
-from flows.cli.replay import ETA
 from flows.devkit.embedded import Server
 from flows.personalize import Steps
 from flows.replay.logged import SLOT, catalog_of, records_of
 from flows.replay.open_bandit import SHIPPED, Log, read_log
+from flows.replay.replay import ETA
 from flows.runtime.clock import system_clock
 from flows.runtime.recovery import RecoveryError, owned_recovery, recovery_config
 from flows.runtime.snapshots import read_states

@@ -59,7 +59,7 @@ class Run(Struct):
     settings: Settings
     kills: list[Kill] = field(default_factory=list)
     seconds: float = 0.0
-    found: Verification = field(default_factory=Verification)
+    verification: Verification = field(default_factory=Verification, name="found")
 
 
 class Flows:
@@ -121,13 +121,13 @@ class Feed:
         self._settings = settings
         self._producer = producer(settings)
 
-    def send(self, each: Logged) -> None:
+    def send(self, record: Logged) -> None:
         """Write one record, waiting where the producer's queue is full."""
-        topic = self._settings.topic(each.topic)
+        topic = self._settings.topic(record.topic)
         while True:
             try:
                 self._producer.produce(
-                    topic, each.value, each.key, each.partition, timestamp=each.time
+                    topic, record.value, record.key, record.partition, timestamp=record.time
                 )
                 self._producer.poll(0)
                 return
@@ -166,15 +166,15 @@ def run_killed(
     kills: int,
     seed: int,
     speed: float,
-    each: bool,
-    tell: Callable[[int, str], Any],
+    verify_kills: bool,
+    on_progress: Callable[[int, str], Any],
 ) -> Run:
     """Feed a log to the flows while killing one of them ``kills`` times, then take it to its end.
 
     A flow is killed after random shares of the log, once it has closed an epoch since its last
-    start; ``speed`` is how many seconds of the log go by in one. With ``each``, what a killed
-    personalize flow left behind is verified before it goes on. ``tell`` is given how many records
-    were fed, and what is going on.
+    start; ``speed`` is how many seconds of the log go by in one. With ``verify_kills``, what a
+    killed personalize flow left behind is verified before it goes on. ``on_progress`` is given how
+    many records were fed, and what is going on.
     """
     rng = np.random.default_rng(seed)
     places = sorted(rng.integers(len(log) // 20, len(log), size=kills).tolist())
@@ -190,25 +190,25 @@ def run_killed(
         for number in _paced(log, speed):
             while planned and planned[0][0] <= number:
                 _, victim = planned.pop(0)
-                tell(number, f"kill -9 {victim}")
-                run.kills.append(_killed(flows, victim, number, each=each))
+                on_progress(number, f"kill -9 {victim}")
+                run.kills.append(_killed(flows, victim, number, verify_kills=verify_kills))
             feed.send(log[number])
-            tell(number + 1, "")
+            on_progress(number + 1, "")
         feed.flush()
-        tell(len(log), "to the end of the log")
+        on_progress(len(log), "to the end of the log")
         _finish(flows, feed, log)
     finally:
         flows.stop()
     run.seconds = time.monotonic() - started
-    run.found = verify(settings)
+    run.verification = verify(settings)
     return run
 
 
 def run_once(settings: Settings, supervisor: Supervisor, log: Sequence[Logged]) -> Run:
     """Run the flows, undisturbed, over a log that is there as a whole."""
     feed = Feed(settings)
-    for each in log:
-        feed.send(each)
+    for record in log:
+        feed.send(record)
     feed.flush()
     run, started = Run(settings), time.monotonic()
     flows = Flows(settings, supervisor)
@@ -221,14 +221,14 @@ def run_once(settings: Settings, supervisor: Supervisor, log: Sequence[Logged]) 
     finally:
         flows.stop()
     run.seconds = time.monotonic() - started
-    run.found = verify(settings)
+    run.verification = verify(settings)
     return run
 
 
-def _killed(flows: Flows, victim: str, number: int, *, each: bool) -> Kill:
+def _killed(flows: Flows, victim: str, number: int, *, verify_kills: bool) -> Kill:
     flows.kill(victim)
     kill = Kill(victim, number)
-    if each and victim == PERSONALIZE.name:
+    if verify_kills and victim == PERSONALIZE.name:
         kill.crash = verify(flows.settings)
     started = time.monotonic()
     flows.start(victim)
@@ -240,8 +240,8 @@ def _killed(flows: Flows, victim: str, number: int, *, each: bool) -> Kill:
 def _paced(log: Sequence[Logged], speed: float) -> Iterator[int]:
     """Give the places in the log as their time comes; a delay of ours is not made up for."""
     due = time.monotonic()
-    for number, (before, each) in enumerate(zip([log[0], *log], log, strict=False)):
-        due = max(due + (each.time - before.time) / 1000 / speed, time.monotonic() - 1.0)
+    for number, (before, record) in enumerate(zip([log[0], *log], log, strict=False)):
+        due = max(due + (record.time - before.time) / 1000 / speed, time.monotonic() - 1.0)
         time.sleep(max(0.0, due - time.monotonic()))
         yield number
 
@@ -269,7 +269,7 @@ def _markers(settings: Settings, log: Sequence[Logged]) -> Iterator[Logged]:
     slots = history.as_of(2**62).slots.values()
     window = max((slot.reward_window for slot in slots), default=0.0)
     wait = window + settings.allowed_lateness + settings.max_skew + 2.0
-    at = max(each.time for each in log) + round(1000 * wait)
+    at = max(record.time for record in log) + round(1000 * wait)
     for shard in range(settings.partitions):
         names = (f"end-of-log-{number}" for number in range(10**6))
         name = next(n for n in names if partition_of(n.encode(), settings.partitions) == shard)

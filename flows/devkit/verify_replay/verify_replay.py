@@ -1,8 +1,6 @@
-"""``banditflow verify-replay``: a log through the flows under ``kill -9``, and once without."""
+"""Takes a log through the flows under ``kill -9``, and once without, and compares the two."""
 
-import argparse
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,17 +10,15 @@ import msgspec
 from msgspec import Struct
 from rich import box
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from flows.devkit.embedded import APACHE_KAFKA, NOIDA, VALKEY, Embedded, Server, Supervisor
 from flows.devkit.verify_replay.runs import Run, prepare, run_killed, run_once
-from flows.devkit.verify_replay.simulated_log import simulated_log
 from flows.verification.findings import TOLERANCE, Verification
-from flows.verification.log import Logged, copied, in_order, read_log, record_log
+from flows.verification.log import Logged, copied, in_order, read_log
 from flows.verification.sameness import Same, compare_runs
 from operators.io.kafka.client import KafkaTrouble
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 from schemas.topics import Topic
 
 SECRET = "pseudonyms of a replayed log"
@@ -34,7 +30,7 @@ _PER_KILL = 60.0
 
 
 class ReplayReport(Struct):
-    """What a replay found: the run with kills, the one without, and whether they agree."""
+    """What a replay came to: the run with kills, the one without, and whether they agree."""
 
     records: int
     killed: Run
@@ -49,80 +45,10 @@ class ReplayReport(Struct):
     @property
     def holds(self) -> bool:
         """Say whether every comparison came out equal, and no request got a second answer."""
-        verified = [self.killed.found, self.once.found, *self.crashes]
-        answered_once = not any(each.repeated for each in verified)
-        same = not any(each.different for each in self.same)
-        return answered_once and same and all(each.holds for each in verified)
-
-
-def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    source = command.add_mutually_exclusive_group()
-    source.add_argument("--log", type=Path, metavar="FOLDER", help="a log that was recorded")
-    source.add_argument(
-        "--record",
-        type=Path,
-        metavar="FOLDER",
-        help="only record: copy the topics of the deployment that BANDITFLOW_... names",
-    )
-    source.add_argument(
-        "--requests", type=int, default=20_000, help="of a simulated log (20000); the default"
-    )
-    command.add_argument("--rate", type=float, default=500.0, help="its requests per second (500)")
-    command.add_argument(
-        "--given-decisions",
-        action="store_true",
-        help="keep the log's own decisions; needs the BANDITFLOW_SECRET that made them",
-    )
-    command.add_argument("--kills", type=int, default=10, help="how often to kill -9 (10)")
-    command.add_argument("--seed", type=int, default=7, help="of log, victims and moments (7)")
-    command.add_argument("--speed", type=float, default=1.0, help="seconds of log in one (1)")
-    command.add_argument(
-        "--at-end-only", action="store_true", help="do not verify what each kill leaves behind"
-    )
-    command.add_argument(
-        "--kafka",
-        nargs="?",
-        const=APACHE_KAFKA.name,
-        metavar="ADDRESS",
-        help="on Apache Kafka started here, or at this address (default: the embedded broker)",
-    )
-    command.add_argument("--folder", type=Path, help="keep stores and logs there")
-    command.add_argument("--json", action="store_true", help="print the report as JSON")
-
-
-def run_verify_replay(options: argparse.Namespace) -> int:
-    """Record, or replay and compare; 1 when anything differs."""
-    if options.record is not None:
-        count = record_log(load(), options.record)
-        print(f"{count} records in {options.record}: they hold raw visitor ids")
-        return 0
-    with contextlib.ExitStack() as stack:
-        folder = options.folder or Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="banditflow-"))
-        )
-        settings, log = _log_of(options)
-        reach, supervisor = stack.enter_context(_parts(options.kafka, folder))
-        progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-        task = progress.add_task("with kills", total=len(log))
-        report = verify_replay(
-            msgspec.structs.replace(settings, **reach),
-            supervisor,
-            folder,
-            log,
-            kills=options.kills,
-            seed=options.seed,
-            speed=options.speed,
-            each=not options.at_end_only,
-            tell=lambda done, what: progress.update(
-                task, completed=done, description=what or "with kills"
-            ),
-        )
-    if options.json:
-        print(msgspec.json.encode(report).decode())
-    else:
-        show(Console(), report)
-    return 0 if report.holds else 1
+        verified = [self.killed.verification, self.once.verification, *self.crashes]
+        answered_once = not any(verification.repeated for verification in verified)
+        same = not any(comparison.different for comparison in self.same)
+        return answered_once and same and all(verification.holds for verification in verified)
 
 
 def verify_replay(
@@ -134,13 +60,15 @@ def verify_replay(
     kills: int,
     seed: int,
     speed: float,
-    each: bool,
-    tell: Callable[[int, str], Any] = lambda _done, _what: None,
+    verify_kills: bool,
+    on_progress: Callable[[int, str], Any] = lambda _done, _what: None,
 ) -> ReplayReport:
     """Run a log with kills, then once without over what it left on the topics, and compare.
 
     ``settings`` say where Kafka and Redis are; each run has topics, recovery folder and store of
-    its own. The second run is given the first one's decisions, so the two must agree.
+    its own. With ``verify_kills``, what each kill leaves behind is verified before the flow goes
+    on. ``on_progress`` is given how many records were fed, and what is going on. The second run is
+    given the first one's decisions, so the two must agree.
     """
     name = f"replay-{time.time_ns() // 1_000_000:x}-"
     lateness = _LATENESS + _PER_KILL * kills
@@ -154,13 +82,20 @@ def verify_replay(
         )
         for run in ("killed", "once")
     )
-    for each_in in (killed_in, once_in):
-        Path(each_in.recovery).mkdir(parents=True, mode=0o700)
-        prepare(each_in)
+    for deployment in (killed_in, once_in):
+        Path(deployment.recovery).mkdir(parents=True, mode=0o700)
+        prepare(deployment)
     killed = run_killed(
-        killed_in, supervisor, log, kills=kills, seed=seed, speed=speed, each=each, tell=tell
+        killed_in,
+        supervisor,
+        log,
+        kills=kills,
+        seed=seed,
+        speed=speed,
+        verify_kills=verify_kills,
+        on_progress=on_progress,
     )
-    tell(len(log), "once without kills")
+    on_progress(len(log), "once without kills")
     once = run_once(once_in, supervisor, _left_by(killed_in))
     return ReplayReport(len(log), killed, once, compare_runs(killed_in, once_in))
 
@@ -171,19 +106,19 @@ def show(console: Console, report: ReplayReport) -> None:
     for right in (1, 2):
         table.columns[right].justify = "right"
     crashes = report.crashes
-    for what, found in [
+    for what, verification in [
         *((f"after kill {number}", crash) for number, crash in enumerate(crashes, 1)),
-        ("with kills", report.killed.found),
-        ("once", report.once.found),
+        ("with kills", report.killed.verification),
+        ("once", report.once.verification),
     ]:
-        for line in _rows(found):
-            table.add_row(f"{what}: {line[0]}", f"{line[1]:,}", f"{line[2]:,}")
+        for compared, number, different in _rows(verification):
+            table.add_row(f"{what}: {compared}", f"{number:,}", f"{different:,}")
     for same in report.same:
         table.add_row(f"both runs: {same.what}", f"{same.compared:,}", f"{same.different:,}")
     console.print(table)
     resumed = [kill.resumed for kill in report.killed.kills]
-    verified = [*crashes, report.killed.found, report.once.found]
-    largest = max(each.largest_difference for each in verified)
+    verified = [*crashes, report.killed.verification, report.once.verification]
+    largest = max(verification.largest_difference for verification in verified)
     console.print(
         f"{report.records:,} records, {len(resumed)} kills; an epoch closed again after at most "
         f"{max(resumed, default=0.0):.1f} s; largest relative difference of a learned float "
@@ -192,28 +127,34 @@ def show(console: Console, report: ReplayReport) -> None:
     console.print("[green]holds[/green]" if report.holds else "[red]DIFFERS[/red]")
 
 
-def _rows(found: Verification) -> Iterator[tuple[str, int, int]]:
+def _rows(verification: Verification) -> Iterator[tuple[str, int, int]]:
     """Give what, how many, how many of them different."""
-    outcomes = found.outcomes
-    yield "requests without an answer", found.requests, found.unanswered
-    yield "requests with two answers", found.decisions, found.contradicted + found.repeated
-    disagreeing = sum(not check.agrees for check in found.actions)
-    yield "learned actions", len(found.actions), disagreeing
-    yield "pending decisions", found.pending.decisions, found.pending.different
+    outcomes = verification.outcomes
+    yield "requests without an answer", verification.requests, verification.unanswered
+    yield (
+        "requests with two answers",
+        verification.decisions,
+        verification.contradicted + verification.repeated,
+    )
+    disagreeing = sum(not check.agrees for check in verification.actions)
+    yield "learned actions", len(verification.actions), disagreeing
+    yield "pending decisions", verification.pending.decisions, verification.pending.different
     final = outcomes.settled + outcomes.void
     yield "final outcomes", final, outcomes.missing + outcomes.different
-    rows = sum(table.rows for table in found.store)
-    yield "rows of the store", rows, sum(table.different for table in found.store)
+    rows = sum(table.rows for table in verification.store)
+    yield "rows of the store", rows, sum(table.different for table in verification.store)
 
 
-def _log_of(options: argparse.Namespace) -> tuple[Settings, list[Logged]]:
-    settings = load() if options.given_decisions else load(secret=SECRET)
-    if options.log is None:
-        log = simulated_log(options.requests, options.rate, settings.partitions, options.seed)
-        return settings, log
-    partitions, log = read_log(options.log)
+def recorded_log(
+    settings: Settings, folder: Path, given_decisions: bool
+) -> tuple[Settings, list[Logged]]:
+    """Read a log from its folder, and give the settings its number of partitions.
+
+    Its decisions are left out unless ``given_decisions``: the flow decides anew.
+    """
+    partitions, log = read_log(folder)
     settings = msgspec.structs.replace(settings, partitions=partitions)
-    return settings, log if options.given_decisions else list(_undecided(log))
+    return settings, log if given_decisions else list(_undecided(log))
 
 
 def _undecided(log: Sequence[Logged]) -> Iterator[Logged]:
@@ -236,12 +177,12 @@ def _left_by(settings: Settings) -> list[Logged]:
 
 
 @contextlib.contextmanager
-def _parts(kafka: str | None, folder: Path) -> Iterator[tuple[dict[str, str], Supervisor]]:
-    """Start a broker, unless there is one, and Valkey; say how to reach them."""
+def services(kafka: str | None, folder: Path) -> Iterator[tuple[dict[str, str], Supervisor]]:
+    """Start a broker, unless there is one, and Valkey; say where they are, as settings."""
     if kafka is None or kafka == APACHE_KAFKA.name:
         with Embedded(folder / "parts", broker=kafka or NOIDA.name) as parts:
-            reach = {"bootstrap_servers": parts.bootstrap_servers, "redis_url": parts.redis_url}
-            yield reach, parts.supervisor
+            urls = {"bootstrap_servers": parts.bootstrap_servers, "redis_url": parts.redis_url}
+            yield urls, parts.supervisor
         return
     if ":" not in kafka:
         raise KafkaTrouble(f"--kafka {kafka}: an address is host:port")

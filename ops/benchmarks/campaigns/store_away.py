@@ -26,8 +26,8 @@ from flows.devkit.embedded import Child, Embedded
 from flows.devkit.simulation.tally import SimulatorReport
 from flows.registry import PERSIST, PERSONALIZE
 from flows.runtime.clock import system_clock
+from flows.runtime.flow_metrics import read_metrics
 from flows.runtime.ports import HOST, free_port
-from flows.runtime.scrape import scrape
 from operators.io.kafka import create_topics, producer_config
 from operators.io.store.open import migrate, open_store
 from ops.benchmarks.reporting.judged import JudgedBar, report
@@ -165,7 +165,7 @@ def _start(parts: Embedded, path: Path, seed: int) -> tuple[Settings, Child]:
 
 
 def _reads(url: str) -> bool:
-    found = scrape(url)
+    found = read_metrics(url)
     return found is not None and bool(found.by("banditflow_consumer_lag_records", "topic"))
 
 

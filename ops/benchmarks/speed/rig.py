@@ -15,9 +15,9 @@ from confluent_kafka import TopicPartition
 from flows.devkit.embedded import Child, Embedded
 from flows.registry import FLOWS, PERSONALIZE
 from flows.runtime.clock import system_clock
+from flows.runtime.flow_metrics import FlowMetrics, read_metrics
 from flows.runtime.ports import free_port
 from flows.runtime.recovery import RecoveryError
-from flows.runtime.scrape import Scrape, scrape
 from flows.runtime.snapshots import offsets_of, states_of
 from operators.io.kafka import consumer_config, create_topics, producer_config
 from operators.io.store.open import migrate
@@ -108,18 +108,18 @@ class Flow(Process):
         env = child_environment(settings) | {"PYTHONPATH": str(ROOT)}
         super().__init__(rig.parts, f"{rig.name}-{flow}-{life}", command, env)
 
-    def scrape(self) -> Scrape:
+    def metrics(self) -> FlowMetrics:
         """Read the metrics of its first process; empty while it does not serve them."""
-        return self.scrapes()[0]
+        return self.all_metrics()[0]
 
-    def scrapes(self) -> list[Scrape]:
+    def all_metrics(self) -> list[FlowMetrics]:
         """Read the metrics of each of its processes."""
         self.check()
-        return [scrape(url, timeout=10.0) or Scrape() for url in self.urls]
+        return [read_metrics(url, timeout=10.0) or FlowMetrics() for url in self.urls]
 
-    def sample(self) -> tuple[Sample, list[Scrape]]:
+    def sample(self) -> tuple[Sample, list[FlowMetrics]]:
         """Take a sample, and the metrics that it is from."""
-        found = self.scrapes()
+        found = self.all_metrics()
         events = 0.0
         for each in found:
             by_topic = each.by("banditflow_events_in_total", "topic")
@@ -216,7 +216,7 @@ def until(
         time.sleep(every)
 
 
-def histogram(found: list[Scrape], name: str) -> dict[str, float]:
+def histogram(found: list[FlowMetrics], name: str) -> dict[str, float]:
     """Sum a histogram's cumulative counts by upper bound."""
     total: dict[str, float] = {}
     for each in found:

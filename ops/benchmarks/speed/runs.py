@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from flows.registry import PERSIST, PERSONALIZE
-from flows.runtime.scrape import Scrape
+from flows.runtime.flow_metrics import FlowMetrics
 from flows.verification.findings import Verification, describe
 from flows.verification.verify import verify
 from ops.benchmarks.speed.report import Invalid
@@ -73,7 +73,7 @@ def backlog(
     return run
 
 
-def _watched(flow: Flow, name: str, events: int) -> tuple[Run, list[Scrape]]:
+def _watched(flow: Flow, name: str, events: int) -> tuple[Run, list[FlowMetrics]]:
     run = Run(name, events)
     deadline = time.monotonic() + 600.0
     while True:
@@ -92,7 +92,7 @@ def _watched(flow: Flow, name: str, events: int) -> tuple[Run, list[Scrape]]:
     run.whole_us = 1e6 * last.cpu / events
     run.seconds = last.at - flow.started
     time.sleep(EVERY)  # the last batches' decisions
-    return run, flow.scrapes()
+    return run, flow.all_metrics()
 
 
 def _steady(run: Run, steady_from: int) -> None:
@@ -112,7 +112,7 @@ def persist(rig: Rig, events: int) -> tuple[float, float]:
     """
     flow = Flow(rig, PERSIST.name)
     try:
-        until("persist serves its metrics", lambda: flow.scrape().total("python_info") > 0)
+        until("persist serves its metrics", lambda: flow.metrics().total("python_info") > 0)
         started, before = time.monotonic(), flow.cpu
         rig.settle(flow, PERSIST.name)
         spent, took = flow.cpu - before, time.monotonic() - started

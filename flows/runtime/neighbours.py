@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.cli.catalog import CatalogFileError
+from flows.runtime.catalog import CatalogFileError
 from operators.io.store.lookups import parse
 from operators.io.store.protocol import Found, Store
 from schemas.catalog import Action, CatalogEntry, Neighbour

@@ -26,7 +26,7 @@ class NotExplainedError(ValueError):
     """A decision cannot be explained; the message says why."""
 
 
-def why(decision: Found, x: Floats | None, mapping: FeatureMap, policy: Found | None) -> Report:
+def why(decision: Found, x: Floats | None, feature_map: FeatureMap, policy: Found | None) -> Report:
     """Explain a decision by the newest policy that was published, and say which that is.
 
     The policy that decided is not kept, so where its version differs the explanation is of what
@@ -49,27 +49,27 @@ def why(decision: Found, x: Floats | None, mapping: FeatureMap, policy: Found | 
     if decision["action_id"] not in ids:
         raise NotExplainedError("the decision's record has no probabilities")
     posterior = load_posterior(base64.b64decode(policy["posterior"]))
-    names, row, means, widths = _believed(posterior, ids, x, mapping)
+    names, row, means, widths = _believed(posterior, ids, x, feature_map)
     probabilities = np.array([ranked["probability"] for ranked in ranking])
-    found = explain(names, row, ids, means, probabilities, decision["action_id"], widths)
+    explained = explain(names, row, ids, means, probabilities, decision["action_id"], widths)
     return {
         "of_policy": policy["policy"],
         "of_policy_version": policy["version"],
         "decided_by_version": decision["policy_version"],
         "held_out": decision["variation_id"] == "holdout",
-        "chosen": found.chosen,
-        "runner_up": found.runner_up,
-        "greedy_action": found.greedy,
-        "explored": found.explored,
-        "score_difference": found.difference,
-        "probability_that_chosen_is_better": found.better,
-        "moved_by": found.contributions[:MOST_FEATURES],
-        "features_not_listed": max(0, len(found.contributions) - MOST_FEATURES),
+        "chosen": explained.chosen,
+        "runner_up": explained.runner_up,
+        "greedy_action": explained.greedy,
+        "explored": explained.explored,
+        "score_difference": explained.difference,
+        "probability_that_chosen_is_better": explained.better,
+        "moved_by": explained.contributions[:MOST_FEATURES],
+        "features_not_listed": max(0, len(explained.contributions) - MOST_FEATURES),
     }
 
 
 def _believed(
-    posterior: Posterior, ids: list[str], x: Floats | None, mapping: FeatureMap
+    posterior: Posterior, ids: list[str], x: Floats | None, feature_map: FeatureMap
 ) -> tuple[list[str], Floats, Floats, Floats | None]:
     """Give feature names, features [d], mean weights [K, d] and the scores' widths [K].
 
@@ -81,7 +81,7 @@ def _believed(
         return ["1"], np.ones(1), scores[:, None], None
     dim = posterior.mean.shape[1]
     row = np.ones(1) if x is None else x
-    names = [column.name for column in mapping.describe()][: len(row)]
+    names = [column.name for column in feature_map.describe()][: len(row)]
     positions = dim - len(row)
     if positions < 0 or len(names) != len(row):
         raise NotExplainedError(

@@ -1,4 +1,4 @@
-"""Reading a flow's own metrics, as Prometheus would."""
+"""Reads the metrics that a running flow serves, as Prometheus would."""
 
 import urllib.request
 from collections import defaultdict
@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 Labels = tuple[tuple[str, str], ...]
 
 
-class Scrape:
-    """The samples of one scrape by name and labels."""
+class FlowMetrics:
+    """What a process said of itself at one moment: samples by metric and labels."""
 
     def __init__(self, text: str = "") -> None:
         self._samples: dict[str, dict[Labels, float]] = defaultdict(dict)
@@ -25,21 +25,21 @@ class Scrape:
     def by(self, name: str, label: str, **where: str) -> dict[str, float]:
         """Sum a metric by one label, among the samples whose other labels are ``where``.
 
-        >>> Scrape('x_total{a="1",b="2"} 3').by("x_total", "a", b="2")
+        >>> FlowMetrics('x_total{a="1",b="2"} 3').by("x_total", "a", b="2")
         {'1': 3.0}
         """
-        found: dict[str, float] = defaultdict(float)
-        for labels, value in self._samples[name].items():
-            given = dict(labels)
-            if all(given.get(key) == wanted for key, wanted in where.items()):
-                found[given.get(label, "")] += value
-        return dict(found)
+        sums: dict[str, float] = defaultdict(float)
+        for pairs, value in self._samples[name].items():
+            labels = dict(pairs)
+            if all(labels.get(key) == wanted for key, wanted in where.items()):
+                sums[labels.get(label, "")] += value
+        return dict(sums)
 
 
-def scrape(url: str, timeout: float = 2.0) -> Scrape | None:
+def read_metrics(url: str, timeout: float = 2.0) -> FlowMetrics | None:
     """Read the metrics at ``url``; None where nobody answers."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:  # a loopback address
-            return Scrape(answer.read().decode())
+            return FlowMetrics(answer.read().decode())
     except (URLError, OSError):
         return None

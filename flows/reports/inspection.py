@@ -1,0 +1,203 @@
+"""What is known of a slot, a subject or a decision, and why: from Redis and the durable store."""
+
+import itertools
+from collections import Counter
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+import redis
+
+from flows.reports.explanation import why
+from flows.runtime.flow_metrics import read_metrics
+from operators.cache import decision_key, features_key, policy_key
+from operators.io.redis import Hot, client, read
+from operators.io.store.protocol import Found, Store
+from operators.logic.features import FeatureMap
+from schemas.catalog import FeatureSpec
+from schemas.settings import Settings
+
+Report = dict[str, Any]
+
+PROBLEMS = "banditflow_feature_problems_total"
+
+MOST_WORKERS = 64
+"""Worker processes that are asked for their metrics, on ports in a row."""
+
+
+class NotFoundError(LookupError):
+    """Nothing is known by this name; the message says what to check."""
+
+
+def slot(settings: Settings, store: Store, slot_id: str) -> Report:
+    """Describe a slot's policy: each action's posterior, and how fresh it is."""
+    source, policy = _policy(settings, store, slot_id)
+    if policy is None:
+        raise NotFoundError(_unpublished(settings, store, slot_id))
+    report = {name: value for name, value in policy.items() if name != "posterior"}
+    return {"source": source, **report}
+
+
+def subject(settings: Settings, store: Store, pseudonym: str) -> Report:
+    """Describe what is remembered of a subject, and its latest decision in each slot."""
+    slots = list(_slots(store))
+    keys = [features_key(pseudonym), *(decision_key(pseudonym, slot_id) for slot_id in slots)]
+    cached_features, *latest = _cached(settings, *keys)
+    decisions = {
+        slot_id: _brief(cached) for slot_id, cached in zip(slots, latest, strict=True) if cached
+    }
+    profile = store.profile(pseudonym)
+    if cached_features is None and profile is None and not decisions:
+        raise NotFoundError(
+            f"nothing is kept of subject {pseudonym}: no event of it came, or it has not "
+            "consented to purposes 5 and 6, or BANDITFLOW_SECRET is not the flow's"
+            + _redis_away(settings)
+        )
+    return {
+        "subject": pseudonym,
+        "hot_features": _numbers(cached_features),
+        "hot_decisions": decisions,
+        "profile": profile,
+    }
+
+
+def decision(settings: Settings, store: Store, decision_id: str) -> Report:
+    """Describe every decision with this id: what was chosen, why, and what became of it."""
+    rows = store.decision(decision_id)
+    if not rows:
+        raise NotFoundError(
+            f"no decision {decision_id!r} is in the store: check the id, and that "
+            "`banditflow run persist` runs and has caught up"
+        )
+    return {"decisions": [_described(settings, store, row) for row in rows]}
+
+
+def features(settings: Settings, store: Store, slot_id: str) -> Report:
+    """Describe how a slot's context becomes a vector: columns, and values not as declared."""
+    slots = _slots(store)
+    if slot_id not in slots:
+        known = ", ".join(slots) or "none"
+        raise NotFoundError(f"slot {slot_id!r} is not in the store's catalog; it knows: {known}")
+    feature_map = FeatureMap(_spec(slots[slot_id]))
+    columns = [column._asdict() for column in feature_map.describe()]
+    report = {"slot_id": slot_id, "fingerprint": feature_map.fingerprint, "columns": columns}
+    return report | _problems(settings, slot_id)
+
+
+def _problems(settings: Settings, slot_id: str) -> Report:
+    """Count what the flow's workers met since they started, by field and reason."""
+    urls = (
+        f"http://{settings.metrics_host}:{settings.metrics_port + worker}/metrics"
+        for worker in range(MOST_WORKERS)
+    )
+    workers = list(itertools.takewhile(lambda read: read is not None, map(read_metrics, urls)))
+    if not workers:
+        return {
+            "problems": None,
+            "why_not": "no flow serves metrics at BANDITFLOW_METRICS_HOST and _METRICS_PORT",
+        }
+    problems: dict[str, Counter[str]] = {}
+    for metrics in workers:
+        assert metrics is not None
+        for field in metrics.by(PROBLEMS, "field", slot=slot_id):
+            counts = metrics.by(PROBLEMS, "reason", slot=slot_id, field=field)
+            problems.setdefault(field, Counter()).update(
+                {reason: int(count) for reason, count in counts.items()}
+            )
+    return {"problems": problems}
+
+
+def _numbers(cached: Hot | None) -> dict[str, float] | None:
+    return {name: float(value) for name, value in cached.fields.items()} if cached else None
+
+
+def _brief(cached: Hot) -> Report:
+    """Give of a decision in Redis what ``inspect decision`` can be asked about."""
+    record = msgspec.json.decode(cached.fields["decision"])
+    return {name: record[name] for name in ("decision_id", "time", "action_id", "propensity")}
+
+
+def _described(settings: Settings, store: Store, row: Found) -> Report:
+    """Add to a stored decision its features by name, and why it came out so."""
+    report = dict(row)
+    slot_row = _slots(store).get(row["slot_id"])
+    if slot_row is None:
+        return report | {"why": None, "why_not": "the slot is not in the store's catalog"}
+    feature_map = FeatureMap(_spec(slot_row))
+    x = None if row["features"] is None else np.asarray(row["features"], dtype=float)
+    names = [column.name for column in feature_map.describe()]
+    if x is not None and len(x) == len(names):
+        report["features"] = {
+            name: value for name, value in zip(names, x.tolist(), strict=True) if value
+        }
+    try:
+        report["why"] = why(row, x, feature_map, _policy(settings, store, row["slot_id"])[1])
+    except ValueError as error:  # ours: each says what is amiss
+        report |= {"why": None, "why_not": str(error)}
+    return report
+
+
+def _policy(settings: Settings, store: Store, slot_id: str) -> tuple[str, Found | None]:
+    """Find the newest snapshot of a slot's policy, and where it was: redis or store."""
+    (cached,), stored = _cached(settings, policy_key(slot_id)), store.policy(slot_id)
+    if cached is not None and (stored is None or cached.version >= stored["version"]):
+        return "redis", msgspec.json.decode(cached.fields["policy"])
+    return "store", stored
+
+
+def _unpublished(settings: Settings, store: Store, slot_id: str) -> str:
+    """Say why there may be no policy of a slot, and what to do."""
+    slots = _slots(store)
+    if slot_id in slots:
+        why_not = (
+            f"no policy of slot {slot_id!r} was published: it has learned nothing yet, or "
+            "`banditflow run personalize` does not run"
+        )
+    elif slots:
+        why_not = f"slot {slot_id!r} is not in the store's catalog; it knows: {', '.join(slots)}"
+    else:
+        why_not = (
+            f"no policy of slot {slot_id!r} was published, and the store's catalog is empty: "
+            "`banditflow catalog publish` gives slots, `banditflow run persist` stores them"
+        )
+    return why_not + _redis_away(settings)
+
+
+def _redis_away(settings: Settings) -> str:
+    """Say that Redis, where the newest copies are, could not be asked; nothing where it could."""
+    connection = client(settings.redis_url, 1.0)
+    try:
+        connection.ping()
+    except redis.RedisError:
+        place = urlsplit(settings.redis_url)
+        return (
+            f"; Redis, which has the newest copies, does not answer at {place.hostname}:"
+            f"{place.port or 6379} (BANDITFLOW_REDIS_URL)"
+        )
+    finally:
+        connection.close()
+    return ""
+
+
+def _slots(store: Store) -> dict[str, Found]:
+    slots: dict[str, Found] = {}
+    while page := store.rows("slots", next(reversed(slots), None)):
+        slots |= {row["slot_id"]: row for row in page}
+    return {slot_id: row for slot_id, row in slots.items() if not row["deleted"]}
+
+
+def _spec(slot_row: Found) -> FeatureSpec:
+    settings = slot_row.get("settings") or {}
+    return msgspec.convert(settings.get("features", {}), FeatureSpec)
+
+
+def _cached(settings: Settings, *keys: str) -> list[Hot | None]:
+    """Read copies in Redis; Redis being away is no reason to say nothing."""
+    connection = client(settings.redis_url, 1.0)
+    try:
+        return [read(connection, key) for key in keys]
+    except redis.RedisError:
+        return [None] * len(keys)
+    finally:
+        connection.close()

@@ -1,0 +1,68 @@
+"""Catalog records from a file to their topic."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import confluent_kafka
+
+from operators.io.kafka.client import check_topics, producer_config
+from operators.logic.catalog_check import flaw_of
+from schemas.catalog import CatalogEntry
+from schemas.codec import Flaw, decode, encode
+from schemas.settings import Settings
+from schemas.topics import Topic
+
+
+class CatalogFileError(ValueError):
+    """The file cannot be published; the message lists what is wrong, a record a line."""
+
+
+def read_catalog(path: Path) -> list[CatalogEntry]:
+    """Read a file of records, one JSON object per line.
+
+    Raises :class:`CatalogFileError` that names every flawed line.
+    """
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogFileError(f"{path}: cannot be read: {error}") from error
+    entries, wrong = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            entry = decode(Topic.CATALOG, line.encode())
+            flaw = entry if isinstance(entry, Flaw) else flaw_of(entry)
+            if flaw is None:
+                entries.append(entry)
+            else:
+                wrong.append(f"{path}:{number}: {_sentence(flaw)}")
+    if wrong:
+        raise CatalogFileError("\n".join(wrong))
+    if not entries:
+        raise CatalogFileError(f"{path}: holds no record: one JSON object per line is expected")
+    return entries
+
+
+def publish(settings: Settings, entries: Sequence[CatalogEntry]) -> None:
+    """Send catalog records to their topic, each under its ``id``, and wait until they are there."""
+    producer = confluent_kafka.Producer(producer_config(settings))
+    check_topics(settings, producer, [Topic.CATALOG])
+    failed: list[str] = []
+
+    def delivered(error: confluent_kafka.KafkaError | None, _: confluent_kafka.Message) -> None:
+        if error is not None:
+            failed.append(error.str())
+
+    topic = settings.topic(Topic.CATALOG)
+    for entry in entries:
+        producer.produce(topic, encode(entry), entry.id.encode(), on_delivery=delivered)
+    producer.flush()
+    if failed:
+        raise CatalogFileError(f"{len(failed)} records were not taken: {failed[0]}")
+
+
+def _sentence(flaw: Flaw) -> str:
+    if flaw.field == "type":
+        return "type: is none of slot, action and experiment"
+    place = f"{flaw.field}: " if flaw.field else ""
+    return f"{place}{flaw.detail or flaw.reason}"
