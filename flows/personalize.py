@@ -12,10 +12,8 @@ from flows.wiring import Wiring
 from operators.attach_catalog import admit
 from operators.attribute import attribute
 from operators.cache import cache_decisions, cache_policies, cache_profiles
-from operators.dead_letters import dead_letters
 from operators.decide.scoring import decide
 from operators.decode import reader
-from operators.encode import encode_checkpoints, encode_policies, encode_profiles
 from operators.envelope import Batch, CatalogUpdate, Message, Rejected
 from operators.factors import factors
 from operators.gathering import Gathered
@@ -27,6 +25,12 @@ from operators.logic.deciding.positions import by_position
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.profile import profile
+from operators.publish import (
+    dead_letters,
+    encode_checkpoints,
+    encode_policies,
+    encode_profiles,
+)
 from operators.updates import FactorVectors
 from schemas.clock import Clock
 from schemas.settings import Settings

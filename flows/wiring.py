@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from flows.runtime.clock import system_clock
 from operators.decode import reader
-from operators.fences import FENCES
 from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer, TopicSource
 from operators.io.kafka.pace import Pace
 from operators.io.metrics.root import Metrics
@@ -14,6 +13,7 @@ from operators.io.store.open import open_store
 from operators.logic.catalog_check import flaw_of
 from operators.logic.placement import ALONE, Place
 from operators.persist import StoreSink
+from operators.publish import FENCES
 from schemas.clock import Clock
 from schemas.settings import Settings
 from schemas.topics import Topic

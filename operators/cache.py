@@ -1,4 +1,8 @@
-"""Hot copies for readers outside the dataflow: latest decisions, features and policies."""
+"""Copies in Redis for readers outside the dataflow, and the Redis keys that they lie under.
+
+A subject's latest decision in a slot, what is remembered of a subject, a slot's newest policy. The
+keys are described in ``docs/reference/redis.md``; :mod:`operators.io.redis` writes the copies.
+"""
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -13,18 +17,18 @@ from schemas.results import PolicySnapshot, Profile
 from schemas.settings import Settings
 
 
-def features_key(subject: str) -> str:
-    """Name the key of a subject's features."""
+def redis_features_key(subject: str) -> str:
+    """Name the Redis key of what is remembered of a subject."""
     return f"bf:features:{subject}"
 
 
-def decision_key(subject: str, slot_id: str) -> str:
-    """Name the key of a subject's latest decision in a slot."""
+def redis_decision_key(subject: str, slot_id: str) -> str:
+    """Name the Redis key of a subject's latest decision in a slot."""
     return f"bf:decision:{subject}:{slot_id}"
 
 
-def policy_key(slot_id: str) -> str:
-    """Name the key of a slot's policy."""
+def redis_policy_key(slot_id: str) -> str:
+    """Name the Redis key of a slot's newest policy snapshot."""
     return f"bf:policy:{slot_id}"
 
 
@@ -38,7 +42,7 @@ def cache_decisions(
     def shim_mapper(batch: CatalogedBatch) -> list[CacheWrite] | None:
         writes = [
             CacheWrite(
-                decision_key(event.subject, event.body.slot_id),
+                redis_decision_key(event.subject, event.body.slot_id),
                 event.at,
                 ttl,
                 {"decision": event.payload},
@@ -60,7 +64,9 @@ def cache_profiles(
 
     def shim_mapper(profiles: list[Profile]) -> list[CacheWrite]:
         return [
-            CacheWrite(features_key(profile.subject), profile.version, ttl, _features(profile))
+            CacheWrite(
+                redis_features_key(profile.subject), profile.version, ttl, _features(profile)
+            )
             for profile in profiles
         ]
 
@@ -77,7 +83,7 @@ def cache_policies(
     def shim_mapper(snapshot: PolicySnapshot) -> list[CacheWrite]:
         time = str(micros(snapshot.time))
         fields: dict[str, str | bytes] = {"policy": encode(snapshot), "time": time}
-        return [CacheWrite(policy_key(snapshot.slot_id), snapshot.version, ttl, fields)]
+        return [CacheWrite(redis_policy_key(snapshot.slot_id), snapshot.version, ttl, fields)]
 
     return op.map_value("copy", up, shim_mapper)
 

@@ -36,25 +36,25 @@ def pseudonym_of(secret: bytes, subject: str) -> str:
     return hmac.digest(secret, subject.encode(), "sha256")[:16].hex()
 
 
-def decision_key(pseudonym: str, decision_id: str) -> int:
+def join_key(pseudonym: str, decision_id: str) -> int:
     """Give the 64-bit join key of a subject's decision; it tells nothing of either."""
-    return decision_keys([f"{pseudonym}\0{decision_id}".encode()])[0]
+    return join_keys([f"{pseudonym}\0{decision_id}".encode()])[0]
 
 
-def decision_keys(texts: Sequence[bytes]) -> tuple[int, ...]:
+def join_keys(identities: Sequence[bytes]) -> tuple[int, ...]:
     """Give many join keys, each of a pseudonym, a zero byte and a decision's id."""
     digests: list[bytes] = []
-    for text in texts:
+    for identity in identities:
         state = _EMPTY.copy()  # a third cheaper than a new one
-        state.update(text)
+        state.update(identity)
         digests.append(state.digest())
     return _numbers(b"".join(digests))
 
 
-def key_of(text: str) -> int | None:
+def read_key(text: str) -> int | None:
     """Read a join key from 16 hexadecimal digits; None where they are something else.
 
-    >>> key_of("00000000000000ff"), key_of("-00000000000000f")
+    >>> read_key("00000000000000ff"), read_key("-00000000000000f")
     (255, None)
     """
     try:
@@ -64,19 +64,19 @@ def key_of(text: str) -> int | None:
     return int.from_bytes(digits, "big") if len(digits) == 8 else None
 
 
-def keys_of(texts: Sequence[str]) -> Sequence[int | None]:
-    """Read many join keys as :func:`key_of` reads one.
+def read_keys(texts: Sequence[str]) -> Sequence[int | None]:
+    """Read many join keys as :func:`read_key` reads one.
 
-    >>> keys_of(["00000000000000ff", "0000000000000001"]), keys_of(["00000000000000ff", "1"])
+    >>> read_keys(["00000000000000ff", "0000000000000001"]), read_keys(["00000000000000ff", "1"])
     ((255, 1), [255, None])
     """
     try:
         digits = bytes.fromhex("".join(texts))
     except ValueError:
-        return [key_of(text) for text in texts]
+        return [read_key(text) for text in texts]
     if len(digits) == 8 * len(texts) and all(len(text) == 16 for text in texts):
         return _numbers(digits)
-    return [key_of(text) for text in texts]
+    return [read_key(text) for text in texts]
 
 
 def _numbers(digits: bytes) -> tuple[int, ...]:
@@ -119,7 +119,7 @@ class RecordReader:
         bodies = decode_many(DECODERS[topic], payloads, self._limit)
         records = zip(keys, payloads, offsets, times, bodies, strict=True)
         if topic == Topic.DECISIONS:
-            numbers = keys_of(["" if type(body) is Flaw else body.key for body in bodies])
+            numbers = read_keys(["" if type(body) is Flaw else body.key for body in bodies])
             return self._decisions(topic, shard, records, numbers)
         return self._of_visitors(topic, shard, records)
 
@@ -148,7 +148,7 @@ class RecordReader:
         known, max_skew = self._known, self._max_skew
         asks, joins = topic == Topic.DECISION_REQUESTS, topic != Topic.CONSENTS
         events: list[Event] = []
-        texts: list[bytes] = []
+        identities: list[bytes] = []
         rejected: list[Rejected] = []
         for key, payload, offset, time, body in records:
             origin, payload = Origin(topic, shard, offset, time), payload or b""
@@ -170,9 +170,9 @@ class RecordReader:
             if asks:
                 body.decision_id = body.decision_id or body.id
             if joins:
-                texts.append(prefix + body.decision_id.encode())
+                identities.append(prefix + body.decision_id.encode())
             events.append(Event(at, body, pseudonym, 0, origin, payload))
-        for event, number in zip(events, decision_keys(texts), strict=joins):
+        for event, number in zip(events, join_keys(identities), strict=joins):
             event.key = number
         return events, rejected
 
@@ -181,9 +181,9 @@ class RecordReader:
         if len(known) >= _REMEMBERED:
             known.clear()
         pseudonym = pseudonym_of(self._secret, subject)
-        found = (pseudonym, partition_of(raw, self._shards), raw, pseudonym.encode() + b"\0")
-        known[subject] = found
-        return found
+        identity = (pseudonym, partition_of(raw, self._shards), raw, pseudonym.encode() + b"\0")
+        known[subject] = identity
+        return identity
 
 
 def reader(settings: Settings) -> RecordReader:

@@ -28,7 +28,7 @@ from flows.runtime.catalog import publish
 from flows.runtime.clock import system_clock
 from flows.runtime.flow_metrics import FlowMetrics, read_metrics
 from flows.runtime.ports import HOST, free_port
-from operators.cache import policy_key
+from operators.cache import redis_policy_key
 from operators.io import redis as hot
 from operators.io.kafka import create_topics
 from operators.io.store.open import migrate, open_store
@@ -98,7 +98,7 @@ class Demo:
     def policy(self) -> PolicySnapshot | None:
         """Read the slot's newest policy from Redis."""
         with contextlib.suppress(redis.RedisError):
-            found = hot.read(self.cache, policy_key(SLOT))
+            found = hot.read(self.cache, redis_policy_key(SLOT))
             if found is not None:
                 return msgspec.json.decode(found.fields["policy"], type=PolicySnapshot)
         return None

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from flows.replay.open_bandit import POSITIONS, Item, Log, Row
-from operators.decode import decision_key, pseudonym_of
+from operators.decode import join_key, pseudonym_of
 from operators.io.memory import Record, Records
 from operators.logic.features import FeatureMap, pack_rows
 from operators.logic.murmur2 import partition_of
@@ -73,7 +73,7 @@ def records_of(log: Log, spec: FeatureSpec, settings: Settings, eta: float) -> R
     for number, (row, vector) in enumerate(zip(log.rows, vectors, strict=True)):
         subject = f"{log.policy}-{number}"
         raw, shard = subject.encode(), partition_of(subject, settings.partitions)
-        key = decision_key(pseudonym_of(secret, subject), subject)
+        key = join_key(pseudonym_of(secret, subject), subject)
         decided = _decision(row, subject, key, vector, eta)
         keep(Topic.DECISIONS, shard, row.time, encode(decided), None)
         shown = Impression(

@@ -11,7 +11,7 @@ import redis
 
 from flows.reports.explanation import why
 from flows.runtime.flow_metrics import read_metrics
-from operators.cache import decision_key, features_key, policy_key
+from operators.cache import redis_decision_key, redis_features_key, redis_policy_key
 from operators.io.redis import Hot, client, read
 from operators.io.store.protocol import Found, Store
 from operators.logic.features import FeatureMap
@@ -42,7 +42,10 @@ def slot(settings: Settings, store: Store, slot_id: str) -> Report:
 def subject(settings: Settings, store: Store, pseudonym: str) -> Report:
     """Describe what is remembered of a subject, and its latest decision in each slot."""
     slots = list(_slots(store))
-    keys = [features_key(pseudonym), *(decision_key(pseudonym, slot_id) for slot_id in slots)]
+    keys = [
+        redis_features_key(pseudonym),
+        *(redis_decision_key(pseudonym, slot_id) for slot_id in slots),
+    ]
     cached_features, *latest = _cached(settings, *keys)
     decisions = {
         slot_id: _brief(cached) for slot_id, cached in zip(slots, latest, strict=True) if cached
@@ -140,7 +143,7 @@ def _described(settings: Settings, store: Store, row: Found) -> Report:
 
 def _policy(settings: Settings, store: Store, slot_id: str) -> tuple[str, Found | None]:
     """Find the newest snapshot of a slot's policy, and where it was: redis or store."""
-    (cached,), stored = _cached(settings, policy_key(slot_id)), store.policy(slot_id)
+    (cached,), stored = _cached(settings, redis_policy_key(slot_id)), store.policy(slot_id)
     if cached is not None and (stored is None or cached.version >= stored["version"]):
         return "redis", msgspec.json.decode(cached.fields["policy"])
     return "store", stored

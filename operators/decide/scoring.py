@@ -20,6 +20,7 @@ from operators.logic.features import FeatureMap
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import first_policy, policy_dim, policy_shape
+from operators.publish import decision_messages
 from schemas.catalog import Slot
 from schemas.clock import NEVER, Clock
 from schemas.settings import Settings
@@ -67,8 +68,10 @@ class Scorer:
         selection = select(group.slot, policy.posterior, candidates, self._secret)
         now = self._clock()
         records = decision_records(group, policy, feature_map, candidates, selection, now)
-        for event, record in zip(group.events, records, strict=True):
-            messages[shard_key(event.origin.partition)].append(Message(event.key, None, record))
+        for event, message in zip(
+            group.events, decision_messages(group.events, records), strict=True
+        ):
+            messages[shard_key(event.origin.partition)].append(message)
         _observe(self._metrics, group, policy, selection, now)
 
     def _feature_map(self, slot: Slot) -> FeatureMap:

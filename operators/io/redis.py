@@ -1,4 +1,6 @@
-"""Hot copies in Redis: version-guarded writes with a TTL, off the dataflow's path.
+"""Writes copies to Redis: version-guarded, with a TTL, off the dataflow's path.
+
+Which copies, and under which keys, is in ``operators/cache.py``.
 
 Redis is a cache. Writes are coalesced per key in a bounded buffer and sent by a thread of their
 own, one batched Lua call at a time, so a Redis that is slow, frozen or away costs freshness and

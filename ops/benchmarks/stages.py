@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 import operators.decide.scoring
 from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
 from flows.runtime.clock import system_clock
-from operators.cache import decision_key
+from operators.cache import redis_decision_key
 from operators.envelope import Batch, Event, Message, Origin
 from operators.io.kafka import KafkaSink, SharedProducer, create_topics
 from operators.io.kafka.fetch import SharedConsumer
@@ -216,7 +216,7 @@ def _redis(settings: Settings, made: list[Made]) -> float:
 def _hot(batch: Batch, ttl: float) -> list[CacheWrite]:
     return [
         CacheWrite(
-            decision_key(event.subject, event.body.slot_id),
+            redis_decision_key(event.subject, event.body.slot_id),
             event.at,
             ttl,
             {"decision": event.payload},

@@ -26,7 +26,6 @@ from flows.runtime.snapshots import read_states
 from flows.runtime.warm_start import WarmStartError, before_run, newest, warm_start
 from operators.decode import reader
 from operators.envelope import Event
-from operators.fences import dead_letter_fence, outcome_fence
 from operators.io.kafka import (
     GroupSource,
     KafkaSink,
@@ -44,6 +43,7 @@ from operators.logic.policies import load_policy
 from operators.logic.recount import contributions, recount
 from operators.logic.slot_policy import new_policy
 from operators.persist import StoreSink
+from operators.publish import FENCES
 from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
 from schemas.clock import micros
 from schemas.codec import encode
@@ -125,11 +125,11 @@ class Deployment:
         )
         sinks = personalize.Sinks(
             decisions=MemorySink(SHARDS),
-            outcomes=KafkaSink(shared, Topic.OUTCOMES, outcome_fence),
+            outcomes=KafkaSink(shared, Topic.OUTCOMES, FENCES[Topic.OUTCOMES]),
             profiles=MemorySink(SHARDS),
             policies=KafkaSink(shared, Topic.POLICIES),
             checkpoints=KafkaSink(shared, Topic.CHECKPOINTS),
-            dead_letters=KafkaSink(shared, Topic.DEAD_LETTERS, dead_letter_fence),
+            dead_letters=KafkaSink(shared, Topic.DEAD_LETTERS, FENCES[Topic.DEAD_LETTERS]),
             cache=TestingSink([]),
         )
         with owned_recovery(settings, "personalize"):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from operators.decode import decision_key, pseudonym_of, reader
+from operators.decode import join_key, pseudonym_of, reader
 from operators.envelope import Event, Rejected
 from operators.logic.murmur2 import partition_of
 from schemas.clock import micros
@@ -43,7 +43,7 @@ def test_a_click_is_keyed_to_its_decision_and_pseudonymised() -> None:
     assert event.at == micros(NOW)
     assert event.subject == pseudonym_of(b"a secret of tests", VISITOR)
     assert VISITOR not in event.subject
-    assert event.key == decision_key(event.subject, "d-1")
+    assert event.key == join_key(event.subject, "d-1")
 
 
 def test_a_request_without_an_id_is_named_by_its_envelope() -> None:
@@ -52,7 +52,7 @@ def test_a_request_without_an_id_is_named_by_its_envelope() -> None:
     assert isinstance(event, Event)
     assert isinstance(event.body, DecisionRequest)
     assert event.body.decision_id == "request-9"
-    assert event.key == decision_key(event.subject, "request-9")
+    assert event.key == join_key(event.subject, "request-9")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decode import key_of, keys_of, reader
+from operators.decode import read_key, read_keys, reader
 from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
 from schemas.clock import micros
@@ -119,4 +119,4 @@ def test_many_records_become_what_each_becomes(
 
 @given(st.lists(st.one_of(keys, st.text("0f gF-", max_size=17)), max_size=5))
 def test_many_keys_are_what_each_is(texts: list[str]) -> None:
-    assert list(keys_of(texts)) == [key_of(text) for text in texts]
+    assert list(read_keys(texts)) == [read_key(text) for text in texts]

@@ -5,7 +5,7 @@ import pytest
 
 from flows.registry import FLOWS
 from operators import persist
-from operators.fences import FENCES
+from operators.publish import FENCES
 from schemas.codec import DECODERS
 from schemas.topics import APPLICATIONS, GROUP, STORED, TOPICS, Subject, Topic
 
@@ -45,7 +45,7 @@ def test_a_stored_topic_is_read_by_persist(topic: Topic) -> None:
 @pytest.mark.parametrize("topic", Topic)
 def test_a_fenced_topic_has_a_reader_of_its_fence(topic: Topic) -> None:
     spec = TOPICS[topic]
-    assert bool(spec.fence) == (topic in FENCES), f"{topic}: FENCES in operators/fences.py"
+    assert bool(spec.fence) == (topic in FENCES), f"{topic}: FENCES in operators/publish.py"
     for record in spec.records() if spec.fence else ():
         names = {field.encode_name for field in msgspec.structs.fields(record)}
         assert set(spec.fence) <= names, f"{topic}: its fence names fields that it has not"

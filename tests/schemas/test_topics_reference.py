@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from operators.dead_letters import REPEATS
 from operators.logic.attribution.reasons import REJECTIONS
+from operators.publish import REPEATS
 from schemas import results
 from schemas.codec import decode
 from schemas.topics import TOPICS, Topic

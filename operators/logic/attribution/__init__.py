@@ -2,7 +2,12 @@
 
 from operators.logic.attribution.ledger import AttributionState, PosteriorDeltas, StepResult
 from operators.logic.attribution.lifecycle import Attribution
-from operators.logic.attribution.outcomes import SETTLED_REVISION, VOID_REVISION, outcome_id
+from operators.logic.attribution.outcomes import (
+    SETTLED_REVISION,
+    VOID_REVISION,
+    outcome_fence,
+    outcome_id,
+)
 
 __all__ = [
     "SETTLED_REVISION",
@@ -11,5 +16,6 @@ __all__ = [
     "AttributionState",
     "PosteriorDeltas",
     "StepResult",
+    "outcome_fence",
     "outcome_id",
 ]

@@ -73,6 +73,21 @@ def outcome_id(key: int, status: OutcomeStatus, revision: int) -> int:
     return value ^ value >> 31 or 1
 
 
+class _OutcomeIdentity(msgspec.Struct):
+    key: str
+    status: OutcomeStatus
+    revision: int
+
+
+_IDENTITY: Final = msgspec.json.Decoder(_OutcomeIdentity)
+
+
+def outcome_fence(value: bytes) -> int:
+    """Read the fence key of a written outcome record."""
+    outcome = _IDENTITY.decode(value)
+    return outcome_id(int(outcome.key, 16), outcome.status, outcome.revision)
+
+
 def settled_ids(keys: NDArray[np.uint64]) -> list[int]:
     """Give the fence keys of the settled outcomes of decisions.
 

@@ -5,7 +5,7 @@ import time
 import redis
 
 from flows.devkit.demo_catalog import SLOT
-from operators.cache import policy_key
+from operators.cache import redis_policy_key
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab
@@ -54,4 +54,4 @@ def _full(cache: redis.Redis) -> bool:
     """Say whether policy, features and decisions are there."""
     keys = cache.scan_iter(count=1000)
     kinds = {key.split(b":")[1] for key in keys}
-    return bool(cache.exists(policy_key(SLOT))) and {b"features", b"decision"} <= kinds
+    return bool(cache.exists(redis_policy_key(SLOT))) and {b"features", b"decision"} <= kinds

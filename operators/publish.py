@@ -1,0 +1,149 @@
+"""Messages for our topics: what is written to each, and the fence key that it is known by.
+
+After a crash a sink reads what its topic has already and does not write it again. It knows a record
+by its fence key: 64 bits that its message carried (:attr:`operators.envelope.Message.id`, 0 where
+there is no fence) and that :data:`FENCES` reads from the written bytes. For each topic with a fence
+the two stand together: decisions and dead letters here, outcomes in
+``operators/logic/attribution/outcomes.py``, where their messages are made.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream
+from msgspec import Struct, structs
+from msgspec.json import Decoder
+
+from operators.envelope import Event, Message, Rejected
+from operators.io.metrics.records import RecordMetrics
+from operators.logic.attribution import outcome_fence, reasons
+from schemas.clock import moment
+from schemas.codec import decode, encode
+from schemas.results import DeadLetter, PolicyCheckpoint, PolicySnapshot, Profile
+from schemas.topics import Topic
+
+LARGEST_POSTERIOR = 700_000
+"""Characters of a posterior that still goes into a record."""
+
+REPEATS = frozenset({reasons.DUPLICATE, reasons.DUPLICATE_DECISION})
+"""The reasons for a rejection that make no dead letter."""
+
+
+class _DecisionIdentity(Struct):
+    key: str
+
+
+_DECISION = Decoder(_DecisionIdentity)
+
+
+def decision_messages(events: Iterable[Event], records: Sequence[bytes]) -> list[Message]:
+    """Give the message of each request's decision; its fence key is the decision's join key."""
+    return [Message(event.key, None, record) for event, record in zip(events, records, strict=True)]
+
+
+def decision_fence(value: bytes) -> int:
+    """Read the fence key of a written decision: one answer per request."""
+    return int(_DECISION.decode(value).key, 16)
+
+
+def dead_letter_message(letter: DeadLetter) -> Message:
+    """Give the message of a dead letter; its fence key is the place of the rejected record."""
+    return Message(_place_key(letter), None, encode(letter))
+
+
+def dead_letter_fence(value: bytes) -> int:
+    """Read the fence key of a written dead letter; 0 for what is none."""
+    letter = decode(Topic.DEAD_LETTERS, value)
+    return _place_key(letter) if isinstance(letter, DeadLetter) else 0
+
+
+def _place_key(letter: DeadLetter) -> int:
+    return _digest(f"{letter.topic}\0{letter.partition}\0{letter.offset}")
+
+
+FENCES: dict[Topic, Callable[[bytes], int]] = {
+    Topic.DECISIONS: decision_fence,
+    Topic.OUTCOMES: outcome_fence,
+    Topic.DEAD_LETTERS: dead_letter_fence,
+}
+"""What reads the fence key of a written record; ``TopicSpec.fence`` names the fields it is of."""
+
+
+def dead_letter(rejected: Rejected) -> DeadLetter:
+    """Describe a rejected record without quoting it."""
+    origin = rejected.origin
+    return DeadLetter(
+        reason=rejected.reason,
+        topic=str(origin.topic),
+        partition=origin.partition,
+        offset=origin.offset,
+        size=len(rejected.payload),
+        hash=hashlib.sha256(rejected.payload).hexdigest(),
+        time=moment(origin.time) if origin.time > 0 else None,
+        field=rejected.field,
+        detail=rejected.detail,
+    )
+
+
+@operator
+def dead_letters(
+    step_id: str, up: KeyedStream[list[Rejected]], metrics: RecordMetrics
+) -> KeyedStream[list[Message]]:
+    """Turn rejected records, keyed by shard, into messages for the dead-letter topic.
+
+    Repeats are counted, but not recorded: at-least-once senders make them in good faith.
+    """
+
+    def shim_mapper(rejected: list[Rejected]) -> list[Message]:
+        letters = [dead_letter(item) for item in rejected if item.reason not in REPEATS]
+        metrics.duplicates("event", len(rejected) - len(letters))
+        metrics.dead_letters(letter.reason for letter in letters)
+        return [dead_letter_message(letter) for letter in letters]
+
+    return op.map_value("encode", up, shim_mapper)
+
+
+@operator
+def encode_profiles(step_id: str, up: KeyedStream[list[Profile]]) -> KeyedStream[list[Message]]:
+    """Turn changed profiles, keyed by shard, into messages."""
+
+    def shim_mapper(profiles: list[Profile]) -> list[Message]:
+        return [Message(0, profile.subject.encode(), encode(profile)) for profile in profiles]
+
+    return op.map_value("encode", up, shim_mapper)
+
+
+@operator
+def encode_policies(step_id: str, up: KeyedStream[PolicySnapshot]) -> KeyedStream[list[Message]]:
+    """Turn policy snapshots, keyed by slot, into messages for the topic's one partition.
+
+    A posterior that would not fit into a record (brokers take 1 MB) is left out; Redis has it.
+    """
+
+    def shim_mapper(item: tuple[str, PolicySnapshot]) -> tuple[str, list[Message]]:
+        slot_id, snapshot = item
+        if len(snapshot.posterior) > LARGEST_POSTERIOR:
+            snapshot = structs.replace(snapshot, posterior="")
+        id_ = _digest(f"{snapshot.slot_id}\0{snapshot.version}")
+        return ("0", [Message(id_, slot_id.encode(), encode(snapshot))])
+
+    return op.map("encode", up, shim_mapper)
+
+
+@operator
+def encode_checkpoints(
+    step_id: str, up: KeyedStream[PolicyCheckpoint]
+) -> KeyedStream[list[Message]]:
+    """Turn parts of checkpoints, keyed by slot, into messages for the topic's one partition."""
+
+    def shim_mapper(item: tuple[str, PolicyCheckpoint]) -> tuple[str, list[Message]]:
+        slot_id, part = item
+        return ("0", [Message(0, slot_id.encode(), encode(part))])
+
+    return op.map("encode", up, shim_mapper)
+
+
+def _digest(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
