@@ -4,6 +4,7 @@ A chunk is a run of rows of the columns, the bytes that go with them and the rew
 earned. It is dropped as a whole, and once full it never changes but for its status.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any, Final, NamedTuple
@@ -36,15 +37,15 @@ _STATUS: Final = (("flags", np.uint8), ("weight", np.uint8))
 
 
 class DecisionColumns(NamedTuple):
-    """New decisions, a list for each column; those that :class:`Columns` explains."""
+    """New decisions, the values of each column; those that :class:`Columns` explains."""
 
-    key: list[int]
-    at: list[int]
-    decision_class: list[int]
-    propensity: list[float]
-    eta: list[float]
-    version: list[int]
-    tag: list[int]
+    key: Sequence[int]
+    at: Sequence[int]
+    decision_class: Sequence[int]
+    propensity: Sequence[float]
+    eta: Sequence[float]
+    version: Sequence[int]
+    tag: Sequence[int]
 
 
 class ChunkState(Struct, array_like=True, kw_only=True):

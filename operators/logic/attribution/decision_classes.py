@@ -63,6 +63,7 @@ class DecisionClasses:
 
     def __init__(self, classes: Iterable[DecisionClass] = ()) -> None:
         self.all: list[DecisionClass] = []
+        self.action_ids: list[str] = []
         self.windows: list[int] = []
         self.needs_impression: list[bool] = []
         self.any_exposure = False
@@ -121,6 +122,7 @@ class DecisionClasses:
         if number is None:
             number = self._numbers[new] = len(self.all)
             self.all.append(new)
+            self.action_ids.append(new.action_id)
             self.windows.append(new.window)
             self.needs_impression.append(new.needs_impression)
             self.any_exposure |= new.learning_mode == "exposure"

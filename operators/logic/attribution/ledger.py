@@ -116,12 +116,13 @@ def _posterior_deltas(
     pending: Pending, classes: DecisionClasses, rows: Rows, counts: Floats, rewards: Floats
 ) -> list[PosteriorDeltas]:
     """Look up what each decision says; apart by the number of features, which a slate changes."""
-    groups = []
+    groups, action_ids = [], classes.action_ids
     for part, x in pending.features(rows):
         some = rows[part]
-        decided = [classes.all[number] for number in pending.decision_class[some].tolist()]
+        numbers = pending.decision_class[some].tolist()
+        first = classes.all[numbers[0]]
         deltas = Deltas(
-            action_ids=[each.action_id for each in decided],
+            action_ids=[action_ids[number] for number in numbers],
             x=x,
             eta=pending.eta[some],
             time=pending.at[some] / 1e6,
@@ -130,8 +131,8 @@ def _posterior_deltas(
         )
         groups.append(
             PosteriorDeltas(
-                slot_id=decided[0].slot_id,
-                fingerprint=decided[0].fingerprint,
+                slot_id=first.slot_id,
+                fingerprint=first.fingerprint,
                 deltas=deltas,
                 version=int(pending.version[some].max()),
             )

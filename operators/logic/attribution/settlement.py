@@ -85,21 +85,21 @@ def _settlements(ledger: Ledger, rows: Rows, reward: Floats) -> Iterator[tuple[s
         mine = rows[group]
         for part, x in pending.stored_features(mine):
             some = mine[part]
-            decided = [classes.all[number] for number in pending.decision_class[some].tolist()]
-            slot_id, at = decided[0].slot_id, pending.at[some]
+            numbers = pending.decision_class[some].tolist()
+            first, at = classes.all[numbers[0]], pending.at[some]
             names: list[str | None] = []
-            if slot_id in classes.name_subjects:
+            if first.slot_id in classes.name_subjects:
                 names = [packed_subject(pending.blob(row)) for row in some.tolist()]
             yield (
-                slot_id,
+                first.slot_id,
                 Settlements(
-                    mapping=decided[0].fingerprint,
+                    mapping=first.fingerprint,
                     end=at + window[group][part],
                     key=pending.key[some],
                     at=at,
                     reward=reward[group][part],
                     eta=pending.eta[some],
-                    actions=[each.action_id for each in decided],
+                    actions=[classes.action_ids[number] for number in numbers],
                     x=x,
                     subjects=names,
                 ),

@@ -76,19 +76,21 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
 
 def _is_known(ledger: Ledger, row: int, earlier: _New | None, decision: _New) -> bool:
     """Say whether the decision with this key, in a row or just taken in, is the same one."""
-    given = _columns([decision]), decision[2]
+    event, number, blob = decision
+    given = _columns([event], [number]), blob
     if row >= 0:
         return ledger.pending.decision(row) == given
     assert earlier is not None
-    return (_columns([earlier]), earlier[2]) == given
+    event, number, blob = earlier
+    return (_columns([event], [number]), blob) == given
 
 
-def _columns(decisions: Sequence[_New]) -> DecisionColumns:
-    bodies = [event.body for event, _, _ in decisions]
+def _columns(events: Sequence[Event], numbers: Sequence[int]) -> DecisionColumns:
+    bodies = [event.body for event in events]
     return DecisionColumns(
-        key=[event.key for event, _, _ in decisions],
-        at=[event.at for event, _, _ in decisions],
-        decision_class=[number for _, number, _ in decisions],
+        key=[event.key for event in events],
+        at=[event.at for event in events],
+        decision_class=numbers,
         propensity=[body.propensity for body in bodies],
         eta=[body.eta for body in bodies],
         version=[body.policy_version for body in bodies],
@@ -99,14 +101,14 @@ def _columns(decisions: Sequence[_New]) -> DecisionColumns:
 def _add_family(ledger: Ledger, family: int, decisions: list[_New]) -> None:
     """Add decisions with similar windows; those that need no impression count at once."""
     windows, needs_impression = ledger.classes.windows, ledger.classes.needs_impression
-    columns = _columns(decisions)
-    numbers = columns.decision_class
+    events, numbers, blobs = zip(*decisions, strict=True)
+    columns = _columns(events, numbers)
     soonest = min(at + windows[number] for at, number in zip(columns.at, numbers, strict=True))
-    rows = ledger.pending.add(family, columns, [blob for _, _, blob in decisions], soonest)
+    rows = ledger.pending.add(family, columns, blobs, soonest)
     if not all(needs_impression[number] for number in set(numbers)):
         activate(ledger, rows[[not needs_impression[number] for number in numbers]])
     if ledger.withdrawals:
-        for row, (event, _, _) in zip(rows.tolist(), decisions, strict=True):
+        for row, event in zip(rows.tolist(), events, strict=True):
             _void_if_withdrawn(ledger, row, event.body.subject)
 
 
