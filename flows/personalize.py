@@ -106,10 +106,10 @@ def build(
     admitted = admit("admit", records, by_shard, read, settings.gather, clock, metrics.records)
     singles = op.map_value("positions", admitted.gathered, _by_position)
     attributed = attribute("attribute", singles, settings, metrics.attribution)
-    factored = factors("factors", attributed.settled, settings, metrics.factors)
+    factored = factors("factors", attributed.factor_updates, settings, metrics.factors)
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
     profiled = profile("profile", admitted.batches, embeddings, settings, metrics.profiles)
-    learned = learn("learn", attributed.lessons, settings, clock, metrics.learner)
+    learned = learn("learn", attributed.posterior_updates, settings, clock, metrics.learner)
     policies = op.flat_map("policies_to_shards", learned.news, to_scoring)
     decided = decide("decide", profiled.batches, policies, settings, clock, metrics.decisions)
 

@@ -1,4 +1,4 @@
-"""Attribute: join decisions with what became of them, and turn that into lessons and outcomes."""
+"""Attribute: join decisions with what became of them, for learners and as outcome records."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -29,10 +29,10 @@ SEGMENTS = "pending"
 
 @dataclass(frozen=True)
 class Attributed:
-    """Lessons keyed by slot, settled outcomes by nothing; outcome records and rejects by shard."""
+    """Posterior updates keyed by slot, factor updates all alike; records and rejects by shard."""
 
-    lessons: KeyedStream[PosteriorUpdate]
-    settled: KeyedStream[FactorUpdate]
+    posterior_updates: KeyedStream[PosteriorUpdate]
+    factor_updates: KeyedStream[FactorUpdate]
     outcomes: KeyedStream[list[Message]]
     rejected: KeyedStream[list[Rejected]]
 
@@ -58,20 +58,22 @@ class AttributeState(Struct):
     attribution: AttributionState
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
-    """One shard's attribution; ``told`` is the horizon that every slot has heard of.
+    """One shard's attribution: what it takes in, gives to learners, and keeps in snapshots.
 
+    ``given_horizon`` is the time up to which every slot has been given what settled.
+    ``factor_slots`` are the slots whose outcomes teach the factors, ``width`` the number of these.
     With a ``folder``, full chunks of decisions are written to segment files there, once each.
     """
 
     attribution: Attribution
     folder: Path | None = None
-    told: int = NEVER
+    given_horizon: int = NEVER
     shard: int = 0
     segments: ShardSegments | None = None
     catalog: Catalog | None = None
-    asking: frozenset[str] = frozenset()
+    factor_slots: frozenset[str] = frozenset()
     width: int | None = None
     metrics: AttributionMetrics = field(default_factory=AttributionMetrics)
 
@@ -83,15 +85,15 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
             self.attribution.use(self.segments)
         self.shard = values[0].shard
         for batch in values:
-            step = self.attribution.step(batch.events, batch.watermark, batch.catalog.slots)
-            told = self.told
-            out += self._lessons(batch.shard, step, batch.catalog)
-            out += self._settled(batch, step, told)
-            if step.messages:
-                out.append(_Messages(step.messages))
-                self.metrics.outcomes(step.counts)
-            if step.rejected:
-                out.append(_Rejections(step.rejected))
+            result = self.attribution.step(batch.events, batch.watermark, batch.catalog.slots)
+            before = self.given_horizon
+            out += self._posterior_updates(batch.shard, result, batch.catalog)
+            out += self._factor_updates(batch, result, before)
+            if result.messages:
+                out.append(_Messages(result.messages))
+                self.metrics.outcomes(result.counts)
+            if result.rejected:
+                out.append(_Rejections(result.rejected))
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
@@ -99,60 +101,66 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
         state = self.attribution.state()
         return pack(_KIND, _VERSION, AttributeState(self.shard, self.segments is not None, state))
 
-    def _lessons(self, shard: int, step: StepResult, catalog: Catalog) -> Iterable[PosteriorUpdate]:
-        """Teach each slot of the catalog; all of them hear when the horizon moves."""
-        for taught in step.posterior_deltas:
-            slot = catalog.slots.get(taught.slot_id)
+    def _posterior_updates(
+        self, shard: int, result: StepResult, catalog: Catalog
+    ) -> Iterable[PosteriorUpdate]:
+        """Give each slot its deltas; all slots get what settled when the horizon moves."""
+        for changed in result.posterior_deltas:
+            slot = catalog.slots.get(changed.slot_id)
             if slot is not None:
                 yield PosteriorUpdate(
                     shard=shard,
-                    watermark=self.told,
+                    watermark=self.given_horizon,
                     slot=slot,
                     actions=catalog.actions.get(slot.slot_id, ()),
-                    deltas=taught.deltas,
-                    rewards=taught.rewards,
-                    newest=taught.newest,
-                    version=taught.version,
-                    mapping=taught.fingerprint,
+                    deltas=changed.deltas,
+                    rewards=changed.rewards,
+                    newest=changed.newest,
+                    version=changed.version,
+                    fingerprint=changed.fingerprint,
                 )
-        if step.horizon > self.told:
-            self.told = step.horizon
+        if result.horizon > self.given_horizon:
+            self.given_horizon = result.horizon
             self.metrics.held(shard, self.attribution.pending, self.attribution.waiting)
             for slot in catalog.slots.values():
-                actions = catalog.actions.get(slot.slot_id, ())
-                final = [
-                    replace(block, subjects=())
-                    for name, block in step.settled
-                    if name == slot.slot_id
-                ]
                 yield PosteriorUpdate(
                     shard=shard,
-                    watermark=step.horizon,
+                    watermark=result.horizon,
                     slot=slot,
-                    actions=actions,
-                    settled=final,
+                    actions=catalog.actions.get(slot.slot_id, ()),
+                    settled=[
+                        replace(block, subjects=())
+                        for slot_id, block in result.settled
+                        if slot_id == slot.slot_id
+                    ],
                 )
 
-    def _settled(
-        self, batch: CatalogedBatch, step: StepResult, told: int
+    def _factor_updates(
+        self, batch: CatalogedBatch, result: StepResult, before: int
     ) -> Iterable[FactorUpdate]:
-        """Teach the factors where a slot asks for them; say so once when none does any more."""
+        """Give the factors what settled in slots that ask for them, and who withdrew.
+
+        ``before`` is the horizon that had been given. When no slot asks any more, that is given,
+        once.
+        """
         changed = False
         if batch.catalog is not self.catalog:
-            self.catalog, before = batch.catalog, self.width
-            self.asking, self.width = factor_slots(batch.catalog.slots.values())
-            changed = self.width != before
-        width = self.width or 0
-        if not width:
-            return [FactorUpdate(batch.shard, self.told, 0)] if changed else []
+            self.catalog, width = batch.catalog, self.width
+            self.factor_slots, self.width = factor_slots(batch.catalog.slots.values())
+            changed = self.width != width
+        horizon = self.given_horizon
+        if not self.width:
+            return [FactorUpdate(batch.shard, horizon, 0)] if changed else []
         withdrawn = withdrawals(batch.events)
-        if not (changed or withdrawn or self.told > told):
+        if not (changed or withdrawn or horizon > before):
             return []
         # The factors need no features, which may differ in number between the slots.
-        found = [
-            replace(block, x=block.x[:, :0]) for name, block in step.settled if name in self.asking
+        settled = [
+            replace(block, x=block.x[:, :0])
+            for slot_id, block in result.settled
+            if slot_id in self.factor_slots
         ]
-        return [FactorUpdate(batch.shard, self.told, width, found, withdrawn)]
+        return [FactorUpdate(batch.shard, horizon, self.width, settled, withdrawn)]
 
 
 def pack_attribute(state: AttributeState) -> bytes:
@@ -172,20 +180,19 @@ def resumed(
     lateness = round(settings.allowed_lateness * 1e6)
     limits = (lateness, settings.max_pending, settings.max_orphans)
     if snapshot is None:
-        return AttributeLogic(Attribution(*limits), folder, metrics=metrics)
+        return AttributeLogic(attribution=Attribution(*limits), folder=folder, metrics=metrics)
     state = unpack_attribute(snapshot)
     segments = ShardSegments(folder, state.shard) if folder is not None else None
     if state.segmented and segments is None:
         raise StateError(
             "the recovery store keeps pending decisions in its folder: set BANDITFLOW_RECOVERY"
         )
-    attribution = Attribution(*limits, state.attribution, segments)
     return AttributeLogic(
-        attribution,
-        folder,
-        state.attribution.horizon,
-        state.shard,
-        segments,
+        attribution=Attribution(*limits, state.attribution, segments),
+        folder=folder,
+        given_horizon=state.attribution.horizon,
+        shard=state.shard,
+        segments=segments,
         metrics=metrics,
     )
 
@@ -199,8 +206,8 @@ def attribute(
 ) -> Attributed:
     """Join each shard's decisions with their impressions, clicks and rewards.
 
-    ``up`` is keyed by shard. A lesson's ``watermark`` is the time before whose end of window all
-    of the shard's decisions have been given as settled.
+    ``up`` is keyed by shard. An update's ``watermark`` is the time such that every decision of the
+    shard whose window ends before it has been given as settled.
     """
     folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
 
@@ -208,13 +215,15 @@ def attribute(
         return resumed(settings, folder, resume_state, metrics)
 
     attributed = op.stateful_batch("life", up, shim_builder)
-    lessons = of_type("lessons", attributed, PosteriorUpdate)
-    settled = of_type("settled", attributed, FactorUpdate)
+    posterior_updates = of_type("lessons", attributed, PosteriorUpdate)
+    factor_updates = of_type("settled", attributed, FactorUpdate)
     messages = of_type("messages", attributed, _Messages)
     rejections = of_type("rejections", attributed, _Rejections)
     return Attributed(
-        lessons=op.map("by_slot", lessons, lambda item: (item[1].slot.slot_id, item[1])),
-        settled=op.map("together", settled, lambda item: ("", item[1])),
+        posterior_updates=op.map(
+            "by_slot", posterior_updates, lambda item: (item[1].slot.slot_id, item[1])
+        ),
+        factor_updates=op.map("together", factor_updates, lambda item: ("", item[1])),
         outcomes=op.map_value("outcomes", messages, lambda value: value.messages),
         rejected=op.map_value("rejected", rejections, lambda value: value.rejected),
     )

@@ -101,15 +101,15 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
     dirty: bool = False
     wake: datetime | None = None
     metrics: LearnerMetrics = field(default_factory=LearnerMetrics)
-    _mark: str | None = None
+    _fingerprint: str | None = None
 
     @property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """Name the features that the policy learns from."""
-        if self._mark is None:
+        if self._fingerprint is None:
             assert self.slot is not None
-            self._mark = FeatureMap(self.slot.features).mark
-        return self._mark
+            self._fingerprint = FeatureMap(self.slot.features).logged_fingerprint
+        return self._fingerprint
 
     def on_batch(self, values: list[PosteriorUpdate]) -> tuple[Iterable[_Out], bool]:
         """Add the lessons to the statistics and publish when it is time."""
@@ -172,7 +172,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
             self.decisions = self.rewards = 0.0
         else:
             name_actions(self.policy, slot, actions)
-        self.slot, self.actions, self.dirty, self._mark = slot, actions, True, None
+        self.slot, self.actions, self.dirty, self._fingerprint = slot, actions, True, None
 
     def _learn(self, lessons: Iterable[PosteriorUpdate]) -> None:
         """Learn what has the policy's features; decisions of an earlier feature spec have not."""
@@ -183,7 +183,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
             if lesson.deltas is None:
                 continue
             fitted = with_features(lesson.deltas, self.policy.dim)
-            if lesson.mapping not in (self.mark, ""):
+            if lesson.fingerprint not in (self.fingerprint, ""):
                 self.metrics.ignored(self.slot.slot_id, "other_features", len(lesson.deltas))
             elif fitted is None:
                 self.metrics.ignored(self.slot.slot_id, "other_width", len(lesson.deltas))
@@ -204,7 +204,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, _Out, bytes]):
         blocks: list[Settlements] = []
         for lesson in lessons:  # complete before its watermark: up to and including the last moment
             blocks += self.order.add(lesson.shard, lesson.watermark - 1, lesson.settled)
-        known = (block for block in blocks if block.mapping in (self.mark, ""))
+        known = (block for block in blocks if block.fingerprint in (self.fingerprint, ""))
         fitted = (block.fitted(self.model.dim) for block in known)
         ready = in_order(block for block in fitted if block is not None)
         if ready is None:

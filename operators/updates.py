@@ -16,8 +16,8 @@ class PosteriorUpdate:
     ``deltas`` change the policy's statistics; ``settled`` are final rewards, for models that learn
     in a canonical order, complete before ``watermark``; ``rewards`` counts the rewards among the
     deltas and ``newest`` is the event time of the newest one (``NEVER`` without any); ``version``
-    is the newest policy version that made one of the decisions, ``mapping`` the fingerprint of the
-    deltas' features (empty: not logged).
+    is the newest policy version that made one of the decisions, ``fingerprint`` that of the deltas'
+    features (empty: not logged).
     """
 
     shard: int
@@ -29,7 +29,7 @@ class PosteriorUpdate:
     rewards: int = 0
     newest: int = NEVER
     version: int = 0
-    mapping: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(slots=True)

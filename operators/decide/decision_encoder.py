@@ -89,7 +89,7 @@ def _common(
     if slot.learning_mode != "immediate":
         fields["learning_mode"] = slot.learning_mode
     if feature_map.dim > 1:
-        fields["mapping"] = feature_map.mark
+        fields["mapping"] = feature_map.logged_fingerprint
     times = {"decided_at": now}
     if policy.newest > 0:
         times["policy_time"] = moment(policy.newest)

@@ -16,24 +16,24 @@ _COLUMNS = (("end", "<i8"), ("key", "<u8"), ("at", "<i8"), ("reward", "<f8"), ("
 class SettlementsState(Struct, array_like=True):
     """The written form of :class:`Settlements`; arrays as raw little-endian bytes."""
 
-    mapping: str
+    fingerprint: str
     columns: list[bytes]
     actions: list[str]
     subjects: list[str | None]
     x: bytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Settlements:
     """Decisions of one slot whose rewards are final, a row each, by the end of their windows.
 
     ``end`` (of the reward window) and ``at`` (of the decision) are microseconds since 1970,
     ``key`` is the join key, ``reward`` the final one, ``eta`` the linear predictor that was
-    logged. ``x`` [n, d] are the logged features, named by ``mapping`` (empty: not logged); d is 0
-    without any. ``subjects`` is empty where nobody asked for them.
+    logged. ``x`` [n, d] are the logged features, named by ``fingerprint`` (empty: not logged); d
+    is 0 without any. ``subjects`` is empty where nobody asked for them.
     """
 
-    mapping: str
+    fingerprint: str
     end: NDArray[np.int64]
     key: NDArray[np.uint64]
     at: NDArray[np.int64]
@@ -81,7 +81,7 @@ class Settlements:
             for name, form in _COLUMNS
         ]
         x = np.ascontiguousarray(self.x, dtype="<f4").tobytes()
-        return SettlementsState(self.mapping, columns, self.actions, list(self.subjects), x)
+        return SettlementsState(self.fingerprint, columns, self.actions, list(self.subjects), x)
 
     @classmethod
     def of(cls, state: SettlementsState) -> Self:
@@ -93,7 +93,7 @@ class Settlements:
         rows = len(columns["end"])
         x = np.frombuffer(state.x, dtype="<f4")
         return cls(
-            mapping=state.mapping,
+            fingerprint=state.fingerprint,
             actions=state.actions,
             subjects=state.subjects,
             x=x.reshape(rows, len(x) // rows if rows else 0),
@@ -113,7 +113,7 @@ def in_order(blocks: Iterable[Settlements]) -> Settlements | None:
     actions = [name for block in blocks for name in block.actions]
     subjects = [name for block in blocks for name in block.subjects]
     return Settlements(
-        mapping=blocks[0].mapping,
+        fingerprint=blocks[0].fingerprint,
         end=ends[order],
         key=keys[order],
         at=np.concatenate([block.at for block in blocks])[order],

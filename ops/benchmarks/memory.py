@@ -89,7 +89,9 @@ def _measure(
     decisions: int, rate: int, epoch: float, folder: Path | None, store: sqlite3.Connection
 ) -> dict[str, float]:
     limits = (LATENESS * 10**6, 10**9, 10**6)
-    logics = [AttributeLogic(Attribution(*limits), folder) for _ in range(SHARDS)]
+    logics = [
+        AttributeLogic(attribution=Attribution(*limits), folder=folder) for _ in range(SHARDS)
+    ]
     makers = [traffic(shard, decisions / (WINDOW + LATENESS)) for shard in range(SHARDS)]
     for shard in range(SHARDS):
         logics[shard].on_batch([next(makers[shard])])

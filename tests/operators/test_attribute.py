@@ -90,11 +90,11 @@ def batches(events: list[list[Event]], seed: int) -> list[tuple[str, CatalogedBa
     return [(key, batch) for _, key, batch in found]
 
 
-def add_up(totals: dict[float, tuple[float, float]] | None, lesson: PosteriorUpdate) -> Any:
+def add_up(totals: dict[float, tuple[float, float]] | None, update: PosteriorUpdate) -> Any:
     """The running contribution of each decision, named by its eta."""
     totals = dict(totals or {})
-    if lesson.deltas is not None:
-        deltas = lesson.deltas
+    if update.deltas is not None:
+        deltas = update.deltas
         for eta, count_delta, reward_delta in zip(
             deltas.eta.tolist(),
             deltas.count_delta.tolist(),
@@ -119,7 +119,7 @@ def flow(
     attributed = attribute("attribute", up, settings, AttributionMetrics())
     op.output("outcomes", attributed.outcomes, TestingSink(outcomes))
     op.output("rejected", attributed.rejected, TestingSink(rejected))
-    summed = op.stateful_map("sum", attributed.lessons, add_up)
+    summed = op.stateful_map("sum", attributed.posterior_updates, add_up)
     op.output("totals", summed, TestingSink(totals))
     return made
 
@@ -158,7 +158,7 @@ def check(
 
 
 @pytest.mark.parametrize("shards", [1, 2, 4])
-def test_outcomes_and_lessons_equal_the_recomputation(shards: int) -> None:
+def test_outcomes_and_posterior_updates_equal_the_recomputation(shards: int) -> None:
     events, _ = traffic(shards, decisions=600, seed=shards)
     outcomes: list[Any] = []
     totals: list[Any] = []
@@ -227,28 +227,28 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
 
 def test_every_slot_hears_how_far_settlement_is_complete() -> None:
     events, _ = traffic(1, decisions=50, seed=3)
-    lessons: list[tuple[str, PosteriorUpdate]] = []
-    made = Dataflow("lessons")
+    updates: list[tuple[str, PosteriorUpdate]] = []
+    made = Dataflow("updates")
     up = op.input("in", made, TestingSource(batches(events, seed=4)))
     op.output(
         "out",
-        attribute("attribute", up, SETTINGS, AttributionMetrics()).lessons,
-        TestingSink(lessons),
+        attribute("attribute", up, SETTINGS, AttributionMetrics()).posterior_updates,
+        TestingSink(updates),
     )
     run_main(made)
     for slot_id, slot in SLOTS.items():
-        mine = [lesson for key, lesson in lessons if key == slot_id]
-        assert all(lesson.slot is slot for lesson in mine)
-        marks = [lesson.watermark for lesson in mine]
+        mine = [update for key, update in updates if key == slot_id]
+        assert all(update.slot is slot for update in mine)
+        marks = [update.watermark for update in mine]
         assert marks == sorted(marks)
         assert marks[-1] == ALWAYS
         done = -(2**62)
-        for lesson in mine:
-            for block in lesson.settled:
+        for update in mine:
+            for block in update.settled:
                 assert done <= block.end.min()
-                assert block.end.max() < lesson.watermark
+                assert block.end.max() < update.watermark
                 assert (np.diff(block.end) >= 0).all()
-            done = lesson.watermark
+            done = update.watermark
 
 
 def test_an_outcome_is_json_with_the_key_of_its_decision() -> None:

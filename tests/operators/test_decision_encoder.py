@@ -137,7 +137,7 @@ def expected(
         learning_mode=slot.learning_mode,
         deferred=event.body.deferred,
         features=pack(candidates.x[row]) if feature_map.dim > 1 else None,
-        mapping=feature_map.mark if feature_map.dim > 1 else "",
+        mapping=feature_map.logged_fingerprint if feature_map.dim > 1 else "",
         eta=float(selection.eta[row, column]),
         draw=float(selection.uniform[row]),
         policy_time=moment(policy.newest) if policy.newest > 0 else None,

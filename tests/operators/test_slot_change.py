@@ -101,13 +101,13 @@ def test_a_spec_that_cannot_be_served_is_refused_by_name(spec: FeatureSpec, fiel
     assert flaw.field == field
 
 
-def taught(slot: Slot, *marks: str) -> list[PosteriorUpdate]:
-    """Let attribution read back a decision per mark, as made by slots of the same width."""
+def updates_of(slot: Slot, *fingerprints: str) -> list[PosteriorUpdate]:
+    """Let attribution read back a decision per fingerprint, as made by slots of the same width."""
     rules = msgspec.structs.replace(slot, needs_impression=False)
     catalog = Catalog({"home": rules}, {"home": (make.action("x"),)}, revision=1)
     events = []
-    for number, mark in enumerate(marks, 1):
-        made = make.decision(number, action_id="x", features=pack(np.ones(2)), mapping=mark)
+    for number, fingerprint in enumerate(fingerprints, 1):
+        made = make.decision(number, action_id="x", features=pack(np.ones(2)), mapping=fingerprint)
         body = msgspec.convert(msgspec.to_builtins(made), DecisionBack, strict=False)
         origin = Origin("decisions", 0, number, 0)
         events.append(Event(micros(body.time), body, "s", number, origin))
@@ -118,9 +118,9 @@ def taught(slot: Slot, *marks: str) -> list[PosteriorUpdate]:
 
 def test_a_decision_teaches_only_the_meaning_that_it_was_made_under() -> None:
     """Decisions of a, of b and of a release that logged no mapping, while the slot looks at b."""
-    one, other = (FeatureMap(slot.features).mark for slot in (ONE, OTHER))
-    lessons = taught(OTHER, one, other, "", other)
-    assert sorted((lesson.mapping, len(lesson.deltas or ())) for lesson in lessons) == sorted(
+    one, other = (FeatureMap(slot.features).logged_fingerprint for slot in (ONE, OTHER))
+    lessons = updates_of(OTHER, one, other, "", other)
+    assert sorted((lesson.fingerprint, len(lesson.deltas or ())) for lesson in lessons) == sorted(
         [(one, 1), (other, 2), ("", 1)]
     )
     registry = CollectorRegistry()
@@ -134,7 +134,7 @@ def test_a_decision_teaches_only_the_meaning_that_it_was_made_under() -> None:
 
 
 def test_a_decision_logs_the_meaning_of_its_features() -> None:
-    assert decide(ONE, learned(ONE)).mapping == FeatureMap(ONE.features).mark
+    assert decide(ONE, learned(ONE)).mapping == FeatureMap(ONE.features).logged_fingerprint
     plain = make.slot("home", policy=PolicySettings(kind="beta"))
     posterior = make_policy("beta").publish()
     news = PublishedPolicy(

@@ -18,7 +18,7 @@ from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Re
 from schemas.results import Outcome
 from schemas.state import pack, unpack
 from schemas.topics import Topic
-from tests.support.settled import rows, told
+from tests.support.settled import learned_fields, rows
 
 START = micros(datetime(2026, 3, 1, tzinfo=UTC))
 SECOND = 1_000_000
@@ -176,7 +176,7 @@ class Driver:
             decode(Topic.OUTCOMES, message.value) for message in step.messages
         ]
         settled = [outcome for outcome in reported if outcome.status == "settled"]
-        assert sorted(map(told, settled)) == sorted(
+        assert sorted(map(learned_fields, settled)) == sorted(
             row for slot_id, block in step.settled for row in rows(block, slot_id in self.named)
         )
         for outcome in reported:

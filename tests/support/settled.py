@@ -72,12 +72,12 @@ def settled_us(outcome: Outcome) -> int:
 
 
 def settlements(outcomes: Sequence[Outcome]) -> Settlements:
-    """The same by columns; outcomes of one mapping and one number of features."""
+    """The same by columns; outcomes of one feature fingerprint and one number of features."""
     features = [outcome.features for outcome in outcomes]
     dim = packed_dim(features[0]) if features and features[0] is not None else 0
     x = unpack_rows(features, dim) if dim else np.zeros((len(outcomes), 0))
     return Settlements(
-        mapping=outcomes[0].mapping if outcomes else "",
+        fingerprint=outcomes[0].mapping if outcomes else "",
         end=np.array([settled_us(outcome) for outcome in outcomes], dtype=np.int64),
         key=np.array([int(outcome.key, 16) for outcome in outcomes], dtype=np.uint64),
         at=np.array([micros(outcome.time) for outcome in outcomes], dtype=np.int64),
@@ -89,7 +89,7 @@ def settlements(outcomes: Sequence[Outcome]) -> Settlements:
     )
 
 
-def told(outcome: Outcome) -> tuple[Any, ...]:
+def learned_fields(outcome: Outcome) -> tuple[Any, ...]:
     """What a settled outcome says that a model learns from."""
     ((*_, features),) = rows(settlements([outcome]), False)
     key = int(outcome.key, 16)
@@ -102,5 +102,5 @@ def rows(block: Settlements, named: bool) -> list[tuple[Any, ...]]:
     assert len(block.subjects) == (len(block) if named else 0) or not named
     columns = (block.end, block.key, block.at, block.reward, block.eta)
     lists = [column.tolist() for column in columns]
-    marks = [block.mapping] * len(block)
-    return list(zip(*lists, block.actions, marks, block.x.tolist(), strict=True))
+    fingerprints = [block.fingerprint] * len(block)
+    return list(zip(*lists, block.actions, fingerprints, block.x.tolist(), strict=True))

@@ -93,7 +93,7 @@ def _settlements(ledger: Ledger, rows: Rows, reward: Floats) -> Iterator[tuple[s
             yield (
                 first.slot_id,
                 Settlements(
-                    mapping=first.fingerprint,
+                    fingerprint=first.fingerprint,
                     end=at + window[group][part],
                     key=pending.key[some],
                     at=at,

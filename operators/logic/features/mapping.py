@@ -39,7 +39,7 @@ class FeatureMap:
     ``not_finite``, ``clipped``. No value is fatal, and the row of a request does not depend on
     the batch that it is encoded in.
 
-    ``mark`` is the part of the fingerprint that is logged with each vector.
+    ``logged_fingerprint`` is the part of the fingerprint that is logged with each vector.
 
     >>> spec = FeatureSpec(numeric=["age"], categories={"device": ["phone", "desktop"]})
     >>> mapping = FeatureMap(spec)
@@ -54,7 +54,7 @@ class FeatureMap:
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
         self.fingerprint = fingerprint(spec)
-        self.mark = self.fingerprint[:8]
+        self.logged_fingerprint = self.fingerprint[:8]
         self.problems: Counter[tuple[str, str]] = Counter()
         self._layout = layout(spec)
         self.names = tuple(column.name for column in self._layout.describe())
