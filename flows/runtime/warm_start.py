@@ -22,12 +22,11 @@ from flows.runtime.clock import system_clock
 from flows.runtime.recovery import RecoveryError, recovery_folder
 from flows.runtime.seeding import Seeds, write_recovery
 from flows.verification.reading import records
-from operators import attribute, profile
 from operators.attribute import AttributeState, pack_attribute
-from operators.decide import admission
 from operators.decide.admission import begin_admission
 from operators.io.kafka.group import begin_at
 from operators.io.kafka.starts import Held, Start, held_from, starts
+from operators.io.segments import segment_folders
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Found, Store
 from operators.learn import continued, pack_learner, unpack_learner
@@ -219,8 +218,8 @@ def _write(
     shutil.rmtree(temporary, ignore_errors=True)
     write_recovery(temporary, PERSONALIZE.name, Steps.RECORDS, sources, seeds)
     shutil.rmtree(folder, ignore_errors=True)
-    for module in (attribute, profile, admission):  # of the store that was lost
-        shutil.rmtree(folder.with_name(module.SEGMENTS), ignore_errors=True)
+    for segments in segment_folders(settings.recovery):  # of the store that was lost
+        shutil.rmtree(segments, ignore_errors=True)
     temporary.rename(folder)
 
 

@@ -14,24 +14,22 @@ from msgspec.msgpack import Encoder
 
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
-from operators.io.segments import ShardSegments
+from operators.io.segments import SEEN, ShardFiles, named_files, segment_folder
 from operators.logic.catalog import Catalog, CatalogedBatch
-from operators.logic.deciding.seen_requests import Seen, SeenRequests, SeenState
+from operators.logic.deciding.seen_requests import Seen, SeenRequests
 from operators.logic.policies.published import PublishedPolicy
+from operators.logic.state.segmented import SegmentedSnapshot
 from operators.streams import of_type
 from schemas.catalog import Action, Slot
 from schemas.clock import NEVER
 from schemas.codec import decode
 from schemas.events import DecisionRequest
 from schemas.settings import Settings
-from schemas.state import StateError, pack, unpack
+from schemas.state import pack, unpack
 from schemas.topics import Topic
 
-_KIND, _VERSION = "queue", 2
+_KIND, _VERSION = "queue", 3
 _ENCODER = Encoder(order="deterministic")
-
-SEGMENTS = "seen"
-"""The folder of seen requests in the recovery folder."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +74,10 @@ class WaitingRequest(Struct, kw_only=True):
 
 
 class AdmissionState(Struct, kw_only=True):
-    """What a snapshot keeps; ``policies`` names the slots whose policy must come back first.
-
-    ``segmented`` says that seen requests are in segment files.
-    """
+    """What a snapshot keeps; ``policies`` names the slots whose policy must come back first."""
 
     shard: int
-    segmented: bool
-    seen: SeenState
+    seen: SegmentedSnapshot
     policies: list[str]
     waiting: list[WaitingRequest]
     watermark: int
@@ -95,13 +89,13 @@ class RequestAdmission(
 ):
     """One shard's requests: first come, answered once.
 
-    With a ``folder``, sealed runs of seen requests are written to segment files there, once each.
+    With a ``folder``, most of what was seen is in segment files there.
     """
 
     horizon: int
     folder: Path | None = None
     shard: int = 0
-    segments: ShardSegments | None = None
+    segments: ShardFiles | None = None
     seen: SeenRequests = field(default_factory=SeenRequests)
     policies: dict[str, PublishedPolicy] = field(default_factory=dict)
     expected: set[str] = field(default_factory=set)
@@ -136,11 +130,9 @@ class RequestAdmission(
         """Keep which requests were seen and which still wait."""
         waiting = [_waiting(event) for event in self.waiting]
         names = sorted(self.expected | set(self.policies))
-        segmented = self.segments is not None
         state = AdmissionState(
             shard=self.shard,
-            segmented=segmented,
-            seen=self.seen.state(),
+            seen=self.seen.snapshot(),
             policies=names,
             waiting=waiting,
             watermark=self.watermark,
@@ -150,7 +142,7 @@ class RequestAdmission(
     def _begin(self, shard: int) -> None:
         self.shard = shard
         if self.folder is not None and self.segments is None:
-            self.segments = ShardSegments(self.folder, shard)
+            self.segments = ShardFiles(self.folder, shard)
             self.seen.use(self.segments)
 
     def _admit(self, batch: CatalogedBatch, out: list["RequestGroup | list[Rejected]"]) -> None:
@@ -250,8 +242,7 @@ def begin_admission(policies: list[str]) -> bytes:
     """Write the snapshot of a shard that has seen no request and waits for these policies."""
     state = AdmissionState(
         shard=0,
-        segmented=False,
-        seen=SeenRequests().state(),
+        seen=SeenRequests().snapshot(),
         policies=policies,
         waiting=[],
         watermark=NEVER,
@@ -335,19 +326,13 @@ def resumed(
     if snapshot is None:
         return RequestAdmission(horizon=horizon, folder=folder, metrics=metrics)
     state = unpack_admission(snapshot)
-    segments = None
-    if state.segmented:
-        if folder is None:
-            raise StateError(
-                "the recovery store keeps seen requests in its folder: set BANDITFLOW_RECOVERY"
-            )
-        segments = ShardSegments(folder, state.shard)
+    segments = named_files(folder, state.shard, state.seen)
     return RequestAdmission(
         horizon=horizon,
         folder=folder,
         shard=state.shard,
         segments=segments,
-        seen=SeenRequests(state.seen, segments),
+        seen=SeenRequests.load(state.seen, segments),
         expected=set(state.policies),
         waiting=[_event(waiting, settings.max_record_bytes) for waiting in state.waiting],
         watermark=state.watermark,
@@ -369,7 +354,7 @@ def admit_requests(
     the dedup horizon), ``conflicting_request`` (the same id with other content),
     ``no_eligible_action``. A repeated request is counted and gets no second answer.
     """
-    folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
+    folder = segment_folder(settings.recovery, SEEN)
 
     def shim_builder(resume_state: bytes | None) -> RequestAdmission:
         return resumed(settings, folder, resume_state, metrics)

@@ -1,25 +1,157 @@
-"""Files beside the recovery store for what never changes again, so that no epoch rewrites it.
+"""Files beside the recovery store for state of which no epoch writes the whole.
 
-A Bytewax snapshot replaces the whole value of its key. A full chunk of pending decisions does not
-change, so it is written to a file of its own, by a thread of its own, as soon as it is full; a
-snapshot names it and waits until it is durable. The same thread deletes, in order of request. A
-crash leaves at worst files that no snapshot names: the next chunk of that name replaces them.
+A Bytewax snapshot replaces the whole value of its key, so what is large lies in segment files: a
+snapshot names those that it needs and waits until they are durable. They are written by a thread of
+its own, which also deletes, in order of request. A crash leaves at worst files that no snapshot
+names: their numbers are not used again, and they are deleted.
 """
 
 import os
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from zlib import crc32
 
+from operators.logic.state.segmented import SegmentedSnapshot
+from operators.logic.state.segments import parted
 from schemas.state import StateError
 
-_FORMAT: Final = "chunk-1"
+PENDING, SEEN, PROFILES, FACTORS = "pending", "seen", "profiles", "factors"
+"""The steps that keep segments."""
+
+_SUFFIX: Final = ".segment"
 _KEPT_SNAPSHOTS: Final = 3
 """A segment stays until this many snapshots did not need it: resume may go back an epoch."""
 
 _WRITER: Final = ThreadPoolExecutor(1, thread_name_prefix="segments")
+
+
+def segment_folder(recovery: str, step: str) -> Path | None:
+    """Give the folder of a step's segments; None where no recovery folder is set."""
+    return Path(recovery) / step if recovery else None
+
+
+def named_files(
+    folder: Path | None, shard: int, snapshot: SegmentedSnapshot
+) -> "ShardFiles | None":
+    """Open the files of a shard whose snapshot names some; None where it does not."""
+    return ShardFiles(folder, shard) if folder is not None and snapshot.segments else None
+
+
+def segment_folders(recovery: str) -> list[Path]:
+    """Give the folders of all steps' segments below a recovery folder."""
+    return [Path(recovery) / step for step in (PENDING, SEEN, PROFILES, FACTORS)]
+
+
+class ShardFiles:
+    """The segments of one shard in ``folder``, which only its owner may read (mode 0700)."""
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._shard = shard
+        self._present = {path.name for path in folder.glob(f"{shard}-*")}
+        self._next = max(map(_number, self._present), default=-1) + 1
+        self._running: dict[int, Future[int]] = {}
+        self._deleting: Future[None] | None = None
+        self._needed: deque[frozenset[str]] = deque(maxlen=_KEPT_SNAPSHOTS)
+
+    def write(self, data: bytes) -> int:
+        """Begin to write a segment and give its number, above those of all segments before."""
+        number, self._next = self._next, self._next + 1
+        file = _name(self._shard, number)
+        self._present.add(file)
+        self._running[number] = _WRITER.submit(_write, self._folder / file, data)
+        return number
+
+    def settle(self, needed: Collection[int]) -> Mapping[int, int]:
+        """Return once all is durable: the check sum of each segment written since the last time.
+
+        Segments that neither ``needed`` nor the previous snapshots name begin to be deleted: the
+        next call returns once they are gone. Raises what a write raised.
+        """
+        running, self._running = self._running, {}
+        checksums = {number: future.result() for number, future in running.items()}
+        if self._deleting is not None:
+            self._deleting.result()
+            self._deleting = None
+        self._needed.append(frozenset(_name(self._shard, number) for number in needed))
+        if len(self._needed) == _KEPT_SNAPSHOTS:
+            stale = self._present.difference(*self._needed)
+            if stale:
+                self._present -= stale
+                self._deleting = _WRITER.submit(_delete, self._folder, stale)
+        return checksums
+
+    def read(self, number: int, checksum: int) -> bytes:
+        """Give a segment; refuse when it is missing, or not the one that was written."""
+        return _read(self._folder / _name(self._shard, number), checksum)
+
+
+class ReadOnlyFiles:
+    """The segments of a stopped flow's shard, to be looked at: the folder stays as it is."""
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        self._folder = folder
+        self._shard = shard
+
+    def write(self, data: bytes) -> int:
+        """Refuse."""
+        raise NotImplementedError("the folder is only read")
+
+    def settle(self, needed: Collection[int]) -> Mapping[int, int]:
+        """Refuse."""
+        raise NotImplementedError("the folder is only read")
+
+    def read(self, number: int, checksum: int) -> bytes:
+        """Give a segment; refuse when it is missing, or not the one that was written."""
+        return _read(self._folder / _name(self._shard, number), checksum)
+
+
+def _name(shard: int, number: int) -> str:
+    return f"{shard}-{number}{_SUFFIX}"
+
+
+def _number(file: str) -> int:
+    digits = Path(file).stem.partition("-")[2]
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _read(path: Path, checksum: int) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise parted(f"{path} is missing, which the recovery store names") from None
+    if crc32(data) != checksum:
+        raise parted(f"{path} is not the file of that name that the recovery store names")
+    return data
+
+
+def _write(path: Path, data: bytes) -> int:
+    """Write a file so that it is there as a whole or not at all, also after a power cut."""
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb", opener=_private) as file:
+        file.write(data)
+        file.flush()
+        os.fdatasync(file.fileno())
+    partial.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return crc32(data)
+
+
+def _delete(folder: Path, files: Iterable[str]) -> None:
+    for file in files:
+        (folder / file).unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class ShardSegments:
@@ -30,7 +162,7 @@ class ShardSegments:
         self._folder = folder
         self._shard = shard
         self._present = {path.name for path in folder.glob(f"{shard}-*")}
-        self._running: list[Future[None]] = []
+        self._running: list[Future[Any]] = []
         self._needed: deque[frozenset[str]] = deque(maxlen=_KEPT_SNAPSHOTS)
 
     def write(self, name: int, block: bytes) -> None:
@@ -57,10 +189,10 @@ class ShardSegments:
 
     def read(self, name: int) -> bytes:
         """Give a segment; refuse when it is missing."""
-        return _read(self._folder / self._file(name))
+        return _old_read(self._folder / self._file(name))
 
     def _file(self, name: int) -> str:
-        return _name(self._shard, name)
+        return _old_name(self._shard, name)
 
 
 class KeptSegments:
@@ -78,14 +210,14 @@ class KeptSegments:
 
     def read(self, name: int) -> bytes:
         """Give a segment; refuse when it is missing."""
-        return _read(self._folder / _name(self._shard, name))
+        return _old_read(self._folder / _old_name(self._shard, name))
 
 
-def _name(shard: int, name: int) -> str:
-    return f"{shard}-{name}.{_FORMAT}"
+def _old_name(shard: int, name: int) -> str:
+    return f"{shard}-{name}.chunk-1"
 
 
-def _read(path: Path) -> bytes:
+def _old_read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -93,27 +225,3 @@ def _read(path: Path) -> bytes:
             f"{path} is missing, which the recovery store refers to: restore the whole "
             f"recovery folder, or start with an empty one"
         ) from None
-
-
-def _write(path: Path, block: bytes) -> None:
-    """Write a file so that it is there as a whole or not at all, also after a power cut."""
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb", opener=_private) as file:
-        file.write(block)
-        file.flush()
-        os.fdatasync(file.fileno())
-    partial.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _delete(folder: Path, files: Iterable[str]) -> None:
-    for file in files:
-        (folder / file).unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -1,6 +1,6 @@
 """Seen requests against a plain dictionary, through seals, merges and snapshots."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import operators.logic.deciding.seen_requests as dedup
-from operators.logic.deciding.seen_requests import Seen, SeenRequests, SeenState
+from operators.logic.deciding.seen_requests import Seen, SeenRequests
+from operators.logic.state.segmented import SegmentedSnapshot
 from schemas.state import pack, unpack
 
 BATCHES = st.lists(
@@ -21,21 +22,26 @@ def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dedup, "_SEAL", 8)
 
 
-class Blocks:
-    """Segments in memory, where each block is there from the moment it is asked for."""
+class Files:
+    """Segments in memory, where each is there from the moment it is asked for."""
 
     def __init__(self) -> None:
-        self.blocks: dict[int, bytes] = {}
+        self.files: dict[int, bytes] = {}
+        self.number = 0
 
-    def write(self, name: int, block: bytes) -> None:
-        self.blocks[name] = block
+    def write(self, data: bytes) -> int:
+        self.number += 1
+        self.files[self.number] = data
+        return self.number
 
-    def settle(self, names: Collection[int]) -> None:
-        assert set(names) <= self.blocks.keys()
-        self.blocks = {name: self.blocks[name] for name in names}
+    def settle(self, needed: Collection[int]) -> Mapping[int, int]:
+        assert set(needed) <= self.files.keys()
+        self.files = {number: self.files[number] for number in needed}
+        return dict.fromkeys(needed, 7)
 
-    def read(self, name: int) -> bytes:
-        return self.blocks[name]
+    def read(self, number: int, checksum: int) -> bytes:
+        assert checksum == 7
+        return self.files[number]
 
 
 @settings(max_examples=200, deadline=None)
@@ -43,12 +49,14 @@ class Blocks:
 def test_it_agrees_with_a_dictionary(
     batches: list[list[tuple[int, int]]], restarts: set[int], segmented: bool
 ) -> None:
-    segments = Blocks() if segmented else None
-    seen, truth = SeenRequests(segments=segments), {}
+    segments = Files() if segmented else None
+    seen, truth = SeenRequests(), {}
+    if segments is not None:
+        seen.use(segments)
     for number, batch in enumerate(batches):
         if number in restarts:
-            state = unpack("t", 1, SeenState, pack("t", 1, seen.state()))
-            seen = SeenRequests(state, segments)
+            state = unpack("t", 1, SegmentedSnapshot, pack("t", 1, seen.snapshot()))
+            seen = SeenRequests.load(state, segments)
         expected = []
         for key, content in batch:
             kept = truth.setdefault(key + 2**63, content) if key + 2**63 in truth else None
@@ -78,5 +86,5 @@ def test_memory_is_twelve_bytes_a_request(monkeypatch: pytest.MonkeyPatch) -> No
     keys = np.random.default_rng(1).integers(0, 2**63, 65_536).tolist()
     for start in range(0, len(keys), 512):
         seen.admit(keys[start : start + 512], [1] * 512, at=start)
-    stored = sum(len(run.block) for run in seen.state().runs)
-    assert stored == 12 * len(keys)
+    blocks = seen.snapshot().blocks
+    assert sum(map(len, blocks.values())) == 12 * len(keys) + 8 * len(blocks)

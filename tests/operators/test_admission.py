@@ -14,6 +14,7 @@ from operators.decide import admission
 from operators.decide.admission import RequestAdmission, RequestGroup, eligible_actions
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
+from operators.io.segments import SEEN
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.deciding import seen_requests as dedup
 from operators.logic.policies import make_policy
@@ -224,25 +225,28 @@ def test_sealed_runs_lie_in_files_that_a_restart_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dedup, "_SEAL", 8)
-    logic = RequestAdmission(horizon=HORIZON, folder=tmp_path / admission.SEGMENTS)
+    logic = RequestAdmission(horizon=HORIZON, folder=tmp_path / SEEN)
     for number in range(1, 200):
         ready, _ = feed(logic, batch(request(number)))
         assert len(keys(ready)) == 1
         if number % 23 == 0:
             logic = resumed(logic)
     assert len(logic.snapshot()) < 500, "few of 199 requests of 12 bytes each"
-    names = {path.name for path in (tmp_path / admission.SEGMENTS).iterdir()}
+    names = {path.name for path in (tmp_path / SEEN).iterdir()}
     again = resumed(logic)
     ready, refused = feed(again, batch(*[request(number) for number in range(1, 200)]))
     assert (keys(ready), refused) == ([], [])
     for name in names:
-        (tmp_path / admission.SEGMENTS / name).unlink(missing_ok=True)
+        (tmp_path / SEEN / name).unlink(missing_ok=True)
     with pytest.raises(StateError, match="is missing"):
         resumed(again)
 
 
-def test_files_need_the_folder_that_they_are_in(tmp_path: Path) -> None:
-    logic = RequestAdmission(horizon=HORIZON, folder=tmp_path / admission.SEGMENTS)
+def test_files_need_the_folder_that_they_are_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dedup, "_SEAL", 1)
+    logic = RequestAdmission(horizon=HORIZON, folder=tmp_path / SEEN)
     feed(logic, batch(request(1)))
     with pytest.raises(StateError, match="BANDITFLOW_RECOVERY"):
         admission.resumed(

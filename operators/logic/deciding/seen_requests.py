@@ -1,15 +1,15 @@
 """Which requests were seen before, within a horizon of event time, in 12 bytes each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
-from operators.logic.state.segments import Segments
+from operators.logic.state.segmented import SegmentedSnapshot, SegmentedState
+from operators.logic.state.segments import SegmentFiles
 
 
 class Seen(IntEnum):
@@ -20,34 +20,19 @@ class Seen(IntEnum):
     CONFLICT = 2
 
 
-class Run(Struct):
-    """A part of the memory: the newest time in it, and keys and contents as raw arrays.
-
-    The ``block`` of a sealed run is in its segment instead, where there are segments.
-    """
-
-    name: int
-    newest: int
-    block: bytes
-
-
-class SeenState(Struct):
-    """What a snapshot keeps: the sealed runs, and the one that still grows, under the next name."""
-
-    runs: list[Run]
-    open: Run
-
-
 _SEAL: Final = 4096
 _FANOUT: Final = 4
 _LARGEST: Final = 2**20
 """Keys of a run that is not merged with others any more."""
+_OPEN: Final = "open"
+"""The key of the block that still grows."""
+_BEFORE_ALL: Final = -(2**62)
 
 Keys = NDArray[np.uint64]
 Contents = NDArray[np.uint32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Sealed:
     """A sorted part of the memory that never changes."""
 
@@ -71,21 +56,26 @@ class SeenRequests:
     [1, 0]
     """
 
-    def __init__(self, state: SeenState | None = None, segments: Segments | None = None) -> None:
+    def __init__(self) -> None:
         self._open: dict[int, int] = {}
-        self._newest = -(2**62)
+        self._newest = _BEFORE_ALL
         self._runs: list[_Sealed] = []
         self._name = 0
-        self._segments = segments
-        if state is not None:
-            self._runs = [self._restored(run) for run in state.runs]
-            keys, contents = _arrays(state.open.block)
-            self._open = dict(zip(keys.tolist(), contents.tolist(), strict=True))
-            self._newest, self._name = state.open.newest, state.open.name
+        self._keyed: dict[str, _Sealed | None] = {_OPEN: None}
+        self._blocks = SegmentedState(self._keyed, self._packed)
 
-    def use(self, segments: Segments) -> None:
+    @classmethod
+    def load(cls, snapshot: SegmentedSnapshot, segments: SegmentFiles | None) -> "SeenRequests":
+        """Read what :meth:`snapshot` gave."""
+        seen = cls()
+        seen._blocks.restore(snapshot, segments, seen._restore)
+        seen._runs.sort(key=lambda run: run.name)
+        seen._name = max((run.name + 1 for run in seen._runs), default=0)
+        return seen
+
+    def use(self, segments: SegmentFiles) -> None:
         """Keep runs there from now on."""
-        self._segments = segments
+        self._blocks.use(segments)
 
     def __len__(self) -> int:
         """Count the remembered requests."""
@@ -108,25 +98,19 @@ class SeenRequests:
             else:
                 verdicts.append(Seen.REPEAT if earlier == content else Seen.CONFLICT)
         self._newest = max(self._newest, at)
+        self._blocks.touch(_OPEN)
         if len(self._open) >= _SEAL:
             self._seal()
+        self._blocks.tidy()
         return verdicts
 
     def forget(self, before: int) -> None:
         """Drop the runs whose newest request is older than ``before``."""
-        self._runs = [run for run in self._runs if run.newest >= before]
+        self._drop([run for run in self._runs if run.newest < before])
 
-    def state(self) -> SeenState:
+    def snapshot(self) -> SegmentedSnapshot:
         """Give what a snapshot keeps, once the segments it needs are durable."""
-        inline = self._segments is None
-        runs = [
-            Run(run.name, run.newest, _block(run.keys, run.contents) if inline else b"")
-            for run in self._runs
-        ]
-        if self._segments is not None:
-            self._segments.settle({run.name for run in self._runs})
-        keys, contents = self._sorted()
-        return SeenState(runs, Run(self._name, self._newest, _block(keys, contents)))
+        return self._blocks.snapshot()
 
     def _sealed(self, keys: Sequence[int]) -> dict[int, int]:
         found: dict[int, int] = {}
@@ -147,15 +131,16 @@ class SeenRequests:
         return keys[order], contents[order]
 
     def _seal(self) -> None:
-        self._runs.append(_Sealed(self._name, self._newest, *self._sorted()))
+        run = _Sealed(self._name, self._newest, *self._sorted())
         self._name += 1
         self._open = {}
-        self._newest = -(2**62)
-        while len(self._runs) >= _FANOUT and _alike(self._runs[-_FANOUT:]):
-            self._runs[-_FANOUT:] = [self._merged(self._runs[-_FANOUT:])]
-        run = self._runs[-1]
-        if self._segments is not None:
-            self._segments.write(run.name, _block(run.keys, run.contents))
+        self._newest = _BEFORE_ALL
+        while _alike(alike := [*self._runs[1 - _FANOUT :], run]):
+            self._drop(alike[:-1])
+            run = self._merged(alike)
+        self._runs.append(run)
+        self._keyed[str(run.name)] = run
+        self._blocks.seal(str(run.name))
 
     def _merged(self, runs: list[_Sealed]) -> _Sealed:
         keys = np.concatenate([run.keys for run in runs])
@@ -165,25 +150,42 @@ class SeenRequests:
         newest = max(run.newest for run in runs)
         return _Sealed(name, newest, keys[order], contents[order])
 
-    def _restored(self, run: Run) -> _Sealed:
-        block = run.block
-        if self._segments is not None:
-            if block:
-                self._segments.write(run.name, block)
+    def _drop(self, runs: list[_Sealed]) -> None:
+        for run in runs:
+            self._runs.remove(run)
+            del self._keyed[str(run.name)]
+            self._blocks.remove(str(run.name))
+
+    def _packed(self, keys: Sequence[str]) -> Iterator[bytes]:
+        for key in keys:
+            run = self._keyed[key]
+            if run is None:
+                yield _block(self._newest, *self._sorted())
             else:
-                block = self._segments.read(run.name)
-        return _Sealed(run.name, run.newest, *_arrays(block))
+                yield _block(run.newest, run.keys, run.contents)
+
+    def _restore(self, key: str, block: bytes) -> None:
+        newest, keys, contents = _parts(block)
+        if key == _OPEN:
+            self._open = dict(zip(keys.tolist(), contents.tolist(), strict=True))
+            self._newest = newest
+        else:
+            run = self._keyed[key] = _Sealed(int(key), newest, keys, contents)
+            self._runs.append(run)
 
 
-def _block(keys: Keys, contents: Contents) -> bytes:
-    return keys.tobytes() + contents.tobytes()
+def _block(newest: int, keys: Keys, contents: Contents) -> bytes:
+    return newest.to_bytes(8, "little", signed=True) + keys.tobytes() + contents.tobytes()
 
 
-def _arrays(block: bytes) -> tuple[Keys, Contents]:
-    count = len(block) // 12
-    return np.frombuffer(block, np.uint64, count), np.frombuffer(block, np.uint32, count, 8 * count)
+def _parts(block: bytes) -> tuple[int, Keys, Contents]:
+    newest, count = int.from_bytes(block[:8], "little", signed=True), len(block) // 12
+    keys = np.frombuffer(block, np.uint64, count, 8)
+    return newest, keys, np.frombuffer(block, np.uint32, count, 8 + 8 * count)
 
 
 def _alike(runs: list[_Sealed]) -> bool:
+    if len(runs) < _FANOUT:
+        return False
     sizes = [len(run.keys) for run in runs]
     return max(sizes) < min(2 * min(sizes), _LARGEST)
