@@ -63,8 +63,9 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
     """One shard's attribution: what it takes in, gives to learners, and keeps in snapshots.
 
     ``given_horizon`` is the time up to which every slot has been given what settled.
-    ``factor_slots`` are the slots whose outcomes teach the factors, ``width`` the number of these.
-    With a ``folder``, full chunks of decisions are written to segment files there, once each.
+    ``factor_slots`` are the slots whose outcomes the factors learn from, ``width`` is the number of
+    factors. With a ``folder``, full chunks of decisions are written to segment files there,
+    once each.
     """
 
     attribution: Attribution

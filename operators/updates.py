@@ -1,4 +1,4 @@
-"""What steps tell one another beside records: what outcomes teach, and whose factors changed."""
+"""What steps give one another beside records: changes for learners, and changed factors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from schemas.clock import NEVER
 
 @dataclass(slots=True, kw_only=True)
 class PosteriorUpdate:
-    """What one shard has to teach one slot's learner, with the slot and its actions as they stand.
+    """What one shard changes in one slot's learner, with the slot and its actions as they stand.
 
     ``deltas`` change the policy's statistics; ``settled`` are final rewards, for models that learn
     in a canonical order, complete before ``watermark``; ``rewards`` counts the rewards among the
@@ -34,7 +34,7 @@ class PosteriorUpdate:
 
 @dataclass(slots=True)
 class FactorUpdate:
-    """What one shard has to teach the factors, of all slots that ask for them.
+    """What the factors learn from one shard, of all slots that ask for them.
 
     ``settled`` name their subjects and are complete before ``watermark``; ``withdrawn`` subjects
     are to be forgotten at the time beside them. ``width`` is the number of factors asked for, 0
@@ -50,7 +50,7 @@ class FactorUpdate:
 
 @dataclass(slots=True)
 class FactorVectors:
-    """Subjects whose factors changed: how many outcomes taught them since then, and the factors.
+    """Subjects whose factors changed: how many outcomes they learned since then, and the factors.
 
     It holds nothing of what a subject withdrew before ``time``, the settlement of the last outcome
     learned.

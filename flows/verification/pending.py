@@ -42,21 +42,22 @@ def compare_pending(
 def weights(ledger: Ledger, verdicts: Mapping[int, Verdict]) -> dict[int, float]:
     """Say how much of each open decision its learner counts, where that is not all of it.
 
-    Slots that wait count nothing of an open decision. A slot that weighs by the delay counts an
-    unanswered one by the weight that attribution keeps for it: it depends on when it looked.
+    Slots that wait count nothing of an open decision. A slot that weighs by the delay counts a
+    decision without a reward by the weight that attribution keeps for it, which depends on when
+    it looked.
     """
     pending, classes = ledger.pending, ledger.classes
     rows = np.flatnonzero(pending.flags & LIVE)
     rows = rows[classes.mode[pending.decision_class[rows]] == EXPOSURE] if len(rows) else rows
     shares = pending.weight[rows] / WHOLE
     exposed = dict(zip(pending.key[rows].tolist(), shares.tolist(), strict=True))
-    found: dict[int, float] = {}
+    shares_of: dict[int, float] = {}
     for key, verdict in verdicts.items():
         mode = verdict.decision.body.learning_mode
         if verdict.closes < ledger.horizon or mode == "immediate":
             continue
         if mode == "wait":
-            found[key] = 0.0
+            shares_of[key] = 0.0
         elif not verdict.rewards:
-            found[key] = exposed.get(key, 0.0)
-    return found
+            shares_of[key] = exposed.get(key, 0.0)
+    return shares_of

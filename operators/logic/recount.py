@@ -27,7 +27,7 @@ from schemas.results import Outcome
 class Verdict(NamedTuple):
     """What a decision contributes: whether it counts, and its reward in [0, 1].
 
-    ``rewards`` is how many rewards it earned and ``first_at`` the time of the earliest;
+    ``rewards`` is how many rewards count and ``first_at`` the time of the earliest;
     ``withdrawn`` names the withdrawal that makes it void. ``window`` is in microseconds.
     """
 
@@ -109,10 +109,10 @@ def recount(events: Iterable[Event], slots: Mapping[str, Slot] | SlotsAt) -> dic
 def contributions(
     verdicts: Iterable[Verdict], dim: int, weights: Mapping[int, float] | None = None
 ) -> Deltas:
-    """Give what the counting decisions of one slot teach, as one batch in the order of keys.
+    """Give the contributions of one slot's decisions that count, in one batch by key.
 
-    Decisions whose features are not ``dim`` numbers teach nothing. ``weights`` holds, by key, how
-    much of a decision its learner counts where that is not all of it.
+    Decisions whose features are not ``dim`` numbers contribute nothing. ``weights`` holds, by key,
+    how much of a decision its learner counts where that is not all of it.
     """
     counting = sorted(
         (v for v in verdicts if v.counts and _fits(v, dim)), key=lambda v: v.decision.key
@@ -172,7 +172,13 @@ def _judge(
     }[slot.reward_aggregation]
     low, high = slot.reward_range
     reward = on_grid(min(1.0, max(0.0, (total - low) / (high - low))))
-    return Verdict(decision, True, reward, len(earned), earned[0][0] if earned else None)
+    return Verdict(
+        decision=decision,
+        counts=True,
+        reward=reward,
+        rewards=len(earned),
+        first_at=earned[0][0] if earned else None,
+    )
 
 
 def _shows(event: Event, decision: DecisionBack, slot: Slot) -> bool:
@@ -189,10 +195,10 @@ def _earns(event: Event, slot: Slot) -> bool:
 
 def _distinct(earnings: Iterable[tuple[int, str, float]]) -> list[tuple[int, str, float]]:
     """Give the rewards by time, the first of those with one id."""
-    found: dict[str, tuple[int, str, float]] = {}
+    by_id: dict[str, tuple[int, str, float]] = {}
     for earning in sorted(earnings):
-        found.setdefault(earning[1], earning)
-    return list(found.values())
+        by_id.setdefault(earning[1], earning)
+    return list(by_id.values())
 
 
 def _earning(event: Event, slot: Slot) -> tuple[int, str, float]:

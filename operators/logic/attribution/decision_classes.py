@@ -54,7 +54,7 @@ class DecisionClasses:
     """Numbers the decision classes; arrays and lists are indexed by that number.
 
     ``window`` (as an array, ``windows`` as a list) is in microseconds, ``mode`` one of the
-    constants above, ``unanswered`` the reward of a decision without one, ``slot`` a number for
+    constants above, ``default_reward`` that of a decision without one, ``slot`` a number for
     each slot id (``slot_ids`` names it), ``feature_group`` one for each slot and feature
     fingerprint: the decisions whose features can be learned together.
     ``name_subjects`` are the slots whose settled decisions name their subjects, for the factors;
@@ -69,7 +69,7 @@ class DecisionClasses:
         self.any_exposure = False
         self.window = np.empty(0, dtype=np.int64)
         self.mode = np.empty(0, dtype=np.uint8)
-        self.unanswered = np.empty(0)
+        self.default_reward = np.empty(0)
         self.slot = np.empty(0, dtype=np.int64)
         self.feature_group = np.empty(0, dtype=np.int64)
         self.slot_ids: list[str] = []
@@ -130,7 +130,7 @@ class DecisionClasses:
                 self.slot_ids.append(new.slot_id)
             self.window = np.append(self.window, np.int64(new.window))
             self.mode = np.append(self.mode, np.uint8(_MODES[new.learning_mode]))
-            self.unanswered = np.append(self.unanswered, new.rules.unanswered)
+            self.default_reward = np.append(self.default_reward, new.rules.default_reward)
             groups = self._feature_groups
             group = groups.setdefault((new.slot_id, new.fingerprint), len(groups))
             self.feature_group = np.append(self.feature_group, np.int64(group))

@@ -37,16 +37,16 @@ class KeyIndex:
 
     def find(self, keys: Keys, column: Keys) -> Rows:
         """Give the row of each key, -1 where there is none."""
-        found = np.full(len(keys), _EMPTY, dtype=np.int64)
+        rows = np.full(len(keys), _EMPTY, dtype=np.int64)
         mask = len(self._table) - 1
         place = _home(keys, mask)
         open_ = np.arange(len(keys))
         step = 0
         while len(open_) > _FEW:
-            rows = self._table[place]
-            hit = (rows >= 0) & (column[rows] == keys)
-            found[open_[hit]] = rows[hit]
-            on = np.flatnonzero(~hit & (rows != _EMPTY))
+            here = self._table[place]
+            hit = (here >= 0) & (column[here] == keys)
+            rows[open_[hit]] = here[hit]
+            on = np.flatnonzero(~hit & (here != _EMPTY))
             step += 1
             open_, keys = open_[on], keys[on]
             place = (place[on] + step) & mask
@@ -54,8 +54,8 @@ class KeyIndex:
             rest = zip(open_.tolist(), keys.tolist(), place.tolist(), strict=True)
             view = column.data
             for number, key, at in rest:
-                found[number] = self._seek(key, at, step, view)
-        return found
+                rows[number] = self._seek(key, at, step, view)
+        return rows
 
     def find_few(self, keys: list[int], column: Keys) -> list[int]:
         """Give the row of each of a few keys, -1 where there is none."""

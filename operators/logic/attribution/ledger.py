@@ -188,10 +188,10 @@ class Ledger:
         self.encoder = OutcomeEncoder(self.pending, self.classes)
         self.orphans = WaitingEvents(max_orphans)
         self.quarantine = WaitingEvents(max_orphans)
-        for kept in state.orphans:
-            self.orphans.add(kept.event())
-        for kept in state.quarantined:
-            self.quarantine.add(kept.event())
+        for waiting in state.orphans:
+            self.orphans.add(waiting.event())
+        for waiting in state.quarantined:
+            self.quarantine.add(waiting.event())
         self.withdrawals = Withdrawals()
         for withdrawal in state.withdrawals:
             self.withdrawals.add(withdrawal)

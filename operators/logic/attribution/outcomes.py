@@ -161,7 +161,7 @@ def _active_outcome(
         slot_id=decided.slot_id,
         action_id=decided.action_id,
         propensity=float(pending.propensity[row]),
-        reward=rewards.reward(decided.rules) if rewards else decided.rules.unanswered,
+        reward=rewards.reward(decided.rules) if rewards else decided.rules.default_reward,
         status=status,
         revision=revision,
         activated=True,
@@ -229,7 +229,7 @@ def _constants(decided: DecisionClass) -> bytes:
     record: dict[str, object] = {
         "slot_id": decided.slot_id,
         "action_id": decided.action_id,
-        "reward": decided.rules.unanswered,
+        "reward": decided.rules.default_reward,
         "status": "settled",
         "revision": SETTLED_REVISION,
         "activated": True,

@@ -125,11 +125,11 @@ class Pending(Columns):
     def rewarded(self, rows: Rows) -> list[int]:
         """Give the places in ``rows`` of the decisions with rewards."""
         slots = rows // CHUNK
-        earned = {slot: self._chunk(slot * CHUNK).rewards for slot in np.unique(slots).tolist()}
-        if not any(earned.values()):
+        by_slot = {slot: self._chunk(slot * CHUNK).rewards for slot in np.unique(slots).tolist()}
+        if not any(by_slot.values()):
             return []
         pairs = enumerate(zip(self.key[rows].tolist(), slots.tolist(), strict=True))
-        return [place for place, (key, slot) in pairs if key in earned[slot]]
+        return [place for place, (key, slot) in pairs if key in by_slot[slot]]
 
     def touch(self, rows: Rows) -> None:
         """Say that the status or the rewards of rows change: the next snapshot writes them."""

@@ -30,8 +30,8 @@ def on_grid(value: float) -> float:
 class AttributionRules(Struct, frozen=True, array_like=True, kw_only=True):
     """The attribution settings of a slot as they stood when a decision was made.
 
-    ``low`` and ``high`` are the declared reward range, ``default`` is the reward of a decision
-    that earned nothing, ``quarantine`` says that a click waits for its impression, and ``slate``
+    ``low`` and ``high`` are the declared reward range, ``default`` on that scale the reward of a
+    decision without any, ``quarantine`` says that a click waits for its impression, and ``slate``
     that a decision shows several actions.
     """
 
@@ -56,8 +56,8 @@ class AttributionRules(Struct, frozen=True, array_like=True, kw_only=True):
         return on_grid(min(1.0, max(0.0, (value - self.low) / (self.high - self.low))))
 
     @property
-    def unanswered(self) -> float:
-        """The rescaled reward of a decision that earned nothing."""
+    def default_reward(self) -> float:
+        """The reward in [0, 1] of a decision without any."""
         return self.rescaled(self.default)
 
 
@@ -159,7 +159,7 @@ class DelayHistogram(Struct):
         self.counts = (np.array(self.counts) + np.bincount(bins, minlength=BINS)).tolist()
 
     def weights(self, shares: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Give how much an unanswered decision of each age counts, in steps of 1/WHOLE.
+        """Give how much a decision without a reward counts at each age, in steps of 1/WHOLE.
 
         That is the share of rewards that would have come by that age.
 

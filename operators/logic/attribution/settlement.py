@@ -29,9 +29,9 @@ _LOOKS: Final = 64
 
 
 def update_exposure(ledger: Ledger, now: int) -> None:
-    """Let unanswered decisions count by the share of rewards that would have come by ``now``.
+    """Let decisions without a reward count by the share of rewards that had come by their age.
 
-    This is learning mode ``exposure``: once a decision is answered or settled, all of it counts.
+    This is learning mode ``exposure``: once a decision is rewarded or settled, all of it counts.
     """
     classes, pending = ledger.classes, ledger.pending
     if not classes.any_exposure:
@@ -40,8 +40,8 @@ def update_exposure(ledger: Ledger, now: int) -> None:
     if now - ledger.exposed < classes.window[exposed].min() // _LOOKS:
         return
     ledger.exposed = now
-    unanswered = (pending.flags & (ACTIVE | VOID) == ACTIVE) & (pending.weight < WHOLE)
-    rows = np.flatnonzero(unanswered & exposed[pending.decision_class])
+    open_ = (pending.flags & (ACTIVE | VOID) == ACTIVE) & (pending.weight < WHOLE)
+    rows = np.flatnonzero(open_ & exposed[pending.decision_class])
     slots = classes.slot[pending.decision_class[rows]]
     for slot in np.unique(slots).tolist():
         of_slot = rows[slots == slot]
@@ -51,7 +51,7 @@ def update_exposure(ledger: Ledger, now: int) -> None:
         weight = pending.weight[of_slot].astype(np.int64)
         more = target >= weight + _FINEST
         of_slot, target, weight = of_slot[more], target[more], weight[more]
-        share, default = (target - weight) / WHOLE, classes.unanswered[number[more]]
+        share, default = (target - weight) / WHOLE, classes.default_reward[number[more]]
         reward = target / WHOLE * default - weight / WHOLE * default
         ledger.changes.add_many(of_slot, share, reward)
         pending.weight[of_slot] = target
@@ -69,7 +69,7 @@ def settle(ledger: Ledger, rows: Rows) -> None:
         void(ledger, row, reasons.NOT_ACTIVATED)
     active = rows[counts]
     if len(active):
-        reward = ledger.classes.unanswered[pending.decision_class[active]]
+        reward = ledger.classes.default_reward[pending.decision_class[active]]
         result.messages += _report(ledger, active, reward)
         for number, count in Counter(pending.decision_class[active].tolist()).items():
             result.count(ledger.classes.all[number].slot_id, "settled", count)
@@ -109,28 +109,28 @@ def _settlements(ledger: Ledger, rows: Rows, reward: Floats) -> Iterator[tuple[s
 def _report(ledger: Ledger, rows: Rows, final: Floats) -> list[Message]:
     """Contribute the rest, and write the outcomes; ``final`` takes the rewards that came."""
     pending, classes = ledger.pending, ledger.classes
-    answered = pending.rewarded(rows)
-    unanswered = np.delete(rows, answered) if answered else rows
-    weight = pending.weight[unanswered]
+    rewarded = pending.rewarded(rows)
+    unrewarded = np.delete(rows, rewarded) if rewarded else rows
+    weight = pending.weight[unrewarded]
     late = np.flatnonzero(weight < WHOLE)
     if len(late):
         learned = weight[late] / WHOLE
-        reward = classes.unanswered[pending.decision_class[unanswered[late]]]
-        ledger.changes.add_many(unanswered[late], 1.0 - learned, reward - learned * reward)
-    if len(unanswered) > _FEW:
-        messages = ledger.encoder.encode(unanswered)
+        reward = classes.default_reward[pending.decision_class[unrewarded[late]]]
+        ledger.changes.add_many(unrewarded[late], 1.0 - learned, reward - learned * reward)
+    if len(unrewarded) > _FEW:
+        messages = ledger.encoder.encode(unrewarded)
     else:
-        messages = [_message(ledger, row) for row in unanswered.tolist()]
+        messages = [_message(ledger, row) for row in unrewarded.tolist()]
     shares: dict[str, list[float]] = {}
-    for place in answered:
-        message, final[place] = _settle_answered(ledger, int(rows[place]), shares)
+    for place in rewarded:
+        message, final[place] = _settle_rewarded(ledger, int(rows[place]), shares)
         messages.insert(place, message)
     for slot_id, delays in shares.items():
         ledger.delays_of(slot_id).learn(np.array(delays))
     return messages
 
 
-def _settle_answered(
+def _settle_rewarded(
     ledger: Ledger, row: int, shares: dict[str, list[float]]
 ) -> tuple[Message, float]:
     """Settle a decision with rewards; its delay joins ``shares`` where delays are learned."""

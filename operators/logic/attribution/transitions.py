@@ -119,8 +119,8 @@ def activate(ledger: Ledger, rows: Rows) -> None:
     pending.flags[rows] |= ACTIVE
     rows = rows[classes.mode[pending.decision_class[rows]] == IMMEDIATE]
     pending.weight[rows] = WHOLE
-    unanswered = classes.unanswered[pending.decision_class[rows]]
-    ledger.changes.add_many(rows, np.ones(len(rows)), unanswered)
+    default = classes.default_reward[pending.decision_class[rows]]
+    ledger.changes.add_many(rows, np.ones(len(rows)), default)
 
 
 def apply_impressions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
@@ -184,7 +184,7 @@ def _reward(ledger: Ledger, event: Event, row: int, decided: DecisionClass, valu
     rewards = by_key.get(key)
     weight = int(pending.weight[row]) / WHOLE
     if rewards is None:
-        before = rules.unanswered
+        before = rules.default_reward
         rewards = by_key[key] = first_reward(event.at, id_, value)
         rewards.learned_reward = weight * before
     else:
@@ -302,7 +302,7 @@ def void(ledger: Ledger, row: int, reason: str) -> None:
     weight = int(pending.weight[row]) / WHOLE
     pending.touch_row(row)
     rewards = pending.rewards(row).pop(key, None)
-    learned = rewards.learned_reward if rewards else weight * decided.rules.unanswered
+    learned = rewards.learned_reward if rewards else weight * decided.rules.default_reward
     ledger.changes.add(row, -weight, -learned)
     pending.weight[row] = 0
     pending.flags[row] = LIVE | VOID

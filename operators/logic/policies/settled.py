@@ -1,4 +1,4 @@
-"""What settled decisions alone have taught: statistics that say exactly which decisions they hold.
+"""A policy learned from settled decisions alone, which says exactly which decisions it holds.
 
 A learner's own statistics hold parts of pending decisions, which depend on the moment. Those of
 settled decisions hold the whole of every decision whose reward window had closed by one time, and
@@ -12,7 +12,7 @@ from operators.logic.settlements import Settlements
 
 
 class Settled:
-    """A slot's policy as its settled decisions alone would have taught it, with their totals."""
+    """A slot's policy learned from its settled decisions alone, with their totals."""
 
     def __init__(self, policy: Policy, decisions: float = 0.0, rewards: float = 0.0) -> None:
         self.policy = policy
