@@ -35,7 +35,14 @@ def as_written(
     time: int,
 ) -> Event:
     """Read a record as it lies on its topic: undecoded, ordered by its offset."""
-    return Event(offset, None, "", 0, Origin(topic, shard, offset, time), payload or b"")
+    return Event(
+        at=offset,
+        body=None,
+        subject="",
+        key=0,
+        origin=Origin(topic, shard, offset, time),
+        payload=payload or b"",
+    )
 
 
 def build(

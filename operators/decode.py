@@ -139,7 +139,16 @@ class RecordReader:
                 detail = "not 16 hex digits"
                 rejected.append(Rejected("invalid_value", origin, payload, "key", detail))
             else:
-                events.append(Event(at, body, body.subject or "", number, origin, payload))
+                events.append(
+                    Event(
+                        at=at,
+                        body=body,
+                        subject=body.subject or "",
+                        key=number,
+                        origin=origin,
+                        payload=payload,
+                    )
+                )
         return events, rejected
 
     def _of_visitors(
@@ -171,7 +180,9 @@ class RecordReader:
                 body.decision_id = body.decision_id or body.id
             if joins:
                 identities.append(prefix + body.decision_id.encode())
-            events.append(Event(at, body, pseudonym, 0, origin, payload))
+            events.append(
+                Event(at=at, body=body, subject=pseudonym, key=0, origin=origin, payload=payload)
+            )
         for event, number in zip(events, join_keys(identities), strict=joins):
             event.key = number
         return events, rejected

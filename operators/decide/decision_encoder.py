@@ -4,7 +4,7 @@ The JSON of :class:`schemas.events.Decision` is put together by column: what a g
 is written once, and all numbers of a column in one call.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,11 +13,12 @@ from msgspec.json import Encoder
 
 from operators.decide.admission import RequestGroup
 from operators.logic.deciding.propensity import NO_ACTION
-from operators.logic.deciding.selection import Candidates, Selection
+from operators.logic.deciding.selection import Candidates, Floats, Selection
+from operators.logic.deciding.slates import Slates
 from operators.logic.features import FeatureMap, pack_rows
 from operators.logic.policies.published import PublishedPolicy
 from schemas.clock import moment
-from schemas.events import Placed
+from schemas.events import Decision, Placed
 
 LEFT_AT_DEFAULT = {
     "source": "every decision of this flow says the same",
@@ -30,6 +31,20 @@ LEFT_AT_DEFAULT = {
 _write = Encoder().encode
 
 
+_FORMS = {
+    "id": b'"decision-%016x"',
+    "key": b'"%016x"',
+    "features": b'"%b"',
+    "request_hash": b'"%08x"',
+}
+"""The JSON that a field's values are put into, where they are not JSON themselves."""
+
+_PLACES = {
+    name: b'"%b":%b' % (name.encode(), _FORMS.get(name, b"%b"))
+    for name in Decision.__struct_fields__
+}
+
+
 def decision_records(
     group: RequestGroup,
     policy: PublishedPolicy,
@@ -38,7 +53,7 @@ def decision_records(
     selection: Selection,
     now: datetime,
 ) -> list[bytes]:
-    """Write the decision of each request of the group.
+    """Write the decision of each request of the group as JSON.
 
     A subject without consent is null in its decision. ``features`` are logged where the slot
     declares any, so that learning needs nothing but the log.
@@ -46,58 +61,53 @@ def decision_records(
     slot, events = group.slot, group.events
     bodies = [event.body for event in events]
     window = timedelta(seconds=slot.reward_window)
-    keys = [b"%016x" % event.key for event in events]
+    keys = [event.key for event in events]
     actions = [_write(action_id) for action_id in selection.action_ids]
-    features = [b""] * len(events)
-    if feature_map.dim > 1:
-        features = [b',"features":"%b"' % row.encode() for row in pack_rows(candidates.x)]
-    variations = [b"", b""]
-    if slot.holdout.share > 0.0:
-        variations = [b',"variation_id":"policy"', b',"variation_id":"holdout"']
     chosen = selection.chosen.tolist()
-    rows = zip(
-        keys,
-        [_write(body.time) for body in bodies],
-        [_write(event.subject) if event.personal else b"null" for event in events],
-        [_write(body.decision_id) for body in bodies],
-        keys,
-        [actions[column] for column in chosen],
-        _rankings(selection),
-        _numbers(selection.propensity),
-        [_write(body.time + window) for body in bodies],
-        [variations[held_out] for held_out in selection.held_out.tolist()],
-        [b',"deferred":true' if body.deferred else b"" for body in bodies],
-        features,
-        _numbers(selection.eta[range(len(chosen)), chosen]),
-        _numbers(selection.uniform),
-        group.request_hashes,
-        _slates(selection),
-        strict=True,
-    )
-    record = _common(group, policy, feature_map, now)
-    return [record % row for row in rows]
-
-
-def _common(
-    group: RequestGroup, policy: PublishedPolicy, feature_map: FeatureMap, now: datetime
-) -> bytes:
-    """Give the record with what all decisions of the group have in common filled in."""
-    slot = group.slot
-    fields: dict[str, Any] = {"policy": policy.kind, "policy_version": policy.version}
+    columns: dict[str, Iterable[Any]] = {
+        "id": keys,
+        "time": [_write(body.time) for body in bodies],
+        "subject": [_write(event.subject) if event.personal else b"null" for event in events],
+        "decision_id": [_write(body.decision_id) for body in bodies],
+        "key": keys,
+        "action_id": [actions[column] for column in chosen],
+        "ranking": _rankings(selection),
+        "propensity": _numbers(selection.propensity),
+        "expires_at": [_write(body.time + window) for body in bodies],
+        "eta": _numbers(selection.eta[range(len(chosen)), chosen]),
+        "draw": _numbers(selection.uniform),
+        "request_hash": group.request_hashes,
+    }
+    common: dict[str, Any] = {
+        "slot_id": slot.slot_id,
+        "policy": policy.kind,
+        "policy_version": policy.version,
+        "decided_at": now,
+    }
     if slot.baseline_action_id is not None:
-        fields["baseline_action_id"] = slot.baseline_action_id
+        common["baseline_action_id"] = slot.baseline_action_id
     if slot.learning_mode != "immediate":
-        fields["learning_mode"] = slot.learning_mode
-    if feature_map.dim > 1:
-        fields["mapping"] = feature_map.logged_fingerprint
-    times = {"decided_at": now}
+        common["learning_mode"] = slot.learning_mode
     if policy.newest > 0:
-        times["policy_time"] = moment(policy.newest)
-    return (
-        b'{"id":"decision-%%b","time":%%b,"subject":%%b,"decision_id":%%b,"key":"%%b","slot_id":%b,'
-        b'"action_id":%%b,"ranking":%%b,"propensity":%%b,%b,"expires_at":%%b%%b%%b%%b,"eta":%%b,'
-        b'"draw":%%b,%b,"request_hash":"%%08x"%%b}'
-    ) % (_literal(slot.slot_id), _literal(fields)[1:-1], _literal(times)[1:-1])
+        common["policy_time"] = moment(policy.newest)
+    if feature_map.dim > 1:
+        common["mapping"] = feature_map.logged_fingerprint
+        columns["features"] = [row.encode() for row in pack_rows(candidates.x)]
+    if slot.holdout.share > 0.0:
+        columns["variation_id"] = [_VARIATIONS[held] for held in selection.held_out.tolist()]
+    deferred = [body.deferred for body in bodies]
+    if any(deferred):
+        columns["deferred"] = [b"true" if each else b"false" for each in deferred]
+    if selection.slates is not None and selection.position_eta is not None:
+        columns["slate"] = _slates(selection.action_ids, selection.slates, selection.position_eta)
+    record = b"{%b,%b}" % (
+        b",".join([_PLACES[name] for name in columns]),
+        _literal(common)[1:-1],
+    )
+    return [record % row for row in zip(*columns.values(), strict=True)]
+
+
+_VARIATIONS = (b'"policy"', b'"holdout"')
 
 
 def _literal(value: Any) -> bytes:
@@ -105,26 +115,20 @@ def _literal(value: Any) -> bytes:
     return _write(value).replace(b"%", b"%%")
 
 
-def _slates(selection: Selection) -> Sequence[bytes]:
+def _slates(names: Sequence[str], slates: Slates, position_eta: Floats) -> list[bytes]:
     """Write what each request is shown, up to where nothing was left to show."""
-    if selection.slates is None or selection.position_eta is None:
-        return [b""] * len(selection.chosen)
-    names = selection.action_ids
+    rows = zip(
+        slates.chosen.tolist(), slates.conditional.tolist(), position_eta.tolist(), strict=True
+    )
     return [
-        b',"slate":'
-        + _write(
+        _write(
             [
                 Placed(names[column], probability, eta)
                 for column, probability, eta in zip(*row, strict=True)
                 if column != NO_ACTION
             ]
         )
-        for row in zip(
-            selection.slates.chosen.tolist(),
-            selection.slates.conditional.tolist(),
-            selection.position_eta.tolist(),
-            strict=True,
-        )
+        for row in rows
     ]
 
 

@@ -30,7 +30,7 @@ class ActionView(Struct):
     probability: float
 
 
-class Explanation(Struct):
+class Explanation(Struct, kw_only=True):
     """A decision explained.
 
     ``runner_up`` is the best-scored eligible action other than the chosen one, ``greedy`` the
@@ -120,14 +120,14 @@ def explain(
     ]
     contributions.sort(key=lambda c: (-abs(c.moved), c.feature))
     return Explanation(
-        views[picked],
-        None if second is None else views[second],
-        action_ids[ranked[0]],
-        ranked[0] != picked,
-        views[picked].probability,
-        sum(c.moved for c in contributions),
-        None if second is None else _better(views[picked], views[second]),
-        contributions,
+        chosen=views[picked],
+        runner_up=None if second is None else views[second],
+        greedy=action_ids[ranked[0]],
+        explored=ranked[0] != picked,
+        propensity=views[picked].probability,
+        difference=sum(c.moved for c in contributions),
+        better=None if second is None else _better(views[picked], views[second]),
+        contributions=contributions,
     )
 
 
