@@ -4,10 +4,13 @@ A subject's latest decision in a slot, what is remembered of a subject, a slot's
 keys are described in ``docs/reference/redis.md``; :mod:`operators.io.redis` writes the copies.
 """
 
+from collections.abc import Iterable
+
 import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
+from operators.envelope import Event
 from operators.io.redis import CacheWrite
 from operators.logic.catalog import CatalogedBatch
 from schemas.clock import micros
@@ -32,6 +35,23 @@ def redis_policy_key(slot_id: str) -> str:
     return f"bf:policy:{slot_id}"
 
 
+def decision_copies(events: Iterable[Event], ttl: float) -> list[CacheWrite]:
+    """Give the copies of the decisions among the events that have a subject, each as it was read.
+
+    They live for ``ttl`` seconds; the version of a copy is its decision's event time.
+    """
+    return [
+        CacheWrite(
+            redis_decision_key(event.subject, event.body.slot_id),
+            event.at,
+            ttl,
+            {"decision": event.payload},
+        )
+        for event in events
+        if isinstance(event.body, DecisionBack) and event.subject
+    ]
+
+
 @operator
 def cache_decisions(
     step_id: str, up: KeyedStream[CatalogedBatch], settings: Settings
@@ -40,17 +60,7 @@ def cache_decisions(
     ttl = settings.redis_ttl
 
     def shim_mapper(batch: CatalogedBatch) -> list[CacheWrite] | None:
-        writes = [
-            CacheWrite(
-                redis_decision_key(event.subject, event.body.slot_id),
-                event.at,
-                ttl,
-                {"decision": event.payload},
-            )
-            for event in batch.events
-            if isinstance(event.body, DecisionBack) and event.subject
-        ]
-        return writes or None
+        return decision_copies(batch.events, ttl) or None
 
     return op.filter_map_value("copy", up, shim_mapper)
 

@@ -25,7 +25,7 @@ class Outcomes:
         self._due = {
             key
             for key, verdict in verdicts.items()
-            if verdict.closes < horizon or verdict.withdrawn
+            if verdict.closes < horizon or verdict.withdrawals
         }
         self._said: dict[int, int] = {}
         self._reported: set[int] = set()
@@ -86,5 +86,8 @@ def _right(outcome: Outcome, verdict: Verdict | None) -> bool:
     if verdict is None:
         return False
     if outcome.status == "pending":
-        return outcome.revision <= verdict.rewards or bool(verdict.withdrawn)
-    return outcome.reason == reasons.EVICTED or outcome == verdict.outcome()
+        return outcome.revision <= verdict.rewards or bool(verdict.withdrawals)
+    wanted = verdict.outcome()
+    if outcome.reason in verdict.withdrawals:  # whichever of them arrived first
+        wanted.reason = outcome.reason
+    return outcome.reason == reasons.EVICTED or outcome == wanted

@@ -27,7 +27,7 @@ def compare_pending(
         if verdict is None or key not in open_:
             continue
         void = bool(flags & VOID)
-        alike = void == bool(verdict.withdrawn)
+        alike = void == bool(verdict.withdrawals)
         if not void:
             rewards = pending.rewards(row).get(key)
             reward = (

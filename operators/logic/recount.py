@@ -27,8 +27,8 @@ from schemas.results import Outcome
 class Verdict(NamedTuple):
     """What a decision contributes: whether it counts, and its reward in [0, 1].
 
-    ``rewards`` is how many rewards count and ``first_at`` the time of the earliest;
-    ``withdrawn`` names the withdrawal that makes it void. ``window`` is in microseconds.
+    ``rewards`` is how many rewards count and ``first_at`` the time of the earliest, in
+    microseconds; ``withdrawals`` are the reasons that make it void, the earliest first.
     """
 
     decision: Event
@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
     reward: float
     rewards: int = 0
     first_at: int | None = None
-    withdrawn: str = ""
+    withdrawals: tuple[str, ...] = ()
 
     @property
     def closes(self) -> int:
@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
         return micros(self.decision.body.expires_at)
 
     def outcome(self) -> Outcome:
-        """Give the outcome that the decision settles with."""
+        """Give the outcome that the decision settles with; of several withdrawals the earliest."""
         body: DecisionBack = self.decision.body
         final = Outcome(
             time=body.time,
@@ -65,7 +65,7 @@ class Verdict(NamedTuple):
             settled_at=moment(self.closes),
         )
         if not self.counts:
-            final.reason = self.withdrawn or reasons.NOT_ACTIVATED
+            final.reason = next(iter(self.withdrawals), reasons.NOT_ACTIVATED)
             return final
         final.subject, final.features, final.eta = body.subject, body.features, body.eta
         final.mapping = body.mapping
@@ -147,9 +147,13 @@ def _judge(
 ) -> Verdict:
     body: DecisionBack = decision.body
     closes = micros(body.expires_at)
-    for at, reason in sorted(withdrawals.get(body.subject or "", ())):
-        if decision.at <= at <= closes:
-            return Verdict(decision, counts=False, reward=0.0, withdrawn=reason)
+    withdrawn = tuple(
+        reason
+        for at, reason in sorted(withdrawals.get(body.subject or "", ()))
+        if decision.at <= at <= closes
+    )
+    if withdrawn:
+        return Verdict(decision, counts=False, reward=0.0, withdrawals=withdrawn)
     inside = [
         event
         for event in history

@@ -23,18 +23,17 @@ from threadpoolctl import threadpool_limits
 import operators.decide.scoring
 from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
 from flows.runtime.clock import system_clock
-from operators.cache import redis_decision_key
-from operators.envelope import Batch, Event, Message, Origin
+from operators.cache import decision_copies
+from operators.envelope import Event, Message, Origin
 from operators.io.kafka import KafkaSink, SharedProducer, create_topics
 from operators.io.kafka.fetch import SharedConsumer
-from operators.io.redis import CacheWrite, RedisSink
+from operators.io.redis import RedisSink
 from operators.io.store.sqlite import SqliteStore
 from operators.logic.placement import shard_of
 from operators.persist import rows_of
 from ops.benchmarks.speed.loop import SEED, Loop, Made
 from ops.benchmarks.speed.report import Report
 from schemas.codec import encode
-from schemas.events import DecisionBack
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -205,25 +204,14 @@ def _redis(settings: Settings, made: list[Made]) -> float:
     started = time.process_time()
     for one in made:
         for batch in one.batches:
-            part.write_batch([(str(batch.shard), _hot(batch, settings.redis_ttl))])
+            part.write_batch(
+                [(str(batch.shard), decision_copies(batch.events, settings.redis_ttl))]
+            )
         while len(sink._buffer or ()) > 5000:
             time.sleep(0.001)
     while len(sink._buffer or ()):
         time.sleep(0.001)
     return time.process_time() - started
-
-
-def _hot(batch: Batch, ttl: float) -> list[CacheWrite]:
-    return [
-        CacheWrite(
-            redis_decision_key(event.subject, event.body.slot_id),
-            event.at,
-            ttl,
-            {"decision": event.payload},
-        )
-        for event in batch.events
-        if isinstance(event.body, DecisionBack) and event.subject
-    ]
 
 
 def _sqlite(folder: Path, made: list[Made]) -> float:

@@ -4,52 +4,22 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import confluent_kafka
 import pytest
 
-from flows.devkit.demo_catalog import demo_catalog
 from flows.devkit.embedded import Server, Supervisor
 from flows.devkit.simulation import Simulator
 from flows.verification.verify import verify
-from operators.io.kafka import create_topics, producer_config
-from schemas.catalog import PolicySettings
-from schemas.codec import encode
 from schemas.settings import Settings, child_environment
-from schemas.topics import Topic
+from tests.support.live import deployed, until
 
 KILLS = 2
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-
-
 @pytest.fixture
 def settings(broker: Server, valkey: Server, topic_prefix: str, tmp_path: Path) -> Settings:
-    settings = Settings(
-        secret="a secret of the tests",
-        bootstrap_servers=broker.address,
-        redis_url=f"redis://{valkey.address}/0",
-        topic_prefix=topic_prefix,
-        partitions=2,
-        recovery=str(tmp_path / "recovery"),
-        allowed_lateness=300.0,  # a restart may take its time on a busy machine
-        epoch=1,
-        metrics_port=0,
-    )
-    create_topics(settings)
-    producer = confluent_kafka.Producer(producer_config(settings))
-    for entry in demo_catalog(7, PolicySettings(kind="logistic"), reward_window=300.0):
-        producer.produce(settings.topic(Topic.CATALOG), encode(entry))
-    producer.flush()
-    return settings
+    return deployed(broker, valkey, topic_prefix, tmp_path)
 
 
 def worker_of(supervisor: int) -> int:

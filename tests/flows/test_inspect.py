@@ -44,7 +44,6 @@ ACTIONS = ["cats", "dogs", "fish"]
 SPEC = FeatureSpec(numeric=["age"], categories={"device": ["phone", "tablet"]})
 MAPPING = FeatureMap(SPEC)
 VISITOR = "visitor-1"
-NINE = make.context_vector(1, 9)
 SECRET = "sixteen letters!"
 SUBJECT = pseudonym_of(SECRET.encode(), VISITOR)
 

@@ -51,9 +51,9 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(secret="sixteen letters!", recovery=str(tmp_path / "recovery"))
 
 
-def other_owner(settings: Settings) -> subprocess.Popen[str]:
+def other_owner(settings: Settings, program: str = OWN) -> subprocess.Popen[str]:
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWN, settings.recovery],
+        [sys.executable, "-c", program, settings.recovery],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -241,15 +241,7 @@ def test_a_new_owner_waits_for_the_workers_of_the_one_before(settings: Settings)
     """A supervisor that is killed may be outlived by its workers for a moment."""
     program = OWN.replace("owned_recovery", "attended_recovery")
     with owned_recovery(settings, "personalize"):
-        worker = subprocess.Popen(
-            [sys.executable, "-c", program, settings.recovery],
-            cwd=Path(__file__).parents[2],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "owned\n"
+        worker = other_owner(settings, program)
     ended = threading.Timer(0.5, worker.kill)
     ended.start()
     with owned_recovery(settings, "personalize"):

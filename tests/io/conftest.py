@@ -1,4 +1,4 @@
-"""Every store of the contract suite: SQLite, Oracle's protocol on a mirror, a real Oracle."""
+"""Servers to test against: the stores of the contract suite, the Kafka brokers."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Any
 import oracledb
 import pytest
 
+from flows.devkit.embedded import Server
 from flows.runtime.clock import system_clock
 from operators.io.store.oracle import OracleStore
 from operators.io.store.oracle.connect import Access
@@ -23,6 +24,7 @@ STORES = [
     pytest.param("mirror", marks=pytest.mark.mirror),
     pytest.param("oracle", marks=pytest.mark.oracle),
 ]
+KAFKA_SERVERS = ["broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)]
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +92,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         opened = OracleStore(request.getfixturevalue("real_oracle"))
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=KAFKA_SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """The embedded broker, then Apache Kafka."""
+    return request.getfixturevalue(request.param)

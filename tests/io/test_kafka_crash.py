@@ -58,15 +58,6 @@ def check_effects(settings: Settings, late_bytes: bool = False) -> None:
     assert sum(int(total) for _, total in final) == REQUESTS * (REQUESTS + 1) // 2
 
 
-BROKERS = ["broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)]
-
-
-@pytest.fixture(params=BROKERS)
-def server(request: pytest.FixtureRequest) -> Server:
-    """The embedded broker, then Apache Kafka."""
-    return request.getfixturevalue(request.param)
-
-
 @pytest.fixture
 def requested(server: Server, topic_prefix: str) -> Settings:
     settings = settings_for(server.address, topic_prefix)

@@ -12,14 +12,6 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support.kafka_flow import identify, log_of, produce, settings_for
 
-BROKERS = ["broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)]
-
-
-@pytest.fixture(params=BROKERS)
-def server(request: pytest.FixtureRequest) -> Server:
-    """The embedded broker, then Apache Kafka."""
-    return request.getfixturevalue(request.param)
-
 
 @pytest.fixture
 def deployment(server: Server, topic_prefix: str) -> Settings:

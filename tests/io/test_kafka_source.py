@@ -32,15 +32,6 @@ from tests.support.kafka_flow import produce, read, settings_for
 TRIO = (Topic.DECISION_REQUESTS, Topic.IMPRESSIONS, Topic.CLICKS)
 
 
-BROKERS = ["broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)]
-
-
-@pytest.fixture(params=BROKERS)
-def server(request: pytest.FixtureRequest) -> Server:
-    """The embedded broker, then Apache Kafka."""
-    return request.getfixturevalue(request.param)
-
-
 @pytest.fixture
 def deployment(server: Server, topic_prefix: str) -> Settings:
     settings = settings_for(server.address, topic_prefix, idle_after=0.2)

@@ -7,8 +7,8 @@ from scipy.special import expit
 from operators.logic.deciding.propensity import choose
 from operators.logic.policies import Deltas, Policy, PolicyError, make_policy
 from operators.logic.policies.base import Floats
-from operators.logic.policies.delays import exposure_count
 from operators.logic.policies.prior import BasePrior, fit, inverse_factor
+from ops.benchmarks.bandits.delays import exposure_count
 
 
 def teach(policy: Policy, ids: list[str], x: Floats, reward: Floats, eta: float = -1.0) -> None:

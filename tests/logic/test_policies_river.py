@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from river import bandit, proba
 
-from operators.logic.policies.river_adapters import FromRiver, RiverPolicy
+from tests.support.river_adapters import FromRiver, RiverPolicy
 
 
 @pytest.mark.parametrize("kind", ["beta", "greedy"])

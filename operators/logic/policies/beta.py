@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from operators.logic.deciding.quadrature import beta_probabilities
+from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.neighbours import Neighbours, lent, similarities
 from operators.logic.policies.packing import read_params
@@ -135,7 +136,7 @@ class BetaState(Struct):
     neighbours: dict[str, dict[str, float]] = {}
 
 
-class Beta:
+class Beta(Additive):
     """Counts decisions and rewards per action.
 
     Examples
@@ -183,16 +184,9 @@ class Beta:
         totals(self._statistics, deltas)
 
     def merge(self, other: Self) -> None:
-        """Add the statistics of another replica."""
-        self._statistics.add(other._statistics)
+        """Add the statistics of another replica, and what its actions resemble."""
+        super().merge(other)
         self._neighbours = other._neighbours | self._neighbours
-
-    def subtract(self, other: Self | Deltas) -> None:
-        """Remove contributions, given as the replica or the deltas that hold them."""
-        if isinstance(other, Deltas):
-            self.learn(-other)
-        else:
-            self._statistics.add(other._statistics, -1.0)
 
     def publish(self, now: float | None = None) -> BetaPosterior:
         """Give the posterior as of ``now``."""

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from scipy.special import expit
 
 from operators.logic.features.scaling import Coordinates, Moments, Scaled, coordinates
+from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.packing import read_params
@@ -57,7 +58,7 @@ class DiagonalState(Struct):
     scaled: Scaled | None = None
 
 
-class Diagonal:
+class Diagonal(Additive):
     """Logistic regression per action by dual averaging, with diagonal posterior widths."""
 
     kind = "diagonal"
@@ -111,17 +112,6 @@ class Diagonal:
         if self._scaled is not None:
             np.add.at(statistics["squares_once"], rows, error[:, None] * x)
             np.add.at(statistics["slope_once"], rows, curvature[:, None] * x)
-
-    def merge(self, other: Self) -> None:
-        """Add the statistics of another replica."""
-        self._statistics.add(other._statistics)
-
-    def subtract(self, other: Self | Deltas) -> None:
-        """Remove contributions, given as the replica or the deltas that hold them."""
-        if isinstance(other, Deltas):
-            self.learn(-other)
-        else:
-            self._statistics.add(other._statistics, -1.0)
 
     def publish(self, now: float | None = None) -> LinearPosterior:
         """Give the posterior as of ``now``."""

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from scipy.special import expit
 
 from operators.logic.features.scaling import Coordinates, Moments, Scaled, coordinates
+from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.neighbours import Neighbours, similarities
@@ -90,7 +91,7 @@ class LinearState(Struct):
     neighbours: dict[str, dict[str, float]] = {}
 
 
-class Linear:
+class Linear(Additive):
     """Bayesian linear regression per action, in information form.
 
     Parameters
@@ -177,17 +178,10 @@ class Linear:
         return slope, slope * eta - p
 
     def merge(self, other: Self) -> None:
-        """Add the statistics of another replica."""
-        self._statistics.add(other._statistics)
+        """Add the statistics of another replica, and what its actions resemble."""
+        super().merge(other)
         self._features = other._features | self._features
         self._neighbours = other._neighbours | self._neighbours
-
-    def subtract(self, other: Self | Deltas) -> None:
-        """Remove contributions, given as the replica or the deltas that hold them."""
-        if isinstance(other, Deltas):
-            self.learn(-other)
-        else:
-            self._statistics.add(other._statistics, -1.0)
 
     def publish(self, now: float | None = None) -> LinearPosterior:
         """Give the posterior as of ``now``."""

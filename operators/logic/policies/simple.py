@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from msgspec import Meta, Struct
 
+from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
@@ -96,7 +97,7 @@ class SplitState(Struct):
     statistics: StatisticsState
 
 
-class Split:
+class Split(Additive):
     """Chooses with fixed shares and only counts what happened."""
 
     def __init__(self, kind: str, params: Mapping[str, Any] | None, dim: int) -> None:
@@ -123,17 +124,6 @@ class Split:
         """Count."""
         deltas.check(0)
         totals(self._statistics, deltas)
-
-    def merge(self, other: Self) -> None:
-        """Add another's counts."""
-        self._statistics.add(other._statistics)
-
-    def subtract(self, other: Self | Deltas) -> None:
-        """Remove counts."""
-        if isinstance(other, Deltas):
-            self.learn(-other)
-        else:
-            self._statistics.add(other._statistics, -1.0)
 
     def publish(self, now: float | None = None) -> SplitPosterior:
         """Give the shares and the counts so far."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from operators.logic.deciding.propensity import choose
 from operators.logic.policies import Deltas, make_policy
-from operators.logic.policies.delays import exposure_count
+from ops.benchmarks.bandits.delays import exposure_count
 from ops.benchmarks.bandits.environments import Stream
 from ops.benchmarks.bandits.runner import Run
 
