@@ -134,7 +134,7 @@ def _posterior_deltas(
                 slot_id=first.slot_id,
                 fingerprint=first.fingerprint,
                 deltas=deltas,
-                version=int(pending.version[some].max()),
+                version=max(pending.version[some].tolist()),
             )
         )
     return groups

@@ -21,8 +21,8 @@ from schemas.events import Click, Erasure, Reward
 
 _PACKED_FIELDS = attrgetter("features", "subject", "decision_id")
 
-_New = tuple[Event, int, bytes]
-"""A decision that is to be added: its event, the number of its class, and its bytes."""
+_New = tuple[Event, int, bytes, int]
+"""A decision that is to be added: its event, the number of its class, its bytes, its expiry."""
 
 
 def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
@@ -55,7 +55,7 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         if expiry < horizon:
             reject(event, reasons.LATE)
             continue
-        decision = (event, number, blob)
+        decision = (event, number, blob, expiry)
         if row >= 0 or key in new:
             same = _is_known(ledger, row, new.get(key), decision)
             reject(event, reasons.DUPLICATE_DECISION if same else reasons.CONFLICTING_DECISION)
@@ -76,12 +76,12 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
 
 def _is_known(ledger: Ledger, row: int, earlier: _New | None, decision: _New) -> bool:
     """Say whether the decision with this key, in a row or just taken in, is the same one."""
-    event, number, blob = decision
+    event, number, blob, _ = decision
     given = _columns([event], [number]), blob
     if row >= 0:
         return ledger.pending.decision(row) == given
     assert earlier is not None
-    event, number, blob = earlier
+    event, number, blob, _ = earlier
     return (_columns([event], [number]), blob) == given
 
 
@@ -100,11 +100,9 @@ def _columns(events: Sequence[Event], numbers: Sequence[int]) -> DecisionColumns
 
 def _add_family(ledger: Ledger, family: int, decisions: list[_New]) -> None:
     """Add decisions with similar windows; those that need no impression count at once."""
-    windows, needs_impression = ledger.classes.windows, ledger.classes.needs_impression
-    events, numbers, blobs = zip(*decisions, strict=True)
-    columns = _columns(events, numbers)
-    soonest = min(at + windows[number] for at, number in zip(columns.at, numbers, strict=True))
-    rows = ledger.pending.add(family, columns, blobs, soonest)
+    events, numbers, blobs, expiries = zip(*decisions, strict=True)
+    rows = ledger.pending.add(family, _columns(events, numbers), blobs, min(expiries))
+    needs_impression = ledger.classes.needs_impression
     if not all(needs_impression[number] for number in set(numbers)):
         activate(ledger, rows[[not needs_impression[number] for number in numbers]])
     if ledger.withdrawals:
