@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from operators.envelope import Event
 from operators.io.metrics.subjects import ProfileMetrics
-from operators.io.segments import ShardSegments
+from operators.io.segments import PROFILES, ShardFiles, segment_folder, shard_files
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.subjects.profiles import Profiles
 from operators.streams import of_type
@@ -30,10 +30,7 @@ from schemas.results import Profile
 from schemas.settings import Settings
 from schemas.state import pack, unpack
 
-SEGMENTS = "profiles"
-"""The folder of segment files beside the recovery store."""
-
-_KIND, _VERSION = "profile", 2
+_KIND, _VERSION = "profile", 3
 
 _PARTS = 16
 """In an interval, changes are published so many times."""
@@ -48,9 +45,9 @@ class Profiled:
 
 
 class ProfileState(Struct):
-    """What a snapshot keeps."""
+    """What a snapshot keeps; a shard that no batch has come from has no number yet."""
 
-    shard: int
+    shard: int | None
     profiles: bytes
     published: int
     watermark: int
@@ -69,8 +66,7 @@ class ProfileLogic(
     profiles: Profiles
     interval: int
     folder: Path | None = None
-    shard: int = 0
-    segments: ShardSegments | None = None
+    shard: int | None = None
     published: int = NEVER
     watermark: int = NEVER
     catalog: Catalog | None = None
@@ -124,7 +120,7 @@ class ProfileLogic(
                 out.append(changed)
             if not over:  # the end of the input is not a time
                 self.profiles.expire(self.watermark)
-            if batches:
+            if batches and self.shard is not None:
                 self.metrics.profiles(self.shard, len(self.profiles))
         self.profiles.tidy()
         return out, StatefulBatchLogic.RETAIN
@@ -135,10 +131,10 @@ class ProfileLogic(
         return pack(_KIND, _VERSION, state)
 
     def _begin(self, shard: int) -> None:
-        self.shard = shard
-        if self.folder is not None and self.segments is None:
-            self.segments = ShardSegments(self.folder, shard)
-            self.profiles.use(self.segments)
+        if self.shard is None:
+            self.shard = shard
+            if self.folder is not None:
+                self.profiles.use(ShardFiles(self.folder, shard))
 
     def _request(self, event: Event) -> None:
         profiles, subject = self.profiles, event.subject
@@ -180,14 +176,13 @@ def resumed(
     if snapshot is None:
         return ProfileLogic(Profiles(settings.profile_ttl), interval, folder, metrics=metrics)
     state = unpack_profiles(snapshot)
-    segments = ShardSegments(folder, state.shard) if folder is not None else None
+    segments = shard_files(folder, state.shard)
     profiles = Profiles.load(state.profiles, settings.profile_ttl, segments=segments)
     return ProfileLogic(
         profiles,
         interval,
         folder,
         state.shard,
-        segments,
         state.published,
         state.watermark,
         metrics=metrics,
@@ -208,7 +203,7 @@ def profile(
     Without a consent that allows it (:mod:`schemas.consent`), or when that is unknown, nothing but
     the consent is kept of a subject and its requests are decided by their context alone.
     """
-    folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
+    folder = segment_folder(settings.recovery, PROFILES)
 
     def shim_builder(resume_state: bytes | None) -> ProfileLogic:
         return resumed(settings, folder, resume_state, metrics)

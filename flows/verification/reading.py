@@ -16,7 +16,7 @@ from operators.decode import reader
 from operators.envelope import Event
 from operators.io.kafka.client import consumer, range_of
 from operators.io.kafka.group import restore, written
-from operators.io.segments import KeptSegments
+from operators.io.segments import KeptSegments, ReadOnlyFiles, segment_folder
 from operators.logic.attribution import AttributionState
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.catalog import CatalogHistory
@@ -73,6 +73,12 @@ def ledger_of(settings: Settings, states: States, shard: int) -> Ledger:
     folder = Path(settings.recovery) / SEGMENTS
     state = unpack_attribute(snapshot).attribution if snapshot else AttributionState()
     return Ledger(settings.max_orphans, state, KeptSegments(folder, shard))
+
+
+def segments_of(settings: Settings, step: str, shard: int) -> ReadOnlyFiles | None:
+    """Look at the segment files of a step's shard."""
+    folder = segment_folder(settings.recovery, step)
+    return None if folder is None else ReadOnlyFiles(folder, shard)
 
 
 def catalog_of(settings: Settings) -> CatalogHistory:

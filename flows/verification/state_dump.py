@@ -9,7 +9,6 @@ import base64
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from flows.personalize import Steps
 from flows.runtime.snapshots import States
 from flows.verification.learning import statistics_of
-from flows.verification.reading import ledger_of
+from flows.verification.reading import ledger_of, segments_of
 from operators.io.kafka.group import restore
-from operators.io.segments import KeptSegments
+from operators.io.segments import PROFILES
 from operators.learn import unpack_learner
 from operators.logic.attribution.decision_codec import unpack_decision
 from operators.logic.attribution.ledger import Ledger
@@ -30,7 +29,7 @@ from operators.logic.attribution.rules import WHOLE
 from operators.logic.models import ClickModel
 from operators.logic.placement import shard_of
 from operators.logic.subjects.profiles import Profiles
-from operators.profile import SEGMENTS, unpack_profiles
+from operators.profile import unpack_profiles
 from schemas.clock import moment
 from schemas.settings import Settings
 
@@ -107,7 +106,7 @@ def _consents(settings: Settings, states: States) -> Iterator[Line]:
 
 def _kept_profiles(settings: Settings, states: States) -> Iterator[tuple[int, Profiles]]:
     for shard, snapshot in sorted(_by_shard(states.get(Steps.PROFILES, {}))):
-        segments = KeptSegments(Path(settings.recovery) / SEGMENTS, shard)
+        segments = segments_of(settings, PROFILES, shard)
         state = unpack_profiles(snapshot).profiles
         yield shard, Profiles.load(state, settings.profile_ttl, segments=segments)
 

@@ -14,7 +14,7 @@ from msgspec.msgpack import Encoder
 
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
-from operators.io.segments import SEEN, ShardFiles, named_files, segment_folder
+from operators.io.segments import SEEN, ShardFiles, segment_folder, shard_files
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.deciding.seen_requests import Seen, SeenRequests
 from operators.logic.policies.published import PublishedPolicy
@@ -74,9 +74,12 @@ class WaitingRequest(Struct, kw_only=True):
 
 
 class AdmissionState(Struct, kw_only=True):
-    """What a snapshot keeps; ``policies`` names the slots whose policy must come back first."""
+    """What a snapshot keeps; ``policies`` names the slots whose policy must come back first.
 
-    shard: int
+    A shard that no batch has come from has no number yet.
+    """
+
+    shard: int | None
     seen: SegmentedSnapshot
     policies: list[str]
     waiting: list[WaitingRequest]
@@ -94,8 +97,7 @@ class RequestAdmission(
 
     horizon: int
     folder: Path | None = None
-    shard: int = 0
-    segments: ShardFiles | None = None
+    shard: int | None = None
     seen: SeenRequests = field(default_factory=SeenRequests)
     policies: dict[str, PublishedPolicy] = field(default_factory=dict)
     expected: set[str] = field(default_factory=set)
@@ -140,10 +142,10 @@ class RequestAdmission(
         return pack(_KIND, _VERSION, state)
 
     def _begin(self, shard: int) -> None:
-        self.shard = shard
-        if self.folder is not None and self.segments is None:
-            self.segments = ShardFiles(self.folder, shard)
-            self.seen.use(self.segments)
+        if self.shard is None:
+            self.shard = shard
+            if self.folder is not None:
+                self.seen.use(ShardFiles(self.folder, shard))
 
     def _admit(self, batch: CatalogedBatch, out: list["RequestGroup | list[Rejected]"]) -> None:
         requests = [event for event in batch.events if isinstance(event.body, DecisionRequest)]
@@ -241,7 +243,7 @@ class RequestAdmission(
 def begin_admission(policies: list[str]) -> bytes:
     """Write the snapshot of a shard that has seen no request and waits for these policies."""
     state = AdmissionState(
-        shard=0,
+        shard=None,
         seen=SeenRequests().snapshot(),
         policies=policies,
         waiting=[],
@@ -326,12 +328,11 @@ def resumed(
     if snapshot is None:
         return RequestAdmission(horizon=horizon, folder=folder, metrics=metrics)
     state = unpack_admission(snapshot)
-    segments = named_files(folder, state.shard, state.seen)
+    segments = shard_files(folder, state.shard)
     return RequestAdmission(
         horizon=horizon,
         folder=folder,
         shard=state.shard,
-        segments=segments,
         seen=SeenRequests.load(state.seen, segments),
         expected=set(state.policies),
         waiting=[_event(waiting, settings.max_record_bytes) for waiting in state.waiting],

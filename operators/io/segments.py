@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
-from operators.logic.state.segmented import SegmentedSnapshot
 from operators.logic.state.segments import parted
 from schemas.state import StateError
 
@@ -33,11 +32,9 @@ def segment_folder(recovery: str, step: str) -> Path | None:
     return Path(recovery) / step if recovery else None
 
 
-def named_files(
-    folder: Path | None, shard: int, snapshot: SegmentedSnapshot
-) -> "ShardFiles | None":
-    """Open the files of a shard whose snapshot names some; None where it does not."""
-    return ShardFiles(folder, shard) if folder is not None and snapshot.segments else None
+def shard_files(folder: Path | None, shard: int | None) -> "ShardFiles | None":
+    """Open a shard's segments; None where there is no folder, or the shard has no number yet."""
+    return ShardFiles(folder, shard) if folder is not None and shard is not None else None
 
 
 def segment_folders(recovery: str) -> list[Path]:

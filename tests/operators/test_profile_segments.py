@@ -1,4 +1,4 @@
-"""Profiles in segments: the same profiles after any restart, little per epoch, nothing for ever."""
+"""Profiles in segments: the same profiles after any restart, and of the erased nothing for ever."""
 
 import random
 from contextlib import suppress
@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from operators.io.segments import ShardSegments
-from operators.logic.state import journal
+from operators.io.segments import ShardFiles
+from operators.logic.state import segmented
 from operators.logic.subjects.profiles import Profiles
-from schemas.state import StateError
 
 NOON = 1_767_268_800_000_000
 SECOND = 1_000_000
@@ -35,9 +34,7 @@ KINDS = {
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "STEP", 2)
-    monkeypatch.setattr(journal, "EVERY", 4)
-    monkeypatch.setattr(journal, "SHARE", 2)
+    monkeypatch.setattr(segmented, "STEP", 2)
 
 
 def take(profiles: Profiles, kind: str, subject: str, at: int) -> None:
@@ -53,7 +50,7 @@ def take(profiles: Profiles, kind: str, subject: str, at: int) -> None:
     return None
 
 
-def loaded(snapshot: bytes, segments: ShardSegments | None = None) -> Profiles:
+def loaded(snapshot: bytes, segments: ShardFiles | None = None) -> Profiles:
     profiles = Profiles.load(snapshot, TTL, segments=segments)
     profiles.categorise(CATEGORIES)
     return profiles
@@ -63,7 +60,7 @@ def begun(folder: Path | None) -> Profiles:
     profiles = Profiles(TTL)
     profiles.categorise(CATEGORIES)
     if folder is not None:
-        profiles.use(ShardSegments(folder, 0))
+        profiles.use(ShardFiles(folder, 0))
     return profiles
 
 
@@ -81,7 +78,7 @@ def test_after_any_crash_the_profiles_are_those_that_one_snapshot_would_keep(
         if kind == "epoch":
             snapshot, since = kept.dump(), []
         elif kind == "crash":
-            kept = loaded(snapshot, ShardSegments(folder, 0))
+            kept = loaded(snapshot, ShardFiles(folder, 0))
             for again in since:
                 _play(kept, *again)
         else:
@@ -89,7 +86,7 @@ def test_after_any_crash_the_profiles_are_those_that_one_snapshot_would_keep(
             assert _play(kept, kind, subject, at) == _play(twin, kind, subject, at)
         assert [*kept.kept()] == [*twin.kept()]
         assert [*kept.consents()] == [*twin.consents()]
-    ended = loaded(kept.dump(), ShardSegments(folder, 0))
+    ended = loaded(kept.dump(), ShardFiles(folder, 0))
     assert [*ended.kept()] == [*twin.kept()]
     assert [*ended.consents()] == [*twin.consents()]
     assert ended.changed() == twin.changed()
@@ -103,35 +100,6 @@ def _play(profiles: Profiles, kind: str, subject: str, at: int) -> Any:
         take(profiles, kind, subject, at)
     profiles.tidy()
     return found
-
-
-def test_an_epoch_writes_little_and_the_files_do_not_add_up(tmp_path: Path) -> None:
-    rng = random.Random(3)
-    kept = begun(tmp_path / "profiles")
-    for n in range(400):
-        take(kept, "consent", f"subject-{n}", NOON)
-        kept.tidy()
-    whole = len(begun_with(kept).dump())
-    sizes, files = [], []
-    for epoch in range(400):
-        for _ in range(3):
-            subject = f"subject-{rng.randrange(400)}"
-            take(kept, "request", subject, NOON + epoch * SECOND)
-            kept.changed()
-            kept.tidy()
-        sizes.append(len(kept.dump()))
-        files.append(len(list((tmp_path / "profiles").iterdir())))
-    assert max(sizes[10:]) < whole / 10
-    # Two rounds of 200 segments with two shares each, and those of the last three snapshots.
-    assert max(files) < 420
-
-
-def begun_with(kept: Profiles) -> Profiles:
-    """The same profiles without segments."""
-    twin = begun(None)
-    for profile in kept.kept():
-        take(twin, "consent", profile.subject, NOON)
-    return twin
 
 
 def test_what_was_erased_leaves_the_files(tmp_path: Path) -> None:
@@ -158,9 +126,3 @@ def test_what_was_erased_leaves_the_files(tmp_path: Path) -> None:
         kept.dump()
     kept.dump()  # waits for the deletions that the one before began
     assert not holding()
-
-
-def test_segments_need_their_folder(tmp_path: Path) -> None:
-    kept = begun(tmp_path / "profiles")
-    with pytest.raises(StateError, match="set BANDITFLOW_RECOVERY"):
-        loaded(kept.dump())

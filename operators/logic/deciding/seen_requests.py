@@ -154,7 +154,7 @@ class SeenRequests:
         for run in runs:
             self._runs.remove(run)
             del self._keyed[str(run.name)]
-            self._blocks.remove(str(run.name))
+            self._blocks.touch(str(run.name))
 
     def _packed(self, keys: Sequence[str]) -> Iterator[bytes]:
         for key in keys:

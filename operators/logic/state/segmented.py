@@ -48,9 +48,9 @@ class SegmentedState:
     after two rounds, which take an epoch for every ``SHARE`` bytes or ``STEP`` blocks at most, and
     four epochs more. A round in which nothing changes is the last one until something does.
 
-    A changed block is in the snapshot itself first. If it has not changed again at the next one it
-    goes to a segment; what changes in every epoch never does. Segments are begun between
-    snapshots, which so seldom wait for a disk.
+    What changed is in the next snapshot itself, and goes to a segment after it; a block that had
+    changed before two snapshots in a row stays in them until it comes to rest. Segments are begun
+    between snapshots, which so seldom wait for a disk.
 
     Without segments a snapshot holds all blocks.
 
@@ -71,7 +71,8 @@ class SegmentedState:
         self._touched: dict[str, None] = {}
         self._packed: dict[str, bytes] = {}
         self._removed: dict[str, None] = {}
-        self._unchanged: list[str] = []
+        self._last: set[str] = set()
+        self._cold: list[str] = []
         self._sealed: dict[str, int] = {}
         self._log: list[int] = []
         self._checksums: dict[int, int] = {}
@@ -87,21 +88,13 @@ class SegmentedState:
         self._touched = dict.fromkeys(self._keys)
 
     def touch(self, key: str) -> None:
-        """Say that a block is new or may have changed."""
+        """Say that a block is new, may have changed, or is gone."""
         self._touched[key] = None
-
-    def remove(self, key: str) -> None:
-        """Say that a block is gone."""
-        self._touched.pop(key, None)
-        if self._files is not None:
-            self._packed.pop(key, None)
-            self._sealed.pop(key, None)
-            self._removed[key] = None
 
     def seal(self, key: str) -> None:
         """Begin to write a block that will not change any more to a segment of its own."""
+        self._touched.pop(key, None)
         if self._files is not None:
-            self._touched.pop(key, None)
             self._packed.pop(key, None)
             self._removed.pop(key, None)
             (block,) = self._pack([key])
@@ -109,24 +102,27 @@ class SegmentedState:
 
     def tidy(self) -> None:
         """Pack some of what changed, and begin a segment, when it is time to; call it often."""
+        touched, packed = self._touched, self._packed
         if self._files is None:
+            touched.clear()
             return
-        if len(self._touched) >= STEP:
-            self._gather(list(islice(self._touched, 2 * STEP)))
-        if len(self._packed) >= 2 * STEP:
-            self._flush(list(self._packed))
+        if len(touched) >= STEP:
+            self._gather(list(islice(touched, 2 * STEP)))
+        if len(packed) >= 2 * STEP:
+            self._flush([key for key in packed if key not in touched])
         elif self._settled:
-            touched, packed = self._touched, self._packed
-            self._flush([key for key in self._unchanged if key in packed and key not in touched])
+            self._flush([key for key in self._cold if key in packed and key not in touched])
 
     def snapshot(self) -> SegmentedSnapshot:
         """Give what a snapshot keeps, once the segments that it needs are durable."""
         if self._files is None:
-            self._touched.clear()
             keys = sorted(self._keys)
             return SegmentedSnapshot(blocks=dict(zip(keys, self._pack(keys), strict=True)))
-        self._unchanged = [key for key in self._packed if key not in self._touched]
-        self._gather(list(self._touched))
+        changed = list(self._touched)
+        self._gather(changed)
+        hot = self._last.intersection(changed)
+        self._last = set(changed)
+        self._cold = [key for key in self._packed if key not in hot]
         if not self._log:
             self._removed.clear()
         needed = {*self._log, *self._sealed.values()}
@@ -167,13 +163,22 @@ class SegmentedState:
         self._log = sorted(snapshot.segments.keys() - snapshot.sealed.values())
         self._clean = not self._log
 
-    def _gather(self, keys: list[str]) -> None:
-        """Pack blocks that changed."""
-        for key in keys:
+    def _gather(self, touched: list[str]) -> None:
+        """Pack what changed, and take note of what is gone."""
+        gone = [key for key in touched if key not in self._keys]
+        present = [key for key in touched if key in self._keys] if gone else touched
+        self._packed.update(zip(present, self._pack(present), strict=True))
+        for key in touched:
             del self._touched[key]
-            self._removed.pop(key, None)
-            self._sealed.pop(key, None)
-        self._packed.update(zip(keys, self._pack(keys), strict=True))
+        if self._removed:
+            for key in present:
+                self._removed.pop(key, None)
+        if self._sealed:
+            for key in touched:
+                self._sealed.pop(key, None)
+        for key in gone:
+            self._packed.pop(key, None)
+            self._removed[key] = None
 
     def _flush(self, keys: list[str]) -> None:
         """Begin a segment with packed blocks, what was removed, and the blocks whose turn it is."""
@@ -208,6 +213,7 @@ class SegmentedState:
             for key, block in zip(keys, self._pack(keys), strict=True):
                 self._touched.pop(key, None)
                 self._packed.pop(key, None)
+                self._removed.pop(key, None)
                 blocks[key] = block
                 size += len(block)
 

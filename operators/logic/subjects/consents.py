@@ -1,6 +1,6 @@
 """What each subject consents to, and since when, whatever the order in which it was said."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Protocol
 
 from msgspec import Struct, msgpack
@@ -77,7 +77,11 @@ class Consents:
         self.ended: dict[str, int] = {}
         """Until when, by subject, what was said counts no more."""
 
-    def __contains__(self, subject: str) -> bool:
+    def __len__(self) -> int:
+        """Count the subjects whose consent is known."""
+        return len(self._packed)
+
+    def __contains__(self, subject: object) -> bool:
         """Tell whether a consent of the subject is known, be it withdrawn."""
         return subject in self._packed
 
@@ -127,14 +131,10 @@ class Consents:
         if self.ended and min(self.ended.values()) < before:
             self.ended = {s: at for s, at in self.ended.items() if at >= before}
 
-    def packed(self, subjects: Iterable[str]) -> dict[str, bytes]:
-        """Give the consents of those subjects whose consent is known, each as it is kept."""
-        return {s: packed for s in subjects if (packed := self._packed.get(s)) is not None}
+    def packed(self, subject: str) -> bytes:
+        """Give a known consent as it is kept."""
+        return self._packed[subject]
 
-    def load(self, packed: Mapping[str, bytes]) -> None:
+    def load(self, subject: str, packed: bytes) -> None:
         """Take over what :meth:`packed` gave."""
-        self._packed.update(packed)
-
-    def drop(self, subject: str) -> None:
-        """Remove a packed consent, if there is one."""
-        self._packed.pop(subject, None)
+        self._packed[subject] = packed

@@ -1,8 +1,7 @@
 """What is remembered of each subject: 88 bytes, and open for changes while it changes."""
 
 import struct
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 from msgspec.structs import astuple
@@ -79,22 +78,23 @@ class Records:
     """Records by subject, in the order in which they came, each packed unless it is open.
 
     A subject's events come in bursts, so a record stays open after it was asked for, until
-    :data:`MOST_OPEN` are. A record that was got is good until the next is. ``touched`` are the
-    subjects of whom something may have changed, or is gone, since :meth:`untouch`.
+    :data:`MOST_OPEN` are. A record that was got is good until the next is. ``touch`` is called for
+    each subject whose record may change, or go.
 
-    >>> records = Records()
+    >>> touched = []
+    >>> records = Records(touched.append)
     >>> records.put("ann", new(1, 5))
     >>> records.get("ann").clicks += 1
-    >>> again = Records()
-    >>> again.load(list(records), records.packed(records))
-    >>> again.peek("ann").clicks
-    1
+    >>> again = Records(touched.append)
+    >>> again.load("ann", *records.packed(["ann"]))
+    >>> again.peek("ann").clicks, touched
+    (1, ['ann', 'ann'])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, touch: Callable[[str], None]) -> None:
         self._packed: dict[str, bytes] = {}
         self._open: dict[str, Record] = {}
-        self.touched: dict[str, None] = {}
+        self._touch = touch
 
     def __len__(self) -> int:
         """Count the subjects."""
@@ -118,7 +118,7 @@ class Records:
     def put(self, subject: str, record: Record) -> None:
         """Set the record of a subject."""
         self._open.pop(subject, None)
-        self.touched[subject] = None
+        self._touch(subject)
         self._packed[subject] = _LAYOUT.pack(*astuple(record))
 
     def pop(self, subject: str) -> Record | None:
@@ -137,33 +137,20 @@ class Records:
         self._close()
         return ((s, _SEEN.unpack_from(packed, _SEEN_AT)[0]) for s, packed in self._packed.items())
 
-    def untouch(self, most: int) -> list[str]:
-        """Give some touched subjects, the longest touched first; they count as touched no more."""
+    def packed(self, subjects: Iterable[str]) -> Iterator[bytes | None]:
+        """Give the record of each subject in ``SIZE`` bytes, ``None`` where there is none."""
         self._close()
-        found = list(islice(self.touched, most))
-        for subject in found:
-            del self.touched[subject]
-        return found
+        return map(self._packed.get, subjects)
 
-    def packed(self, subjects: Iterable[str]) -> bytes:
-        """Give the records of subjects end to end, ``SIZE`` bytes each."""
-        self._close()
-        return b"".join(map(self._packed.__getitem__, subjects))
-
-    def load(self, subjects: list[str], packed: bytes) -> None:
-        """Take over what :meth:`packed` gave for the subjects."""
-        for place, subject in enumerate(subjects):
-            self._packed[subject] = packed[SIZE * place : SIZE * (place + 1)]
-
-    def drop(self, subject: str) -> None:
-        """Remove a packed record, if there is one."""
-        self._packed.pop(subject, None)
+    def load(self, subject: str, packed: bytes) -> None:
+        """Take over what :meth:`packed` gave for a subject."""
+        self._packed[subject] = packed
 
     def _opened(self, subject: str, packed: bytes) -> Record:
         if len(self._open) >= MOST_OPEN:
             self._close()
         record = self._open[subject] = Record(*_LAYOUT.unpack(packed))
-        self.touched[subject] = None
+        self._touch(subject)
         return record
 
     def _close(self) -> None:

@@ -10,16 +10,17 @@ from typing import Any, Protocol
 import numpy as np
 from msgspec import Struct
 
-from operators.logic.state.segments import Segments
+from operators.logic.state.segmented import SegmentedSnapshot
+from operators.logic.state.segments import SegmentFiles
 from operators.logic.subjects import profile_record as records
 from operators.logic.subjects.consents import Standing
-from operators.logic.subjects.profile_memory import Memory, MemoryState
+from operators.logic.subjects.profile_memory import Memory
 from operators.logic.subjects.profile_record import NO_CATEGORY, Record
 from operators.logic.subjects.tastes import Tastes
 from schemas import state
 from schemas.results import Profile
 
-_KIND, _VERSION = "profiles", 4
+_KIND, _VERSION = "profiles", 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUCKETS = 16
 
@@ -34,7 +35,7 @@ class Seen(Protocol):
 
 
 class _State(Struct):
-    memory: MemoryState
+    memory: SegmentedSnapshot
     categories: list[str]
     ended: dict[str, int]
     changed: dict[str, int]
@@ -76,7 +77,7 @@ class Profiles:
         self._categories: list[str] = []
         self._codes: dict[str, int] = {}
 
-    def use(self, segments: Segments) -> None:
+    def use(self, segments: SegmentFiles) -> None:
         """Keep most of the state there from now on."""
         self._memory.use(segments)
 
@@ -146,7 +147,7 @@ class Profiles:
         consent = self._consents.give(subject, event.at, event.body)
         if consent is None:
             return
-        self._records.touched[subject] = None
+        self._memory.touch(subject)
         if not consent.allows_profile:
             self._forget_profile(subject, consent.at)
             self._file(subject, consent.at)
@@ -162,7 +163,7 @@ class Profiles:
         """Forget a subject; only a consent given later starts a new profile."""
         subject, at = event.subject, event.at
         if subject in self._consents:
-            self._records.touched[subject] = None
+            self._memory.touch(subject)
         consent = self._consents.erase(subject, at)
         self._forget_profile(subject, at)
         if consent is not None and consent.allows_profile:
@@ -250,7 +251,7 @@ class Profiles:
                 last = self._last(subject)
                 if last is not None and last // self._width == bucket:
                     self._consents.forget(subject)
-                    self._records.touched[subject] = None
+                    self._memory.touch(subject)
                     self._forget_profile(subject, watermark)
         self._consents.expire(watermark - self._late)
 
@@ -264,7 +265,7 @@ class Profiles:
         Where there are segments, only what is not in them, once they are durable.
         """
         kept = _State(
-            memory=self._memory.state(),
+            memory=self._memory.snapshot(),
             categories=self._categories,
             ended=self._consents.ended,
             changed=self._changed,
@@ -279,7 +280,7 @@ class Profiles:
         ttl_s: float,
         half_life_s: float = 7 * 86_400.0,
         late_s: float = 86_400.0,
-        segments: Segments | None = None,
+        segments: SegmentFiles | None = None,
     ) -> "Profiles":
         """Read what :meth:`dump` wrote; the categories of actions are to be named again."""
         kept = state.unpack(_KIND, _VERSION, _State, snapshot)
