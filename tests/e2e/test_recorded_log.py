@@ -1,0 +1,167 @@
+"""What an old release made of a recorded log, this one makes of it too; and how to come from there.
+
+The log has every learning mode and kind of policy, decided live under ``kill -9``.
+"""
+
+import base64
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from flows.devkit.embedded import Server, Supervisor
+from flows.devkit.verify_replay.runs import prepare
+from flows.registry import PERSONALIZE
+from flows.runtime.snapshots import states_of
+from flows.verification.log import Logged
+from operators.learn import unpack_learner
+from operators.logic.policies import KINDS, load_policy, load_posterior
+from schemas.settings import Settings, child_environment
+from schemas.topics import Topic
+from tests.support.parts import prefix_for
+from tests.support.recording import archive
+from tests.support.recording.archive import Recorded
+from tests.support.recording.catalog import SLOTS
+from tests.support.recording.comparing import differences, lasting
+from tests.support.recording.observed import observed, state_of
+from tests.support.recording.runs import ends, feed, run_to_the_end, settings_for
+
+REFUSED = re.compile(
+    r"banditflow: state '\S+' was written as version \d+, this release reads version \d+: "
+    r"run the release that wrote it, or start with an empty recovery store"
+)
+"""What one is told who starts this release on a recovery store of the one that recorded the log."""
+
+UNCHANGED = ("cut", "learners", "pending", "waiting")
+"""The parts of an old recovery store that this release reads."""
+
+NEVER_IDLE = 3600.0
+"""Seconds of silence before time goes on with the clock: here it never does."""
+
+
+@pytest.fixture(scope="module")
+def old() -> Iterator[Recorded]:
+    with archive.recorded() as found:
+        yield found
+
+
+@dataclass
+class Deployments:
+    """Makes deployments whose topics hold the log."""
+
+    base: Settings
+    folder: Path
+    supervisor: Supervisor
+    old: Recorded
+
+    def make(self, name: str, database: int, made: Iterable[Logged] = ()) -> Settings:
+        url = f"{self.base.redis_url}/{database}"
+        prefix = prefix_for(f"recorded-{name}")
+        settings = settings_for(
+            self.base, self.folder / name, prefix, redis_url=url, idle_after=NEVER_IDLE
+        )
+        prepare(settings)
+        feed(settings, [*self.old.log, *made])
+        return settings
+
+
+@pytest.fixture(scope="module")
+def deployments(
+    broker: Server, valkey: Server, tmp_path_factory: pytest.TempPathFactory, old: Recorded
+) -> Iterator[Deployments]:
+    folder = tmp_path_factory.mktemp("recorded")
+    base = archive.settings(broker.address, f"redis://{valkey.address}")
+    with Supervisor(folder / "logs") as supervisor:
+        yield Deployments(base, folder, supervisor, old)
+
+
+def test_the_log_is_what_it_is_said_to_be(old: Recorded) -> None:
+    expected = old.expected
+    policies = {line["policy"]: line for line in expected["learners"].values() if "policy" in line}
+    assert policies.keys() == set(KINDS)
+    assert {settings.get("learning_mode", "immediate") for settings in SLOTS.values()} == {
+        "immediate",
+        "wait",
+        "exposure",
+    }
+    reasons = {outcome.get("reason") for outcome in expected["outcomes"].values()}
+    assert reasons == {None, "not_activated", "consent_withdrawn", "erased"}
+    assert len({letter["reason"] for letter in expected["dead letters"].values()}) > 20
+    assert expected["waiting"]
+    assert {path.name.partition("-")[0] for path in (old.recovery / "pending").iterdir()} == {"0"}
+    assert {path.name for path in old.recovery.iterdir()} == {
+        "pending",
+        "personalize",
+        "profiles",
+        "seen",
+    }
+
+
+def test_a_log_leads_to_what_it_led_to(deployments: Deployments) -> None:
+    settings = deployments.make("anew", 11)
+    run_to_the_end(settings, deployments.supervisor)
+    assert not differences(deployments.old.expected, observed(settings))
+
+
+def test_everything_is_read_again_beside_what_was_written_before(deployments: Deployments) -> None:
+    """The supported way to a new release: empty recovery folder, the same topics."""
+    settings = deployments.make("again", 12, deployments.old.made)
+    decided = ends(settings, [Topic.DECISIONS])
+    run_to_the_end(settings, deployments.supervisor, [PERSONALIZE.name])
+    assert ends(settings, [Topic.DECISIONS]) == decided  # nothing was answered twice
+    found = observed(settings, stored=False, hot=False)
+    assert not differences(lasting(deployments.old.expected), lasting(found))
+
+
+def test_an_old_recovery_store_is_refused_in_a_sentence_and_left_as_it_is(
+    deployments: Deployments,
+) -> None:
+    settings = deployments.make("resumed", 13, deployments.old.made)
+    shutil.copytree(deployments.old.recovery, settings.recovery, dirs_exist_ok=True)
+    before = states_of(settings, PERSONALIZE)
+    assert REFUSED.fullmatch(refused(settings, "run", PERSONALIZE.name))
+    assert states_of(settings, PERSONALIZE) == before
+    assert REFUSED.fullmatch(refused(settings, "state"))
+
+
+def test_what_this_release_reads_of_an_old_recovery_store_means_what_it_meant(
+    old: Recorded,
+) -> None:
+    settings = msgspec.structs.replace(archive.settings("", ""), recovery=str(old.recovery))
+    expected = {part: old.state[part] for part in UNCHANGED}
+    assert all(expected.values())
+    assert not differences(expected, state_of(settings, UNCHANGED))
+
+
+def test_old_checkpoints_and_posteriors_are_read(old: Recorded) -> None:
+    """A start from the store goes on from checkpoints, readers of Redis from posteriors."""
+    kinds = set()
+    for each in old.records:
+        if each.topic == Topic.CHECKPOINTS:
+            learner = unpack_learner(base64.b64decode(each.read["state"]))
+            kinds.add(load_policy(learner.policy).kind)
+        if each.topic == Topic.POLICIES:
+            posterior = load_posterior(base64.b64decode(each.read["posterior"]))
+            assert posterior.kind == each.read["policy"]
+    assert kinds == set(KINDS)
+
+
+def refused(settings: Settings, *command: str) -> str:
+    """Run a command that fails; give the last line that it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", *command],
+        env=child_environment(settings),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    return done.stderr.strip().splitlines()[-1]

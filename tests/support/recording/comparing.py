@@ -1,0 +1,55 @@
+"""In what two observations of flows differ."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from tests.support.recording.observed import Sections
+
+
+def lasting(found: Sections) -> Sections:
+    """Leave out what depends on when live events came, and what personalize did not write.
+
+    Pending outcomes count the reports so far; a profile may or may not count what came late from
+    before its consent.
+    """
+    kept = {name: named for name, named in found.items() if not name.startswith(("rows", "hot"))}
+    final = {k: each for k, each in found["outcomes"].items() if each["status"] != "pending"}
+    profiles = {k: {"purposes": each["purposes"]} for k, each in found["profiles"].items()}
+    return kept | {"outcomes": final, "profiles": profiles}
+
+
+def differences(expected: Sections, found: Sections) -> list[str]:
+    """Say what was expected and is not there, or otherwise, and what is there beyond it.
+
+    A record may have got more fields. Whole numbers must be equal, others to five digits.
+    """
+    said: list[str] = []
+    for section, wanted in expected.items():
+        there = found.get(section, {})
+        said += [f"{section}: {name} is missing" for name in sorted(wanted.keys() - there)]
+        said += [f"{section}: {name} is too much" for name in sorted(there.keys() - wanted)]
+        for name in sorted(wanted.keys() & there):
+            said += [f"{section}: {name}{what}" for what in _differs(wanted[name], there[name])]
+    return said
+
+
+def _differs(wanted: Any, there: Any) -> Iterator[str]:
+    if isinstance(wanted, dict) and isinstance(there, dict):
+        for name, value in wanted.items():
+            if name not in there:
+                yield f".{name} is missing"
+            else:
+                yield from (f".{name}{what}" for what in _differs(value, there[name]))
+    elif isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):
+        for place, pair in enumerate(zip(wanted, there, strict=True)):
+            yield from (f"[{place}]{what}" for what in _differs(*pair))
+    elif not _alike(wanted, there):
+        yield f" is {there!r}, expected {wanted!r}"
+
+
+def _alike(wanted: Any, there: Any) -> bool:
+    numbers = isinstance(wanted, float) and isinstance(there, int | float)
+    if not numbers or wanted.is_integer():
+        return bool(wanted == there)
+    return math.isclose(wanted, there, rel_tol=1e-5, abs_tol=2e-6)

@@ -1,0 +1,90 @@
+"""Runs of the flows over topics that lie there as a whole."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flows.devkit.embedded import Supervisor
+from flows.devkit.verify_replay.runs import Feed, Flows
+from flows.registry import FLOWS, PERSIST, PERSONALIZE
+from flows.runtime.recovery import RecoveryError, recovery_folder
+from flows.runtime.snapshots import offsets_of, progress, states_of
+from flows.verification.log import Logged
+from operators.io.kafka.client import consumer, range_of
+from schemas.settings import Settings
+from schemas.topics import Topic
+
+BOTH = (PERSONALIZE.name, PERSIST.name)
+
+_MORE = 2
+"""Epochs to close after the last record was read: what steps hold back has then been let go."""
+
+
+def settings_for(settings: Settings, folder: Path, name: str, **changes: Any) -> Settings:
+    """Give a run topics, a recovery folder and a store of its own."""
+    recovery = folder / "recovery"
+    recovery.mkdir(parents=True, mode=0o700, exist_ok=True)
+    return msgspec.structs.replace(
+        settings,
+        topic_prefix=name,
+        recovery=str(recovery),
+        store=f"sqlite:{folder / 'store.db'}",
+        **changes,
+    )
+
+
+def feed(settings: Settings, log: Iterable[Logged]) -> None:
+    """Write records to their topics."""
+    topics = Feed(settings)
+    for each in log:
+        topics.send(each)
+    topics.flush()
+
+
+def run_to_the_end(settings: Settings, supervisor: Supervisor, flows: Sequence[str] = BOTH) -> None:
+    """Run flows until they have taken in all that is on their topics, then kill them."""
+    running = Flows(settings, supervisor)
+    try:
+        for flow in flows:
+            running.start(flow)
+        for flow in flows:
+            running.await_epoch(flow)
+        await_the_end(running, flows)
+    finally:
+        running.stop()
+
+
+def await_the_end(running: Flows, flows: Sequence[str] = BOTH) -> None:
+    """Wait until running flows have taken in all that is on their topics."""
+    settings = running.settings
+    for flow in flows:  # the second reads what the first writes
+        folder = recovery_folder(settings, flow)
+        running.until(lambda: not behind(settings, flow), f"{flow} did not read to the end")  # noqa: B023
+        closed = progress(folder)[1] + _MORE
+        running.until(lambda: progress(folder)[1] >= closed, f"{flow} closed no more epochs")  # noqa: B023
+        running.until(lambda: not behind(settings, flow), f"{flow} did not read to the end")  # noqa: B023
+
+
+def behind(settings: Settings, flow: str) -> int:
+    """Count the records between what a flow would resume from and the ends of its topics."""
+    read: dict[tuple[Topic, int], int] = {}
+    with suppress(RecoveryError):
+        read = offsets_of(FLOWS[flow], states_of(settings, FLOWS[flow]))
+    there = ends(settings, FLOWS[flow].resumes)
+    return sum(end - read.get(place, 0) for place, end in there.items())
+
+
+def ends(settings: Settings, topics: Iterable[Topic]) -> dict[tuple[Topic, int], int]:
+    """Ask the broker for the end of each partition of some topics."""
+    client = consumer(settings)
+    try:
+        return {
+            (topic, shard): range_of(settings, client, settings.topic(topic), shard)[1]
+            for topic in topics
+            for shard in range(settings.partitions_of(topic))
+        }
+    finally:
+        client.close()
