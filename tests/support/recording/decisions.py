@@ -1,0 +1,157 @@
+"""Recorded decisions: a request, a posterior and a slot's content, and the record they led to.
+
+Made by the release of commit b39c07a; made anew by ``python -m
+tests.support.recording.record_decisions FILE``, which the same release must run.
+"""
+
+import base64
+import json
+import lzma
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from operators.decide.admission import RequestGroup, eligible_actions, request_hash
+from operators.decide.scoring import Scorer
+from operators.envelope import Event, Origin
+from operators.io.metrics.decisions import DecisionMetrics
+from operators.logic.policies import load_posterior
+from operators.logic.policies.published import PublishedPolicy
+from operators.logic.slot_policy import policy_shape
+from schemas.catalog import Action, Slot
+from schemas.clock import micros
+from schemas.events import DecisionRequest
+from tests.support.recording.decision_cases import NEWEST, NOW
+
+FILE: Final = Path(__file__).parents[2] / "data" / "recorded" / "decisions.json.xz"
+SECRET: Final = "a secret of recorded decisions"
+
+
+class LearnedPolicy(Struct):
+    """A policy and what it publishes, as they were written (base64)."""
+
+    policy: str
+    posterior: str
+
+
+class Asked(Struct):
+    """A request with what the flow knew of its subject, and the decision that it got."""
+
+    request: DecisionRequest
+    key: str
+    personal: bool
+    profile: dict[str, float] | None = None
+    embedding: list[float] | None = None
+    decision: str = ""
+
+
+class Case(Struct):
+    """Requests of one slot, decided together.
+
+    ``policy`` names the learned policy, None where nothing was learned; ``fits`` says that it was
+    learned under the slot's settings.
+    """
+
+    slot: Slot
+    actions: list[Action]
+    policy: str | None
+    version: int
+    fits: bool
+    asked: list[Asked]
+
+
+class Decisions(Struct):
+    """What was recorded; ``numbers`` names the machine that computed it."""
+
+    numbers: str
+    policies: dict[str, LearnedPolicy]
+    cases: list[Case]
+
+
+def read_decisions(path: Path = FILE) -> Decisions:
+    """Read what was recorded."""
+    return msgspec.json.decode(lzma.decompress(path.read_bytes()), type=Decisions)
+
+
+def write_decisions(path: Path, found: Decisions) -> None:
+    """Write what was recorded."""
+    path.write_bytes(lzma.compress(msgspec.json.encode(found), preset=9))
+
+
+def numbers() -> str:
+    """Name what the last bits of a float depend on: NumPy, and what the processor can do."""
+    config: Any = np.show_config(mode="dicts")
+    return f"NumPy {np.__version__}, {' '.join(config['SIMD Extensions']['found'])}"
+
+
+def decide(case: Case, policies: dict[str, LearnedPolicy]) -> list[bytes]:
+    """Decide a case at the same moment as then; give the records in the order of the requests."""
+    events = [_event(place, asked) for place, asked in enumerate(case.asked)]
+    actions = tuple(case.actions)
+    group = RequestGroup(
+        slot=case.slot,
+        actions=actions,
+        revision=1,
+        policy=_published(case, policies),
+        events=events,
+        eligible=[eligible_actions(asked.request, actions) for asked in case.asked],
+        request_hashes=[request_hash(asked.request) for asked in case.asked],
+    )
+    made = Scorer(SECRET.encode(), lambda: NOW, DecisionMetrics()).decide([("0", group)])
+    by_key = {message.id: message.value for _, messages in made for message in messages}
+    return [by_key[event.key] for event in events]
+
+
+def differences(expected: str, found: bytes) -> Iterator[str]:
+    """Say in what two records differ: numbers to 1e-9, all else exactly."""
+    return _differs("", json.loads(expected), json.loads(found))
+
+
+def _differs(name: str, wanted: Any, there: Any) -> Iterator[str]:
+    if isinstance(wanted, dict) and isinstance(there, dict):
+        for each in wanted.keys() | there:
+            yield from _differs(f"{name}.{each}", wanted.get(each), there.get(each))
+    elif isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):
+        for place, pair in enumerate(zip(wanted, there, strict=True)):
+            yield from _differs(f"{name}[{place}]", *pair)
+    elif isinstance(wanted, float) and isinstance(there, float):
+        if abs(wanted - there) > 1e-9 * max(1.0, abs(wanted)):
+            yield f"{name}: {there}, expected {wanted}"
+    elif wanted != there:
+        yield f"{name}: {there}, expected {wanted}"
+
+
+def _published(case: Case, policies: dict[str, LearnedPolicy]) -> PublishedPolicy | None:
+    if case.policy is None:
+        return None
+    return PublishedPolicy(
+        slot_id=case.slot.slot_id,
+        kind=case.slot.policy.kind,
+        version=case.version,
+        newest=micros(NEWEST),
+        posterior=load_posterior(base64.b64decode(policies[case.policy].posterior)),
+        shape=policy_shape(case.slot) if case.fits else "another",
+    )
+
+
+def _event(place: int, asked: Asked) -> Event:
+    body, at = asked.request, micros(asked.request.time)
+    return Event(
+        at=at,
+        body=body,
+        subject=body.subject,
+        key=int(asked.key, 16),
+        origin=Origin("decision-requests", place % 2, place, at),
+        personal=asked.personal,
+        profile=asked.profile,
+        embedding=asked.embedding,
+    )
+
+
+def allowed(actions: Sequence[Action], request: DecisionRequest) -> bool:
+    """Say whether there is something to choose from."""
+    return eligible_actions(request, tuple(actions)) != []
