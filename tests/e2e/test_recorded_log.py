@@ -28,7 +28,7 @@ from tests.support.parts import prefix_for
 from tests.support.recording import archive
 from tests.support.recording.archive import Recorded
 from tests.support.recording.catalog import SLOTS
-from tests.support.recording.comparing import differences, lasting
+from tests.support.recording.comparing import assert_same, lasting
 from tests.support.recording.observed import observed, state_of
 from tests.support.recording.runs import ends, feed, run_to_the_end, settings_for
 
@@ -106,7 +106,7 @@ def test_the_log_is_what_it_is_said_to_be(old: Recorded) -> None:
 def test_a_log_leads_to_what_it_led_to(deployments: Deployments) -> None:
     settings = deployments.make("anew", 11)
     run_to_the_end(settings, deployments.supervisor)
-    assert not differences(deployments.old.expected, observed(settings))
+    assert_same(deployments.old.expected, observed(settings))
 
 
 def test_everything_is_read_again_beside_what_was_written_before(deployments: Deployments) -> None:
@@ -116,7 +116,7 @@ def test_everything_is_read_again_beside_what_was_written_before(deployments: De
     run_to_the_end(settings, deployments.supervisor, [PERSONALIZE.name])
     assert ends(settings, [Topic.DECISIONS]) == decided  # nothing was answered twice
     found = observed(settings, stored=False, hot=False)
-    assert not differences(lasting(deployments.old.expected), lasting(found))
+    assert_same(lasting(deployments.old.expected), lasting(found))
 
 
 def test_an_old_recovery_store_is_refused_in_a_sentence_and_left_as_it_is(
@@ -136,7 +136,7 @@ def test_what_this_release_reads_of_an_old_recovery_store_means_what_it_meant(
     settings = msgspec.structs.replace(archive.settings("", ""), recovery=str(old.recovery))
     expected = {part: old.state[part] for part in UNCHANGED}
     assert all(expected.values())
-    assert not differences(expected, state_of(settings, UNCHANGED))
+    assert_same(expected, state_of(settings, UNCHANGED))
 
 
 def test_old_checkpoints_and_posteriors_are_read(old: Recorded) -> None:

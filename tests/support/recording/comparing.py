@@ -6,6 +6,8 @@ from typing import Any
 
 from tests.support.recording.observed import Sections
 
+_SHOWN = 40
+
 
 def lasting(found: Sections) -> Sections:
     """Leave out what depends on when live events came, and what personalize did not write.
@@ -17,6 +19,12 @@ def lasting(found: Sections) -> Sections:
     final = {k: each for k, each in found["outcomes"].items() if each["status"] != "pending"}
     profiles = {k: {"purposes": each["purposes"]} for k, each in found["profiles"].items()}
     return kept | {"outcomes": final, "profiles": profiles}
+
+
+def assert_same(expected: Sections, found: Sections) -> None:
+    """Fail where two observations differ, and say in what."""
+    said = differences(expected, found)
+    assert not said, "\n".join([f"{len(said)} differences", *said[:_SHOWN]])
 
 
 def differences(expected: Sections, found: Sections) -> list[str]:
