@@ -24,7 +24,7 @@ from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import policy_shape
 from schemas.catalog import Action, Slot
 from schemas.clock import micros
-from schemas.events import DecisionRequest
+from schemas.events import Decision, DecisionRequest
 from tests.support.recording.decision_cases import NEWEST, NOW
 
 FILE: Final = Path(__file__).parents[2] / "data" / "recorded" / "decisions.json.xz"
@@ -106,9 +106,23 @@ def decide(case: Case, policies: dict[str, LearnedPolicy]) -> list[bytes]:
     return [by_key[event.key] for event in events]
 
 
+def read(record: str | bytes) -> dict[str, Any]:
+    """Read a decision as JSON, with the defaults of the fields that it leaves out."""
+    defaults = {
+        name: default
+        for name, default in zip(
+            Decision.__struct_fields__[-len(Decision.__struct_defaults__) :],
+            Decision.__struct_defaults__,
+            strict=True,
+        )
+        if default is not msgspec.NODEFAULT
+    }
+    return defaults | json.loads(record)
+
+
 def differences(expected: str, found: bytes) -> Iterator[str]:
     """Say in what two records differ: numbers to 1e-9, all else exactly."""
-    return _differs("", json.loads(expected), json.loads(found))
+    return _differs("", read(expected), read(found))
 
 
 def _differs(name: str, wanted: Any, there: Any) -> Iterator[str]:
