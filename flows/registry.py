@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # Bytewax takes its time
 
     from operators.io.metrics.root import Metrics
     from operators.logic.placement import Place
+    from schemas.clock import Clock
     from schemas.settings import Settings
 
 INPUT, STATE, OUTPUT = "input", "stateful_batch", "output"
@@ -75,13 +76,17 @@ class Flow:
         return tuple(self._module.Steps)
 
     def dataflow(
-        self, settings: "Settings", metrics: "Metrics", place: "Place | None" = None
+        self,
+        settings: "Settings",
+        clock: "Clock",
+        metrics: "Metrics",
+        place: "Place | None" = None,
     ) -> "Dataflow":
         """Build it on the sources and sinks that the settings describe, for one worker process."""
         from flows.wiring import Wiring
         from operators.logic.placement import ALONE
 
-        wiring = Wiring(settings, metrics, place or ALONE)
+        wiring = Wiring(settings, clock, metrics, place or ALONE)
         flow: Dataflow = self._module.wire(wiring)
         return flow
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from flows.runtime.clock import system_clock
 from operators.decode import reader
 from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer, TopicSource
 from operators.io.kafka.pace import Pace
@@ -27,11 +26,7 @@ class Wiring:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        metrics: Metrics,
-        place: Place = ALONE,
-        clock: Clock = system_clock,
+        self, settings: Settings, clock: Clock, metrics: Metrics, place: Place = ALONE
     ) -> None:
         self.settings = settings
         self.metrics = metrics

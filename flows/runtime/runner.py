@@ -14,6 +14,7 @@ from bytewax.run import cli_main
 from threadpoolctl import threadpool_limits
 
 from flows.registry import FLOWS
+from flows.runtime.clock import system_clock
 from flows.runtime.ports import HOST, free_port
 from flows.runtime.processes import ChildFailed
 from flows.runtime.recovery import (
@@ -70,7 +71,9 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
     with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(
-            FLOWS[flow].dataflow(settings, metrics, Place(process, max(1, len(addresses)))),
+            FLOWS[flow].dataflow(
+                settings, system_clock, metrics, Place(process, max(1, len(addresses)))
+            ),
             process_id=process if addresses else None,
             addresses=list(addresses) or None,
             epoch_interval=timedelta(seconds=settings.epoch),

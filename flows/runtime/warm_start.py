@@ -21,10 +21,10 @@ from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
 from flows.runtime.recovery import RecoveryError, recovery_folder
 from flows.runtime.seeding import Seeds, write_recovery
-from flows.verification.reading import records
 from operators.attribute import AttributeState, pack_attribute
 from operators.decide.admission import begin_admission
 from operators.io.kafka.group import begin_at
+from operators.io.kafka.partition import read_partition
 from operators.io.kafka.starts import Held, Start, held_from, starts
 from operators.io.segments import segment_folders
 from operators.io.store.open import open_store
@@ -240,7 +240,7 @@ class _Slots:
 
 def _slots(settings: Settings) -> dict[str, _Slots]:
     found: dict[str, _Slots] = {}
-    for payload, _, _, _ in records(settings, Topic.CATALOG, 0):
+    for payload, _, _, _ in read_partition(settings, Topic.CATALOG, 0, system_clock):
         entry = decode(Topic.CATALOG, payload, settings.max_record_bytes)
         if isinstance(entry, Slot):
             known = found.setdefault(entry.slot_id, _Slots())

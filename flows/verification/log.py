@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from flows.registry import PERSONALIZE
-from flows.verification.reading import records
+from flows.runtime.clock import system_clock
+from operators.io.kafka.partition import read_partition
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -77,6 +78,6 @@ def copied(settings: Settings) -> Iterator[Logged]:
     for topic in RECORDED:
         for partition in range(settings.partitions_of(topic)):
             newest = 0
-            for value, key, _, time in records(settings, topic, partition):
+            for value, key, _, time in read_partition(settings, topic, partition, system_clock):
                 newest = max(newest, time // 1000)  # so that sorting by time keeps the order
                 yield Logged(newest, topic, partition, key, value)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from confluent_kafka import KafkaError, TopicPartition
 from msgspec import Struct
 
 from flows.personalize import Steps
@@ -14,8 +13,8 @@ from operators.attribute import SEGMENTS, unpack_attribute
 from operators.decide.admission import unpack_admission
 from operators.decode import reader
 from operators.envelope import Event
-from operators.io.kafka.client import consumer, range_of
-from operators.io.kafka.group import restore, written
+from operators.io.kafka.group import restore
+from operators.io.kafka.partition import read_partition
 from operators.io.segments import KeptSegments, ReadOnlyFiles, segment_folder
 from operators.logic.attribution import AttributionState
 from operators.logic.attribution.ledger import Ledger
@@ -25,9 +24,6 @@ from schemas.codec import Flaw, decode
 from schemas.results import DeadLetter
 from schemas.settings import Settings
 from schemas.topics import Topic
-
-Record = tuple[bytes, bytes | None, int, int]
-"""Payload, key, offset, the broker's timestamp in microseconds."""
 
 Place = tuple[str, int]
 """Topic and offset of a record of a shard."""
@@ -84,7 +80,7 @@ def segments_of(settings: Settings, step: str, shard: int) -> ReadOnlyFiles | No
 def catalog_of(settings: Settings) -> CatalogHistory:
     """Read the catalog."""
     history = CatalogHistory()
-    for payload, _, _, _ in records(settings, Topic.CATALOG, 0):
+    for payload, _, _, _ in read_partition(settings, Topic.CATALOG, 0, system_clock):
         entry = decode(Topic.CATALOG, payload, settings.max_record_bytes)
         if not isinstance(entry, Flaw):
             history.add(entry)
@@ -94,7 +90,7 @@ def catalog_of(settings: Settings) -> CatalogHistory:
 def dead_letters_of(settings: Settings, shard: int) -> dict[Place, str]:
     """Give the reason of each dead letter of a shard by the place of its record."""
     found: dict[Place, str] = {}
-    for payload, _, _, _ in records(settings, Topic.DEAD_LETTERS, shard):
+    for payload, _, _, _ in read_partition(settings, Topic.DEAD_LETTERS, shard, system_clock):
         letter = decode(Topic.DEAD_LETTERS, payload, settings.max_record_bytes)
         if isinstance(letter, DeadLetter) and letter.partition == shard:
             found.setdefault((letter.topic, letter.offset), letter.reason)
@@ -104,35 +100,8 @@ def dead_letters_of(settings: Settings, shard: int) -> dict[Place, str]:
 def events(settings: Settings, topic: Topic, shard: int) -> Iterator[Event]:
     """Read a partition's records as the flow does; what it could not read is left out."""
     read = reader(settings)
-    for payload, key, offset, time in records(settings, topic, shard):
+    for payload, key, offset, time in read_partition(settings, topic, shard, system_clock):
         event = read(topic, shard, key, payload, offset, time)
         if isinstance(event, Event):
             event.payload = b""
             yield event
-
-
-def records(settings: Settings, topic: Topic, partition: int) -> Iterator[Record]:
-    """Read a partition from its start to the end that it has now."""
-    client = consumer(settings)
-    try:
-        name = settings.topic(topic)
-        low, high = range_of(settings, client, name, partition)
-        position = low
-        if low < high:
-            client.assign([TopicPartition(name, partition, low)])
-        while position < high:
-            for message in client.consume(10_000, 0.02):
-                error = message.error()
-                offset = int(message.offset() or 0)
-                if error is None:
-                    position = offset + 1
-                    yield (
-                        message.value() or b"",
-                        message.key(),
-                        offset,
-                        written(message, system_clock),
-                    )
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    position = max(position, offset)
-    finally:
-        client.close()

@@ -12,8 +12,8 @@ from flows.runtime.clock import system_clock
 from flows.runtime.recovery import recovery_folder
 from flows.runtime.snapshots import offsets_of, read_states
 from flows.verification.findings import TableCheck
-from flows.verification.reading import records
 from operators.envelope import Event
+from operators.io.kafka.partition import read_partition
 from operators.io.store.lookups import found
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Found, Store
@@ -121,7 +121,7 @@ def _digest(row: Found) -> int:
 def _batches(settings: Settings, topic: Topic, shard: int, limit: int) -> Iterator[list[Event]]:
     """Give a partition's records in batches, cut at ``limit``."""
     batch: list[Event] = []
-    for payload, key, offset, time in records(settings, topic, shard):
+    for payload, key, offset, time in read_partition(settings, topic, shard, system_clock):
         if batch and (len(batch) == _AT_ONCE or batch[0].origin.offset < limit <= offset):
             yield batch
             batch = []

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from flows.registry import PERSONALIZE
+from flows.runtime.clock import system_clock
 from flows.runtime.snapshots import states_of
 from flows.verification.answers import Answers
 from flows.verification.findings import ActionCheck, Verification, describe
@@ -17,11 +18,10 @@ from flows.verification.reading import (
     cut_of,
     dead_letters_of,
     events,
-    records,
 )
-from flows.verification.reading import records as _records
 from flows.verification.tables import compare_tables
 from operators.envelope import Event
+from operators.io.kafka.partition import read_partition
 from operators.logic.attribution import reasons
 from operators.logic.catalog import CatalogHistory
 from operators.logic.deciding.positions import by_position
@@ -29,7 +29,7 @@ from operators.logic.recount import Verdict, recount
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic
 
-__all__ = ["ActionCheck", "Verification", "_records", "describe", "verify"]
+__all__ = ["ActionCheck", "Verification", "describe", "verify"]
 
 UNUSED = frozenset(
     {
@@ -76,7 +76,10 @@ def _compare_shard(
     taken_in = [event for event in known if cut.holds(event)]
     verdicts = _judged(history, taken_in)
     outcomes = Outcomes(found, verdicts, cut.ledger.horizon)
-    payloads = (payload for payload, _, _, _ in records(settings, Topic.OUTCOMES, shard))
+    payloads = (
+        payload
+        for payload, _, _, _ in read_partition(settings, Topic.OUTCOMES, shard, system_clock)
+    )
     outcomes.compare(payloads, partial(_judged, history, known))
     compare_pending(found, cut.ledger, verdicts, outcomes.evicted)
     kept = (verdict for key, verdict in verdicts.items() if key not in outcomes.evicted)

@@ -11,6 +11,7 @@ FOLDER = ROOT / "docs" / "diagrams"
 sys.path.insert(0, str(ROOT))
 
 from flows.registry import FLOWS  # noqa: E402 (found through the line above)
+from flows.runtime.clock import system_clock  # noqa: E402
 from operators.io.metrics.root import Metrics  # noqa: E402
 from schemas.settings import Settings  # noqa: E402
 
@@ -23,7 +24,7 @@ def main(check: bool) -> int:
     for name, flow in FLOWS.items():
         path, drawn = (
             FOLDER / f"{name}.mmd",
-            to_mermaid(flow.dataflow(SETTINGS, Metrics(CollectorRegistry()))) + "\n",
+            to_mermaid(flow.dataflow(SETTINGS, system_clock, Metrics(CollectorRegistry()))) + "\n",
         )
         if not path.exists() or path.read_text() != drawn:
             stale += 1

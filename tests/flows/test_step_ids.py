@@ -8,6 +8,7 @@ from bytewax.visualize import to_rendered
 from prometheus_client import CollectorRegistry
 
 from flows.registry import FLOWS, INPUT, OUTPUT, STATE
+from flows.runtime.clock import system_clock
 from operators.io.metrics.root import Metrics
 from schemas.settings import Settings
 
@@ -21,7 +22,7 @@ def walk(steps: list[Any]) -> Iterator[Any]:
 @pytest.mark.parametrize("flow", FLOWS)
 def test_no_step_that_keeps_state_has_another_name(flow: str) -> None:
     settings, metrics = Settings(secret="sixteen letters!"), Metrics(CollectorRegistry())
-    drawn = to_rendered(FLOWS[flow].dataflow(settings, metrics))
+    drawn = to_rendered(FLOWS[flow].dataflow(settings, system_clock, metrics))
     found = {
         step.step_id: step.op_type
         for step in walk(drawn.substeps)

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from flows.runtime.clock import system_clock
 from flows.verification.findings import TOLERANCE, Verification
-from flows.verification.reading import records
 from flows.verification.verify import verify
+from operators.io.kafka.partition import read_partition
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from schemas.codec import decode
 from schemas.results import DeadLetter
@@ -83,7 +84,7 @@ def _compare(found: Finding, verified: Verification, requests: int, waited: floa
 def letters_of(settings: Settings) -> Iterator[DeadLetter]:
     """Read the dead letters."""
     for k in range(settings.partitions_of(Topic.DEAD_LETTERS)):
-        for payload, _, _, _ in records(settings, Topic.DEAD_LETTERS, k):
+        for payload, _, _, _ in read_partition(settings, Topic.DEAD_LETTERS, k, system_clock):
             letter = decode(Topic.DEAD_LETTERS, payload)
             if isinstance(letter, DeadLetter):
                 yield letter

@@ -10,8 +10,9 @@ from confluent_kafka.admin import AdminClient
 
 from flows.devkit.simulation.pen import Pen
 from flows.devkit.visitors import Visitors
-from flows.verification.reading import records
+from flows.runtime.clock import system_clock
 from operators.io.kafka import client_config
+from operators.io.kafka.partition import read_partition
 from operators.logic.murmur2 import partition_of
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.disks import NotHere
@@ -124,8 +125,8 @@ def _users(stage: Stage, pen: Pen, partition: int, count: int) -> list[int]:
 
 
 def _settled(stage: Stage) -> int:
-    found = records(stage.settings, Topic.OUTCOMES, BUSY)
-    return sum(b'"settled"' in payload for payload, _, _, _ in found)
+    outcomes = read_partition(stage.settings, Topic.OUTCOMES, BUSY, system_clock)
+    return sum(b'"settled"' in payload for payload, _, _, _ in outcomes)
 
 
 def _some(ends: dict[int, int]) -> dict[int, int]:

@@ -1,0 +1,39 @@
+"""Reads a whole partition of a topic, from its start to the end that it has now."""
+
+from collections.abc import Iterator
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from operators.io.kafka.client import consumer, range_of
+from operators.io.kafka.group import written
+from schemas.clock import Clock
+from schemas.settings import Settings
+from schemas.topics import Topic
+
+Record = tuple[bytes, bytes | None, int, int]
+"""Payload, key, offset, the broker's timestamp in microseconds."""
+
+
+def read_partition(
+    settings: Settings, topic: Topic, partition: int, clock: Clock
+) -> Iterator[Record]:
+    """Give the records of a partition that are there now; ``clock`` stands in for a timestamp."""
+    client = consumer(settings)
+    try:
+        name = settings.topic(topic)
+        low, high = range_of(settings, client, name, partition)
+        position = low
+        if low < high:
+            client.assign([TopicPartition(name, partition, low)])
+        while position < high:
+            for message in client.consume(10_000, 0.02):
+                error = message.error()
+                offset = int(message.offset() or 0)
+                if error is None:
+                    position = offset + 1
+                    time = written(message, clock)
+                    yield message.value() or b"", message.key(), offset, time
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    position = max(position, offset)
+    finally:
+        client.close()
