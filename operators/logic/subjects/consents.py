@@ -1,6 +1,8 @@
 """What each subject consents to, and since when, whatever the order in which it was said."""
 
+import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import Protocol
 
 from msgspec import Struct, msgpack
@@ -19,7 +21,7 @@ class Given(Protocol):
     version: str
 
 
-class Standing(Struct, array_like=True, frozen=True, gc=False):
+class Standing(Struct, frozen=True, gc=False):
     """A subject's consent as it stands since ``at`` (microseconds since 1970).
 
     ``purposes`` are sorted numbers, none when everything is withdrawn; ``basis`` is the legal
@@ -53,7 +55,8 @@ class Standing(Struct, array_like=True, frozen=True, gc=False):
         return Standing(self.at, purposes, basis, version)
 
 
-_DECODER = msgpack.Decoder(Standing)
+_HEAD = struct.Struct("<qH")
+_TAIL = msgpack.Decoder(tuple[str, str])
 
 
 class Consents:
@@ -92,7 +95,16 @@ class Consents:
     def get(self, subject: str) -> Standing | None:
         """Give a subject's consent as it stands; ``None`` if it never said or was forgotten."""
         packed = self._packed.get(subject)
-        return None if packed is None else _DECODER.decode(packed)
+        return None if packed is None else _unpacked(packed)
+
+    def purposes(self, subject: str) -> tuple[int, ...]:
+        """Give the purposes of a known consent."""
+        return _purposes(_HEAD.unpack_from(self._packed[subject])[1])
+
+    def since(self, subject: str) -> int:
+        """Give the time of a known consent."""
+        at: int = _HEAD.unpack_from(self._packed[subject])[0]
+        return at
 
     def give(self, subject: str, at: int, given: Given) -> Standing | None:
         """Take in what a subject said at ``at``; give what stands now if that is something else."""
@@ -105,7 +117,7 @@ class Consents:
             now = known.joined(now)
             if now == known:
                 return None
-        self._packed[subject] = msgpack.encode(now)
+        self._packed[subject] = _packed(now)
         return now
 
     def erase(self, subject: str, at: int) -> Standing | None:
@@ -138,3 +150,20 @@ class Consents:
     def load(self, subject: str, packed: bytes) -> None:
         """Take over what :meth:`packed` gave."""
         self._packed[subject] = packed
+
+
+def _packed(standing: Standing) -> bytes:
+    bits = sum(1 << purpose for purpose in standing.purposes)
+    tail = msgpack.encode((standing.basis, standing.version))
+    return _HEAD.pack(standing.at, bits) + tail
+
+
+def _unpacked(packed: bytes) -> Standing:
+    at, bits = _HEAD.unpack_from(packed)
+    basis, version = _TAIL.decode(memoryview(packed)[_HEAD.size :])
+    return Standing(at, _purposes(bits), basis, version)
+
+
+@cache
+def _purposes(bits: int) -> tuple[int, ...]:
+    return tuple(purpose for purpose in range(1, _MOST) if bits >> purpose & 1)

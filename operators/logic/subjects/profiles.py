@@ -177,7 +177,7 @@ class Profiles:
         Nothing happens without consent, or where the consent in force is younger.
         """
         record = self._records.get(subject)
-        if record is not None and at >= self._consent(subject).at:
+        if record is not None and at >= self._consents.since(subject):
             record.version += changes
             self._embeddings[subject] = np.asarray(embedding, "<f4").tobytes()
             self._changed.setdefault(subject, self.now)
@@ -241,7 +241,10 @@ class Profiles:
 
     def consents(self) -> Iterator[tuple[str, Standing]]:
         """Go through all consents by subject, those that allow no profile included."""
-        return ((subject, self._consent(subject)) for subject in sorted(self._consents))
+        for subject in sorted(self._consents):
+            consent = self._consents.get(subject)
+            assert consent is not None, "it is in the list"
+            yield subject, consent
 
     def expire(self, watermark: int) -> None:
         """Forget the subjects unseen for the time to live, and erasures past lateness."""
@@ -290,7 +293,7 @@ class Profiles:
             profiles._file(subject, seen)
         for subject in profiles._consents:
             if subject not in profiles._records:
-                profiles._file(subject, profiles._consent(subject).at)
+                profiles._file(subject, profiles._consents.since(subject))
         profiles._categories = kept.categories
         profiles._consents.ended = kept.ended
         profiles._changed = kept.changed
@@ -327,19 +330,12 @@ class Profiles:
     def _file(self, subject: str, seen: int) -> None:
         self._buckets[seen // self._width].append(subject)
 
-    def _consent(self, subject: str) -> Standing:
-        """Give the consent of a subject whose consent is known."""
-        consent = self._consents.get(subject)
-        assert consent is not None, "of a subject without consent nothing is kept"
-        return consent
-
     def _last(self, subject: str) -> int | None:
         """Tell from when on a subject may be forgotten for being unseen; ``None`` if it is."""
         record = self._records.get(subject)
         if record is not None:
             return record.seen
-        consent = self._consents.get(subject)
-        return None if consent is None else consent.at
+        return self._consents.since(subject) if subject in self._consents else None
 
     def _forget_profile(self, subject: str, at: int) -> None:
         record = self._memory.forget_profile(subject)
@@ -356,7 +352,7 @@ class Profiles:
             time=_moment(record.seen),
             features=self._features(subject, record),
             embedding=self.embedding_of(subject),
-            purposes=list(self._consent(subject).purposes),
+            purposes=list(self._consents.purposes(subject)),
         )
 
 
