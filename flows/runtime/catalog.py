@@ -7,9 +7,9 @@ from pathlib import Path
 import confluent_kafka
 
 from operators.io.kafka.client import check_topics, producer_config
-from operators.logic.catalog_check import flaw_of
+from operators.logic.catalog_check import read_entry
 from schemas.catalog import CatalogEntry
-from schemas.codec import Flaw, decode, encode
+from schemas.codec import Flaw, encode
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -30,12 +30,11 @@ def read_catalog(path: Path) -> list[CatalogEntry]:
     entries, wrong = [], []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            entry = decode(Topic.CATALOG, line.encode())
-            flaw = entry if isinstance(entry, Flaw) else flaw_of(entry)
-            if flaw is None:
-                entries.append(entry)
+            entry = read_entry(line.encode())
+            if isinstance(entry, Flaw):
+                wrong.append(f"{path}:{number}: {_sentence(entry)}")
             else:
-                wrong.append(f"{path}:{number}: {_sentence(flaw)}")
+                entries.append(entry)
     if wrong:
         raise CatalogFileError("\n".join(wrong))
     if not entries:

@@ -31,10 +31,10 @@ from operators.io.store.open import open_store
 from operators.io.store.protocol import Found, Store
 from operators.learn import continued, pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
+from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
 from schemas.catalog import Slot
 from schemas.clock import NEVER, micros, moment
-from schemas.codec import decode
 from schemas.settings import Settings
 from schemas.topics import GROUP, Topic
 
@@ -241,7 +241,7 @@ class _Slots:
 def _slots(settings: Settings) -> dict[str, _Slots]:
     found: dict[str, _Slots] = {}
     for payload, _, _, _ in read_partition(settings, Topic.CATALOG, 0, system_clock):
-        entry = decode(Topic.CATALOG, payload, settings.max_record_bytes)
+        entry = read_entry(payload, settings.max_record_bytes)
         if isinstance(entry, Slot):
             known = found.setdefault(entry.slot_id, _Slots())
             known.window = max(known.window, round(entry.reward_window * 1e6))

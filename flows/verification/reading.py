@@ -19,6 +19,7 @@ from operators.io.segments import KeptSegments, ReadOnlyFiles, segment_folder
 from operators.logic.attribution import AttributionState
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.catalog import CatalogHistory
+from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
 from schemas.codec import Flaw, decode
 from schemas.results import DeadLetter
@@ -78,10 +79,10 @@ def segments_of(settings: Settings, step: str, shard: int) -> ReadOnlyFiles | No
 
 
 def catalog_of(settings: Settings) -> CatalogHistory:
-    """Read the catalog."""
+    """Read the catalog as the flow does: what it refuses is left out."""
     history = CatalogHistory()
     for payload, _, _, _ in read_partition(settings, Topic.CATALOG, 0, system_clock):
-        entry = decode(Topic.CATALOG, payload, settings.max_record_bytes)
+        entry = read_entry(payload, settings.max_record_bytes)
         if not isinstance(entry, Flaw):
             history.add(entry)
     return history

@@ -6,7 +6,14 @@ from operators.logic.features import FeatureError, FeatureMap
 from operators.logic.policies import PolicyError
 from operators.logic.slot_policy import new_policy, policy_dim
 from schemas.catalog import CatalogEntry, Experiment, Slot
-from schemas.codec import Flaw
+from schemas.codec import MAX_RECORD_BYTES, Flaw, decode
+from schemas.topics import Topic
+
+
+def read_entry(payload: bytes | None, limit: int = MAX_RECORD_BYTES) -> CatalogEntry | Flaw:
+    """Read a record of the catalog topic; one that cannot be used comes back as a flaw."""
+    entry: CatalogEntry | Flaw = decode(Topic.CATALOG, payload, limit)
+    return entry if isinstance(entry, Flaw) else flaw_of(entry) or entry
 
 
 def flaw_of(entry: CatalogEntry) -> Flaw | None:

@@ -61,6 +61,8 @@ def _catalog(seed: int) -> Iterator[CatalogEntry]:
             for name, settings in SLOTS.items():
                 changed = {"id": f"slot-{name}", "slot_id": name, **settings}
                 yield msgspec.structs.replace(entry, **changed)
+            refused = PolicySettings(kind="no such policy")
+            yield msgspec.structs.replace(entry, id="slot-refused", slot_id="bin", policy=refused)
         elif isinstance(entry, Action):
             yield msgspec.structs.replace(entry, slots=list(SLOTS))
 
