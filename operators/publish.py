@@ -3,20 +3,21 @@
 After a crash a sink reads what its topic has already and does not write it again. It knows a record
 by its fence key: 64 bits that its message carried (:attr:`operators.envelope.Message.id`, 0 where
 there is no fence) and that :data:`FENCES` reads from the written bytes. For each topic with a fence
-the two stand together: decisions and dead letters here, outcomes in
-``operators/logic/attribution/outcomes.py``, where their messages are made.
+the two stand together, where the messages are made: decisions in
+``operators/decide/decision_encoder.py``, outcomes in ``operators/logic/attribution/outcomes.py``,
+dead letters here.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
-from msgspec import Struct, structs
-from msgspec.json import Decoder
+from msgspec import structs
 
-from operators.envelope import Event, Message, Rejected
+from operators.decide.decision_encoder import decision_fence
+from operators.envelope import Message, Rejected
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.attribution import outcome_fence, reasons
 from schemas.clock import moment
@@ -29,23 +30,6 @@ LARGEST_POSTERIOR = 700_000
 
 REPEATS = frozenset({reasons.DUPLICATE, reasons.DUPLICATE_DECISION})
 """The reasons for a rejection that make no dead letter."""
-
-
-class _DecisionIdentity(Struct):
-    key: str
-
-
-_DECISION = Decoder(_DecisionIdentity)
-
-
-def decision_messages(events: Iterable[Event], records: Sequence[bytes]) -> list[Message]:
-    """Give the message of each request's decision; its fence key is the decision's join key."""
-    return [Message(event.key, None, record) for event, record in zip(events, records, strict=True)]
-
-
-def decision_fence(value: bytes) -> int:
-    """Read the fence key of a written decision: one answer per request."""
-    return int(_DECISION.decode(value).key, 16)
 
 
 def dead_letter_message(letter: DeadLetter) -> Message:

@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from msgspec.json import Encoder
+from msgspec import Struct
+from msgspec.json import Decoder, Encoder
 
 from operators.decide.admission import RequestGroup
+from operators.envelope import Event, Message
 from operators.logic.deciding.propensity import NO_ACTION
 from operators.logic.deciding.selection import Candidates, Floats, Selection
 from operators.logic.deciding.slates import Slates
@@ -108,6 +110,23 @@ def decision_records(
 
 
 _VARIATIONS = (b'"policy"', b'"holdout"')
+
+
+def decision_messages(events: Iterable[Event], records: Sequence[bytes]) -> list[Message]:
+    """Give the message of each request's decision; its fence key is the decision's join key."""
+    return [Message(event.key, None, record) for event, record in zip(events, records, strict=True)]
+
+
+class _DecisionIdentity(Struct):
+    key: str
+
+
+_IDENTITY = Decoder(_DecisionIdentity)
+
+
+def decision_fence(value: bytes) -> int:
+    """Read the fence key of a written decision: one answer per request."""
+    return int(_IDENTITY.decode(value).key, 16)
 
 
 def _literal(value: Any) -> bytes:

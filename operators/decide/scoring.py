@@ -11,7 +11,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
 from operators.decide.admission import RequestGroup, admit_requests
-from operators.decide.decision_encoder import decision_records
+from operators.decide.decision_encoder import decision_messages, decision_records
 from operators.envelope import Message, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.logic.catalog import CatalogedBatch
@@ -20,7 +20,6 @@ from operators.logic.features import FeatureMap
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import first_policy, policy_dim, policy_shape
-from operators.publish import decision_messages
 from schemas.catalog import Slot
 from schemas.clock import NEVER, Clock
 from schemas.settings import Settings
