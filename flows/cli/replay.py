@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from flows.replay.open_bandit import POLICIES, SHIPPED, read_log, recount
+from flows.replay.open_bandit import POLICIES, SHIPPED, clicks_by_item, read_open_bandit
 from flows.replay.replay import PRIORS, SECRET, replay
 from flows.replay.tables import show
 from operators.logic.policies import KINDS
@@ -38,13 +38,13 @@ def run(options: argparse.Namespace) -> int:
     reports = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for policy in policies:
-            log = read_log(options.folder, policy)
+            log = read_open_bandit(options.folder, policy)
             task = progress.add_task(f"{policy}: {len(log.rows)} rows", total=len(log.rows))
             advance = partial(progress.advance, task)
             reports.append(
                 replay(
                     log,
-                    recount(options.folder, policy),
+                    clicks_by_item(options.folder, policy),
                     settings,
                     PolicySettings(kind=options.learn, params=PRIORS.get(options.learn, {})),
                     options.refresh,

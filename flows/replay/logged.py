@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from flows.replay.open_bandit import POSITIONS, Item, Log, Row
+from flows.replay.open_bandit import POSITIONS, Item, OpenBanditLog, OpenBanditRow
 from operators.decode import join_key, pseudonym_of
 from operators.io.memory import Record, Records
 from operators.logic.features import FeatureMap, pack_rows
@@ -28,7 +28,7 @@ CLICK_DELAY = timedelta(seconds=1)
 USER_FEATURES = tuple(f"user_feature_{k}" for k in range(4))
 
 
-def catalog_of(log: Log, policy: PolicySettings) -> list[CatalogEntry]:
+def catalog_of(log: OpenBanditLog, policy: PolicySettings) -> list[CatalogEntry]:
     """Give one slot that learns from the log by ``policy``, and an action for each item."""
     time = log.rows[0].time
     slot = Slot(
@@ -52,7 +52,7 @@ def action_id(item: int) -> str:
     return f"item-{item:02d}"
 
 
-def records_of(log: Log, spec: FeatureSpec, settings: Settings, eta: float) -> Records:
+def records_of(log: OpenBanditLog, spec: FeatureSpec, settings: Settings, eta: float) -> Records:
     """Write each row as a decision, its impression and, where it was clicked, its click.
 
     Decisions have the log's own times and propensities; each row has a synthetic subject of its
@@ -101,12 +101,12 @@ def records_of(log: Log, spec: FeatureSpec, settings: Settings, eta: float) -> R
     return records
 
 
-def context(row: Row) -> dict[str, str]:
+def context(row: OpenBanditRow) -> dict[str, str]:
     """Give the context that the logging policy could have looked at."""
     return {"position": str(row.position)} | dict(zip(USER_FEATURES, row.user, strict=True))
 
 
-def _decision(row: Row, decision_id: str, key: int, vector: str, eta: float) -> Decision:
+def _decision(row: OpenBanditRow, decision_id: str, key: int, vector: str, eta: float) -> Decision:
     return Decision(
         id=f"decision-{key:016x}",
         time=row.time,
@@ -126,7 +126,7 @@ def _decision(row: Row, decision_id: str, key: int, vector: str, eta: float) -> 
     )
 
 
-def _features(rows: Sequence[Row]) -> FeatureSpec:
+def _features(rows: Sequence[OpenBanditRow]) -> FeatureSpec:
     values = [sorted({row.user[k] for row in rows}) for k in range(len(USER_FEATURES))]
     positions = [str(place + 1) for place in range(POSITIONS)]
     return FeatureSpec(

@@ -23,12 +23,12 @@ POSITIONS = 3
 _PRIOR = SHIPPED / "prior_bts.csv"
 
 
-class LogError(ValueError):
+class OpenBanditError(ValueError):
     """A log is missing or is not what it should be; the message names the file and the row."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OpenBanditRow:
     """One logged impression; ``position`` is 1 to 3, ``user`` the hashed user features."""
 
     time: datetime
@@ -49,31 +49,31 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class OpenBanditLog:
     """A policy's log in the order of time, and the items it chose from."""
 
     policy: str
-    rows: list[Row]
+    rows: list[OpenBanditRow]
     items: list[Item]
 
 
-def read_log(folder: Path, policy: str) -> Log:
+def read_open_bandit(folder: Path, policy: str) -> OpenBanditLog:
     """Read ``folder/policy/all.csv[.gz]`` and the items beside it.
 
-    Raises :class:`LogError` naming the file, and the row and column where one is wrong.
+    Raises :class:`OpenBanditError` naming the file, and the row and column where one is wrong.
     """
     place = folder / policy
     rows = [_row(*found) for found in _records(place, "all.csv")]
     if not rows:
-        raise LogError(f"{place}/all.csv holds no rows")
+        raise OpenBanditError(f"{place}/all.csv holds no rows")
     items = [_item(*found) for found in _records(place, "item_context.csv")]
     strange = {row.item for row in rows} - {item.item for item in items}
     if strange:
-        raise LogError(f"{place}/item_context.csv lacks item {min(strange)}")
-    return Log(policy, sorted(rows, key=lambda row: row.time), items)
+        raise OpenBanditError(f"{place}/item_context.csv lacks item {min(strange)}")
+    return OpenBanditLog(policy, sorted(rows, key=lambda row: row.time), items)
 
 
-def recount(folder: Path, policy: str) -> dict[int, int]:
+def clicks_by_item(folder: Path, policy: str) -> dict[int, int]:
     """Count the clicks of each item straight from the CSV, to compare a replay with."""
     clicks: Counter[int] = Counter()
     for _, _, record in _records(folder / policy, "all.csv"):
@@ -118,17 +118,17 @@ def _records(place: Path, name: str) -> Iterator[tuple[Path, int, dict[str, str]
     paths = [folder / (name + suffix) for folder in folders for suffix in (".gz", "")]
     path = next((path for path in paths if path.exists()), None)
     if path is None:
-        raise LogError(f"{place / name}[.gz] does not exist")
+        raise OpenBanditError(f"{place / name}[.gz] does not exist")
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", newline="") as lines:
         for number, record in enumerate(csv.DictReader(lines), 2):
             yield path, number, record
 
 
-def _row(path: Path, number: int, record: dict[str, str]) -> Row:
+def _row(path: Path, number: int, record: dict[str, str]) -> OpenBanditRow:
     try:
         time = datetime.fromisoformat(record["timestamp"])
-        row = Row(
+        row = OpenBanditRow(
             time if time.tzinfo else time.replace(tzinfo=UTC),
             int(record["item_id"]),
             int(record["position"]),
@@ -137,9 +137,11 @@ def _row(path: Path, number: int, record: dict[str, str]) -> Row:
             tuple(record[f"user_feature_{k}"] for k in range(4)),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise LogError(f"{path}, line {number}: {_reason(error)}") from error
+        raise OpenBanditError(f"{path}, line {number}: {_reason(error)}") from error
     if row.click not in (0, 1) or not 0.0 < row.propensity <= 1.0:
-        raise LogError(f"{path}, line {number}: click must be 0 or 1, propensity_score in (0, 1]")
+        raise OpenBanditError(
+            f"{path}, line {number}: click must be 0 or 1, propensity_score in (0, 1]"
+        )
     return row
 
 
@@ -151,7 +153,7 @@ def _item(path: Path, number: int, record: dict[str, str]) -> Item:
             tuple(record[f"item_feature_{k}"] for k in range(1, 4)),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise LogError(f"{path}, line {number}: {_reason(error)}") from error
+        raise OpenBanditError(f"{path}, line {number}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

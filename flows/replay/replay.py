@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from flows import personalize
 from flows.replay.evaluation import Value, in_order, progressive, values
 from flows.replay.logged import action_id, catalog_of, records_of
-from flows.replay.open_bandit import Floats, Log, production_prior, thompson_probabilities
+from flows.replay.open_bandit import Floats, OpenBanditLog, production_prior, thompson_probabilities
 from flows.runtime.clock import system_clock
 from operators.decode import reader
 from operators.io.memory import MemoryCatalogSource, MemorySink, Records, memory_group_source
@@ -66,7 +66,7 @@ class ReplayReport(Struct):
 
 
 def replay(
-    log: Log,
+    log: OpenBanditLog,
     expected: dict[int, int],
     settings: Settings,
     policy: PolicySettings,
@@ -129,7 +129,7 @@ def through_the_flow(
     return Replayed(in_order(settled), dict(reasons))
 
 
-def references(log: Log, outcomes: Sequence[Outcome]) -> dict[str, Floats]:
+def references(log: OpenBanditLog, outcomes: Sequence[Outcome]) -> dict[str, Floats]:
     """Give what policies that do not learn would have given each logged action.
 
     ``uniform``, and ``bts-prior``: the production Thompson sampling at its published prior, where

@@ -10,7 +10,7 @@ from flows.devkit.demo_catalog import SLOT, demo_catalog
 from flows.devkit.simulation import KINDS, malformed
 from flows.devkit.simulation.mischief import PLACES
 from flows.replay.logged import catalog_of, records_of
-from flows.replay.open_bandit import SHIPPED, Log, read_log
+from flows.replay.open_bandit import SHIPPED, OpenBanditLog, read_open_bandit
 from flows.replay.replay import ETA, SECRET, through_the_flow
 from operators.io.memory import Record
 from schemas.catalog import PolicySettings, Slot
@@ -22,13 +22,13 @@ Logs = Mapping[Topic, Mapping[int, Sequence[Record]]]
 
 
 @pytest.fixture(scope="module")
-def log() -> Log:
-    whole = read_log(SHIPPED, "random")
+def log() -> OpenBanditLog:
+    whole = read_open_bandit(SHIPPED, "random")
     rows = [row for number, row in enumerate(whole.rows) if number < 500 or row.click]
-    return Log(whole.policy, rows, whole.items)
+    return OpenBanditLog(whole.policy, rows, whole.items)
 
 
-def spoiled(records: Logs, log: Log, settings: Settings) -> tuple[Logs, Counter[str]]:
+def spoiled(records: Logs, log: OpenBanditLog, settings: Settings) -> tuple[Logs, Counter[str]]:
     """Scatter malformed records of every kind among the good ones."""
     rng = np.random.default_rng(8)
     found = {topic: {0: list(records.get(topic, {}).get(0, ()))} for topic in Topic}
@@ -52,7 +52,9 @@ def spoiled(records: Logs, log: Log, settings: Settings) -> tuple[Logs, Counter[
     }, kinds
 
 
-def test_each_malformed_record_is_a_dead_letter_and_the_good_ones_do_not_notice(log: Log) -> None:
+def test_each_malformed_record_is_a_dead_letter_and_the_good_ones_do_not_notice(
+    log: OpenBanditLog,
+) -> None:
     settings = load({}, secret=SECRET, partitions=1)
     catalog = catalog_of(log, PolicySettings())
     slot = catalog[0]

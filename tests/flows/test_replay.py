@@ -18,11 +18,11 @@ from flows.replay.logged import WINDOW, action_id, catalog_of, records_of
 from flows.replay.open_bandit import (
     POLICIES,
     SHIPPED,
-    Log,
-    LogError,
+    OpenBanditError,
+    OpenBanditLog,
+    clicks_by_item,
     production_prior,
-    read_log,
-    recount,
+    read_open_bandit,
     thompson_probabilities,
 )
 from flows.replay.replay import SECRET, replay
@@ -42,10 +42,10 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="module", params=POLICIES)
-def log(request: pytest.FixtureRequest) -> Log:
-    whole = read_log(SHIPPED, request.param)
+def log(request: pytest.FixtureRequest) -> OpenBanditLog:
+    whole = read_open_bandit(SHIPPED, request.param)
     clicked = [row for row in whole.rows if row.click]
-    return Log(
+    return OpenBanditLog(
         whole.policy, sorted([*whole.rows[:ROWS], *clicked], key=lambda r: r.time), whole.items
     )
 
@@ -55,14 +55,14 @@ def test_the_extract_has_its_attribution_and_both_logs() -> None:
     assert "Apache License, Version 2.0" in text
     assert "Open Bandit Dataset" in text
     for policy in POLICIES:
-        found = read_log(SHIPPED, policy)
+        found = read_open_bandit(SHIPPED, policy)
         assert len(found.rows) == 2000
         assert len(found.items) == 80
         assert all(a.time <= b.time for a, b in zip(found.rows, found.rows[1:], strict=False))
 
 
 def test_each_row_becomes_its_decision_its_impression_and_its_click(
-    log: Log, settings: Settings
+    log: OpenBanditLog, settings: Settings
 ) -> None:
     slot = catalog_of(log, PolicySettings())[0]
     assert isinstance(slot, Slot)
@@ -93,7 +93,7 @@ def test_each_row_becomes_its_decision_its_impression_and_its_click(
 
 @pytest.mark.parametrize("kind", ["beta", "logistic"])
 def test_the_flow_settles_every_row_and_counts_the_clicks_of_the_csv(
-    log: Log, settings: Settings, kind: str
+    log: OpenBanditLog, settings: Settings, kind: str
 ) -> None:
     wanted: Counter[int] = Counter()
     for row in log.rows:
@@ -112,7 +112,7 @@ def test_the_flow_settles_every_row_and_counts_the_clicks_of_the_csv(
     assert [value.policy for value in report.values] == ["logged", kind, "uniform", "bts-prior"]
 
 
-def test_a_wrong_recount_is_noticed(log: Log, settings: Settings) -> None:
+def test_a_wrong_recount_is_noticed(log: OpenBanditLog, settings: Settings) -> None:
     assert not replay(log, {3: 10_000}, settings, PolicySettings(), refresh=1000).recounted
 
 
@@ -184,7 +184,7 @@ def csv_recount(path: Path) -> Mapping[str, int]:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_recount_is_the_csv(policy: str) -> None:
-    found = {str(item): n for item, n in recount(SHIPPED, policy).items() if n}
+    found = {str(item): n for item, n in clicks_by_item(SHIPPED, policy).items() if n}
     assert found == csv_recount(SHIPPED / policy / "all.csv.gz")
 
 
@@ -222,8 +222,8 @@ def test_a_bad_log_is_refused_by_file_and_line(
     folder.mkdir()
     (folder / "all.csv").write_text("\n".join([HEADER, *rows]) + "\n")
     (folder / "item_context.csv").write_text(ITEMS)
-    with pytest.raises(LogError, match=message):
-        read_log(tmp_path, "random")
+    with pytest.raises(OpenBanditError, match=message):
+        read_open_bandit(tmp_path, "random")
 
 
 def test_a_missing_log_or_column_is_named(
@@ -234,5 +234,5 @@ def test_a_missing_log_or_column_is_named(
     folder = tmp_path / "bts"
     folder.mkdir()
     (folder / "all.csv").write_text("timestamp,item_id\n2019-11-24 00:00:34+00:00,0\n")
-    with pytest.raises(LogError, match="there is no column 'position'"):
-        read_log(tmp_path, "bts")
+    with pytest.raises(OpenBanditError, match="there is no column 'position'"):
+        read_open_bandit(tmp_path, "bts")

@@ -3,49 +3,49 @@
 import oracledb
 import pytest
 
-from operators.io.store.oracle.errors import Verdict, column_of, translated, verdict
+from operators.io.store.oracle.errors import ErrorClass, column_of, error_class, translated
 from operators.io.store.protocol import StoreError, StoreUnavailable
 
 CODES = [
-    ("ORA-00001", Verdict.RETRY),
-    ("ORA-00054", Verdict.RETRY),
-    ("ORA-00060", Verdict.RETRY),
-    ("ORA-08177", Verdict.RETRY),
-    ("ORA-01653", Verdict.RETRY),
-    ("ORA-12954", Verdict.RETRY),
-    ("ORA-51815", Verdict.RETRY),
-    ("DPY-4005", Verdict.RETRY),
-    ("ORA-00028", Verdict.RECONNECT),
-    ("ORA-01033", Verdict.RECONNECT),
-    ("ORA-03113", Verdict.RECONNECT),
-    ("ORA-12514", Verdict.RECONNECT),
-    ("ORA-12541", Verdict.RECONNECT),
-    ("DPY-4011", Verdict.RECONNECT),
-    ("DPY-4024", Verdict.RECONNECT),
-    ("DPY-6005", Verdict.RECONNECT),
-    ("ORA-01400", Verdict.REFUSED),
-    ("ORA-01438", Verdict.REFUSED),
-    ("ORA-02290", Verdict.REFUSED),
-    ("ORA-12899", Verdict.REFUSED),
-    ("ORA-14300", Verdict.REFUSED),
-    ("ORA-40441", Verdict.REFUSED),
-    ("ORA-51803", Verdict.REFUSED),
-    ("ORA-00942", Verdict.STOP),
-    ("ORA-01017", Verdict.STOP),
-    ("ORA-01031", Verdict.STOP),
-    ("ORA-00904", Verdict.STOP),
-    ("DPY-9999", Verdict.STOP),
+    ("ORA-00001", ErrorClass.RETRY),
+    ("ORA-00054", ErrorClass.RETRY),
+    ("ORA-00060", ErrorClass.RETRY),
+    ("ORA-08177", ErrorClass.RETRY),
+    ("ORA-01653", ErrorClass.RETRY),
+    ("ORA-12954", ErrorClass.RETRY),
+    ("ORA-51815", ErrorClass.RETRY),
+    ("DPY-4005", ErrorClass.RETRY),
+    ("ORA-00028", ErrorClass.RECONNECT),
+    ("ORA-01033", ErrorClass.RECONNECT),
+    ("ORA-03113", ErrorClass.RECONNECT),
+    ("ORA-12514", ErrorClass.RECONNECT),
+    ("ORA-12541", ErrorClass.RECONNECT),
+    ("DPY-4011", ErrorClass.RECONNECT),
+    ("DPY-4024", ErrorClass.RECONNECT),
+    ("DPY-6005", ErrorClass.RECONNECT),
+    ("ORA-01400", ErrorClass.REFUSED),
+    ("ORA-01438", ErrorClass.REFUSED),
+    ("ORA-02290", ErrorClass.REFUSED),
+    ("ORA-12899", ErrorClass.REFUSED),
+    ("ORA-14300", ErrorClass.REFUSED),
+    ("ORA-40441", ErrorClass.REFUSED),
+    ("ORA-51803", ErrorClass.REFUSED),
+    ("ORA-00942", ErrorClass.STOP),
+    ("ORA-01017", ErrorClass.STOP),
+    ("ORA-01031", ErrorClass.STOP),
+    ("ORA-00904", ErrorClass.STOP),
+    ("DPY-9999", ErrorClass.STOP),
 ]
 
 
 @pytest.mark.parametrize(("full_code", "expected"), CODES)
-def test_every_class_of_code(full_code: str, expected: Verdict) -> None:
-    assert verdict(full_code, int(full_code[4:]), False) is expected
+def test_every_class_of_code(full_code: str, expected: ErrorClass) -> None:
+    assert error_class(full_code, int(full_code[4:]), False) is expected
 
 
 def test_an_unknown_code_that_the_driver_calls_recoverable_reconnects() -> None:
-    assert verdict("ORA-99999", 99999, True) is Verdict.RECONNECT
-    assert verdict("ORA-99999", 99999, False) is Verdict.STOP
+    assert error_class("ORA-99999", 99999, True) is ErrorClass.RECONNECT
+    assert error_class("ORA-99999", 99999, False) is ErrorClass.STOP
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from flows import persist, personalize
 from flows.devkit.embedded import Server
 from flows.personalize import Steps
 from flows.replay.logged import SLOT, catalog_of, records_of
-from flows.replay.open_bandit import SHIPPED, Log, read_log
+from flows.replay.open_bandit import SHIPPED, OpenBanditLog, read_open_bandit
 from flows.replay.replay import ETA
 from flows.runtime.clock import system_clock
 from flows.runtime.recovery import RecoveryError, owned_recovery, recovery_config
@@ -56,7 +56,7 @@ SHARDS = 2
 ACTIONS = 6
 
 
-def dense(log: Log) -> Log:
+def dense(log: OpenBanditLog) -> OpenBanditLog:
     """Let a row happen in each second of the last hour: many are pending at once, and clicked.
 
     The times are recent, because brokers delete old records.
@@ -72,7 +72,7 @@ def dense(log: Log) -> Log:
         )
         for number, (row, click) in enumerate(zip(log.rows, clicks, strict=True))
     ]
-    return Log(log.policy, rows, log.items[:ACTIONS])
+    return OpenBanditLog(log.policy, rows, log.items[:ACTIONS])
 
 
 class Deployment:
@@ -91,7 +91,7 @@ class Deployment:
         )
         create_topics(self.settings)
         migrate(self.settings, system_clock())
-        log = dense(read_log(SHIPPED, "random"))
+        log = dense(read_open_bandit(SHIPPED, "random"))
         self.catalog: Sequence[CatalogEntry] = catalog_of(log, PolicySettings(kind="logistic"))
         slot = self.catalog[0]
         assert isinstance(slot, Slot)

@@ -7,7 +7,7 @@ from msgspec import Struct, msgpack
 from operators.logic.state.segmented import SegmentedSnapshot, SegmentedState
 from operators.logic.state.segments import SegmentFiles
 from operators.logic.subjects.consents import Consents
-from operators.logic.subjects.profile_record import Record, Records
+from operators.logic.subjects.profile_record import ProfileRecord, ProfileRecords
 from operators.logic.subjects.tastes import Tastes
 
 
@@ -35,7 +35,7 @@ class Memory:
         self.tastes: dict[str, Tastes] = {}
         self.embeddings: dict[str, bytes] = {}
         self._blocks = SegmentedState(self.consents, self._packed)
-        self.records = Records(self._blocks.touch)
+        self.records = ProfileRecords(self._blocks.touch)
         self.touch = self._blocks.touch
         """Say that something of a subject may have changed, or is gone."""
 
@@ -43,7 +43,7 @@ class Memory:
         """Keep most of the state there from now on."""
         self._blocks.use(segments)
 
-    def forget_profile(self, subject: str) -> Record | None:
+    def forget_profile(self, subject: str) -> ProfileRecord | None:
         """Remove all but the consent of a subject, and give its record if there was one."""
         self.tastes.pop(subject, None)
         self.embeddings.pop(subject, None)

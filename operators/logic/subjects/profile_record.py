@@ -25,7 +25,7 @@ PRIOR_CLICKS, PRIOR_SHOWN = 1.0, 20.0
 """What the click rate of a new subject starts from."""
 
 
-class Record(Struct, gc=False):
+class ProfileRecord(Struct, gc=False):
     """A subject's profile; times are microseconds since 1970.
 
     ``shown`` and ``clicked`` are impressions and clicks decayed to the time ``seen``; ``recent``
@@ -69,23 +69,33 @@ class Record(Struct, gc=False):
         return NO_CATEGORY
 
 
-def new(version: int, at: int) -> Record:
+def new(version: int, at: int) -> ProfileRecord:
     """Give the record of a subject that consented at ``at``."""
-    return Record(version, 0, 0, 0, 0.0, 0.0, 0.0, at, NOTHING_RECENT)
+    return ProfileRecord(
+        version=version,
+        requests=0,
+        impressions=0,
+        clicks=0,
+        rewards=0.0,
+        shown=0.0,
+        clicked=0.0,
+        seen=at,
+        recent=NOTHING_RECENT,
+    )
 
 
-class Records:
-    """Records by subject, in the order in which they came, each packed unless it is open.
+class ProfileRecords:
+    """ProfileRecords by subject, in the order in which they came, each packed unless it is open.
 
     A subject's events come in bursts, so a record stays open after it was asked for, until
     :data:`MOST_OPEN` are. A record that was got is good until the next is. ``touch`` is called for
     each subject whose record may change, or go.
 
     >>> touched = []
-    >>> records = Records(touched.append)
+    >>> records = ProfileRecords(touched.append)
     >>> records.put("ann", new(1, 5))
     >>> records.get("ann").clicks += 1
-    >>> again = Records(touched.append)
+    >>> again = ProfileRecords(touched.append)
     >>> again.load("ann", *records.packed(["ann"]))
     >>> again.peek("ann").clicks, touched
     (1, ['ann', 'ann'])
@@ -93,7 +103,7 @@ class Records:
 
     def __init__(self, touch: Callable[[str], None]) -> None:
         self._packed: dict[str, bytes] = {}
-        self._open: dict[str, Record] = {}
+        self._open: dict[str, ProfileRecord] = {}
         self._touch = touch
 
     def __len__(self) -> int:
@@ -108,29 +118,29 @@ class Records:
         """Go through the subjects."""
         return iter(self._packed)
 
-    def get(self, subject: str) -> Record | None:
+    def get(self, subject: str) -> ProfileRecord | None:
         """Give a subject's record, which may be changed, or ``None``."""
         record = self._open.get(subject)
         if record is None and subject in self._packed:
             record = self._opened(subject, self._packed[subject])
         return record
 
-    def put(self, subject: str, record: Record) -> None:
+    def put(self, subject: str, record: ProfileRecord) -> None:
         """Set the record of a subject."""
         self._open.pop(subject, None)
         self._touch(subject)
         self._packed[subject] = _LAYOUT.pack(*astuple(record))
 
-    def pop(self, subject: str) -> Record | None:
+    def pop(self, subject: str) -> ProfileRecord | None:
         """Remove the record of a subject and give it, if there is one."""
         record = self.get(subject)
         if record is not None:
             del self._packed[subject], self._open[subject]
         return record
 
-    def peek(self, subject: str) -> Record:
+    def peek(self, subject: str) -> ProfileRecord:
         """Give a subject's record, which must not be changed."""
-        return self._open.get(subject) or Record(*_LAYOUT.unpack(self._packed[subject]))
+        return self._open.get(subject) or ProfileRecord(*_LAYOUT.unpack(self._packed[subject]))
 
     def seen(self) -> Iterator[tuple[str, int]]:
         """Go through the subjects and when each was seen last."""
@@ -146,10 +156,10 @@ class Records:
         """Take over what :meth:`packed` gave for a subject."""
         self._packed[subject] = packed
 
-    def _opened(self, subject: str, packed: bytes) -> Record:
+    def _opened(self, subject: str, packed: bytes) -> ProfileRecord:
         if len(self._open) >= MOST_OPEN:
             self._close()
-        record = self._open[subject] = Record(*_LAYOUT.unpack(packed))
+        record = self._open[subject] = ProfileRecord(*_LAYOUT.unpack(packed))
         self._touch(subject)
         return record
 

@@ -15,7 +15,7 @@ from operators.logic.state.segments import SegmentFiles
 from operators.logic.subjects import profile_record as records
 from operators.logic.subjects.consents import Standing
 from operators.logic.subjects.profile_memory import Memory
-from operators.logic.subjects.profile_record import NO_CATEGORY, Record
+from operators.logic.subjects.profile_record import NO_CATEGORY, ProfileRecord
 from operators.logic.subjects.tastes import Tastes
 from schemas import state
 from schemas.results import Profile
@@ -25,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUCKETS = 16
 
 
-class Seen(Protocol):
+class SubjectEvent(Protocol):
     """An event of a subject: its time in microseconds since 1970, join key and record."""
 
     at: int
@@ -43,7 +43,7 @@ class _State(Struct):
 
 
 class Profiles:
-    """The profiles of one shard's subjects, each a record of 88 bytes (:class:`Records`).
+    """The profiles of one shard's subjects, each a record of 88 bytes (:class:`ProfileRecords`).
 
     A record exists exactly while its subject's consent allows a profile, so nothing but the
     consent is kept, or learned, of anyone else. All updates but consent commute (to rounding),
@@ -98,7 +98,7 @@ class Profiles:
         self._categories = list(known)
         self._codes = {a: known[name] for a, name in categories.items() if name in known}
 
-    def request(self, event: Seen) -> bool:
+    def request(self, event: SubjectEvent) -> bool:
         """Count a decision request; tell whether its subject is remembered."""
         record = self._records.get(event.subject)
         if record is None:
@@ -107,13 +107,13 @@ class Profiles:
         self._meet(record, event)
         return True
 
-    def decision(self, event: Seen) -> None:
+    def decision(self, event: SubjectEvent) -> None:
         """Remember which action a decision showed, for the category of its clicks."""
         record = self._records.get(event.subject)
         if record is not None:
             record.remember(event.key, self._codes.get(event.body.action_id, NO_CATEGORY))
 
-    def impression(self, event: Seen) -> None:
+    def impression(self, event: SubjectEvent) -> None:
         """Count an impression."""
         record = self._records.get(event.subject)
         if record is not None:
@@ -121,7 +121,7 @@ class Profiles:
             weight = self._meet(record, event)
             record.shown += weight
 
-    def click(self, event: Seen) -> None:
+    def click(self, event: SubjectEvent) -> None:
         """Count a click, and towards the category of what was clicked."""
         record = self._records.get(event.subject)
         if record is None:
@@ -134,14 +134,14 @@ class Profiles:
             tastes = self._tastes.setdefault(event.subject, Tastes(event.at, {}))
             tastes.add(event.at, code, self._decay)
 
-    def reward(self, event: Seen) -> None:
+    def reward(self, event: SubjectEvent) -> None:
         """Add a reward."""
         record = self._records.get(event.subject)
         if record is not None:
             record.rewards += event.body.value
             self._meet(record, event)
 
-    def consent(self, event: Seen) -> None:
+    def consent(self, event: SubjectEvent) -> None:
         """Put a subject's consent in force; if it allows no profile, the profile is forgotten."""
         subject = event.subject
         consent = self._consents.give(subject, event.at, event.body)
@@ -159,7 +159,7 @@ class Profiles:
             record.version += 1
         self._changed.setdefault(subject, self.now)
 
-    def erasure(self, event: Seen) -> None:
+    def erasure(self, event: SubjectEvent) -> None:
         """Forget a subject; only a consent given later starts a new profile."""
         subject, at = event.subject, event.at
         if subject in self._consents:
@@ -196,7 +196,7 @@ class Profiles:
         record = self._records.get(subject)
         return {} if record is None else self._features(subject, record)
 
-    def _features(self, subject: str, record: Record) -> dict[str, float]:
+    def _features(self, subject: str, record: ProfileRecord) -> dict[str, float]:
         features = {
             "requests": float(record.requests),
             "impressions": float(record.impressions),
@@ -305,7 +305,7 @@ class Profiles:
         self._records, self._tastes = memory.records, memory.tastes
         self._embeddings, self._consents = memory.embeddings, memory.consents
 
-    def _meet(self, record: Record, event: Seen) -> float:
+    def _meet(self, record: ProfileRecord, event: SubjectEvent) -> float:
         """Count a change of a record, decayed to now; give what the event weighs in its rates."""
         subject, at, seen = event.subject, event.at, record.seen
         record.version += 1

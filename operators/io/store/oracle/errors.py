@@ -10,7 +10,7 @@ import oracledb
 from operators.io.store.protocol import StoreError, StoreUnavailable
 
 
-class Verdict(Enum):
+class ErrorClass(Enum):
     """What an error asks for."""
 
     RETRY = "retry"
@@ -48,22 +48,22 @@ _REFUSED_RANGES = ((1830, 1899), (40440, 40499), (40570, 40599), (51800, 51814))
 """Date and time values; JSON; vectors."""
 
 _DRIVER = {
-    "DPY-1001": Verdict.RECONNECT,  # not connected
-    "DPY-1002": Verdict.RECONNECT,  # the pool was closed
-    "DPY-4005": Verdict.RETRY,  # every connection of the pool is in use
-    "DPY-4011": Verdict.RECONNECT,  # the connection was closed
-    "DPY-4024": Verdict.RECONNECT,  # the call took longer than its timeout
-    "DPY-6000": Verdict.RECONNECT,  # the listener refused
-    "DPY-6001": Verdict.RECONNECT,  # the service is not registered
-    "DPY-6003": Verdict.RECONNECT,  # the SID is not registered
-    "DPY-6005": Verdict.RECONNECT,  # no connection
-    "DPY-2004": Verdict.REFUSED,  # a value out of range
-    "DPY-2013": Verdict.REFUSED,
-    "DPY-3002": Verdict.REFUSED,  # a Python value that has no database type
-    "DPY-3003": Verdict.REFUSED,
-    "DPY-3013": Verdict.REFUSED,
-    "DPY-4003": Verdict.REFUSED,  # a number or date that Oracle cannot hold
-    "DPY-4004": Verdict.REFUSED,
+    "DPY-1001": ErrorClass.RECONNECT,  # not connected
+    "DPY-1002": ErrorClass.RECONNECT,  # the pool was closed
+    "DPY-4005": ErrorClass.RETRY,  # every connection of the pool is in use
+    "DPY-4011": ErrorClass.RECONNECT,  # the connection was closed
+    "DPY-4024": ErrorClass.RECONNECT,  # the call took longer than its timeout
+    "DPY-6000": ErrorClass.RECONNECT,  # the listener refused
+    "DPY-6001": ErrorClass.RECONNECT,  # the service is not registered
+    "DPY-6003": ErrorClass.RECONNECT,  # the SID is not registered
+    "DPY-6005": ErrorClass.RECONNECT,  # no connection
+    "DPY-2004": ErrorClass.REFUSED,  # a value out of range
+    "DPY-2013": ErrorClass.REFUSED,
+    "DPY-3002": ErrorClass.REFUSED,  # a Python value that has no database type
+    "DPY-3003": ErrorClass.REFUSED,
+    "DPY-3013": ErrorClass.REFUSED,
+    "DPY-4003": ErrorClass.REFUSED,  # a number or date that Oracle cannot hold
+    "DPY-4004": ErrorClass.REFUSED,
 }
 _OLD_SCHEMA = {904, 942}  # no such column, no such table
 _CREDENTIALS = {1005, 1017, 1045, 28000, 28001, 28002}
@@ -76,27 +76,27 @@ def details(error: Exception) -> oracledb._Error | None:
     return found if hasattr(found, "full_code") else None
 
 
-def verdict(full_code: str, code: int, recoverable: bool) -> Verdict:
+def error_class(full_code: str, code: int, recoverable: bool) -> ErrorClass:
     """Say what an error asks for; an unknown code that the driver calls recoverable reconnects.
 
-    >>> verdict("ORA-12899", 12899, False), verdict("ORA-00942", 942, False)
-    (<Verdict.REFUSED: 'refused'>, <Verdict.STOP: 'stop'>)
+    >>> error_class("ORA-12899", 12899, False), error_class("ORA-00942", 942, False)
+    (<ErrorClass.REFUSED: 'refused'>, <ErrorClass.STOP: 'stop'>)
     """
     if full_code in _DRIVER:
         return _DRIVER[full_code]
     if full_code.startswith("ORA-"):
         if code in _RETRY:
-            return Verdict.RETRY
+            return ErrorClass.RETRY
         if code in _RECONNECT:
-            return Verdict.RECONNECT
+            return ErrorClass.RECONNECT
         if code in _REFUSED or any(low <= code <= high for low, high in _REFUSED_RANGES):
-            return Verdict.REFUSED
-    return Verdict.RECONNECT if recoverable else Verdict.STOP
+            return ErrorClass.REFUSED
+    return ErrorClass.RECONNECT if recoverable else ErrorClass.STOP
 
 
-def verdict_of(error: oracledb._Error) -> Verdict:
+def error_class_of(error: oracledb._Error) -> ErrorClass:
     """Say what a driver's error asks for."""
-    return verdict(error.full_code or "", error.code, error.isrecoverable)
+    return error_class(error.full_code or "", error.code, error.isrecoverable)
 
 
 def column_of(message: str) -> str | None:
@@ -118,7 +118,7 @@ def translated() -> Iterator[None]:
         found = details(error)
         if found is None:
             raise StoreError(f"{type(error).__name__}: {error}") from error
-        if verdict_of(found) in (Verdict.RETRY, Verdict.RECONNECT):
+        if error_class_of(found) in (ErrorClass.RETRY, ErrorClass.RECONNECT):
             text = first_line(found.message).removeprefix(f"{found.full_code}: ")
             if error.__cause__ is not None:
                 text = f"{text} {first_line(str(error.__cause__))}"

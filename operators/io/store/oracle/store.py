@@ -13,7 +13,13 @@ from operators.io.metrics.store import StoreMetrics
 from operators.io.store.lookups import parse
 from operators.io.store.oracle import migrations
 from operators.io.store.oracle.connect import Access, open_pool
-from operators.io.store.oracle.errors import Verdict, column_of, details, translated, verdict_of
+from operators.io.store.oracle.errors import (
+    ErrorClass,
+    column_of,
+    details,
+    error_class_of,
+    translated,
+)
 from operators.io.store.oracle.statements import select, similar, write
 from operators.io.store.oracle.values import BIND_TYPES, bindable, fetch_long_text, fetched, vector
 from operators.io.store.protocol import (
@@ -228,7 +234,7 @@ def _refusals(cursor: oracledb.Cursor, table: Table) -> list[Refusal]:
     for error in cursor.getbatcherrors():
         if error.code == _EXISTS_ALREADY and not table.newer:
             continue
-        if verdict_of(error) is not Verdict.REFUSED:
+        if error_class_of(error) is not ErrorClass.REFUSED:
             raise oracledb.DatabaseError(error)
         refusals.append(Refusal(error.offset, error.full_code, column_of(error.message)))
     return refusals
@@ -244,6 +250,6 @@ def _refused_code(error: Exception) -> str | None:
     if not isinstance(error, oracledb.Error):
         return type(error).__name__
     found = details(error)
-    if found is None or verdict_of(found) is not Verdict.REFUSED:
+    if found is None or error_class_of(found) is not ErrorClass.REFUSED:
         return None
     return str(found.full_code)
