@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from schemas.fields import stored_since
+
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 """An identifier: 1 to 256 characters."""
 
@@ -113,7 +115,9 @@ class Placed(Struct, gc=False):
 class DecisionBack(Struct, kw_only=True, gc=False):
     """What attribution, Redis and verification read back of a :class:`Decision`.
 
-    A field that they need is declared here, one for the audit alone in :class:`Decision`.
+    A field that they need is declared here, one for the audit alone in :class:`Decision`. A new
+    one has a default, says since which migration it is stored, and is written in
+    ``operators/decide/decision_encoder.py``.
 
     ``time`` is the request's time, so that a replay gives the same times. ``key`` is a 64-bit keyed
     hash of (subject, decision_id), in hexadecimal: the join key of attribution and of the resume
@@ -144,7 +148,7 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     eta: float = 0.0
     request_hash: str = ""
     slate: list[Placed] | None = None
-    writer: str = "personalize"
+    writer: Annotated[str, stored_since(5)] = "personalize"
 
 
 class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):

@@ -66,9 +66,15 @@ def table_of(name: str) -> str:
     return found
 
 
+def _literal(value: str | float | bool) -> str:
+    if isinstance(value, str):
+        return f"'{value}'"
+    return str(value).upper()
+
+
 def declared(column: Column) -> str:
     """What a column's declaration looks like."""
-    default = "" if column.default is None else f" DEFAULT '{column.default}'"
+    default = "" if column.default is None else f" DEFAULT {_literal(column.default)}"
     return f"{column.name} {TYPES[column.kind]}{default}{' NOT NULL' if column.required else ''}"
 
 

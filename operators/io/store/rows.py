@@ -34,6 +34,7 @@ from operators.io.store.tables import (
 from schemas.catalog import Action, Experiment, Slot
 from schemas.clock import micros
 from schemas.events import Decision, Time
+from schemas.fields import plain_type
 from schemas.results import (
     DeadLetter,
     Delivery,
@@ -97,7 +98,7 @@ def stored_form(record: type[T], table: Table, **types: Any) -> type[T]:
         type_ = types.get(field.name)
         if type_ is None and field.name in columns:
             column = columns[field.name]
-            type_ = _bounded(field.type, least=int(column.required))
+            type_ = _bounded(plain_type(field.type), least=int(column.required))
         if type_ is not None:
             default = field.default
             if default is NODEFAULT and field.default_factory is not NODEFAULT:

@@ -73,7 +73,8 @@ def _column(table: Table, column: Column) -> str:
     if column.required:
         parts.append("NOT NULL")
     if column.default is not None:
-        parts.append(f"DEFAULT '{column.default}'")
+        default = column.default
+        parts.append(f"DEFAULT '{default}'" if isinstance(default, str) else f"DEFAULT {+default}")
     check = _check(table, column)
     if check:
         parts.append(f"CHECK ({check.format(column.name)})")

@@ -9,9 +9,19 @@ microseconds since 1970 (UTC), JSON is text, a vector is the bytes of little-end
 numbers. An empty text is stored as NULL, because Oracle cannot tell the two apart.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from msgspec import Struct
+from msgspec.structs import fields
+
+from schemas.events import Decision
+from schemas.fields import migration_of, plain_type
+from schemas.results import Outcome
 
 
 class Kind(StrEnum):
@@ -33,7 +43,7 @@ class Column:
 
     ``field`` names the field of the record that fills it, where that has another name. A column
     that is younger than its table stands after the others: ``since`` is the number of the
-    migration of ``ops/sql`` that adds it, ``default`` what older rows say (NULL without).
+    migration of ``ops/sql`` that adds it, ``default`` what older rows say (NULL where it is None).
     """
 
     name: str
@@ -42,7 +52,7 @@ class Column:
     blank: bool = False
     field: str = ""
     since: int = 0
-    default: str | None = None
+    default: str | float | None = None
 
     @property
     def source(self) -> str:
@@ -120,6 +130,42 @@ def time(name: str) -> Column:
 def json(name: str) -> Column:
     """Declare a JSON document."""
     return Column(name, Kind.JSON)
+
+
+_KINDS: dict[Any, Kind] = {
+    str: Kind.TEXT,
+    datetime: Kind.TIME,
+    float: Kind.REAL,
+    int: Kind.INTEGER,
+    bool: Kind.BOOLEAN,
+}
+
+
+def younger_columns(record: type[Struct]) -> Iterator[Column]:
+    """Give the columns of the fields that say :func:`~schemas.fields.stored_since`, oldest first.
+
+    What is no plain value is stored as JSON.
+    """
+    younger = [(since, each) for each in fields(record) if (since := migration_of(each))]
+    for since, each in sorted(younger, key=lambda pair: pair[0]):
+        names = [type_ for type_ in _members(plain_type(each.type)) if type_ is not NoneType]
+        kind = _KINDS.get(names[0], Kind.JSON) if len(names) == 1 else Kind.JSON
+        default = each.default
+        if default is None or default == "":
+            blank = default == ""
+            yield Column(each.name, kind, required=False, blank=blank, since=since)
+        elif isinstance(default, str | float | int):
+            yield Column(each.name, kind, since=since, default=default)
+        else:
+            raise TypeError(f"{record.__name__}.{each.name}: a younger field needs a plain default")
+
+
+def _members(type_: Any) -> tuple[Any, ...]:
+    if get_origin(type_) is Annotated:
+        return _members(get_args(type_)[0])
+    if isinstance(type_, UnionType):
+        return tuple(member for each in get_args(type_) for member in _members(each))
+    return (str,) if get_origin(type_) is Literal else (type_,)
 
 
 SLOTS = Table(
@@ -212,7 +258,7 @@ DECISIONS = Table(
         real("eta"),
         real("draw"),
         blank("request_hash"),
-        Column("writer", since=5, default="personalize"),
+        *younger_columns(Decision),
     ),
     key=("decision_key",),
 )
@@ -240,6 +286,7 @@ OUTCOMES = Table(
         optional("experiment_id"),
         optional("variation_id"),
         real("eta"),
+        *younger_columns(Outcome),
     ),
     key=("decision_key",),
     newer=("version",),
