@@ -7,12 +7,12 @@ from bytewax.outputs import Sink
 
 from flows.registry import INPUT, OUTPUT, PERSIST, Step
 from flows.wiring import Wiring
-from operators.envelope import Batch, Event, Origin
+from operators.envelope import Batch
 from operators.io.metrics.records import RecordMetrics
+from operators.io.reading import as_written
 from operators.io.store.protocol import Writes
 from operators.persist import rows_of
 from schemas.settings import Settings
-from schemas.topics import Topic
 
 
 class Steps(Step):
@@ -26,25 +26,6 @@ OFFSETS = Steps.TOPICS
 """The step whose snapshots hold the offsets that the flow resumes from."""
 
 
-def as_written(
-    topic: Topic,
-    shard: int,
-    key: bytes | None,  # noqa: ARG001 (what a source's reader is given)
-    payload: bytes | None,
-    offset: int,
-    time: int,
-) -> Event:
-    """Read a record as it lies on its topic: undecoded, ordered by its offset."""
-    return Event(
-        at=offset,
-        body=None,
-        subject="",
-        key=0,
-        origin=Origin(topic, shard, offset, time),
-        payload=payload or b"",
-    )
-
-
 def build(
     source: Source[tuple[str, Batch]],
     sink: Sink[tuple[str, Writes]],
@@ -53,8 +34,8 @@ def build(
 ) -> Dataflow:
     """Build the flow that writes every result to the store.
 
-    ``source`` gives batches of the topics that the store keeps, read by :func:`as_written`;
-    ``sink`` is a :class:`operators.persist.StoreSink`.
+    ``source`` gives batches of the topics that the store keeps, undecoded:
+    :func:`operators.io.reading.as_written`; ``sink`` is a :class:`operators.persist.StoreSink`.
     """
     limit = settings.max_record_bytes
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from msgspec.msgpack import Encoder
 
-from flows.persist import as_written
 from flows.registry import PERSIST
 from flows.runtime.clock import system_clock
 from flows.runtime.recovery import recovery_folder
@@ -14,6 +13,7 @@ from flows.runtime.snapshots import offsets_of, read_states
 from flows.verification.findings import TableCheck
 from operators.envelope import Event
 from operators.io.kafka.partition import read_partition
+from operators.io.reading import as_written
 from operators.io.store.lookups import found
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Found, Store

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from operators.envelope import Event, Rejected
+from operators.envelope import Event, Origin, Rejected
 from schemas.topics import Topic
 
 Read = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]
 """Reads (topic, shard, record key, payload, offset, broker's timestamp in microseconds)."""
 
-Found = tuple[list[Event], list[Rejected]]
+EventsAndRejected = tuple[list[Event], list[Rejected]]
 
 
 class ReadMany(Protocol):
@@ -23,7 +23,7 @@ class ReadMany(Protocol):
         payloads: Sequence[bytes | None],
         offsets: Sequence[int],
         times: Sequence[int],
-    ) -> Found:
+    ) -> EventsAndRejected:
         """Give what became an event, and what did not."""
 
 
@@ -32,6 +32,25 @@ class ColumnReader(Protocol):
     """A :data:`Read` that has a cheaper way for many records."""
 
     many: ReadMany
+
+
+def as_written(
+    topic: Topic,
+    shard: int,
+    key: bytes | None,
+    payload: bytes | None,
+    offset: int,
+    time: int,
+) -> Event:
+    """Read a record as it lies on its topic: undecoded, ordered by its offset."""
+    return Event(
+        at=offset,
+        body=None,
+        subject="",
+        key=0,
+        origin=Origin(topic, shard, offset, time),
+        payload=payload or b"",
+    )
 
 
 def by_column(read: Read) -> ReadMany:
@@ -47,15 +66,15 @@ def _one_by_one(read: Read) -> ReadMany:
         payloads: Sequence[bytes | None],
         offsets: Sequence[int],
         times: Sequence[int],
-    ) -> Found:
+    ) -> EventsAndRejected:
         events: list[Event] = []
         rejected: list[Rejected] = []
         for record in zip(keys, payloads, offsets, times, strict=True):
-            found = read(topic, shard, *record)
-            if isinstance(found, Event):
-                events.append(found)
+            event = read(topic, shard, *record)
+            if isinstance(event, Event):
+                events.append(event)
             else:
-                rejected.append(found)
+                rejected.append(event)
         return events, rejected
 
     return many

@@ -13,10 +13,11 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 
-from flows.persist import as_written, build
+from flows.persist import build
 from flows.runtime.clock import system_clock
 from operators.envelope import Batch
 from operators.io.metrics.records import RecordMetrics
+from operators.io.reading import as_written
 from operators.io.store.protocol import Store, StoreError, StoreUnavailable, Writes
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import Patience, StoreSink, rows_of

@@ -6,11 +6,12 @@ import msgspec
 from bytewax.testing import run_main
 
 from flows.devkit.embedded import Server
-from flows.persist import as_written, build
+from flows.persist import build
 from flows.registry import PERSIST
 from flows.runtime.clock import system_clock
 from operators.io.kafka import TopicSource, create_topics
 from operators.io.metrics.records import RecordMetrics
+from operators.io.reading import as_written
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import StoreSink
 from schemas.topics import Topic

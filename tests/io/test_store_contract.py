@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.persist import as_written
 from flows.runtime.clock import system_clock
 from flows.runtime.neighbours import with_neighbours
+from operators.io.reading import as_written
 from operators.io.store.protocol import Store, Writes, compact
 from operators.io.store.rows import Place, row_of
 from operators.io.store.tables import TABLES

@@ -37,6 +37,7 @@ from operators.io.kafka import (
 from operators.io.memory import MemoryCatalogSource, MemorySink, Records
 from operators.io.metrics.records import RecordMetrics
 from operators.io.metrics.root import Metrics
+from operators.io.reading import as_written
 from operators.io.store.open import migrate, open_store
 from operators.learn import LearnerState, unpack_learner
 from operators.logic.policies import load_policy
@@ -142,9 +143,7 @@ class Deployment:
             )
 
     def persist(self, kept: Sequence[Topic]) -> None:
-        source: Source = TopicSource(
-            self.settings, persist.as_written, system_clock, kept, bounded=True
-        )
+        source: Source = TopicSource(self.settings, as_written, system_clock, kept, bounded=True)
         sink = StoreSink(lambda: open_store(self.settings), SHARDS)
         run_main(persist.build(source, sink, self.settings, RecordMetrics()))
 

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from flows.persist import as_written
 from operators.envelope import Event
+from operators.io.reading import as_written
 from operators.io.store.protocol import Writes
 from operators.io.store.rows import Place, row_of
 from operators.persist import rows_of
