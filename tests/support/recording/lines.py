@@ -6,8 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from flows.runtime.clock import system_clock
 from flows.verification.log import Logged, in_order
-from flows.verification.reading import records
+from operators.io.kafka.partition import read_partition
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -42,7 +43,7 @@ def _partition_by_partition(settings: Settings, topics: Iterable[Topic]) -> Iter
     for topic in topics:
         for partition in range(settings.partitions_of(topic)):
             newest = 0
-            for value, key, _, time in records(settings, topic, partition):
+            for value, key, _, time in read_partition(settings, topic, partition, system_clock):
                 newest = max(newest, time // 1000)  # so that sorting by time keeps the order
                 yield Logged(newest, topic, partition, key, value)
 

@@ -14,9 +14,10 @@ from zlib import crc32
 import redis
 
 from flows.registry import PERSONALIZE
+from flows.runtime.clock import system_clock
 from flows.runtime.snapshots import states_of
-from flows.verification.reading import records
 from flows.verification.state_dump import PARTS, dump
+from operators.io.kafka.partition import read_partition
 from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support.recording.catalog import GONE
@@ -107,7 +108,7 @@ def _dead_letters(settings: Settings) -> dict[str, Record]:
 
 def _payloads(settings: Settings, topic: Topic) -> Iterator[Record]:
     for shard in range(settings.partitions_of(topic)):
-        for payload, _, _, _ in records(settings, topic, shard):
+        for payload, _, _, _ in read_partition(settings, topic, shard, system_clock):
             yield json.loads(payload)
 
 
