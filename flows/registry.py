@@ -112,5 +112,7 @@ PERSONALIZE = Flow(
 
 PERSIST = Flow(name="persist", help="write the results to the durable store", resumes=STORED)
 
-FLOWS: dict[str, Flow] = {flow.name: flow for flow in (PERSONALIZE, PERSIST)}
+AUDIT = Flow(name="audit", help="count the clicks", resumes=(Topic.CLICKS,))
+
+FLOWS: dict[str, Flow] = {flow.name: flow for flow in (PERSONALIZE, PERSIST, AUDIT)}
 """Every flow by its name."""
