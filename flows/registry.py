@@ -112,7 +112,5 @@ PERSONALIZE = Flow(
 
 PERSIST = Flow(name="persist", help="write the results to the durable store", resumes=STORED)
 
-AUDIT = Flow(name="audit", help="count the clicks", resumes=(Topic.CLICKS,))
-
-FLOWS: dict[str, Flow] = {flow.name: flow for flow in (PERSONALIZE, PERSIST, AUDIT)}
+FLOWS: dict[str, Flow] = {flow.name: flow for flow in (PERSONALIZE, PERSIST)}
 """Every flow by its name."""
