@@ -31,7 +31,7 @@ from ops.benchmarks.reporting.machine import RESULTS
 DRAWN = (STATIONARY, "contextual-abrupt-20", "plain-none-50", "delayed-5000")
 
 
-def run_all(tasks: Sequence[Task], jobs: int, folder: Path, told: bool) -> list[Row]:
+def run_all(tasks: Sequence[Task], jobs: int, folder: Path, progress: bool) -> list[Row]:
     """Perform the tasks on ``jobs`` cores; the rows come in the order of the tasks."""
     for ours in (True, False):
         cells.sources(ours)  # of the code as it is now: what the workers inherit
@@ -39,7 +39,7 @@ def run_all(tasks: Sequence[Task], jobs: int, folder: Path, told: bool) -> list[
         waiting = {pool.submit(cells.performed, task, folder): task for task in tasks}
         for number, future in enumerate(as_completed(waiting), 1):
             task, row = waiting[future], future.result()
-            if told:
+            if progress:
                 where = f"{task.environment}, {task.learner}, seed {task.seed}"
                 found = f"{row.fractions[row.events]:.3f}"
                 print(f"{number}/{len(tasks)} {where}: {found}", file=sys.stderr, flush=True)
@@ -65,7 +65,7 @@ def main() -> int:
     try:
         with threadpool_limits(1), tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) if args.quick else cells.CELLS
-            rows = run_all(tasks, args.jobs, folder, told=not args.quick)
+            rows = run_all(tasks, args.jobs, folder, progress=not args.quick)
             if args.cells_only:
                 return 0
             stream_of.cache_clear()

@@ -38,12 +38,12 @@ def build():
     """Describe this Python's build: version, whether it is optimised, compiler and its flags."""
     variables = sysconfig.get_config_vars()
     flags = " ".join(str(variables.get(name) or "") for name in ("PY_CFLAGS", "PY_CFLAGS_NODIST"))
-    told = [flag for flag in dict.fromkeys(flags.split()) if not flag.startswith(("-I", "-W"))]
+    named = [flag for flag in dict.fromkeys(flags.split()) if not flag.startswith(("-I", "-W"))]
     return {
         "python": platform.python_version(),
         "build": "optimised" if optimised(variables) else "plain, not optimised",
         "compiler": platform.python_compiler(),
-        "flags": " ".join(told),
+        "flags": " ".join(named),
     }
 
 

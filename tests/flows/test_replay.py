@@ -127,11 +127,11 @@ def test_a_row_is_scored_by_the_rows_before_it_alone() -> None:
     outcomes = in_order([outcome(n, features=None, eta=0.0) for n in reversed(range(60))])
     found = progressive(slot, actions, outcomes, refresh=1)
     a, b = np.ones(3), np.full(3, 3.0)
-    for row, told in enumerate(outcomes):
-        shown = int(told.action_id[1:])
+    for row, settled in enumerate(outcomes):
+        shown = int(settled.action_id[1:])
         assert_allclose(found.target[row], beta_probabilities(a, b)[shown], rtol=1e-9)
-        a[shown] += told.reward
-        b[shown] += 1.0 - told.reward
+        a[shown] += settled.reward
+        b[shown] += 1.0 - settled.reward
     means = {s.action_id: s.mean for s in found.posterior.summary()}
     assert_allclose([means[f"a{k}"] for k in range(3)], a / (a + b))
     changed = [*outcomes[:40], *(msgspec.structs.replace(o, reward=1.0) for o in outcomes[40:])]

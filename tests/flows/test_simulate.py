@@ -316,15 +316,15 @@ def test_unanswered_requests_are_given_up_after_patience(deployment: Settings) -
 
 def test_a_simulation_without_end_stops_when_it_is_told_and_drains(deployment: Settings) -> None:
     simulator = Simulator(deployment, 100.0, 14, None, arrivals="even", click_delay=0.1)
-    told = []
+    reported = []
 
     def stop(report: SimulatorReport) -> None:
-        told.append(report.requests)
+        reported.append(report.requests)
         simulator.stop()
 
     with echo_decider(deployment):
         report = simulator.run(stop)
-    assert told[0] <= report.requests < 2000
+    assert reported[0] <= report.requests < 2000
     assert report.unanswered == 0
     assert report.decisions == len(everything(deployment, Topic.DECISIONS))
 

@@ -39,14 +39,14 @@ def agree(driver: Driver, events: list[Event], visitors: Visitors) -> None:
         verdict, outcome = expected[decision.key], driver.final[decision.key]
         judged = verdict.outcome()
         number = int(decision.body.eta)
-        told = (driver.counts[number], driver.rewards[number])
+        contributed = (driver.counts[number], driver.rewards[number])
         assert outcome.status == judged.status, (outcome, verdict)
         assert outcome.reason in (verdict.withdrawals or (judged.reason,))
         assert outcome.reward == judged.reward
         assert outcome.delay == judged.delay
-        assert told == ((1.0, judged.reward) if judged.status == "settled" else (0.0, 0.0))
-        assert outcome.subject == (decision.subject or None if told[0] else None)
-        assert outcome.features == (decision.body.features if told[0] else None)
+        assert contributed == ((1.0, judged.reward) if judged.status == "settled" else (0.0, 0.0))
+        assert outcome.subject == (decision.subject or None if contributed[0] else None)
+        assert outcome.features == (decision.body.features if contributed[0] else None)
         assert outcome.decision_id == decision.body.decision_id
     order = [(outcome.settled_at, outcome.key) for outcome in driver.settled]
     assert order == sorted(order)

@@ -36,10 +36,10 @@ def test_bytewax_places_keys_as_we_do() -> None:
         subprocess.Popen([*command, str(number), *addresses], stdout=subprocess.PIPE)
         for number in range(3)
     ]
-    told = [worker.communicate(timeout=60)[0].decode().splitlines() for worker in workers]
+    printed = [worker.communicate(timeout=60)[0].decode().splitlines() for worker in workers]
     placed = {
         line.removeprefix("key="): worker
-        for worker, lines in enumerate(told)
+        for worker, lines in enumerate(printed)
         for line in lines
         if line.startswith("key=")
     }

@@ -25,7 +25,7 @@ near = st.dictionaries(
 )
 
 
-def lessons(seed: int, dim: int, n: int = 60) -> Deltas:
+def contributions(seed: int, dim: int, n: int = 60) -> Deltas:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, dim))
     x[:, :1] = 1.0
@@ -57,7 +57,7 @@ def expected(policy: Policy, dim: int) -> Floats:
 
 @every_policy
 def test_without_neighbours_every_number_stays(kind: str, params: Any, dim: int) -> None:
-    made = lessons(1, dim)
+    made = contributions(1, dim)
     plain = taught(kind, params, dim, made)
     none_given = taught(kind, params | {"neighbours": 1.0}, dim, made)
     turned_off = taught(kind, params, dim, made, neighbours={"a0": {"a1": 0.9}})
@@ -71,7 +71,7 @@ def test_without_neighbours_every_number_stays(kind: str, params: Any, dim: int)
 def test_any_order_and_any_split_give_the_same(
     kind: str, params: Any, dim: int, neighbours: Any, data: st.DataObject
 ) -> None:
-    made, params = lessons(2, dim), params | {"neighbours": 0.8}
+    made, params = contributions(2, dim), params | {"neighbours": 0.8}
     order = data.draw(st.permutations(range(len(made))))
     cut = data.draw(st.integers(0, len(made)))
     whole = taught(kind, params, dim, made, neighbours=neighbours)

@@ -39,8 +39,8 @@ def block(n: int) -> Settlements:
     return settlements([outcome for _, outcome in outcomes(n)])
 
 
-def lessons(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorUpdate]:
-    """Cut every shard's outcomes into lessons, each as far as the shard is complete, in any mix."""
+def updates(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorUpdate]:
+    """Cut every shard's outcomes into updates, each as far as the shard is complete, in any mix."""
     rng = random.Random(seed)
     mixed: list[FactorUpdate] = []
     waiting: dict[int, list[FactorUpdate]] = defaultdict(list)
@@ -94,7 +94,7 @@ def in_one_row() -> FactorModel:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_known_does_not_depend_on_who_was_ahead(seed: int) -> None:
-    found = learned(lessons(WITHDRAWN, seed), seed)
+    found = learned(updates(WITHDRAWN, seed), seed)
     assert found.model is not None
     assert found.model.dump() == in_one_row().dump()
     assert found.withdrawn == []
@@ -104,16 +104,16 @@ def test_what_is_known_does_not_depend_on_who_was_ahead(seed: int) -> None:
 
 def test_news_is_given_once_and_names_its_time() -> None:
     logic = FactorsLogic(CanonicalOrder(1), 1e9, 1000)
-    lesson = FactorUpdate(0, at(10), WIDTH, [block(30)])
-    ((news,), _) = logic.on_batch([lesson])
-    assert news.time == at(9), "a lesson is complete before its watermark"
+    update = FactorUpdate(0, at(10), WIDTH, [block(30)])
+    ((news,), _) = logic.on_batch([update])
+    assert news.time == at(9), "a update is complete before its watermark"
     assert sum(count for count, _ in news.changes.values()) == 10
     assert all(len(vector) == WIDTH for _, vector in news.changes.values())
     assert list(logic.on_batch([FactorUpdate(0, at(10), WIDTH)])[0]) == []
 
 
 def test_when_no_slot_asks_nothing_is_kept_of_anybody() -> None:
-    logic = learned(lessons([], 0), 0)
+    logic = learned(updates([], 0), 0)
     logic.on_batch([FactorUpdate(0, ALWAYS, 0)])
     assert logic.model is None
     assert b"s3" not in logic.snapshot()

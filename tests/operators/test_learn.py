@@ -52,15 +52,15 @@ def deltas(numbers: list[int], dim: int = DIM) -> Deltas:
     )
 
 
-def lesson(numbers: list[int] | None = None, slot: Slot = SLOT, **more: Any) -> PosteriorUpdate:
+def update(numbers: list[int] | None = None, slot: Slot = SLOT, **more: Any) -> PosteriorUpdate:
     taught = deltas(numbers) if numbers else None
     return replace(
         PosteriorUpdate(shard=0, watermark=NEVER, slot=slot, actions=ACTIONS, deltas=taught), **more
     )
 
 
-def feed(logic: LearnerLogic, *lessons: PosteriorUpdate) -> list[Any]:
-    out, over = logic.on_batch(list(lessons))
+def feed(logic: LearnerLogic, *updates: PosteriorUpdate) -> list[Any]:
+    out, over = logic.on_batch(list(updates))
     assert not over
     return list(out)
 
@@ -83,14 +83,14 @@ def test_statistics_do_not_depend_on_order_cuts_and_restarts(count: int, seed: i
     chance = random.Random(seed)
     numbers = list(range(count))
     whole = learner()
-    feed(whole, lesson(numbers))
+    feed(whole, update(numbers))
     chance.shuffle(numbers)
     pieces = learner()
     while numbers:
         size = chance.randint(1, 10)
         cut, numbers = numbers[:size], numbers[size:]
         half = chance.randint(0, len(cut))
-        feed(pieces, lesson(cut[:half]), lesson(cut[half:], shard=1))
+        feed(pieces, update(cut[:half]), update(cut[half:], shard=1))
         if chance.random() < 0.3:
             pieces = _resume(pieces.snapshot(), system_clock, LearnerMetrics())
     expected, found = statistics(whole), statistics(pieces)
@@ -103,17 +103,17 @@ def test_statistics_do_not_depend_on_order_cuts_and_restarts(count: int, seed: i
 
 def test_what_is_taught_and_withdrawn_again_leaves_nothing() -> None:
     logic = learner()
-    feed(logic, lesson([1, 2, 3]))
+    feed(logic, update([1, 2, 3]))
     wrong = deltas([4, 5])
-    feed(logic, lesson(deltas=wrong))
+    feed(logic, update(deltas=wrong))
     feed(
         logic,
-        lesson(
+        update(
             deltas=replace(wrong, count_delta=-wrong.count_delta, reward_delta=-wrong.reward_delta)
         ),
     )
     only = learner()
-    feed(only, lesson([1, 2, 3]))
+    feed(only, update([1, 2, 3]))
     for name, row in statistics(logic).items():
         assert row == pytest.approx(statistics(only)[name], rel=1e-9, abs=1e-9)
     assert (logic.decisions, logic.rewards) == (only.decisions, only.rewards)
@@ -127,23 +127,23 @@ def test_it_publishes_after_enough_rewards_or_enough_event_time() -> None:
         features=FEATURES,
     )
     logic = learner()
-    first = feed(logic, lesson([1], slot, rewards=1, newest=start))
+    first = feed(logic, update([1], slot, rewards=1, newest=start))
     assert versions(first) == [1]
     assert [item.version for item in first if isinstance(item, PolicySnapshot)] == [1]
-    assert feed(logic, lesson([2], slot, newest=start + SECOND)) == []
-    assert versions(feed(logic, lesson([3], slot, rewards=2, newest=start + SECOND))) == []
-    assert versions(feed(logic, lesson([4], slot, rewards=1, newest=start + SECOND))) == [2]
-    assert feed(logic, lesson([5], slot, rewards=1, newest=start + 5 * SECOND)) == []
-    (news, told) = feed(logic, lesson([6], slot, rewards=1, newest=start + 6 * SECOND))
+    assert feed(logic, update([2], slot, newest=start + SECOND)) == []
+    assert versions(feed(logic, update([3], slot, rewards=2, newest=start + SECOND))) == []
+    assert versions(feed(logic, update([4], slot, rewards=1, newest=start + SECOND))) == [2]
+    assert feed(logic, update([5], slot, rewards=1, newest=start + 5 * SECOND)) == []
+    (news, snapshot) = feed(logic, update([6], slot, rewards=1, newest=start + 6 * SECOND))
     assert (news.version, news.newest, news.shape) == (3, start + 6 * SECOND, policy_shape(slot))
-    assert (told.version, told.decisions, told.rewards) == (3, 6.0, 3.0)
+    assert (snapshot.version, snapshot.decisions, snapshot.rewards) == (3, 6.0, 3.0)
 
 
 def test_what_nothing_came_to_publish_is_published_by_the_clock() -> None:
     logic = learner()
-    feed(logic, lesson([1], rewards=1, newest=micros(make.START)))
+    feed(logic, update([1], rewards=1, newest=micros(make.START)))
     assert logic.notify_at() is None
-    feed(logic, lesson([2], rewards=1, newest=micros(make.START) + 1))
+    feed(logic, update([2], rewards=1, newest=micros(make.START) + 1))
     asked = datetime.now(UTC)
     wake = logic.notify_at()
     assert wake is not None
@@ -159,7 +159,7 @@ def test_what_nothing_came_to_publish_is_published_by_the_clock() -> None:
 
 def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
     logic = learner()
-    feed(logic, lesson([1, 2, 3], rewards=2, newest=micros(make.START)))
+    feed(logic, update([1, 2, 3], rewards=2, newest=micros(make.START)))
     logic = _resume(logic.snapshot(), system_clock, LearnerMetrics())
     wake = logic.notify_at()
     assert wake is not None
@@ -173,8 +173,8 @@ def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
 def test_versions_rise_over_those_that_the_log_shows() -> None:
     logic = learner()
     start = micros(make.START)
-    seen = versions(feed(logic, lesson([1], rewards=1, newest=start, version=9)))
-    later = versions(feed(logic, lesson([2], rewards=1, newest=start + 9 * SECOND, version=9)))
+    seen = versions(feed(logic, update([1], rewards=1, newest=start, version=9)))
+    later = versions(feed(logic, update([2], rewards=1, newest=start + 9 * SECOND, version=9)))
     assert 9 < seen[0] < later[0]
 
 
@@ -188,17 +188,17 @@ def test_versions_rise_over_those_that_the_log_shows() -> None:
 )
 def test_another_policy_or_other_features_start_anew(changed: Slot) -> None:
     logic = learner()
-    feed(logic, lesson([1, 2, 3]))
-    feed(logic, lesson(slot=changed))
+    feed(logic, update([1, 2, 3]))
+    feed(logic, update(slot=changed))
     assert (logic.decisions, logic.rewards) == (0.0, 0.0)
     assert all(row[:2] == (0.0, 0.0) for row in statistics(logic).values())
 
 
 def test_another_window_or_another_action_keeps_what_was_learned() -> None:
     logic = learner()
-    feed(logic, lesson([1, 2, 3]))
+    feed(logic, update([1, 2, 3]))
     more = (*ACTIONS, make.action("d"))
-    feed(logic, lesson(slot=make.slot("home", 1, policy=LOGISTIC, features=FEATURES), actions=more))
+    feed(logic, update(slot=make.slot("home", 1, policy=LOGISTIC, features=FEATURES), actions=more))
     found = statistics(logic)
     assert {name: row[0] for name, row in found.items()} == {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}
     assert logic.decisions == 3.0
@@ -210,11 +210,11 @@ def test_models_see_settled_outcomes_in_one_order_whichever_shard_is_first() -> 
     ends = [micros(part[-1].settled_at) + 1 for part in shards if part[-1].settled_at is not None]
     one, other = learner(), learner()
     for shard in (0, 1):
-        feed(one, lesson(shard=shard, settled=[settlements(shards[shard])], watermark=ends[shard]))
+        feed(one, update(shard=shard, settled=[settlements(shards[shard])], watermark=ends[shard]))
     for shard in (1, 0):
         for outcome in shards[shard]:
-            feed(other, lesson(shard=shard, settled=[settlements([outcome])]))
-        feed(other, lesson(shard=shard, watermark=ends[shard]))
+            feed(other, update(shard=shard, settled=[settlements([outcome])]))
+        feed(other, update(shard=shard, watermark=ends[shard]))
         other = _resume(other.snapshot(), system_clock, LearnerMetrics())
     kept = [unpack_learner(logic.snapshot()) for logic in (one, other)]
     assert kept[0].model == kept[1].model
@@ -231,7 +231,7 @@ def test_a_decision_of_other_features_is_not_learned_and_one_of_none_is_by_its_i
         count_delta=np.ones(1),
         reward_delta=np.ones(1),
     )
-    feed(logic, lesson(deltas=deltas([1, 2], dim=5)), lesson(deltas=bare))
+    feed(logic, update(deltas=deltas([1, 2], dim=5)), update(deltas=bare))
     assert statistics(logic)["a"][:2] == (1.0, 1.0)
     assert logic.decisions == 1.0
     fitted = with_features(bare, DIM)

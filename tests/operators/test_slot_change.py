@@ -119,13 +119,13 @@ def updates_of(slot: Slot, *fingerprints: str) -> list[PosteriorUpdate]:
 def test_a_decision_teaches_only_the_meaning_that_it_was_made_under() -> None:
     """Decisions of a, of b and of a release that logged no mapping, while the slot looks at b."""
     one, other = (FeatureMap(slot.features).logged_fingerprint for slot in (ONE, OTHER))
-    lessons = updates_of(OTHER, one, other, "", other)
-    assert sorted((lesson.fingerprint, len(lesson.deltas or ())) for lesson in lessons) == sorted(
+    updates = updates_of(OTHER, one, other, "", other)
+    assert sorted((update.fingerprint, len(update.deltas or ())) for update in updates) == sorted(
         [(one, 1), (other, 2), ("", 1)]
     )
     registry = CollectorRegistry()
     logic = LearnerLogic(CanonicalOrder(1), system_clock, metrics=LearnerMetrics(registry))
-    logic.on_batch(lessons)
+    logic.on_batch(updates)
     assert logic.decisions == 3.0
     labels = {"slot": "home", "reason": "other_features"}
     assert registry.get_sample_value("banditflow_lessons_ignored_total", labels) == 1

@@ -91,12 +91,12 @@ def answer(item: tuple[str, Batch]) -> tuple[str, list[Message]]:
 
 
 def count(state: list[int] | None, batch: Batch) -> tuple[list[int], list[Message]]:
-    """Count and sum the requests; tell once the last is counted."""
+    """Count and sum the requests; give both once the last is counted."""
     requests = [e.key for e in batch.events if e.origin.topic == Topic.DECISION_REQUESTS]
     number, total = state or [0, 0]
     number, total = number + len(requests), total + sum(requests)
-    told = [Message(0, None, b"%d:%d" % (number, total))] if batch.watermark == ALWAYS else []
-    return [number, total], told
+    messages = [Message(0, None, b"%d:%d" % (number, total))] if batch.watermark == ALWAYS else []
+    return [number, total], messages
 
 
 def build(

@@ -129,7 +129,7 @@ class Simulator:
         try:
             self._consent(wire)
             self._start, self._cpu = time.time(), time.process_time()
-            told = heard = self._start
+            reported = heard = self._start
             while not self._over(outbox, heard):
                 now = time.time()
                 self._ask(now, outbox, mischief)
@@ -138,8 +138,8 @@ class Simulator:
                 if payloads:
                     heard = time.time()
                     self._see(payloads, heard, outbox)
-                if each_second is not None and now - told >= 1.0:
-                    told = now
+                if each_second is not None and now - reported >= 1.0:
+                    reported = now
                     each_second(self.progress())
             wire.flush()
             with self._lock:

@@ -158,28 +158,28 @@ class Loop:
         self._ask(requests, until)
         self._now = until
         made = Made()
-        lessons: list[PosteriorUpdate] = []
+        updates: list[PosteriorUpdate] = []
         ready: list[tuple[str, RequestGroup]] = []
         for batch in self._batches(round(until * 1e6)):
-            self._step(batch, lessons, ready, made)
+            self._step(batch, updates, ready, made)
         with self.watch.on("decide"):
             made.decisions = list(self._scorer.decide(ready))
-        if lessons:
+        if updates:
             with self.watch.on("learn"):
-                given, _ = self._learn.on_batch(lessons)
-                told = list(given)
-            made.snapshots += [news for news in told if isinstance(news, PolicySnapshot)]
-            for news in told:
-                if isinstance(news, PublishedPolicy):
+                given, _ = self._learn.on_batch(updates)
+                published = list(given)
+            made.snapshots += [item for item in published if isinstance(item, PolicySnapshot)]
+            for policy in published:
+                if isinstance(policy, PublishedPolicy):
                     for admission in self._admission:
-                        admission.on_batch([news])
+                        admission.on_batch([policy])
         self._see(made)
         return made
 
     def _step(
         self,
         batch: Batch,
-        lessons: list[PosteriorUpdate],
+        updates: list[PosteriorUpdate],
         ready: list[tuple[str, RequestGroup]],
         made: Made,
     ) -> None:
@@ -200,7 +200,7 @@ class Loop:
             if placed:
                 steps, _ = self._attribute[shard].on_batch(placed)
                 joined += steps
-        lessons += [item for item in joined if isinstance(item, PosteriorUpdate)]
+        updates += [item for item in joined if isinstance(item, PosteriorUpdate)]
         for item in joined:
             made.outcomes += getattr(item, "messages", ())
         with watch.on("queue"):
