@@ -12,7 +12,6 @@ from operators.io.metrics.records import RecordMetrics
 from operators.io.reading import as_written
 from operators.io.store.protocol import Writes
 from operators.persist import rows_of
-from schemas.settings import Settings
 
 
 class Steps(Step):
@@ -29,7 +28,7 @@ OFFSETS = Steps.TOPICS
 def build(
     source: Source[tuple[str, Batch]],
     sink: Sink[tuple[str, Writes]],
-    settings: Settings,
+    max_record_bytes: int,
     metrics: RecordMetrics,
 ) -> Dataflow:
     """Build the flow that writes every result to the store.
@@ -37,11 +36,10 @@ def build(
     ``source`` gives batches of the topics that the store keeps, undecoded:
     :func:`operators.io.reading.as_written`; ``sink`` is a :class:`operators.persist.StoreSink`.
     """
-    limit = settings.max_record_bytes
 
     def to_rows(item: tuple[str, Batch]) -> tuple[str, Writes]:
         _, batch = item
-        return str(batch.shard), rows_of(batch.shard, batch.events, limit, metrics)
+        return str(batch.shard), rows_of(batch.shard, batch.events, max_record_bytes, metrics)
 
     flow = Dataflow("persist")
     batches = op.input("topics", flow, source)
@@ -54,4 +52,5 @@ def build(
 def wire(wiring: Wiring) -> Dataflow:
     """Build the dataflow on Kafka and the durable store."""
     source = wiring.topics(PERSIST.resumes, as_written)
-    return build(source, wiring.store(), wiring.settings, wiring.metrics.records)
+    limit = wiring.settings.kafka.max_record_bytes
+    return build(source, wiring.store(), limit, wiring.metrics.records)

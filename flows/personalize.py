@@ -86,7 +86,8 @@ def build(
     sources: Sources, sinks: Sinks, settings: Settings, clock: Clock, metrics: Metrics
 ) -> Dataflow:
     """Build the dataflow; a step's name is part of its recovery state and never changes."""
-    shards = [shard_key(shard) for shard in range(settings.partitions)]
+    time, state, shard_count = settings.time, settings.state, settings.kafka.partitions
+    shards = [shard_key(shard) for shard in range(shard_count)]
 
     def every_shard(item: tuple[str, CatalogUpdate]) -> list[tuple[str, CatalogUpdate]]:
         return [(shard, item[1]) for shard in shards]
@@ -103,15 +104,25 @@ def build(
     read = reader(settings)
 
     by_shard = op.flat_map("catalog_to_shards", catalog, every_shard)
-    admitted = admit("admit", records, by_shard, read, settings.gather, clock, metrics.records)
+    admitted = admit("admit", records, by_shard, read, time.gather, clock, metrics.records)
     singles = op.map_value("positions", admitted.gathered, _by_position)
-    attributed = attribute("attribute", singles, settings, metrics.attribution)
-    factored = factors("factors", attributed.factor_updates, settings, metrics.factors)
+    attributed = attribute("attribute", singles, time, state, metrics.attribution)
+    factored = factors("factors", attributed.factor_updates, shard_count, state, metrics.factors)
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
-    profiled = profile("profile", admitted.batches, embeddings, settings, metrics.profiles)
-    learned = learn("learn", attributed.posterior_updates, settings, clock, metrics.learner)
+    profiled = profile("profile", admitted.batches, embeddings, state, metrics.profiles)
+    learned = learn("learn", attributed.posterior_updates, shard_count, clock, metrics.learner)
     policies = op.flat_map("policies_to_shards", learned.news, to_scoring)
-    decided = decide("decide", profiled.batches, policies, settings, clock, metrics.decisions)
+    decided = decide(
+        "decide",
+        profiled.batches,
+        policies,
+        settings.secret.encode(),
+        time,
+        state,
+        settings.kafka.max_record_bytes,
+        clock,
+        metrics.decisions,
+    )
 
     rejected = op.merge(
         "rejected",
@@ -122,9 +133,9 @@ def build(
     )
     copies = op.merge(
         "hot",
-        cache_decisions("hot_decisions", admitted.batches, settings),
-        cache_profiles("hot_profiles", profiled.changes, settings),
-        cache_policies("hot_policies", learned.snapshots, settings),
+        cache_decisions("hot_decisions", admitted.batches, settings.redis.ttl),
+        cache_profiles("hot_profiles", profiled.changes, settings.redis.ttl),
+        cache_policies("hot_policies", learned.snapshots, settings.redis.ttl),
     )
     op.output("decisions_out", decided.decisions, sinks.decisions)
     op.output("outcomes_out", attributed.outcomes, sinks.outcomes)

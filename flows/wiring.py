@@ -32,13 +32,14 @@ class Wiring:
         self.metrics = metrics
         self.clock = clock
         self._place = place
-        self._producer = SharedProducer(settings, metrics.kafka)
-        self._pace = Pace(clock, settings.epoch, place == ALONE)
+        self._producer = SharedProducer(settings.kafka, metrics.kafka)
+        self._pace = Pace(clock, settings.state.epoch, place == ALONE)
 
     def events(self) -> GroupSource:
         """Read the events of visitors: partition k of all their topics, aligned by event time."""
         return GroupSource(
-            self.settings,
+            self.settings.kafka,
+            self.settings.time,
             reader(self.settings),
             self.clock,
             place=self._place,
@@ -48,12 +49,15 @@ class Wiring:
 
     def catalog(self) -> CatalogSource:
         """Read the catalog from its beginning, and what is new in it."""
-        return CatalogSource(self.settings, flaw_of, self.clock, self._pace, self.metrics.kafka)
+        return CatalogSource(
+            self.settings.kafka, flaw_of, self.clock, self._pace, self.metrics.kafka
+        )
 
     def topics(self, topics: Sequence[Topic], read: Read) -> TopicSource:
         """Read whole topics, each partition by itself; any worker may have any of them."""
         return TopicSource(
-            self.settings,
+            self.settings.kafka,
+            self.settings.time,
             read,
             self.clock,
             topics,
@@ -63,15 +67,18 @@ class Wiring:
 
     def topic(self, topic: Topic) -> KafkaSink:
         """Write to a topic; where it has a fence, what a crashed process wrote is not repeated."""
-        return KafkaSink(self._producer, topic, FENCES.get(topic), self._place)
+        horizon = self.settings.time.dedup_horizon
+        return KafkaSink(self._producer, topic, FENCES.get(topic), self._place, horizon)
 
     def cache(self) -> RedisSink:
         """Write copies to Redis."""
-        return RedisSink(self.settings, self.metrics.redis)
+        return RedisSink(self.settings.redis.url, self.metrics.redis)
 
     def store(self) -> StoreSink:
         """Write rows to the durable store."""
         settings, metrics = self.settings, self.metrics.store
         return StoreSink(
-            lambda: open_store(settings, metrics), settings.partitions, metrics=metrics
+            lambda: open_store(settings.store, metrics),
+            settings.kafka.partitions,
+            metrics=metrics,
         )

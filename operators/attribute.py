@@ -12,13 +12,13 @@ from msgspec import Struct
 from operators.envelope import Message, Rejected
 from operators.factors import factor_slots, withdrawals
 from operators.io.metrics.attribution import AttributionMetrics
-from operators.io.segments import ShardSegments
+from operators.io.segments import ShardSegments, segment_folder
 from operators.logic.attribution import Attribution, AttributionState, StepResult
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.streams import of_type
 from operators.updates import FactorUpdate, PosteriorUpdate
 from schemas.clock import NEVER
-from schemas.settings import Settings
+from schemas.settings import EventTimeSettings, StateSettings
 from schemas.state import StateError, pack, unpack
 
 _KIND, _VERSION = "attribution", 1
@@ -175,10 +175,14 @@ def unpack_attribute(snapshot: bytes) -> AttributeState:
 
 
 def resumed(
-    settings: Settings, folder: Path | None, snapshot: bytes | None, metrics: AttributionMetrics
+    time: EventTimeSettings,
+    settings: StateSettings,
+    folder: Path | None,
+    snapshot: bytes | None,
+    metrics: AttributionMetrics,
 ) -> AttributeLogic:
     """Go on from a snapshot, or begin where there is none."""
-    lateness = round(settings.allowed_lateness * 1e6)
+    lateness = round(time.allowed_lateness * 1e6)
     limits = (lateness, settings.max_pending, settings.max_orphans)
     if snapshot is None:
         return AttributeLogic(attribution=Attribution(*limits), folder=folder, metrics=metrics)
@@ -202,7 +206,8 @@ def resumed(
 def attribute(
     step_id: str,
     up: KeyedStream[CatalogedBatch],
-    settings: Settings,
+    time: EventTimeSettings,
+    settings: StateSettings,
     metrics: AttributionMetrics,
 ) -> Attributed:
     """Join each shard's decisions with their impressions, clicks and rewards.
@@ -210,10 +215,10 @@ def attribute(
     ``up`` is keyed by shard. An update's ``watermark`` is the time such that every decision of the
     shard whose window ends before it has been given as settled.
     """
-    folder = Path(settings.recovery) / SEGMENTS if settings.recovery else None
+    folder = segment_folder(settings.recovery, SEGMENTS)
 
     def shim_builder(resume_state: bytes | None) -> AttributeLogic:
-        return resumed(settings, folder, resume_state, metrics)
+        return resumed(time, settings, folder, resume_state, metrics)
 
     attributed = op.stateful_batch("life", up, shim_builder)
     posterior_updates = of_type("lessons", attributed, PosteriorUpdate)

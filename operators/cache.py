@@ -17,7 +17,6 @@ from schemas.clock import micros
 from schemas.codec import encode
 from schemas.events import DecisionBack
 from schemas.results import PolicySnapshot, Profile
-from schemas.settings import Settings
 
 
 def redis_features_key(subject: str) -> str:
@@ -54,10 +53,9 @@ def decision_copies(events: Iterable[Event], ttl: float) -> list[CacheWrite]:
 
 @operator
 def cache_decisions(
-    step_id: str, up: KeyedStream[CatalogedBatch], settings: Settings
+    step_id: str, up: KeyedStream[CatalogedBatch], ttl: float
 ) -> KeyedStream[list[CacheWrite]]:
     """Copy the decisions that were read back; those without a subject leave no copy."""
-    ttl = settings.redis_ttl
 
     def shim_mapper(batch: CatalogedBatch) -> list[CacheWrite] | None:
         return decision_copies(batch.events, ttl) or None
@@ -67,10 +65,9 @@ def cache_decisions(
 
 @operator
 def cache_profiles(
-    step_id: str, up: KeyedStream[list[Profile]], settings: Settings
+    step_id: str, up: KeyedStream[list[Profile]], ttl: float
 ) -> KeyedStream[list[CacheWrite]]:
     """Copy changed profiles; a deleted one leaves only its version behind."""
-    ttl = settings.redis_ttl
 
     def shim_mapper(profiles: list[Profile]) -> list[CacheWrite]:
         return [
@@ -85,10 +82,9 @@ def cache_profiles(
 
 @operator
 def cache_policies(
-    step_id: str, up: KeyedStream[PolicySnapshot], settings: Settings
+    step_id: str, up: KeyedStream[PolicySnapshot], ttl: float
 ) -> KeyedStream[list[CacheWrite]]:
     """Copy policy snapshots, the posterior included."""
-    ttl = settings.redis_ttl
 
     def shim_mapper(snapshot: PolicySnapshot) -> list[CacheWrite]:
         time = str(micros(snapshot.time))

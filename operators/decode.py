@@ -10,7 +10,7 @@ from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
 from schemas.clock import micros
 from schemas.codec import DECODERS, Flaw, decode_many
-from schemas.settings import Settings
+from schemas.settings import EventTimeSettings, KafkaSettings, Settings
 from schemas.topics import Topic
 
 Reader = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]
@@ -91,11 +91,11 @@ class RecordReader:
     (``time_in_future``).
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._secret = settings.secret.encode()
-        self._max_skew = round(settings.max_skew * 1e6)
-        self._shards = settings.partitions
-        self._limit = settings.max_record_bytes
+    def __init__(self, secret: bytes, kafka: KafkaSettings, time: EventTimeSettings) -> None:
+        self._secret = secret
+        self._max_skew = round(time.max_skew * 1e6)
+        self._shards = kafka.partitions
+        self._limit = kafka.max_record_bytes
         self._known: dict[str, tuple[str, int, bytes, bytes]] = {}
 
     def __call__(
@@ -199,7 +199,7 @@ class RecordReader:
 
 def reader(settings: Settings) -> RecordReader:
     """Make what reads records of the personalize topics with these settings."""
-    return RecordReader(settings)
+    return RecordReader(settings.secret.encode(), settings.kafka, settings.time)
 
 
 def _flawed(flaw: Flaw, origin: Origin, payload: bytes) -> Rejected:

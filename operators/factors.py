@@ -18,7 +18,7 @@ from schemas.catalog import Slot
 from schemas.clock import NEVER
 from schemas.consent import allows_profile
 from schemas.events import Consent, Erasure
-from schemas.settings import Settings
+from schemas.settings import StateSettings
 from schemas.state import pack, unpack
 
 _KIND, _VERSION = "factors", 1
@@ -122,7 +122,11 @@ def withdrawals(events: Iterable[Event]) -> list[tuple[int, str]]:
 
 @operator
 def factors(
-    step_id: str, up: KeyedStream[FactorUpdate], settings: Settings, metrics: FactorMetrics
+    step_id: str,
+    up: KeyedStream[FactorUpdate],
+    shards: int,
+    settings: StateSettings,
+    metrics: FactorMetrics,
 ) -> KeyedStream[FactorVectors]:
     """Learn the factors of subjects and actions from the final outcomes of every shard.
 
@@ -134,7 +138,7 @@ def factors(
     def shim_builder(resume_state: bytes | None) -> FactorsLogic:
         limits = (settings.profile_ttl, settings.factor_subjects)
         if resume_state is None:
-            return FactorsLogic(CanonicalOrder(settings.partitions), *limits, metrics=metrics)
+            return FactorsLogic(CanonicalOrder(shards), *limits, metrics=metrics)
         state = unpack(_KIND, _VERSION, FactorsState, resume_state)
         model = None if state.model is None else FactorModel.load(state.model)
         order = CanonicalOrder.load(state.order)

@@ -24,7 +24,6 @@ from operators.updates import PosteriorUpdate
 from schemas.catalog import Action, Slot
 from schemas.clock import ALWAYS, NEVER, Clock, moment
 from schemas.results import PolicyCheckpoint, PolicySnapshot
-from schemas.settings import Settings
 from schemas.state import pack, unpack
 
 _KIND, _VERSION = "learner", 2
@@ -386,7 +385,7 @@ def joined(parts: Sequence[Deltas]) -> Deltas:
 def learn(
     step_id: str,
     up: KeyedStream[PosteriorUpdate],
-    settings: Settings,
+    shards: int,
     clock: Clock,
     metrics: LearnerMetrics,
 ) -> Learned:
@@ -398,7 +397,7 @@ def learn(
 
     def shim_builder(resume_state: bytes | None) -> LearnerLogic:
         if resume_state is None:
-            return LearnerLogic(CanonicalOrder(settings.partitions), clock, metrics=metrics)
+            return LearnerLogic(CanonicalOrder(shards), clock, metrics=metrics)
         return _resume(resume_state, clock, metrics)
 
     learned = op.stateful_batch("slot", up, shim_builder)

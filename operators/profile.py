@@ -27,7 +27,7 @@ from schemas.events import (
     Reward,
 )
 from schemas.results import Profile
-from schemas.settings import Settings
+from schemas.settings import StateSettings
 from schemas.state import pack, unpack
 
 _KIND, _VERSION = "profile", 3
@@ -169,7 +169,7 @@ def unpack_profiles(snapshot: bytes) -> ProfileState:
 
 
 def resumed(
-    settings: Settings, folder: Path | None, snapshot: bytes | None, metrics: ProfileMetrics
+    settings: StateSettings, folder: Path | None, snapshot: bytes | None, metrics: ProfileMetrics
 ) -> ProfileLogic:
     """Go on from a snapshot, or begin where there is none."""
     interval = round(settings.profile_interval * 1e6)
@@ -194,7 +194,7 @@ def profile(
     step_id: str,
     up: KeyedStream[CatalogedBatch],
     factors: KeyedStream[FactorVectors],
-    settings: Settings,
+    settings: StateSettings,
     metrics: ProfileMetrics,
 ) -> Profiled:
     """Keep a profile per consenting subject and attach it to the subject's requests.

@@ -1,14 +1,14 @@
-"""Settings: the only reader of the environment."""
+"""Settings, grouped by what they set: the only reader of the environment."""
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.topics import Topic, partitions
@@ -25,67 +25,44 @@ class SettingsError(ValueError):
     """A setting is missing or wrong; the message names its variable."""
 
 
-class Settings(Struct, kw_only=True, frozen=True):
-    """Everything a deployment can set; each field is read from ``BANDITFLOW_<FIELD>``.
+class Group(Struct, kw_only=True, frozen=True):
+    """Settings that belong together.
 
-    Durations are in seconds. A secret, and what may hold one, may instead be read from the file
-    that ``BANDITFLOW_<FIELD>_FILE`` names.
+    A field is read from ``BANDITFLOW_<NAME>``, where its name is that of the field, or the one
+    that its declaration gives.
     """
 
-    secret: Annotated[str, Meta(min_length=16)]
-    """Keys the pseudonyms and the draws; at least 16 characters."""
+    def flat(self) -> dict[str, Any]:
+        """Give every setting by the name of its variable, in lower case and without the prefix."""
+        return dict(_flat(self))
+
+    def __repr__(self) -> str:
+        """Show every setting but the secret ones, by the names of their variables."""
+        shown = (f"{name}={_harmless(name, value)!r}" for name, value in self.flat().items())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class KafkaSettings(Group, kw_only=True, frozen=True):
+    """Where Kafka is and who we are there; the topics, and how they are read."""
 
     bootstrap_servers: str = "localhost:9092"
     topic_prefix: str = ""
     partitions: Count = 4
+    """Of every event topic: the number of shards."""
+
     replication: Count = 1
-    kafka_security: str = "PLAINTEXT"
-    kafka_mechanism: str = "PLAIN"
-    kafka_username: str = ""
-    kafka_password: str = ""
-    kafka_ca: str = ""
-    kafka_cert: str = ""
-    kafka_key: str = ""
-    kafka_options: dict[str, str] = {}
+    security: str = field(default="PLAINTEXT", name="kafka_security")
+    mechanism: str = field(default="PLAIN", name="kafka_mechanism")
+    username: str = field(default="", name="kafka_username")
+    password: str = field(default="", name="kafka_password")
+    ca: str = field(default="", name="kafka_ca")
+    cert: str = field(default="", name="kafka_cert")
+    key: str = field(default="", name="kafka_key")
+    options: dict[str, str] = field(default_factory=dict, name="kafka_options")
     """Further librdkafka settings, as JSON."""
 
-    redis_url: str = "redis://localhost:6379/0"
-    redis_ttl: Positive = 7 * 86400.0
-    store: str = "sqlite:banditflow.db"
-    """``sqlite:PATH`` or ``oracle:DSN``."""
-
-    store_user: str = ""
-    store_password: str = ""
-    store_wallet: str = ""
-    store_wallet_password: str = ""
-    store_auth: str = "password"
-    """``password``, or the OCI IAM token type, such as ``InstancePrincipal``."""
-
-    recovery: str = ""
-    """The folder of the recovery stores; empty: nothing survives a stop."""
-
-    epoch: Annotated[int, Meta(ge=1)] = 5
     batch_size: Count = 1000
-    gather: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.025
-    """How long on the clock attribution's events may wait for others; 0: they never do."""
-
     max_record_bytes: Count = MAX_RECORD_BYTES
-    max_skew: Positive = 300.0
-    """A record further ahead of the broker's clock than this is a dead letter."""
-
-    allowed_lateness: Positive = 60.0
-    idle_after: Positive = 1.0
-    dedup_horizon: Positive = 3600.0
-    max_pending: Count = 2_000_000
-    max_orphans: Count = 100_000
-    profile_interval: Positive = 5.0
-    profile_ttl: Positive = 90 * 86400.0
-    factor_subjects: Count = 100_000
-    """Subjects whose factors are learned; beyond it the longest unseen are forgotten."""
-
-    metrics_host: str = "127.0.0.1"
-    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 9464
-    """0 picks a free port."""
 
     def topic(self, topic: Topic) -> str:
         """Give the topic's name in this deployment."""
@@ -95,10 +72,116 @@ class Settings(Struct, kw_only=True, frozen=True):
         """Give the topic's partition count in this deployment."""
         return partitions(topic, self.partitions)
 
-    def __repr__(self) -> str:
-        """Show every setting but the secret ones."""
-        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        return f"Settings({', '.join(f'{name}={_harmless(name, x)!r}' for name, x in shown)})"
+
+class RedisSettings(Group, kw_only=True, frozen=True):
+    """Where Redis is, and how long a copy lives there."""
+
+    url: str = field(default="redis://localhost:6379/0", name="redis_url")
+    ttl: Positive = field(default=7 * 86400.0, name="redis_ttl")
+
+
+class StoreSettings(Group, kw_only=True, frozen=True):
+    """Which durable store, and who we are there."""
+
+    address: str = field(default="sqlite:banditflow.db", name="store")
+    """``sqlite:PATH`` or ``oracle:DSN``."""
+
+    user: str = field(default="", name="store_user")
+    password: str = field(default="", name="store_password")
+    wallet: str = field(default="", name="store_wallet")
+    wallet_password: str = field(default="", name="store_wallet_password")
+    auth: str = field(default="password", name="store_auth")
+    """``password``, or the OCI IAM token type, such as ``InstancePrincipal``."""
+
+
+class EventTimeSettings(Group, kw_only=True, frozen=True):
+    """How far events may be from their time, and how long they are waited for; in seconds."""
+
+    max_skew: Positive = 300.0
+    """A record further ahead of the broker's clock than this is a dead letter."""
+
+    allowed_lateness: Positive = 60.0
+    idle_after: Positive = 1.0
+    dedup_horizon: Positive = 3600.0
+    gather: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.025
+    """How long on the clock attribution's events may wait for others; 0: they never do."""
+
+
+class StateSettings(Group, kw_only=True, frozen=True):
+    """What is kept between events: where, how often it is saved, how much and for how long."""
+
+    recovery: str = ""
+    """The folder of the recovery stores; empty: nothing survives a stop."""
+
+    epoch: Count = 5
+    max_pending: Count = 2_000_000
+    max_orphans: Count = 100_000
+    profile_interval: Positive = 5.0
+    profile_ttl: Positive = 90 * 86400.0
+    factor_subjects: Count = 100_000
+    """Subjects whose factors are learned; beyond it the longest unseen are forgotten."""
+
+
+class MetricsSettings(Group, kw_only=True, frozen=True):
+    """Where the metrics are served."""
+
+    host: str = field(default="127.0.0.1", name="metrics_host")
+    port: Annotated[int, Meta(ge=0, le=65535)] = field(default=9464, name="metrics_port")
+    """0 picks a free port."""
+
+
+class Settings(Group, kw_only=True, frozen=True):
+    """Everything a deployment can set; made by :func:`load`.
+
+    Durations are in seconds. A secret, and what may hold one, may instead be read from the file
+    that ``BANDITFLOW_<NAME>_FILE`` names.
+    """
+
+    secret: Annotated[str, Meta(min_length=16)]
+    """Keys the pseudonyms and the draws; at least 16 characters."""
+
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    time: EventTimeSettings = field(default_factory=EventTimeSettings)
+    state: StateSettings = field(default_factory=StateSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+
+    def replaced(self, **changes: Any) -> "Settings":
+        """Give a copy with changes, named as :func:`load` names them, and as carefully checked."""
+        return load({}, **(self.flat() | changes))
+
+
+def _flat(group: Group) -> Iterator[tuple[str, Any]]:
+    for declared in msgspec.structs.fields(group):
+        value = getattr(group, declared.name)
+        if isinstance(value, Group):
+            yield from _flat(value)
+        else:
+            yield declared.encode_name, value
+
+
+def _types(group: type[Group]) -> Iterator[tuple[str, Any]]:
+    for declared in msgspec.structs.fields(group):
+        if isinstance(declared.type, type) and issubclass(declared.type, Group):
+            yield from _types(declared.type)
+        else:
+            yield declared.encode_name, declared.type
+
+
+def _made(group: type[Group], raw: Mapping[str, Any]) -> Any:
+    values = {}
+    for declared in msgspec.structs.fields(group):
+        if isinstance(declared.type, type) and issubclass(declared.type, Group):
+            values[declared.name] = _made(declared.type, raw)
+        elif declared.encode_name in raw:
+            value = raw[declared.encode_name]
+            values[declared.name] = msgspec.convert(value, declared.type, strict=False)
+    return group(**values)
+
+
+TYPES: Mapping[str, Any] = dict(_types(Settings))
+"""The type of every setting, by the name of its variable in lower case and without the prefix."""
 
 
 def _harmless(name: str, value: Any) -> Any:
@@ -112,10 +195,13 @@ def _harmless(name: str, value: Any) -> Any:
 def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read the settings from the environment; ``overrides`` win.
 
-    Raises :class:`SettingsError` naming the variable that is missing or wrong, or the override
-    that is not a setting. Variables of other names are left alone (:func:`unknown`): orchestrators
-    inject some.
+    Overrides are named as the variables are, in lower case and without the prefix, whichever
+    group a setting is in. Raises :class:`SettingsError` naming the variable that is missing or
+    wrong, or the override that is not a setting. Variables of other names are left alone
+    (:func:`unknown`): orchestrators inject some.
 
+    >>> load({"BANDITFLOW_SECRET": "sixteen letters!"}, partitions=2).kafka.partitions
+    2
     >>> load({"BANDITFLOW_SECRET": "sixteen letters!", "BANDITFLOW_EPOCH": "0"})
     Traceback (most recent call last):
     schemas.settings.SettingsError: BANDITFLOW_EPOCH: Expected `int` >= 1
@@ -132,7 +218,8 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
         raise SettingsError(
             f"{PREFIX}SECRET is not set: it keys the pseudonyms; give at least 16 characters"
         )
-    return msgspec.convert(raw, Settings, strict=False)
+    settings: Settings = _made(Settings, raw)
+    return settings
 
 
 def unknown(environment: Mapping[str, str] | None = None) -> list[str]:
@@ -141,7 +228,7 @@ def unknown(environment: Mapping[str, str] | None = None) -> list[str]:
     >>> unknown({"BANDITFLOW_PARTITONS": "8"})
     ['BANDITFLOW_PARTITONS is not a setting: did you mean BANDITFLOW_PARTITIONS?']
     """
-    names = [f"{PREFIX}{name.upper()}" for name in Settings.__struct_fields__]
+    names = [f"{PREFIX}{name.upper()}" for name in TYPES]
     names += [f"{PREFIX}{name}_FILE" for name in _FROM_FILES]
     found = []
     for name in sorted(os.environ if environment is None else environment):
@@ -155,12 +242,11 @@ def unknown(environment: Mapping[str, str] | None = None) -> list[str]:
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """Write settings as the environment that reads back as the same settings."""
-    values = {name: getattr(settings, name) for name in settings.__struct_fields__}
     return {
         f"{PREFIX}{name.upper()}": (
             msgspec.json.encode(value).decode() if isinstance(value, dict) else str(value)
         )
-        for name, value in values.items()
+        for name, value in settings.flat().items()
     }
 
 
@@ -171,15 +257,15 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
 
 def _read(raw: dict[str, Any], name: str, value: str) -> None:
-    field = name.removeprefix(PREFIX)
-    if field.endswith("_FILE") and field.removesuffix("_FILE") in _FROM_FILES:
-        field = field.removesuffix("_FILE")
+    variable = name.removeprefix(PREFIX)
+    if variable.endswith("_FILE") and variable.removesuffix("_FILE") in _FROM_FILES:
+        variable = variable.removesuffix("_FILE")
         try:
             value = Path(value).read_text().strip()
         except OSError as error:
             raise SettingsError(f"{name}: cannot read {value}: {error.strerror}") from error
-    lower = field.lower()
-    if lower not in Settings.__struct_fields__:
+    lower = variable.lower()
+    if lower not in TYPES:
         return
     raw[lower] = _json_or_text(name, value) if lower == "kafka_options" else value
 
@@ -191,13 +277,10 @@ def _json_or_text(name: str, value: str) -> Any:
         raise SettingsError(f"{name}: not JSON: {error}") from error
 
 
-_TYPES = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-
-
 def _check(name: str, value: Any) -> None:
-    if name not in _TYPES:
+    if name not in TYPES:
         raise SettingsError(f"{PREFIX}{name.upper()} is not a setting")
     try:
-        msgspec.convert(value, _TYPES[name], strict=False)
+        msgspec.convert(value, TYPES[name], strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{PREFIX}{name.upper()}: {error}") from error

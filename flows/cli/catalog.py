@@ -65,7 +65,7 @@ def _with_neighbours(
 ) -> list[CatalogEntry]:
     from flows.runtime.neighbours import with_neighbours
 
-    store = open_store(settings)
+    store = open_store(settings.store)
     try:
         return with_neighbours(store, entries, count)
     finally:

@@ -38,14 +38,14 @@ def run(options: argparse.Namespace) -> None:
     name = options.name
     if options.thing == _SUBJECT and not options.pseudonym:
         name = pseudonym_of(settings.secret.encode(), name)
-    backend, _, path = settings.store.partition(":")
+    backend, _, path = settings.store.address.partition(":")
     if backend == "sqlite" and not Path(path).exists():
         raise NotFoundError(
             f"there is no store at {path}: check BANDITFLOW_STORE; `banditflow store migrate` "
             "makes one, `banditflow run persist` fills it"
         )
     describe, _, _ = _THINGS[options.thing]
-    store = open_store(settings)
+    store = open_store(settings.store)
     try:
         print(encode_for_people(describe(settings, store, name)))
     finally:

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     check_stopped(settings, options.flow, OWN_STORE)
     runner.check_topics(options.flow, settings)
     before_run(settings, options.flow, options.from_store)
-    if not settings.recovery:
+    if not settings.state.recovery:
         print(
             f"banditflow: {options.flow} keeps nothing over a stop: BANDITFLOW_RECOVERY, the "
             "folder of the recovery stores, is not set",

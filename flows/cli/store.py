@@ -26,14 +26,14 @@ def run(options: argparse.Namespace) -> None:
 
 def migrate_lines(settings: Settings) -> list[str]:
     """Bring the schema to this release; give a line for people per migration applied."""
-    return [f"applied {name}" for name in migrate(settings, system_clock())] or [
+    return [f"applied {name}" for name in migrate(settings.store, system_clock())] or [
         "the schema is current"
     ]
 
 
 def status_lines(settings: Settings) -> list[str]:
     """Give a line for people per migration, applied or pending."""
-    store = open_store(settings)
+    store = open_store(settings.store)
     try:
         return [
             f"V{row['version']:03d}  {row['name']:<24} {_when(row['applied_at'])}"

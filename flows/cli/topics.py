@@ -13,7 +13,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> None:
     """Create the topics that are missing, and name them."""
-    created = create_topics(load())
+    created = create_topics(load().kafka)
     for name in created:
         print(f"created {name}")
     if not created:

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = load() if options.given_decisions else load(secret=replay.SECRET)
     if options.log is None:
-        shards = settings.partitions
+        shards = settings.kafka.partitions
         log = simulated_log(options.requests, options.rate, shards, options.seed)
     else:
         settings, log = replay.recorded_log(settings, options.log, options.given_decisions)
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
         task = progress.add_task("with kills", total=len(log))
         report = replay.verify_replay(
-            msgspec.structs.replace(settings, **addresses),
+            settings.replaced(**addresses),
             supervisor,
             folder,
             log,

@@ -35,7 +35,7 @@ from operators.io.store.open import migrate, open_store
 from schemas.catalog import PolicySettings
 from schemas.codec import encode_for_people
 from schemas.results import PolicySnapshot
-from schemas.settings import PREFIX, Settings, child_environment, environment_of
+from schemas.settings import PREFIX, Settings, child_environment, environment_of, load
 from schemas.topics import Topic
 
 REWARD_WINDOW = 20.0
@@ -85,7 +85,7 @@ class Demo:
 
     def __post_init__(self) -> None:
         """Connect to Redis, where the flow leaves its policy for readers."""
-        self.cache = hot.client(self.settings.redis_url, 1.0)
+        self.cache = hot.client(self.settings.redis.url, 1.0)
 
     def report(self) -> SimulatorReport | None:
         """Read what the simulator last said."""
@@ -133,7 +133,8 @@ def _must_be_writable(folder: Path) -> None:
 
 def _start(parts: Embedded, options: DemoOptions, console: Console) -> Demo:
     console.print(f"starting in {parts.folder} …", highlight=False)
-    settings = Settings(
+    settings = load(
+        {},
         secret=secrets.token_hex(16),
         bootstrap_servers=parts.bootstrap_servers,
         redis_url=parts.redis_url,
@@ -143,12 +144,12 @@ def _start(parts: Embedded, options: DemoOptions, console: Console) -> Demo:
         metrics_port=free_port(),
     )
     _keep_settings(settings, parts.folder)
-    create_topics(settings)
-    migrate(settings, system_clock())
+    create_topics(settings.kafka)
+    migrate(settings.store, system_clock())
     kind = PolicySettings(kind=options.policy) if options.policy else DEMO_POLICY
     publish(settings, demo_catalog(options.seed, kind, reward_window=REWARD_WINDOW))
-    url = f"http://{HOST}:{settings.metrics_port}/metrics"
-    _flow(parts, PERSIST.name, msgspec.structs.replace(settings, metrics_port=0))
+    url = f"http://{HOST}:{settings.metrics.port}/metrics"
+    _flow(parts, PERSIST.name, settings.replaced(metrics_port=0))
     _flow(parts, PERSONALIZE.name, settings, ready=lambda: _reads(url))
     progress = parts.folder / "visitors.jsonl"
     arguments = [f"--rate={options.rate}", f"--seed={options.seed}", f"--progress={progress}"]
@@ -265,7 +266,7 @@ def _frame(running: Demo) -> DemoFrame | None:
         dead_letters=_dead_letters(found),
         lag=int(found.total("banditflow_consumer_lag_records")),
         metrics_url=running.metrics_url,
-        store=running.settings.store,
+        store=running.settings.store.address,
     )
 
 
@@ -296,7 +297,7 @@ def _finish(running: Demo) -> dict[str, Any]:
         "dead_letters": _dead_letters(found),
         "events_per_second": round(_events(found) / max(report.seconds, 1.0), 1),
         "consumer_lag": int(found.total("banditflow_consumer_lag_records")),
-        "store": running.settings.store,
+        "store": running.settings.store.address,
         "stored": stored,
         "metrics_url": running.metrics_url,
         "folder": str(running.parts.folder),
@@ -304,7 +305,7 @@ def _finish(running: Demo) -> dict[str, Any]:
 
 
 def _await_store(running: Demo, decisions: int, deadline: float) -> dict[str, int]:
-    store = open_store(running.settings)
+    store = open_store(running.settings.store)
     try:
         while (counts := store.counts())["decisions"] < decisions:
             if time.monotonic() > deadline:

@@ -60,7 +60,7 @@ def records_of(log: OpenBanditLog, spec: FeatureSpec, settings: Settings, eta: f
     which a contextual policy linearises, since the log holds none.
     """
     records: dict[Topic, dict[int, list[Record]]] = {
-        topic: {k: [] for k in range(settings.partitions)}
+        topic: {k: [] for k in range(settings.kafka.partitions)}
         for topic in (Topic.DECISIONS, Topic.IMPRESSIONS, Topic.CLICKS)
     }
     vectors = pack_rows(FeatureMap(spec).encode([context(row) for row in log.rows]))
@@ -72,7 +72,7 @@ def records_of(log: OpenBanditLog, spec: FeatureSpec, settings: Settings, eta: f
 
     for number, (row, vector) in enumerate(zip(log.rows, vectors, strict=True)):
         subject = f"{log.policy}-{number}"
-        raw, shard = subject.encode(), partition_of(subject, settings.partitions)
+        raw, shard = subject.encode(), partition_of(subject, settings.kafka.partitions)
         key = join_key(pseudonym_of(secret, subject), subject)
         decided = _decision(row, subject, key, vector, eta)
         keep(Topic.DECISIONS, shard, row.time, encode(decided), None)

@@ -107,7 +107,7 @@ def through_the_flow(
     records: Records, catalog: Sequence[CatalogEntry], settings: Settings
 ) -> Replayed:
     """Run the personalize flow on records in memory, to the end of every reward window."""
-    shards = settings.partitions
+    shards = settings.kafka.partitions
     outcomes, dead_letters, decisions = (MemorySink(shards) for _ in range(3))
     sources = personalize.Sources(
         records=memory_group_source(records, reader(settings), shards),

@@ -91,7 +91,7 @@ def features(settings: Settings, store: Store, slot_id: str) -> Report:
 def _problems(settings: Settings, slot_id: str) -> Report:
     """Count what the flow's workers met since they started, by field and reason."""
     urls = (
-        f"http://{settings.metrics_host}:{settings.metrics_port + worker}/metrics"
+        f"http://{settings.metrics.host}:{settings.metrics.port + worker}/metrics"
         for worker in range(MOST_WORKERS)
     )
     workers = list(itertools.takewhile(lambda read: read is not None, map(read_metrics, urls)))
@@ -169,11 +169,11 @@ def _unpublished(settings: Settings, store: Store, slot_id: str) -> str:
 
 def _redis_away(settings: Settings) -> str:
     """Say that Redis, where the newest copies are, could not be asked; nothing where it could."""
-    connection = client(settings.redis_url, 1.0)
+    connection = client(settings.redis.url, 1.0)
     try:
         connection.ping()
     except redis.RedisError:
-        place = urlsplit(settings.redis_url)
+        place = urlsplit(settings.redis.url)
         return (
             f"; Redis, which has the newest copies, does not answer at {place.hostname}:"
             f"{place.port or 6379} (BANDITFLOW_REDIS_URL)"
@@ -197,7 +197,7 @@ def _spec(slot_row: Found) -> FeatureSpec:
 
 def _cached(settings: Settings, *keys: str) -> list[Hot | None]:
     """Read copies in Redis; Redis being away is no reason to say nothing."""
-    connection = client(settings.redis_url, 1.0)
+    connection = client(settings.redis.url, 1.0)
     try:
         return [read(connection, key) for key in keys]
     except redis.RedisError:

@@ -44,15 +44,15 @@ def read_catalog(path: Path) -> list[CatalogEntry]:
 
 def publish(settings: Settings, entries: Sequence[CatalogEntry]) -> None:
     """Send catalog records to their topic, each under its ``id``, and wait until they are there."""
-    producer = confluent_kafka.Producer(producer_config(settings))
-    check_topics(settings, producer, [Topic.CATALOG])
+    producer = confluent_kafka.Producer(producer_config(settings.kafka))
+    check_topics(settings.kafka, producer, [Topic.CATALOG])
     failed: list[str] = []
 
     def delivered(error: confluent_kafka.KafkaError | None, _: confluent_kafka.Message) -> None:
         if error is not None:
             failed.append(error.str())
 
-    topic = settings.topic(Topic.CATALOG)
+    topic = settings.kafka.topic(Topic.CATALOG)
     for entry in entries:
         producer.produce(topic, encode(entry), entry.id.encode(), on_delivery=delivered)
     producer.flush()

@@ -46,7 +46,7 @@ class RecoveryError(RuntimeError):
 
 def recovery_config(settings: Settings, flow: str) -> RecoveryConfig | None:
     """Give Bytewax's configuration of the flow's recovery store; None where none is set."""
-    if not settings.recovery:
+    if not settings.state.recovery:
         return None
     return RecoveryConfig(str(recovery_folder(settings, flow)), backup_interval=timedelta(0))
 
@@ -58,7 +58,7 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
     Raises :class:`RecoveryError` when another running flow owns it: two flows on one store would
     each take the other's snapshots for their own.
     """
-    if not settings.recovery:
+    if not settings.state.recovery:
         yield
         return
     folder = recovery_folder(settings, flow)
@@ -111,7 +111,7 @@ def discard_unfinished(settings: Settings, flow: str) -> None:
     over such a snapshot of any key that it does not write itself: a sink would believe written, or
     a learner have learned, what is about to be read again.
     """
-    if not settings.recovery:
+    if not settings.state.recovery:
         return
     folder = recovery_folder(settings, flow)
     try:
@@ -129,7 +129,7 @@ def attended_recovery(settings: Settings, flow: str) -> Iterator[None]:
 
     A supervisor that is killed may be outlived by its workers, for a moment.
     """
-    if not settings.recovery:
+    if not settings.state.recovery:
         yield
         return
     with (recovery_folder(settings, flow) / _WORKERS).open("a") as lock:
@@ -179,7 +179,7 @@ def _unwritable(folder: Path, why: str) -> str:
 def check_stopped(settings: Settings, flow: str, remedy: str = "stop that flow") -> None:
     """Raise :class:`RecoveryError` when a running flow owns the recovery store."""
     path = recovery_folder(settings, flow) / "owner.lock"
-    if not settings.recovery or not path.exists():
+    if not settings.state.recovery or not path.exists():
         return
     with path.open() as lock:
         try:
@@ -193,4 +193,4 @@ def check_stopped(settings: Settings, flow: str, remedy: str = "stop that flow")
 
 def recovery_folder(settings: Settings, flow: str) -> Path:
     """Give the folder of a flow's recovery store."""
-    return Path(settings.recovery) / flow
+    return Path(settings.state.recovery) / flow

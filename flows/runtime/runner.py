@@ -47,9 +47,9 @@ class CrashLoop(RuntimeError):  # noqa: N818 - it reads as what is the case
 
 def check_topics(flow: str, settings: Settings) -> None:
     """Refuse to run a flow while one of its topics is missing or has other partitions."""
-    client = kafka_client.consumer(settings)
+    client = kafka_client.consumer(settings.kafka)
     try:
-        kafka_client.check_topics(settings, client, list(FLOWS[flow].topics))
+        kafka_client.check_topics(settings.kafka, client, list(FLOWS[flow].topics))
     finally:
         client.close()
 
@@ -63,11 +63,11 @@ def run(flow: str, settings: Settings) -> None:
 
 def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[str] = ()) -> None:
     """Run one worker process of a flow whose recovery store somebody owns."""
-    port = settings.metrics_port + process if settings.metrics_port else 0
+    port = settings.metrics.port + process if settings.metrics.port else 0
     _settle_in()
     registry = process_registry()
     metrics = Metrics(registry)
-    url = serve(registry, settings.metrics_host, port)
+    url = serve(registry, settings.metrics.host, port)
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
     with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(
@@ -76,7 +76,7 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
             ),
             process_id=process if addresses else None,
             addresses=list(addresses) or None,
-            epoch_interval=timedelta(seconds=settings.epoch),
+            epoch_interval=timedelta(seconds=settings.state.epoch),
             recovery_config=recovery_config(settings, flow),
         )
 

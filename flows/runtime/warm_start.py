@@ -103,15 +103,19 @@ def before_run(settings: Settings, flow: str, from_store: bool) -> None:
     Where the recovery store is empty and topics have lost their beginnings, a run without
     ``from_store`` says what it will not know.
     """
-    if flow != PERSONALIZE.name or not settings.recovery or not _is_empty(_folder(settings)):
+    if flow != PERSONALIZE.name or not settings.state.recovery or not _is_empty(_folder(settings)):
         return
     if from_store:
         for line in warm_start(settings).describe():
             print(f"{flow}: from the store: {line}", file=sys.stderr, flush=True)
         return
-    cut = [each for each in held_from(settings, [Topic.DECISIONS], system_clock) if each.offset > 0]
+    cut = [
+        each
+        for each in held_from(settings.kafka, [Topic.DECISIONS], system_clock)
+        if each.offset > 0
+    ]
     if cut:
-        places = ", ".join(f"{settings.topic(each.topic)}/{each.shard}" for each in cut)
+        places = ", ".join(f"{settings.kafka.topic(each.topic)}/{each.shard}" for each in cut)
         print(
             f"{flow}: the recovery store is empty and the topics no longer hold their beginning "
             f"({places}): what was learned before is not known. `banditflow run {flow} "
@@ -128,12 +132,12 @@ def warm_start(settings: Settings) -> WarmStart:
     :class:`~flows.runtime.recovery.RecoveryError` where there is a recovery store already.
     """
     folder = _folder(settings)
-    if not settings.recovery or not _is_empty(folder):
+    if not settings.state.recovery or not _is_empty(folder):
         raise RecoveryError(
             f"{folder}: a start from the store needs BANDITFLOW_RECOVERY to be set, and no recovery"
             " store in it: one that is there knows more"
         )
-    store = open_store(settings)
+    store = open_store(settings.store)
     try:
         slots = _slots(settings)
         checkpoints = {each.slot_id: each for slot_id in slots for each in newest(store, slot_id)}
@@ -178,14 +182,14 @@ def _begin(
         checkpoints[slot_id].time + 1 - known.window if slot_id in checkpoints else known.since
         for slot_id, known in slots.items()
     ]
-    since = min(needed) - round(settings.max_skew * 1e6)
+    since = min(needed) - round(settings.time.max_skew * 1e6)
     offsets: dict[int, dict[Topic, int]] = {}
     cuts: list[Cut] = []
     cut_short = [topic for topic in GROUP if topic not in _READ_WHOLE]
-    for start in starts(settings, cut_short, since, system_clock):
+    for start in starts(settings.kafka, cut_short, since, system_clock):
         offsets.setdefault(start.shard, {})[start.topic] = start.offset
         cuts += _cut(start, since)
-    for held in held_from(settings, _READ_WHOLE, system_clock):
+    for held in held_from(settings.kafka, _READ_WHOLE, system_clock):
         offsets[held.shard][held.topic] = held.offset
     return WarmStart(checkpoints, offsets, since, cuts)
 
@@ -202,7 +206,7 @@ def _write(
     counted = {slot_id: each.time for slot_id, each in found.checkpoints.items()}
     horizon = min(counted.values()) + 1 if every_slot else NEVER
     attribution = AttributionState(horizon=horizon, counted=counted)
-    shards = range(settings.partitions)
+    shards = range(settings.kafka.partitions)
     seeds: Seeds = {
         Steps.ATTRIBUTION: {
             shard_key(k): pack_attribute(AttributeState(k, False, attribution)) for k in shards
@@ -218,7 +222,7 @@ def _write(
     shutil.rmtree(temporary, ignore_errors=True)
     write_recovery(temporary, PERSONALIZE.name, Steps.RECORDS, sources, seeds)
     shutil.rmtree(folder, ignore_errors=True)
-    for segments in segment_folders(settings.recovery):  # of the store that was lost
+    for segments in segment_folders(settings.state.recovery):  # of the store that was lost
         shutil.rmtree(segments, ignore_errors=True)
     temporary.rename(folder)
 
@@ -240,8 +244,8 @@ class _Slots:
 
 def _slots(settings: Settings) -> dict[str, _Slots]:
     found: dict[str, _Slots] = {}
-    for payload, _, _, _ in read_partition(settings, Topic.CATALOG, 0, system_clock):
-        entry = read_entry(payload, settings.max_record_bytes)
+    for payload, _, _, _ in read_partition(settings.kafka, Topic.CATALOG, 0, system_clock):
+        entry = read_entry(payload, settings.kafka.max_record_bytes)
         if isinstance(entry, Slot):
             known = found.setdefault(entry.slot_id, _Slots())
             known.window = max(known.window, round(entry.reward_window * 1e6))

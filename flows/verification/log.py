@@ -49,7 +49,7 @@ def record_log(settings: Settings, folder: Path) -> int:
     opener = lambda path, flags: os.open(path, flags, 0o600)  # noqa: E731
     encoder = msgspec.json.Encoder()
     with open(folder / _FILE, "wb", opener=opener) as file:
-        file.write(encoder.encode(Header(settings.partitions)) + b"\n")
+        file.write(encoder.encode(Header(settings.kafka.partitions)) + b"\n")
         file.writelines(encoder.encode(each) + b"\n" for each in log)
     return len(log)
 
@@ -76,8 +76,10 @@ def in_order(log: Sequence[Logged] | Iterator[Logged]) -> list[Logged]:
 def copied(settings: Settings) -> Iterator[Logged]:
     """Read the topics of a deployment, one after the other."""
     for topic in RECORDED:
-        for partition in range(settings.partitions_of(topic)):
+        for partition in range(settings.kafka.partitions_of(topic)):
             newest = 0
-            for value, key, _, time in read_partition(settings, topic, partition, system_clock):
+            for value, key, _, time in read_partition(
+                settings.kafka, topic, partition, system_clock
+            ):
                 newest = max(newest, time // 1000)  # so that sorting by time keeps the order
                 yield Logged(newest, topic, partition, key, value)

@@ -67,22 +67,22 @@ def cut_of(settings: Settings, states: States, shard: int) -> Cut:
 def ledger_of(settings: Settings, states: States, shard: int) -> Ledger:
     """Read a shard's attribution, with the decisions that lie in segments beside the store."""
     snapshot = states.get(Steps.ATTRIBUTION, {}).get(shard_key(shard))
-    folder = Path(settings.recovery) / SEGMENTS
+    folder = Path(settings.state.recovery) / SEGMENTS
     state = unpack_attribute(snapshot).attribution if snapshot else AttributionState()
-    return Ledger(settings.max_orphans, state, KeptSegments(folder, shard))
+    return Ledger(settings.state.max_orphans, state, KeptSegments(folder, shard))
 
 
 def segments_of(settings: Settings, step: str, shard: int) -> ReadOnlyFiles | None:
     """Look at the segment files of a step's shard."""
-    folder = segment_folder(settings.recovery, step)
+    folder = segment_folder(settings.state.recovery, step)
     return None if folder is None else ReadOnlyFiles(folder, shard)
 
 
 def catalog_of(settings: Settings) -> CatalogHistory:
     """Read the catalog as the flow does: what it refuses is left out."""
     history = CatalogHistory()
-    for payload, _, _, _ in read_partition(settings, Topic.CATALOG, 0, system_clock):
-        entry = read_entry(payload, settings.max_record_bytes)
+    for payload, _, _, _ in read_partition(settings.kafka, Topic.CATALOG, 0, system_clock):
+        entry = read_entry(payload, settings.kafka.max_record_bytes)
         if not isinstance(entry, Flaw):
             history.add(entry)
     return history
@@ -91,8 +91,8 @@ def catalog_of(settings: Settings) -> CatalogHistory:
 def dead_letters_of(settings: Settings, shard: int) -> dict[Place, str]:
     """Give the reason of each dead letter of a shard by the place of its record."""
     found: dict[Place, str] = {}
-    for payload, _, _, _ in read_partition(settings, Topic.DEAD_LETTERS, shard, system_clock):
-        letter = decode(Topic.DEAD_LETTERS, payload, settings.max_record_bytes)
+    for payload, _, _, _ in read_partition(settings.kafka, Topic.DEAD_LETTERS, shard, system_clock):
+        letter = decode(Topic.DEAD_LETTERS, payload, settings.kafka.max_record_bytes)
         if isinstance(letter, DeadLetter) and letter.partition == shard:
             found.setdefault((letter.topic, letter.offset), letter.reason)
     return found
@@ -101,7 +101,7 @@ def dead_letters_of(settings: Settings, shard: int) -> dict[Place, str]:
 def events(settings: Settings, topic: Topic, shard: int) -> Iterator[Event]:
     """Read a partition's records as the flow does; what it could not read is left out."""
     read = reader(settings)
-    for payload, key, offset, time in read_partition(settings, topic, shard, system_clock):
+    for payload, key, offset, time in read_partition(settings.kafka, topic, shard, system_clock):
         event = read(topic, shard, key, payload, offset, time)
         if isinstance(event, Event):
             event.payload = b""

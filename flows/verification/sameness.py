@@ -102,7 +102,7 @@ def _rows(table: Table, one: Settings, two: Settings) -> Same:
 
 
 def _kept(table: Table, settings: Settings) -> Iterator[tuple[str, int]]:
-    store = open_store(settings)
+    store = open_store(settings.store)
     try:
         yield from digests(table, store).items()
     finally:

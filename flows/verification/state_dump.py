@@ -108,7 +108,7 @@ def _kept_profiles(settings: Settings, states: States) -> Iterator[tuple[int, Pr
     for shard, snapshot in sorted(_by_shard(states.get(Steps.PROFILES, {}))):
         segments = segments_of(settings, PROFILES, shard)
         state = unpack_profiles(snapshot).profiles
-        yield shard, Profiles.load(state, settings.profile_ttl, segments=segments)
+        yield shard, Profiles.load(state, settings.state.profile_ttl, segments=segments)
 
 
 def _pending(settings: Settings, states: States) -> Iterator[Line]:

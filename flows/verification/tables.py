@@ -40,10 +40,10 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
     Gives nothing where no persist flow has run with these settings' recovery folder.
     """
     folder = recovery_folder(settings, PERSIST.name)
-    if not settings.recovery or not list(folder.glob("part-*.sqlite3")):
+    if not settings.state.recovery or not list(folder.glob("part-*.sqlite3")):
         return [], 0
     given = offsets_of(PERSIST, read_states(folder))
-    store = open_store(settings)
+    store = open_store(settings.store)
     try:
         with tempfile.TemporaryDirectory(prefix="banditflow-") as temporary:
             fresh = SqliteStore(Path(temporary) / "fresh.db")
@@ -64,10 +64,10 @@ def _compare(
     later: dict[tuple[str, str], set[int]] = {}
     behind = 0
     for topic in PERSIST.resumes:
-        for shard in range(settings.partitions_of(topic)):
+        for shard in range(settings.kafka.partitions_of(topic)):
             limit = given.get((topic, shard), 0)
             for batch in _batches(settings, topic, shard, limit):
-                writes = rows_of(shard, batch, settings.max_record_bytes)
+                writes = rows_of(shard, batch, settings.kafka.max_record_bytes)
                 if batch[0].origin.offset < limit:
                     fresh.apply(writes)
                     continue
@@ -121,7 +121,7 @@ def _digest(row: Found) -> int:
 def _batches(settings: Settings, topic: Topic, shard: int, limit: int) -> Iterator[list[Event]]:
     """Give a partition's records in batches, cut at ``limit``."""
     batch: list[Event] = []
-    for payload, key, offset, time in read_partition(settings, topic, shard, system_clock):
+    for payload, key, offset, time in read_partition(settings.kafka, topic, shard, system_clock):
         if batch and (len(batch) == _AT_ONCE or batch[0].origin.offset < limit <= offset):
             yield batch
             batch = []

@@ -55,7 +55,7 @@ def verify(settings: Settings) -> Verification:
     found.store, found.behind = compare_tables(settings)
     history = catalog_of(settings)
     learners = Learners(history)
-    cuts = [cut_of(settings, states, shard) for shard in range(settings.partitions)]
+    cuts = [cut_of(settings, states, shard) for shard in range(settings.kafka.partitions)]
     for shard, cut in enumerate(cuts):
         _compare_shard(settings, found, history, learners, shard, cut)
     learners.compare(found, states)
@@ -78,7 +78,7 @@ def _compare_shard(
     outcomes = Outcomes(found, verdicts, cut.ledger.horizon)
     payloads = (
         payload
-        for payload, _, _, _ in read_partition(settings, Topic.OUTCOMES, shard, system_clock)
+        for payload, _, _, _ in read_partition(settings.kafka, Topic.OUTCOMES, shard, system_clock)
     )
     outcomes.compare(payloads, partial(_judged, history, known))
     compare_pending(found, cut.ledger, verdicts, outcomes.evicted)

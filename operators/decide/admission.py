@@ -14,7 +14,7 @@ from msgspec.msgpack import Encoder
 
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
-from operators.io.segments import SEEN, ShardFiles, segment_folder, shard_files
+from operators.io.segments import ShardFiles, shard_files
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.deciding.seen_requests import Seen, SeenRequests
 from operators.logic.policies.published import PublishedPolicy
@@ -24,7 +24,7 @@ from schemas.catalog import Action, Slot
 from schemas.clock import NEVER
 from schemas.codec import decode
 from schemas.events import DecisionRequest
-from schemas.settings import Settings
+from schemas.settings import EventTimeSettings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
@@ -321,10 +321,14 @@ def _event(waiting: WaitingRequest, limit: int) -> Event:
 
 
 def resumed(
-    settings: Settings, folder: Path | None, snapshot: bytes | None, metrics: DecisionMetrics
+    time: EventTimeSettings,
+    max_record_bytes: int,
+    folder: Path | None,
+    snapshot: bytes | None,
+    metrics: DecisionMetrics,
 ) -> RequestAdmission:
     """Go on from a snapshot, or begin where there is none."""
-    horizon = round(settings.dedup_horizon * 1e6)
+    horizon = round(time.dedup_horizon * 1e6)
     if snapshot is None:
         return RequestAdmission(horizon=horizon, folder=folder, metrics=metrics)
     state = unpack_admission(snapshot)
@@ -335,7 +339,7 @@ def resumed(
         shard=state.shard,
         seen=SeenRequests.load(state.seen, segments),
         expected=set(state.policies),
-        waiting=[_event(waiting, settings.max_record_bytes) for waiting in state.waiting],
+        waiting=[_event(waiting, max_record_bytes) for waiting in state.waiting],
         watermark=state.watermark,
         metrics=metrics,
     )
@@ -346,19 +350,21 @@ def admit_requests(
     step_id: str,
     up: KeyedStream[CatalogedBatch],
     policies: KeyedStream[PublishedPolicy],
-    settings: Settings,
+    time: EventTimeSettings,
+    max_record_bytes: int,
+    folder: Path | None,
     metrics: DecisionMetrics,
 ) -> AdmittedRequests:
     """Admit each decision request once and join it with its slot's policy.
 
     ``policies`` must reach every shard. Refusals: ``unknown_slot``, ``stale_request`` (older than
     the dedup horizon), ``conflicting_request`` (the same id with other content),
-    ``no_eligible_action``. A repeated request is counted and gets no second answer.
+    ``no_eligible_action``. A repeated request is counted and gets no second answer. With a
+    ``folder``, what was seen is kept in segment files there.
     """
-    folder = segment_folder(settings.recovery, SEEN)
 
     def shim_builder(resume_state: bytes | None) -> RequestAdmission:
-        return resumed(settings, folder, resume_state, metrics)
+        return resumed(time, max_record_bytes, folder, resume_state, metrics)
 
     merged: KeyedStream[CatalogedBatch | PublishedPolicy] = op.merge("merge", up, policies)
     admitted = op.stateful_batch("admit", merged, shim_builder)

@@ -14,6 +14,7 @@ from operators.decide.admission import RequestGroup, admit_requests
 from operators.decide.decision_encoder import decision_messages, decision_records
 from operators.envelope import Message, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
+from operators.io.segments import SEEN, segment_folder
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap
@@ -22,7 +23,7 @@ from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import first_policy, policy_dim, policy_shape
 from schemas.catalog import Slot
 from schemas.clock import NEVER, Clock
-from schemas.settings import Settings
+from schemas.settings import EventTimeSettings, StateSettings
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,10 @@ def decide(
     step_id: str,
     up: KeyedStream[CatalogedBatch],
     policies: KeyedStream[PublishedPolicy],
-    settings: Settings,
+    secret: bytes,
+    time: EventTimeSettings,
+    state: StateSettings,
+    max_record_bytes: int,
     clock: Clock,
     metrics: DecisionMetrics,
 ) -> Decided:
@@ -167,6 +171,7 @@ def decide(
     ``policies`` must reach every shard. Refusals are those of
     :func:`~operators.decide.admission.admit_requests`.
     """
-    scorer = Scorer(settings.secret.encode(), clock, metrics)
-    admitted = admit_requests("queue", up, policies, settings, metrics)
+    scorer = Scorer(secret, clock, metrics)
+    folder = segment_folder(state.recovery, SEEN)
+    admitted = admit_requests("queue", up, policies, time, max_record_bytes, folder, metrics)
     return Decided(op.flat_map_batch("score", admitted.groups, scorer.decide), admitted.rejected)

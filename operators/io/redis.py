@@ -22,7 +22,7 @@ from redis.retry import Retry
 
 from operators.io.backoff import Backoff
 from operators.io.metrics.redis import RedisMetrics
-from schemas.settings import Settings, SettingsError
+from schemas.settings import SettingsError
 
 BATCH = 500
 """Keys per call."""
@@ -213,8 +213,8 @@ def send_what_can_be(script: Any, writes: Sequence[CacheWrite], metrics: RedisMe
 class RedisSink(DynamicSink[tuple[str, list[CacheWrite]]]):
     """Takes ``(shard, [CacheWrite, …])``; nothing here is durable: no epoch waits."""
 
-    def __init__(self, settings: Settings, metrics: RedisMetrics | None = None) -> None:
-        self._settings = settings
+    def __init__(self, url: str, metrics: RedisMetrics | None = None) -> None:
+        self._url = url
         self._metrics = metrics or RedisMetrics()
         self._buffer: HotBuffer | None = None
         self._lock = threading.Lock()
@@ -229,7 +229,7 @@ class RedisSink(DynamicSink[tuple[str, list[CacheWrite]]]):
         with self._lock:
             if self._buffer is None:
                 self._buffer = HotBuffer(metrics=self._metrics)
-                HotWriter(self._settings.redis_url, self._buffer, metrics=self._metrics)
+                HotWriter(self._url, self._buffer, metrics=self._metrics)
         return _Partition(self._buffer)
 
 

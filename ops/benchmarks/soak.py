@@ -125,7 +125,7 @@ def _traffic(
 
 def _stall(rig: Rig, seconds: float) -> None:
     """Hold the store's write lock."""
-    connection = sqlite3.connect(rig.settings.store.removeprefix("sqlite:"), timeout=60.0)
+    connection = sqlite3.connect(rig.settings.store.address.removeprefix("sqlite:"), timeout=60.0)
     connection.execute("BEGIN IMMEDIATE")
     print(f"soak: the store is locked for {seconds:.0f} s", file=sys.stderr, flush=True)
     time.sleep(seconds)

@@ -34,7 +34,7 @@ from operators.persist import rows_of
 from ops.benchmarks.speed.loop import SEED, Loop, Made
 from ops.benchmarks.speed.report import Report
 from schemas.codec import encode
-from schemas.settings import Settings
+from schemas.settings import Settings, load
 from schemas.topics import Topic
 
 STEPS = ("decode", "align", "admit", "profile", "attribute", "queue", "decide", "learn")
@@ -126,12 +126,13 @@ def _inside(loop: Loop) -> Iterator[None]:
 def ends(args: argparse.Namespace, loop: Loop, made: list[Made]) -> dict[str, float]:
     """Give µs of CPU per event of the source's fetching and of each sink."""
     with Embedded(broker=args.broker) as parts, tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
+        settings = load(
+            {},
             secret="a secret of benchmarks",
             bootstrap_servers=parts.bootstrap_servers,
             redis_url=parts.redis_url,
         )
-        create_topics(settings)
+        create_topics(settings.kafka)
         events = loop.events
         found = {"fetch from Kafka": 1e6 * _fetch(settings, loop) / events}
         for name, topic, batches in _written(made):
@@ -151,29 +152,29 @@ def _written(made: list[Made]) -> Iterator[tuple[str, Topic, list[tuple[str, lis
 def _fetch(settings: Settings, loop: Loop) -> float:
     """Write the log to its topics, and give the CPU seconds of reading it all back."""
     assert loop.log is not None
-    producer = confluent_kafka.Producer({"bootstrap.servers": settings.bootstrap_servers})
+    producer = confluent_kafka.Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
     for record in loop.log:
         while True:
             try:
                 producer.produce(
-                    settings.topic(record.topic), record.value, record.key, record.shard
+                    settings.kafka.topic(record.topic), record.value, record.key, record.shard
                 )
                 break
             except BufferError:
                 producer.poll(0.05)
     producer.flush(60)
-    shared = SharedConsumer(settings)
+    shared = SharedConsumer(settings.kafka)
     topics = {record.topic for record in loop.log}
     inlets = [
-        shared.open(settings.topic(topic), k, 0)
+        shared.open(settings.kafka.topic(topic), k, 0)
         for topic in topics
-        for k in range(settings.partitions)
+        for k in range(settings.kafka.partitions)
     ]
     taken = first = 0
     started = 0.0
     while taken < len(loop.log):
         shared.poll()
-        found = [message for inlet in inlets for message in inlet.take(settings.batch_size)]
+        found = [message for inlet in inlets for message in inlet.take(settings.kafka.batch_size)]
         for message in found:
             message.key(), message.value(), message.offset(), message.timestamp()
         taken += len(found)
@@ -188,7 +189,7 @@ def _fetch(settings: Settings, loop: Loop) -> float:
 
 
 def _kafka(settings: Settings, topic: Topic, batches: list[tuple[str, list[Message]]]) -> float:
-    sink = KafkaSink(SharedProducer(settings), topic)
+    sink = KafkaSink(SharedProducer(settings.kafka), topic)
     parts = [sink.build_part("sink", name, None) for name in sink.list_parts()]
     started = time.process_time()
     for key, messages in batches:
@@ -199,13 +200,13 @@ def _kafka(settings: Settings, topic: Topic, batches: list[tuple[str, list[Messa
 
 
 def _redis(settings: Settings, made: list[Made]) -> float:
-    sink = RedisSink(settings)
+    sink = RedisSink(settings.redis.url)
     part = sink.build("sink", 0, 1)
     started = time.process_time()
     for one in made:
         for batch in one.batches:
             part.write_batch(
-                [(str(batch.shard), decision_copies(batch.events, settings.redis_ttl))]
+                [(str(batch.shard), decision_copies(batch.events, settings.redis.ttl))]
             )
         while len(sink._buffer or ()) > 5000:
             time.sleep(0.001)

@@ -6,6 +6,8 @@ from pathlib import Path
 from bytewax.visualize import to_mermaid
 from prometheus_client import CollectorRegistry
 
+from schemas.settings import load
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "diagrams"
 sys.path.insert(0, str(ROOT))
@@ -13,9 +15,8 @@ sys.path.insert(0, str(ROOT))
 from flows.registry import FLOWS  # noqa: E402 (found through the line above)
 from flows.runtime.clock import system_clock  # noqa: E402
 from operators.io.metrics.root import Metrics  # noqa: E402
-from schemas.settings import Settings  # noqa: E402
 
-SETTINGS = Settings(secret="a drawing needs no secret")
+SETTINGS = load({}, secret="a drawing needs no secret")
 
 
 def main(check: bool) -> int:

@@ -80,7 +80,7 @@ def test_a_writer_killed_after_its_commit_leaves_one_copy_of_each_row(
         (Topic.DECISIONS, None, encode(make.decision(number)), number % 2)
         for number in range(DECISIONS)
     )
-    path = stage.settings.store.removeprefix("sqlite:")
+    path = stage.settings.store.address.removeprefix("sqlite:")
     persist = stage.run("persist", supervised=False)
     with closing(sqlite3.connect(path)) as other:
         first = version(other)

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from flows.devkit.embedded import Server, Supervisor
@@ -61,7 +60,7 @@ class Deployments:
     old: Recorded
 
     def make(self, name: str, database: int, made: Iterable[Logged] = ()) -> Settings:
-        url = f"{self.base.redis_url}/{database}"
+        url = f"{self.base.redis.url}/{database}"
         prefix = prefix_for(f"recorded-{name}")
         settings = settings_for(
             self.base, self.folder / name, prefix, redis_url=url, idle_after=NEVER_IDLE
@@ -123,7 +122,7 @@ def test_an_old_recovery_store_is_refused_in_a_sentence_and_left_as_it_is(
     deployments: Deployments,
 ) -> None:
     settings = deployments.make("resumed", 13, deployments.old.made)
-    shutil.copytree(deployments.old.recovery, settings.recovery, dirs_exist_ok=True)
+    shutil.copytree(deployments.old.recovery, settings.state.recovery, dirs_exist_ok=True)
     before = states_of(settings, PERSONALIZE)
     assert REFUSED.fullmatch(refused(settings, "run", PERSONALIZE.name))
     assert states_of(settings, PERSONALIZE) == before
@@ -133,7 +132,7 @@ def test_an_old_recovery_store_is_refused_in_a_sentence_and_left_as_it_is(
 def test_what_this_release_reads_of_an_old_recovery_store_means_what_it_meant(
     old: Recorded,
 ) -> None:
-    settings = msgspec.structs.replace(archive.settings("", ""), recovery=str(old.recovery))
+    settings = archive.settings("", "").replaced(recovery=str(old.recovery))
     expected = {part: old.state[part] for part in UNCHANGED}
     assert all(expected.values())
     assert_same(expected, state_of(settings, UNCHANGED))

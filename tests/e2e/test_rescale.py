@@ -37,15 +37,15 @@ def settings(apache_kafka: Server, valkey: Server, topic_prefix: str, tmp_path: 
 
 def ask_at_once(settings: Settings, visitors: Visitors) -> None:
     """Write the backlog's requests, and clicks on some of what will be decided."""
-    producer = confluent_kafka.Producer(producer_config(settings))
+    producer = confluent_kafka.Producer(producer_config(settings.kafka))
     pen = Pen("backlog", visitors)
     for number in range(BACKLOG):
         user, now = number % len(pen.keys), time.time()
         request = pen.request(number, user, number % HOURS, now)
-        producer.produce(settings.topic(Topic.DECISION_REQUESTS), request, pen.keys[user])
+        producer.produce(settings.kafka.topic(Topic.DECISION_REQUESTS), request, pen.keys[user])
         if number % 7 == 0:
             click = pen.click(number, user, now)
-            producer.produce(settings.topic(Topic.CLICKS), click, pen.keys[user])
+            producer.produce(settings.kafka.topic(Topic.CLICKS), click, pen.keys[user])
         producer.poll(0)
     assert producer.flush(30) == 0
 
@@ -68,7 +68,7 @@ def running(settings: Settings, supervisor: Supervisor, processes: int) -> Itera
 
 def closed(settings: Settings) -> tuple[int, int]:
     """Say which execution was the last, and how many epochs it has closed."""
-    return progress(Path(settings.recovery) / "personalize")
+    return progress(Path(settings.state.recovery) / "personalize")
 
 
 def workers_of(supervisor: int) -> list[int]:
@@ -114,7 +114,7 @@ def test_one_process_two_and_one_again_under_traffic_and_kills(
         try:
             with running(settings, supervisor, 1):
                 more(500)
-            assert list((Path(settings.recovery) / SEGMENTS).iterdir())
+            assert list((Path(settings.state.recovery) / SEGMENTS).iterdir())
             with running(settings, supervisor, 2) as flow:
                 for victim in (1, 0):
                     more(500)

@@ -13,7 +13,7 @@ from flows.devkit.embedded import Server
 from flows.runtime.catalog import publish, read_catalog
 from operators.io.kafka.client import consumer
 from schemas.catalog import Action, Slot
-from schemas.settings import Settings
+from schemas.settings import load
 from schemas.topics import Topic
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,8 @@ def test_records_reach_the_topic_under_their_ids(
     broker: Server, topic_prefix: str, topics_for: Callable[..., Mapping[str, str]], tmp_path: Path
 ) -> None:
     topics_for(broker, {"catalog": 1})
-    settings = Settings(
+    settings = load(
+        {},
         secret="a secret of tests",
         bootstrap_servers=broker.address,
         topic_prefix=topic_prefix,
@@ -113,8 +114,10 @@ def test_records_reach_the_topic_under_their_ids(
     file.write_text(documented())
     entries = read_catalog(file)
     publish(settings, entries)
-    reader = consumer(settings, **{"auto.offset.reset": "earliest", "enable.partition.eof": False})
-    reader.subscribe([settings.topic(Topic.CATALOG)])
+    reader = consumer(
+        settings.kafka, **{"auto.offset.reset": "earliest", "enable.partition.eof": False}
+    )
+    reader.subscribe([settings.kafka.topic(Topic.CATALOG)])
     messages: list[Any] = reader.consume(len(entries), 30.0)
     reader.close()
     assert [message.key().decode() for message in messages] == [entry.id for entry in entries]

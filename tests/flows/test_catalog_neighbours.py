@@ -61,8 +61,10 @@ def deployed(
 
 def published() -> Action:
     settings = load()
-    reader = consumer(settings, **{"auto.offset.reset": "earliest", "enable.partition.eof": False})
-    reader.subscribe([settings.topic(Topic.CATALOG)])
+    reader = consumer(
+        settings.kafka, **{"auto.offset.reset": "earliest", "enable.partition.eof": False}
+    )
+    reader.subscribe([settings.kafka.topic(Topic.CATALOG)])
     (message,) = reader.consume(1, 30.0)
     reader.close()
     found = decode(Topic.CATALOG, message.value() or b"")

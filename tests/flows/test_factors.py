@@ -24,10 +24,11 @@ from operators.profile import unpack_profiles
 from schemas.catalog import Action, CatalogEntry, FeatureSpec, PolicySettings, Slot
 from schemas.events import Decision
 from schemas.results import Profile
-from schemas.settings import Settings
+from schemas.settings import load
 from tests.support.closed_loop import START, Log, World, Written, play, wire
 
-SETTINGS = Settings(
+SETTINGS = load(
+    {},
     secret="a secret of the tests",
     partitions=2,
     allowed_lateness=1.0,

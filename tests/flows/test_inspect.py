@@ -37,7 +37,7 @@ from schemas.clock import micros
 from schemas.codec import encode
 from schemas.events import Decision, DecisionBack, DecisionRequest, Ranked
 from schemas.results import PolicySnapshot, Profile
-from schemas.settings import Settings, environment_of
+from schemas.settings import Settings, environment_of, load
 from tests.support import records as make
 
 ACTIONS = ["cats", "dogs", "fish"]
@@ -60,19 +60,20 @@ def cache(valkey: Server) -> Iterator[redis.Redis]:
 def settings(
     valkey: Server, cache: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    settings = Settings(
+    settings = load(
+        {},
         secret=SECRET,
         redis_url=f"redis://{valkey.address}/1",
         store=f"sqlite:{tmp_path / 'store.db'}",
     )
     for name, value in environment_of(settings).items():
         monkeypatch.setenv(name, value)
-    migrate(settings, system_clock())
+    migrate(settings.store, system_clock())
     return settings
 
 
 def stored(settings: Settings, *records: Any) -> None:
-    store = open_store(settings)
+    store = open_store(settings.store)
     store.apply(rows_of(0, make.events(*records)))
     store.close()
 
@@ -83,14 +84,14 @@ def cached(settings: Settings, cache: redis.Redis, *records: Any) -> None:
     policies = [("0", record) for record in records if isinstance(record, PolicySnapshot)]
     profiles = [("0", [record]) for record in records if isinstance(record, Profile)]
     decisions = [("0", read_back(record)) for record in records if isinstance(record, Decision)]
-    sink = RedisSink(settings)
+    sink = RedisSink(settings.redis.url)
     for name, operator, items in (
         ("a", cache_policies, policies),
         ("b", cache_profiles, profiles),
         ("c", cache_decisions, decisions),
     ):
         up = op.input(f"in_{name}", flow, TestingSource(items))
-        op.output(f"out_{name}", operator(f"hot_{name}", up, settings), sink)
+        op.output(f"out_{name}", operator(f"hot_{name}", up, settings.redis.ttl), sink)
     run_main(flow)
     deadline = time.monotonic() + 10
     while cache.dbsize() < len(records):  # type: ignore[operator]

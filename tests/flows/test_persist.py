@@ -21,11 +21,12 @@ from operators.io.reading import as_written
 from operators.io.store.protocol import Store, StoreError, StoreUnavailable, Writes
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import Patience, StoreSink, rows_of
-from schemas.settings import Settings
+from schemas.codec import MAX_RECORD_BYTES
+from schemas.settings import load
 from schemas.topics import Topic
 from tests.support import records as make
 
-SETTINGS = Settings(secret="sixteen letters!", partitions=2)
+SETTINGS = load({}, secret="sixteen letters!", partitions=2)
 
 
 class CrashError(Exception):
@@ -126,7 +127,7 @@ def batches(count: int = 40, size: int = 25) -> dict[str, list[Any]]:
 
 def sink(store: Any, naps: list[float] | None = None, max_rows: int = 20_000) -> StoreSink:
     patience = Patience(sleep=(naps if naps is not None else []).append)
-    return StoreSink(lambda: store, SETTINGS.partitions, max_rows, patience)
+    return StoreSink(lambda: store, SETTINGS.kafka.partitions, max_rows, patience)
 
 
 def expect_everything(store: SqliteStore, shards: dict[str, list[Any]]) -> None:
@@ -140,7 +141,7 @@ def expect_everything(store: SqliteStore, shards: dict[str, list[Any]]) -> None:
 @pytest.mark.parametrize("run", [run_main, lambda flow: cluster_main(flow, [], 0)])
 def test_everything_is_stored_once(store: SqliteStore, run: Callable[[Any], None]) -> None:
     shards = batches()
-    run(build(Batches(shards), sink(store), SETTINGS, RecordMetrics()))
+    run(build(Batches(shards), sink(store), MAX_RECORD_BYTES, RecordMetrics()))
     expect_everything(store, shards)
 
 
@@ -151,10 +152,10 @@ def test_a_killed_flow_leaves_no_gap_and_no_second_copy(store: SqliteStore, tmp_
     init_db_dir(recovery, 1)
     config = RecoveryConfig(str(recovery))
     for crash_at in (3, 7, 7, 15):
-        flow = build(Batches(shards, crash_at), sink(store), SETTINGS, RecordMetrics())
+        flow = build(Batches(shards, crash_at), sink(store), MAX_RECORD_BYTES, RecordMetrics())
         with dies(CrashError):
             run_main(flow, epoch_interval=timedelta(0), recovery_config=config)
-    flow = build(Batches(shards), sink(store), SETTINGS, RecordMetrics())
+    flow = build(Batches(shards), sink(store), MAX_RECORD_BYTES, RecordMetrics())
     run_main(flow, epoch_interval=timedelta(0), recovery_config=config)
     expect_everything(store, shards)
 
@@ -165,7 +166,7 @@ def test_the_flow_waits_while_the_store_is_away(store: SqliteStore) -> None:
     failing = Failing(store, before=[away] * 9, after=[StoreUnavailable("DPY-4011")])
     naps: list[float] = []
     run_main(
-        build(Batches(shards), sink(failing, naps), SETTINGS, RecordMetrics()),
+        build(Batches(shards), sink(failing, naps), MAX_RECORD_BYTES, RecordMetrics()),
         epoch_interval=timedelta(0),
     )
     expect_everything(store, shards)
@@ -178,13 +179,13 @@ def test_the_flow_waits_while_the_store_is_away(store: SqliteStore) -> None:
 def test_a_store_that_cannot_work_stops_the_flow(store: SqliteStore) -> None:
     failing = Failing(store, before=[StoreError("ORA-01017: wrong password")])
     with dies(StoreError, "wrong password"):
-        run_main(build(Batches(batches()), sink(failing), SETTINGS, RecordMetrics()))
+        run_main(build(Batches(batches()), sink(failing), MAX_RECORD_BYTES, RecordMetrics()))
 
 
 def test_an_unmigrated_store_says_what_to_do(tmp_path: Path) -> None:
     empty = SqliteStore(tmp_path / "empty.db")
     with dies(StoreError, "banditflow store migrate"):
-        run_main(build(Batches(batches()), sink(empty), SETTINGS, RecordMetrics()))
+        run_main(build(Batches(batches()), sink(empty), MAX_RECORD_BYTES, RecordMetrics()))
 
 
 def test_a_partition_holds_a_bounded_number_of_rows(store: SqliteStore) -> None:
@@ -212,7 +213,7 @@ def test_bad_records_are_dead_letters_and_the_rest_is_stored(store: SqliteStore)
     for offset, broken in ((9_000, payload[:-2]), (9_001, b"\xff" * 10)):
         shards["1"][0].append(as_written(Topic.DECISIONS, 1, None, broken, offset, 0))
     shards["1"][0] += make.events(make.outcome(1, propensity=1.5), offset=9_002, shard=1)
-    run_main(build(Batches(shards), sink(store), SETTINGS, RecordMetrics()))
+    run_main(build(Batches(shards), sink(store), MAX_RECORD_BYTES, RecordMetrics()))
     assert store.counts()["decisions"] == 100
     assert store.counts()["outcomes"] == 100
     letters = store.rows("dead_letters")

@@ -23,9 +23,9 @@ COUNT = 400
 
 def test_topics_reach_the_store(broker: Server, topic_prefix: str, tmp_path: Path) -> None:
     settings = settings_for(broker.address, topic_prefix)
-    create_topics(settings)
+    create_topics(settings.kafka)
     encode = msgspec.json.encode
-    shards = range(settings.partitions)
+    shards = range(settings.kafka.partitions)
     per_shard = {
         shard: [make.decision(at) for at in range(COUNT) if at % len(shards) == shard]
         for shard in shards
@@ -47,9 +47,16 @@ def test_topics_reach_the_store(broker: Server, topic_prefix: str, tmp_path: Pat
     produce(settings, Topic.CATALOG, {0: [encode(make.slot("home"))]})
     store = SqliteStore(tmp_path / "store.db")
     store.migrate(system_clock())
-    source = TopicSource(settings, as_written, system_clock, PERSIST.resumes, bounded=True)
+    source = TopicSource(
+        settings.kafka, settings.time, as_written, system_clock, PERSIST.resumes, bounded=True
+    )
     run_main(
-        build(source, StoreSink(lambda: store, settings.partitions), settings, RecordMetrics())
+        build(
+            source,
+            StoreSink(lambda: store, settings.kafka.partitions),
+            settings.kafka.max_record_bytes,
+            RecordMetrics(),
+        )
     )
     counts = store.counts()
     assert (counts["decisions"], counts["outcomes"], counts["slots"]) == (COUNT, COUNT, 1)

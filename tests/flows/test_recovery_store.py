@@ -33,14 +33,14 @@ from flows.runtime.recovery import (
     recovery_config,
 )
 from flows.runtime.snapshots import read_states
-from schemas.settings import Settings, environment_of
+from schemas.settings import Settings, environment_of, load
 
 OWN = """
 import sys
 from flows.runtime.recovery import owned_recovery
-from schemas.settings import Settings
+from schemas.settings import load
 
-with owned_recovery(Settings(secret="sixteen letters!", recovery=sys.argv[1]), "personalize"):
+with owned_recovery(load({}, secret="sixteen letters!", recovery=sys.argv[1]), "personalize"):
     print("owned", flush=True)
     sys.stdin.read()
 """
@@ -48,12 +48,12 @@ with owned_recovery(Settings(secret="sixteen letters!", recovery=sys.argv[1]), "
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(secret="sixteen letters!", recovery=str(tmp_path / "recovery"))
+    return load({}, secret="sixteen letters!", recovery=str(tmp_path / "recovery"))
 
 
 def other_owner(settings: Settings, program: str = OWN) -> subprocess.Popen[str]:
     owner = subprocess.Popen(
-        [sys.executable, "-c", program, settings.recovery],
+        [sys.executable, "-c", program, settings.state.recovery],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -90,12 +90,13 @@ def test_a_killed_owner_leaves_the_store_free(settings: Settings) -> None:
     owner.communicate()
     with owned_recovery(settings, "personalize"):
         assert (
-            Path(settings.recovery, "personalize", "owner.lock").read_text() == f"{os.getpid()}\n"
+            Path(settings.state.recovery, "personalize", "owner.lock").read_text()
+            == f"{os.getpid()}\n"
         )
 
 
 def test_the_folder_is_for_its_owner_only(settings: Settings) -> None:
-    folder = Path(settings.recovery) / "personalize"
+    folder = Path(settings.state.recovery) / "personalize"
     folder.mkdir(parents=True, mode=0o755)
     mask = os.umask(0)
     try:
@@ -107,7 +108,7 @@ def test_the_folder_is_for_its_owner_only(settings: Settings) -> None:
 
 
 def test_without_a_folder_nothing_is_made() -> None:
-    settings = Settings(secret="sixteen letters!")
+    settings = load({}, secret="sixteen letters!")
     assert recovery_config(settings, "personalize") is None
     with owned_recovery(settings, "personalize"):
         pass
@@ -136,7 +137,7 @@ def kept_sums(folder: Path) -> dict[str, Any]:
 
 
 def test_the_states_read_are_those_that_a_restart_resumes_from(settings: Settings) -> None:
-    folder = Path(settings.recovery) / "sums"
+    folder = Path(settings.state.recovery) / "sums"
     items = [("a", 1), ("b", 10), ("a", 2), TestingSource.EOF(), ("a", 4), ("b", 20)]
     with owned_recovery(settings, "sums"):
         run_sums(settings, items)
@@ -156,7 +157,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 
 def test_a_store_without_room_is_named_and_the_flow_goes_on_exactly(settings: Settings) -> None:
-    folder = Path(settings.recovery) / "sums"
+    folder = Path(settings.state.recovery) / "sums"
     items = [(str(number % 20), number) for number in range(200)]
     with owned_recovery(settings, "sums"):
         (part,) = folder.glob("part-*.sqlite3")
@@ -186,7 +187,7 @@ def test_other_errors_of_a_flow_stay_as_they_are(settings: Settings) -> None:
 
 def test_what_a_crash_left_of_an_unfinished_epoch_is_never_taken_over(settings: Settings) -> None:
     """The next execution closes an epoch of the same number without writing that key."""
-    folder = Path(settings.recovery) / "sums"
+    folder = Path(settings.state.recovery) / "sums"
     stop, crash = TestingSource.EOF(), TestingSource.ABORT()
     items = [("a", 1), ("b", 10), stop, ("b", 20), ("b", 30), ("b", 40), crash, ("a", 2)]
     with owned_recovery(settings, "sums"):
@@ -222,7 +223,7 @@ class Malicious:
 
 
 def test_a_foreign_pickle_is_refused_and_does_not_run(settings: Settings, tmp_path: Path) -> None:
-    folder, proof = Path(settings.recovery) / "sums", tmp_path / "proof"
+    folder, proof = Path(settings.state.recovery) / "sums", tmp_path / "proof"
     with owned_recovery(settings, "sums"):
         run_sums(settings, [("a", 1), ("a", 2)])
         (part,) = folder.glob("part-*.sqlite3")

@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry
 
 from operators.io.metrics.root import Metrics
 from schemas.catalog import Action, FeatureSpec, PolicySettings, Slot
-from schemas.settings import Settings
+from schemas.settings import load
 from tests.support.closed_loop import START, TURN, World, play
 
-SETTINGS = Settings(secret="a secret of the tests", partitions=2, allowed_lateness=1.0, gather=0.0)
+SETTINGS = load({}, secret="a secret of the tests", partitions=2, allowed_lateness=1.0, gather=0.0)
 REPORTED = {
     "banditflow_events_in_total": 400,
     "banditflow_decisions_total": 100,

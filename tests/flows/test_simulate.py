@@ -204,16 +204,16 @@ def deployment(broker: Server, topic_prefix: str) -> Settings:
         topic_prefix=topic_prefix,
         partitions=2,
     )
-    create_topics(made)
+    create_topics(made.kafka)
     return made
 
 
 def everything(made: Settings, topic: Topic) -> list[bytes]:
     """Read a topic from its start to its end."""
-    consumer = confluent_kafka.Consumer(consumer_config(made))
-    name, payloads, open_ends = made.topic(topic), [], {}
-    for k in range(made.partitions_of(topic)):
-        low, high = range_of(made, consumer, name, k)
+    consumer = confluent_kafka.Consumer(consumer_config(made.kafka))
+    name, payloads, open_ends = made.kafka.topic(topic), [], {}
+    for k in range(made.kafka.partitions_of(topic)):
+        low, high = range_of(made.kafka, consumer, name, k)
         if high > low:
             open_ends[k] = high
     consumer.assign([confluent_kafka.TopicPartition(name, k, 0) for k in open_ends])

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from flows.registry import FLOWS, INPUT, OUTPUT, STATE
 from flows.runtime.clock import system_clock
 from operators.io.metrics.root import Metrics
-from schemas.settings import Settings
+from schemas.settings import load
 
 
 def walk(steps: list[Any]) -> Iterator[Any]:
@@ -21,7 +21,7 @@ def walk(steps: list[Any]) -> Iterator[Any]:
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_no_step_that_keeps_state_has_another_name(flow: str) -> None:
-    settings, metrics = Settings(secret="sixteen letters!"), Metrics(CollectorRegistry())
+    settings, metrics = load({}, secret="sixteen letters!"), Metrics(CollectorRegistry())
     drawn = to_rendered(FLOWS[flow].dataflow(settings, system_clock, metrics))
     found = {
         step.step_id: step.op_type

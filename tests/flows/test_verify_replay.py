@@ -20,7 +20,7 @@ from flows.verification.verify import verify
 from operators.logic.attribution import SETTLED_REVISION
 from schemas.codec import decode, encode
 from schemas.results import Outcome
-from schemas.settings import Settings
+from schemas.settings import load
 from schemas.topics import Topic
 from tests.support.parts import prefix_for
 
@@ -33,7 +33,8 @@ def report(
 ) -> Iterator[ReplayReport]:
     """A log of every learning mode, with two kills."""
     folder = tmp_path_factory.mktemp("replay")
-    settings = Settings(
+    settings = load(
+        {},
         secret="a secret of the tests",
         bootstrap_servers=broker.address,
         redis_url=f"redis://{valkey.address}/0",
@@ -69,7 +70,7 @@ def test_a_killed_log_ends_as_its_topics_imply_and_as_one_without_kills(
 def test_state_is_dumped_in_order_and_alike_for_both_runs(report: ReplayReport) -> None:
     dumps, digests = [], []
     for settings in (report.killed.settings, report.once.settings):
-        states = read_states(Path(settings.recovery) / "personalize")
+        states = read_states(Path(settings.state.recovery) / "personalize")
         dumps.append({part: list(dump(settings, states, part)) for part in PARTS})
         digests.append({part: digest(settings, states, part) for part in PARTS})
     killed, once = dumps
@@ -83,7 +84,7 @@ def test_state_is_dumped_in_order_and_alike_for_both_runs(report: ReplayReport) 
 
 def test_a_store_row_that_was_changed_or_lost_is_found(report: ReplayReport) -> None:
     settings = report.once.settings
-    with sqlite3.connect(settings.store.removeprefix("sqlite:")) as store:
+    with sqlite3.connect(settings.store.address.removeprefix("sqlite:")) as store:
         store.execute("UPDATE outcomes SET reward = 0.125 WHERE rowid = 1")
         store.execute("DELETE FROM decisions WHERE rowid IN (1, 2)")
     found = verify(settings)
@@ -143,7 +144,7 @@ def test_a_log_is_recorded_for_its_owner_only_and_read_back(
     (file,) = (tmp_path / "log").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     partitions, log = read_log(tmp_path / "log")
-    assert (partitions, len(log)) == (settings.partitions, count)
+    assert (partitions, len(log)) == (settings.kafka.partitions, count)
     assert {each.topic for each in log} >= {Topic.CATALOG, Topic.DECISIONS, Topic.CLICKS}
     with pytest.raises(LogError, match="--record"):
         read_log(tmp_path / "nowhere")

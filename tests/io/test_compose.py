@@ -82,7 +82,7 @@ def test_our_services_run_commands_that_exist_with_settings_that_exist() -> None
     for service in ours.values():
         parser().parse_args(service["command"])
         settings = load(service["environment"])
-        assert settings.bootstrap_servers == "kafka:19092"
+        assert settings.kafka.bootstrap_servers == "kafka:19092"
         assert service["init"] is True
         assert service["read_only"] is True
 

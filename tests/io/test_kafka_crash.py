@@ -25,9 +25,11 @@ REQUESTS = 8000
 
 def answers_so_far(settings: Settings) -> int:
     client = confluent_kafka.Consumer(
-        {"bootstrap.servers": settings.bootstrap_servers, "group.id": "test"}
+        {"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": "test"}
     )
-    places = [confluent_kafka.TopicPartition(settings.topic(Topic.DECISIONS), k) for k in (0, 1)]
+    places = [
+        confluent_kafka.TopicPartition(settings.kafka.topic(Topic.DECISIONS), k) for k in (0, 1)
+    ]
     ends = [client.get_watermark_offsets(place, timeout=10)[1] for place in places]
     client.close()
     return sum(ends)
@@ -41,8 +43,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def start(settings: Settings, recovery: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, kafka_flow.__file__, settings.bootstrap_servers,
-               settings.topic_prefix, str(recovery)]  # fmt: skip
+    command = [sys.executable, kafka_flow.__file__, settings.kafka.bootstrap_servers,
+               settings.kafka.topic_prefix, str(recovery)]  # fmt: skip
     return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
@@ -61,7 +63,7 @@ def check_effects(settings: Settings, late_bytes: bool = False) -> None:
 @pytest.fixture
 def requested(server: Server, topic_prefix: str) -> Settings:
     settings = settings_for(server.address, topic_prefix)
-    create_topics(settings)
+    create_topics(settings.kafka)
     numbers = range(1, REQUESTS + 1)
     values = {k: [b"%d" % n for n in numbers if n % 2 == k] for k in (0, 1)}
     produce(settings, Topic.DECISION_REQUESTS, values)
@@ -107,7 +109,7 @@ def test_an_undelivered_record_stops_the_flow_and_its_epoch_is_replayed(
 ) -> None:
     options = {"message.timeout.ms": "400", "socket.timeout.ms": "300"}
     impatient = settings_for(
-        requested.bootstrap_servers, requested.topic_prefix, kafka_options=options
+        requested.kafka.bootstrap_servers, requested.kafka.topic_prefix, kafka_options=options
     )
     built = 0
     begin, write = SinkPartition.__init__, SinkPartition.write_batch

@@ -16,7 +16,7 @@ from tests.support.kafka_flow import identify, log_of, produce, settings_for
 @pytest.fixture
 def deployment(server: Server, topic_prefix: str) -> Settings:
     settings = settings_for(server.address, topic_prefix, partitions=12)
-    create_topics(settings)
+    create_topics(settings.kafka)
     return settings
 
 
@@ -25,7 +25,7 @@ def messages(*ids: int, text: bytes = b"first") -> list[Message]:
 
 
 def fenced(settings: Settings, metrics: KafkaMetrics | None = None) -> KafkaSink:
-    return KafkaSink(SharedProducer(settings, metrics), Topic.DECISIONS, identify)
+    return KafkaSink(SharedProducer(settings.kafka, metrics), Topic.DECISIONS, identify)
 
 
 def test_a_key_is_a_partition_number_beyond_ten_partitions(deployment: Settings) -> None:
@@ -62,7 +62,7 @@ def test_the_fence_suppresses_what_lies_behind_the_snapshot_once(deployment: Set
     resumed.snapshot()
     log = log_of(deployment, Topic.DECISIONS)[0]
     assert log == [b"1:first", b"2:first", b"3:first", b"4:first", b"5:second"]
-    labels = {"topic": deployment.topic(Topic.DECISIONS)}
+    labels = {"topic": deployment.kafka.topic(Topic.DECISIONS)}
     assert registry.get_sample_value("banditflow_suppressed_total", labels) == 2
 
 
@@ -118,8 +118,8 @@ def test_a_frozen_broker_is_waited_for(deployment: Settings, server: Server) -> 
 
 def test_a_full_queue_is_waited_for(deployment: Settings) -> None:
     small = settings_for(
-        deployment.bootstrap_servers,
-        deployment.topic_prefix,
+        deployment.kafka.bootstrap_servers,
+        deployment.kafka.topic_prefix,
         partitions=12,
         kafka_options={"queue.buffering.max.messages": "10"},
     )
@@ -140,8 +140,8 @@ def await_stop(server: Server) -> None:
 
 def test_what_cannot_be_delivered_raises(deployment: Settings, server: Server) -> None:
     impatient = settings_for(
-        deployment.bootstrap_servers,
-        deployment.topic_prefix,
+        deployment.kafka.bootstrap_servers,
+        deployment.kafka.topic_prefix,
         partitions=12,
         kafka_options={"message.timeout.ms": "300", "socket.timeout.ms": "200"},
     )

@@ -5,7 +5,6 @@ from unittest.mock import DEFAULT, Mock
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from msgspec import structs
 
 from flows.devkit.embedded import Server
 from flows.runtime.clock import system_clock
@@ -35,7 +34,7 @@ TRIO = (Topic.DECISION_REQUESTS, Topic.IMPRESSIONS, Topic.CLICKS)
 @pytest.fixture
 def deployment(server: Server, topic_prefix: str) -> Settings:
     settings = settings_for(server.address, topic_prefix, idle_after=0.2)
-    create_topics(settings)
+    create_topics(settings.kafka)
     return settings
 
 
@@ -73,7 +72,9 @@ def backlog(settings: Settings, count: int) -> None:
 
 def test_a_backlog_over_topics_comes_in_time_order(deployment: Settings) -> None:
     backlog(deployment, 2000)
-    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", None)
+    part = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO).build_part(
+        "in", "0", None
+    )
     got = batches_until(part, lambda got: at_end(got) and len(events_in(got)) == 6000)
     assert [event.at for event in events_in(got)] == list(range(6000))
     assert got[-1].watermark == 5999
@@ -88,7 +89,9 @@ def test_a_topic_that_ran_ahead_is_paused_and_loses_nothing(
     produce(deployment, Topic.CLICKS, {0: numbers(*range(0, 9000, 3))})
     for start in range(0, 9000, 1000):
         produce(deployment, Topic.IMPRESSIONS, {0: numbers(*range(start, start + 1000, 2))})
-    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", None)
+    part = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO).build_part(
+        "in", "0", None
+    )
     got = batches_until(part, lambda got: at_end(got) and len(events_in(got)) >= 7500)
     clicks = [e.at for e in events_in(got) if e.origin.topic == Topic.CLICKS]
     impressions = [e.at for e in events_in(got) if e.origin.topic == Topic.IMPRESSIONS]
@@ -98,11 +101,13 @@ def test_a_topic_that_ran_ahead_is_paused_and_loses_nothing(
 
 def test_a_snapshot_resumes_at_the_first_unreleased_record(deployment: Settings) -> None:
     backlog(deployment, 1000)
-    source = GroupSource(deployment, read, system_clock, TRIO)
+    source = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO)
     part = source.build_part("in", "0", None)
     first = batches_until(part, lambda got: len(events_in(got)) > 1000)
     snapshot = part.snapshot()
-    resumed = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", snapshot)
+    resumed = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO).build_part(
+        "in", "0", snapshot
+    )
     rest = batches_until(resumed, lambda got: at_end(got) and bool(events_in(got)))
     assert [e.at for e in events_in(first) + events_in(rest)] == list(range(3000))
     assert all(batch.watermark >= first[-1].watermark for batch in rest)
@@ -110,7 +115,9 @@ def test_a_snapshot_resumes_at_the_first_unreleased_record(deployment: Settings)
 
 def test_a_record_that_cannot_be_read_is_given_as_rejected(deployment: Settings) -> None:
     produce(deployment, Topic.CLICKS, {1: [b"1", b"what?", b"2"]})
-    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "1", None)
+    part = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO).build_part(
+        "in", "1", None
+    )
     got = batches_until(part, at_end)
     assert [e.at for e in events_in(got)] == [1, 2]
     [rejected] = [r for batch in got for r in batch.rejected]
@@ -121,13 +128,15 @@ def test_a_record_that_cannot_be_read_is_given_as_rejected(deployment: Settings)
 
 def test_the_end_is_not_declared_before_the_first_fetch(deployment: Settings) -> None:
     produce(deployment, Topic.CLICKS, {0: numbers(*range(500))})
-    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", None)
+    part = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO).build_part(
+        "in", "0", None
+    )
     got = batches_until(part, at_end)
     assert len(events_in(got)) == 500
 
 
 def test_idle_groups_go_on_with_the_clock_and_silent_ones_follow(deployment: Settings) -> None:
-    source = GroupSource(deployment, read, system_clock, TRIO)
+    source = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO)
     heard, silent = (source.build_part("in", k, None) for k in ("0", "1"))
     batches_until(heard, at_end)
     batches_until(silent, at_end)
@@ -143,7 +152,9 @@ def test_idle_groups_go_on_with_the_clock_and_silent_ones_follow(deployment: Set
 
 
 def test_live_events_do_not_wait_for_silent_topics(deployment: Settings) -> None:
-    part = GroupSource(deployment, read, system_clock, TRIO).build_part("in", "0", None)
+    part = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO).build_part(
+        "in", "0", None
+    )
     batches_until(part, at_end)
     for n in range(1, 20):
         produce(deployment, Topic.DECISION_REQUESTS, {0: [b"%d" % n]})
@@ -154,7 +165,7 @@ def test_live_events_do_not_wait_for_silent_topics(deployment: Settings) -> None
 
 def test_a_bounded_source_ends_with_the_last_watermark(deployment: Settings) -> None:
     backlog(deployment, 10)
-    source = GroupSource(deployment, read, system_clock, TRIO, bounded=True)
+    source = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO, bounded=True)
     part = source.build_part("in", "0", None)
     got = batches_until(part, lambda got: bool(got) and got[-1].watermark == ALWAYS)
     assert len(events_in(got)) == 30
@@ -164,25 +175,27 @@ def test_a_bounded_source_ends_with_the_last_watermark(deployment: Settings) -> 
 
 def test_a_deleted_resume_offset_stops_with_a_clear_message(deployment: Settings) -> None:
     produce(deployment, Topic.CLICKS, {0: numbers(*range(10))})
-    source = GroupSource(deployment, read, system_clock, (Topic.CLICKS,))
+    source = GroupSource(deployment.kafka, deployment.time, read, system_clock, (Topic.CLICKS,))
     snapshot = source.build_part("in", "0", None).snapshot()
-    place = TopicPartition(deployment.topic(Topic.CLICKS), 0, 6)
-    admin = AdminClient({"bootstrap.servers": deployment.bootstrap_servers})
+    place = TopicPartition(deployment.kafka.topic(Topic.CLICKS), 0, 6)
+    admin = AdminClient({"bootstrap.servers": deployment.kafka.bootstrap_servers})
     assert admin.delete_records([place])[place].result(10).low_watermark == 6
-    part = GroupSource(deployment, read, system_clock, (Topic.CLICKS,)).build_part(
-        "in", "0", snapshot
-    )
+    part = GroupSource(
+        deployment.kafka, deployment.time, read, system_clock, (Topic.CLICKS,)
+    ).build_part("in", "0", snapshot)
     with pytest.raises(KafkaTrouble, match=r"clicks', partition 0: offset 0 .* has only 6 to 10"):
         batches_until(part, at_end)
 
 
 def test_an_offset_beyond_the_end_stops_too(deployment: Settings, topic_prefix: str) -> None:
     produce(deployment, Topic.CLICKS, {0: numbers(*range(10))})
-    part = GroupSource(deployment, read, system_clock, (Topic.CLICKS,)).build_part("in", "0", None)
+    part = GroupSource(
+        deployment.kafka, deployment.time, read, system_clock, (Topic.CLICKS,)
+    ).build_part("in", "0", None)
     batches_until(part, at_end)
-    other = settings_for(deployment.bootstrap_servers, topic_prefix + "again-")
-    create_topics(other)
-    again = GroupSource(other, read, system_clock, (Topic.CLICKS,)).build_part(
+    other = settings_for(deployment.kafka.bootstrap_servers, topic_prefix + "again-")
+    create_topics(other.kafka)
+    again = GroupSource(other.kafka, other.time, read, system_clock, (Topic.CLICKS,)).build_part(
         "in", "0", part.snapshot()
     )
     with pytest.raises(KafkaTrouble, match=r"offset 10 .* has only 0 to 0"):
@@ -190,16 +203,19 @@ def test_an_offset_beyond_the_end_stops_too(deployment: Settings, topic_prefix: 
 
 
 def test_an_unknown_topic_names_the_command(server: Server, topic_prefix: str) -> None:
-    source = GroupSource(settings_for(server.address, topic_prefix), read, system_clock)
+    settings = settings_for(server.address, topic_prefix)
+    source = GroupSource(settings.kafka, settings.time, read, system_clock)
     with pytest.raises(KafkaTrouble, match=r"does not exist.*banditflow topics create"):
         source.build_part("in", "0", None)
 
 
 def test_another_partition_count_names_the_setting(deployment: Settings) -> None:
-    other = settings_for(deployment.bootstrap_servers, deployment.topic_prefix, partitions=3)
+    other = settings_for(
+        deployment.kafka.bootstrap_servers, deployment.kafka.topic_prefix, partitions=3
+    )
     with pytest.raises(KafkaTrouble, match=r"has 2 partitions.*3 \(BANDITFLOW_PARTITIONS\)"):
-        create_topics(other)
-    assert create_topics(deployment) == []
+        create_topics(other.kafka)
+    assert create_topics(deployment.kafka) == []
 
 
 def test_created_topics_are_known_when_the_call_returns(
@@ -210,17 +226,17 @@ def test_created_topics_are_known_when_the_call_returns(
     asked.side_effect = [{}, {}, {}, DEFAULT, DEFAULT]
     monkeypatch.setattr(kafka_admin, "partition_counts", asked)
     settings = settings_for(server.address, topic_prefix)
-    assert len(create_topics(settings)) == len(Topic)
+    assert len(create_topics(settings.kafka)) == len(Topic)
     assert asked.call_count == 4
-    check_topics(settings, AdminClient(client_config(settings)), list(Topic))
+    check_topics(settings.kafka, AdminClient(client_config(settings.kafka)), list(Topic))
 
 
 def test_lags_count_what_was_not_released(deployment: Settings) -> None:
     backlog(deployment, 100)
     metrics = KafkaMetrics()
-    part = GroupSource(deployment, read, system_clock, TRIO, metrics=metrics).build_part(
-        "in", "0", None
-    )
+    part = GroupSource(
+        deployment.kafka, deployment.time, read, system_clock, TRIO, metrics=metrics
+    ).build_part("in", "0", None)
     batches_until(part, lambda got: bool(events_in(got)))
     released = 300 - sum(part.lags().values())
     assert 0 < released <= 300
@@ -231,7 +247,9 @@ def test_lags_count_what_was_not_released(deployment: Settings) -> None:
 def test_topics_without_alignment_come_one_by_one(deployment: Settings) -> None:
     produce(deployment, Topic.OUTCOMES, {0: numbers(5, 3), 1: numbers(4)})
     produce(deployment, Topic.POLICIES, {0: numbers(9)})
-    source = TopicSource(deployment, read, system_clock, [Topic.OUTCOMES, Topic.POLICIES])
+    source = TopicSource(
+        deployment.kafka, deployment.time, read, system_clock, [Topic.OUTCOMES, Topic.POLICIES]
+    )
     assert source.list_parts() == ["outcomes/0", "outcomes/1", "policies/0"]
     found = {}
     for name in source.list_parts():
@@ -245,9 +263,10 @@ def test_a_backlog_of_many_topics_waits_at_the_broker_and_not_in_memory(
 ) -> None:
     topics = [Topic.OUTCOMES, Topic.POLICIES, Topic.DECISIONS]
     for topic in topics:
-        count = deployment.partitions_of(topic)
+        count = deployment.kafka.partitions_of(topic)
         produce(deployment, topic, {k: numbers(*range(3000)) for k in range(count)})
-    source = TopicSource(structs.replace(deployment, batch_size=100), read, system_clock, topics)
+    small = deployment.replaced(batch_size=100)
+    source = TopicSource(small.kafka, small.time, read, system_clock, topics)
     parts = {name: source.build_part("in", name, None) for name in source.list_parts()}
     got: dict[str, int] = dict.fromkeys(parts, 0)
     most, deadline = 0, time.monotonic() + 60
@@ -269,16 +288,16 @@ def test_the_catalog_is_complete_once_read_to_its_end(deployment: Settings) -> N
         return got
 
     empty = news_until_complete(
-        CatalogSource(deployment, flaw_of, system_clock).build_part("in", "catalog", None)
+        CatalogSource(deployment.kafka, flaw_of, system_clock).build_part("in", "catalog", None)
     )
     assert [(n.entries, n.rejected, n.complete) for n in empty] == [([], [], True)]
     slot = b'{"type":"slot","id":"s1","time":"2026-01-01T00:00:00Z","slot_id":"home"}'
     produce(deployment, Topic.CATALOG, {0: [slot, b"{"]})
-    part = CatalogSource(deployment, flaw_of, system_clock).build_part("in", "catalog", None)
+    part = CatalogSource(deployment.kafka, flaw_of, system_clock).build_part("in", "catalog", None)
     got = news_until_complete(part)
     assert [entry.slot_id for news in got for entry in news.entries] == ["home"]
     assert [r.reason for news in got for r in news.rejected] == ["not_json"]
-    resumed = CatalogSource(deployment, flaw_of, system_clock).build_part(
+    resumed = CatalogSource(deployment.kafka, flaw_of, system_clock).build_part(
         "in", "catalog", part.snapshot()
     )
     assert [n.entries for n in news_until_complete(resumed)] == [[]]

@@ -27,7 +27,7 @@ from operators.io.redis import (
     read,
 )
 from operators.io.redis import send as send_with
-from schemas.settings import Settings, SettingsError
+from schemas.settings import SettingsError, load
 
 TTL = 60.0
 BEYOND_DOUBLES = 2**53
@@ -330,22 +330,22 @@ def test_a_frozen_server_blocks_nobody_and_loses_only_what_the_buffer_gave_up(
 def test_the_sink_of_a_flow_writes_what_the_flow_gives_it(
     url: str, connection: redis.Redis
 ) -> None:
-    settings = Settings(secret="sixteen letters!", redis_url=url)
+    settings = load({}, secret="sixteen letters!", redis_url=url)
     flow = Dataflow(f"hot{next(_NUMBERS)}")
     items = [(str(shard), [write(f"k{shard}-{i}", 1) for i in range(10)]) for shard in range(4)]
-    op.output("out", op.input("in", flow, TestingSource(items)), RedisSink(settings))
+    op.output("out", op.input("in", flow, TestingSource(items)), RedisSink(settings.redis.url))
     run_main(flow)
     until(lambda: connection.dbsize() == 40)
 
 
 def test_a_flow_runs_on_without_redis(registry: CollectorRegistry) -> None:
-    settings = Settings(secret="sixteen letters!", redis_url="redis://127.0.0.1:1/0")
+    settings = load({}, secret="sixteen letters!", redis_url="redis://127.0.0.1:1/0")
     errors = "banditflow_redis_errors_total"
     flow = Dataflow("without_redis")
     op.output(
         "out",
         op.input("in", flow, TestingSource([("0", [write("k", 1)])])),
-        RedisSink(settings, RedisMetrics(registry)),
+        RedisSink(settings.redis.url, RedisMetrics(registry)),
     )
     run_main(flow)
     until(lambda: registry.get_sample_value(errors, {"error": "ConnectionError"}))

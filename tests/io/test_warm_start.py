@@ -90,8 +90,8 @@ class Deployment:
             batch_size=200,
             **store,
         )
-        create_topics(self.settings)
-        migrate(self.settings, system_clock())
+        create_topics(self.settings.kafka)
+        migrate(self.settings.store, system_clock())
         log = dense(read_open_bandit(SHIPPED, "random"))
         self.catalog: Sequence[CatalogEntry] = catalog_of(log, PolicySettings(kind="logistic"))
         slot = self.catalog[0]
@@ -99,9 +99,9 @@ class Deployment:
         self.slot = slot
         self.records: Records = records_of(log, slot.features, self.settings, ETA)
         self.middle = micros(log.rows[len(log.rows) * 3 // 4].time)
-        self.producer = confluent_kafka.Producer(producer_config(self.settings))
+        self.producer = confluent_kafka.Producer(producer_config(self.settings.kafka))
         for entry in self.catalog:
-            self.producer.produce(self.settings.topic(Topic.CATALOG), encode(entry))
+            self.producer.produce(self.settings.kafka.topic(Topic.CATALOG), encode(entry))
 
     def produce(self, first: int, end: int) -> None:
         """Write what happened from one time to another, when it happened."""
@@ -110,7 +110,7 @@ class Deployment:
                 for record in log:
                     if first <= record.time < end:
                         self.producer.produce(
-                            self.settings.topic(topic),
+                            self.settings.kafka.topic(topic),
                             record.value,
                             record.key,
                             shard,
@@ -119,9 +119,11 @@ class Deployment:
         assert self.producer.flush(20) == 0
 
     def personalize(self) -> None:
-        settings, shared = self.settings, SharedProducer(self.settings)
+        settings, shared = self.settings, SharedProducer(self.settings.kafka)
         sources = personalize.Sources(
-            records=GroupSource(settings, reader(settings), system_clock, bounded=True),
+            records=GroupSource(
+                settings.kafka, settings.time, reader(settings), system_clock, bounded=True
+            ),
             catalog=MemoryCatalogSource(self.catalog),
         )
         sinks = personalize.Sinks(
@@ -143,23 +145,25 @@ class Deployment:
             )
 
     def persist(self, kept: Sequence[Topic]) -> None:
-        source: Source = TopicSource(self.settings, as_written, system_clock, kept, bounded=True)
-        sink = StoreSink(lambda: open_store(self.settings), SHARDS)
-        run_main(persist.build(source, sink, self.settings, RecordMetrics()))
+        source: Source = TopicSource(
+            self.settings.kafka, self.settings.time, as_written, system_clock, kept, bounded=True
+        )
+        sink = StoreSink(lambda: open_store(self.settings.store), SHARDS)
+        run_main(persist.build(source, sink, self.settings.kafka.max_record_bytes, RecordMetrics()))
 
     def lose_recovery(self) -> None:
-        shutil.rmtree(self.settings.recovery)
+        shutil.rmtree(self.settings.state.recovery)
 
     def learner(self) -> LearnerState:
-        states = read_states(Path(self.settings.recovery) / "personalize")
+        states = read_states(Path(self.settings.state.recovery) / "personalize")
         return unpack_learner(states[Steps.LEARNERS][SLOT])
 
     def delete_before(self, time: int) -> None:
         """Delete what was written before a time, as retention does."""
-        admin = AdminClient({"bootstrap.servers": self.settings.bootstrap_servers})
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka.bootstrap_servers})
         ends = [
             confluent_kafka.TopicPartition(
-                self.settings.topic(topic), shard, sum(record.time < time for record in log)
+                self.settings.kafka.topic(topic), shard, sum(record.time < time for record in log)
             )
             for topic, logs in self.records.items()
             for shard, log in logs.items()
@@ -259,7 +263,7 @@ def test_what_retention_has_taken_is_said_and_nothing_else_is_lost(
     with pytest.raises(WarmStartError, match="run without --from-store"):
         warm_start(settings)
     deployment.persist(STORED)
-    (checkpoint,) = newest(open_store(settings), SLOT)
+    (checkpoint,) = newest(open_store(settings.store), SLOT)
     gone = checkpoint.time - round(deployment.slot.reward_window * 1e6) + 200_000_000
     deployment.delete_before(gone)
     before_run(settings, "personalize", from_store=False)

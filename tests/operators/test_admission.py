@@ -20,9 +20,9 @@ from operators.logic.deciding import seen_requests as dedup
 from operators.logic.policies import make_policy
 from operators.logic.policies.published import PublishedPolicy
 from schemas.clock import NEVER, micros
-from schemas.codec import encode
+from schemas.codec import MAX_RECORD_BYTES, encode
 from schemas.events import DecisionRequest
-from schemas.settings import Settings
+from schemas.settings import EventTimeSettings, load
 from schemas.state import StateError
 from tests.support import records as make
 
@@ -60,8 +60,10 @@ def published(version: int) -> PublishedPolicy:
 
 def resumed(logic: RequestAdmission) -> RequestAdmission:
     """What a restart makes of a shard's snapshot."""
-    settings = Settings(secret="sixteen letters!", dedup_horizon=logic.horizon / 1e6)
-    return admission.resumed(settings, logic.folder, logic.snapshot(), DecisionMetrics())
+    settings = load({}, secret="sixteen letters!", dedup_horizon=logic.horizon / 1e6)
+    return admission.resumed(
+        settings.time, MAX_RECORD_BYTES, logic.folder, logic.snapshot(), DecisionMetrics()
+    )
 
 
 def feed(
@@ -250,5 +252,5 @@ def test_files_need_the_folder_that_they_are_in(
     feed(logic, batch(request(1)))
     with pytest.raises(StateError, match="BANDITFLOW_RECOVERY"):
         admission.resumed(
-            Settings(secret="sixteen letters!"), None, logic.snapshot(), DecisionMetrics()
+            EventTimeSettings(), MAX_RECORD_BYTES, None, logic.snapshot(), DecisionMetrics()
         )

@@ -18,11 +18,11 @@ from schemas.catalog import CatalogEntry
 from schemas.clock import ALWAYS, NEVER, micros
 from schemas.codec import encode
 from schemas.events import Click, DecisionRequest
-from schemas.settings import Settings
+from schemas.settings import load
 from schemas.topics import Topic
 from tests.support import records as make
 
-READ = reader(Settings(secret="sixteen letters!", partitions=1))
+READ = reader(load({}, secret="sixteen letters!", partitions=1))
 WAIT = 0.025
 COMPLETE = CatalogUpdate([make.slot("home")], [], complete=True)
 

@@ -12,7 +12,6 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, run_main
-from msgspec import structs
 
 from operators.attribute import SEGMENTS, attribute, resumed
 from operators.envelope import Event, Message
@@ -25,12 +24,12 @@ from operators.updates import PosteriorUpdate
 from schemas.clock import ALWAYS
 from schemas.codec import decode
 from schemas.results import Outcome
-from schemas.settings import Settings
+from schemas.settings import Settings, load
 from schemas.state import StateError
 from schemas.topics import Topic
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Visitors
 
-SETTINGS = Settings(secret="sixteen letters!", allowed_lateness=LATENESS / 1e6)
+SETTINGS = load({}, secret="sixteen letters!", allowed_lateness=LATENESS / 1e6)
 CATALOG = Catalog(slots=SLOTS)
 EXPECTED_REASONS = {
     "no_decision", "duplicate", "duplicate_decision", "wrong_action", "outside_window",
@@ -116,7 +115,7 @@ def flow(
     """The step between a list and lists."""
     made = Dataflow("attribution")
     up = op.input("in", made, TestingSource(items))
-    attributed = attribute("attribute", up, settings, AttributionMetrics())
+    attributed = attribute("attribute", up, settings.time, settings.state, AttributionMetrics())
     op.output("outcomes", attributed.outcomes, TestingSink(outcomes))
     op.output("rejected", attributed.rejected, TestingSink(rejected))
     summed = op.stateful_map("sum", attributed.posterior_updates, add_up)
@@ -178,7 +177,7 @@ def test_a_crash_changes_nothing(
     read, reader = [], ShardSegments.read
     monkeypatch.setattr(ShardSegments, "read", lambda *args: read.append(args) or reader(*args))
     init_db_dir(tmp_path, 1)
-    settings = structs.replace(SETTINGS, recovery=str(tmp_path) if segments else "")
+    settings = SETTINGS.replaced(recovery=str(tmp_path) if segments else "")
     events, _ = traffic(shards, decisions=300, seed=10 + shards)
     items: list[Any] = list(batches(events, seed=8))
     rng = random.Random(9)
@@ -222,7 +221,7 @@ def test_a_snapshot_waits_for_segments_and_fails_with_them(tmp_path: Path) -> No
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
     with pytest.raises(StateError, match="written as version 0, this release reads version 1"):
-        resumed(SETTINGS, None, b"attribution/0\n", AttributionMetrics())
+        resumed(SETTINGS.time, SETTINGS.state, None, b"attribution/0\n", AttributionMetrics())
 
 
 def test_every_slot_hears_how_far_settlement_is_complete() -> None:
@@ -232,7 +231,9 @@ def test_every_slot_hears_how_far_settlement_is_complete() -> None:
     up = op.input("in", made, TestingSource(batches(events, seed=4)))
     op.output(
         "out",
-        attribute("attribute", up, SETTINGS, AttributionMetrics()).posterior_updates,
+        attribute(
+            "attribute", up, SETTINGS.time, SETTINGS.state, AttributionMetrics()
+        ).posterior_updates,
         TestingSink(updates),
     )
     run_main(made)

@@ -10,10 +10,10 @@ from operators.envelope import Event, Rejected
 from operators.logic.murmur2 import partition_of
 from schemas.clock import micros
 from schemas.events import DecisionRequest
-from schemas.settings import Settings
+from schemas.settings import load
 from schemas.topics import Topic
 
-SETTINGS = Settings(secret="a secret of tests", partitions=4)
+SETTINGS = load({}, secret="a secret of tests", partitions=4)
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VISITOR = "visitor-17"
 HOME = partition_of(VISITOR, 4)

@@ -13,10 +13,10 @@ from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
 from schemas.clock import micros
 from schemas.codec import DECODERS, Flaw, decode_with
-from schemas.settings import Settings
+from schemas.settings import load
 from schemas.topics import GROUP, Topic
 
-SETTINGS = Settings(secret="a secret of tests", partitions=2, max_record_bytes=2000)
+SETTINGS = load({}, secret="a secret of tests", partitions=2, max_record_bytes=2000)
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VISITORS = [f"visitor-{n}" for n in range(6)] + ["Zoë"]
 
@@ -26,17 +26,17 @@ def one(
 ) -> Event | Rejected:
     """What a record becomes, written out."""
     origin, payload = Origin(topic, shard, offset, time), payload or b""
-    body = decode_with(DECODERS[topic], payload, SETTINGS.max_record_bytes)
+    body = decode_with(DECODERS[topic], payload, SETTINGS.kafka.max_record_bytes)
     if isinstance(body, Flaw):
         return Rejected(body.reason, origin, payload, body.field, body.detail)
-    if micros(body.time) > time + SETTINGS.max_skew * 1e6:
+    if micros(body.time) > time + SETTINGS.time.max_skew * 1e6:
         return Rejected("time_in_future", origin, payload, "time")
     if topic is Topic.DECISIONS:
         if not set(body.key) <= set("0123456789abcdefABCDEF"):
             return Rejected("invalid_value", origin, payload, "key", "not 16 hex digits")
         subject = body.subject or ""
         return Event(micros(body.time), body, subject, int(body.key, 16), origin, payload)
-    if partition_of(body.subject, SETTINGS.partitions) != shard:
+    if partition_of(body.subject, SETTINGS.kafka.partitions) != shard:
         detail = "murmur2 of the subject gives another partition: librdkafka producers need "
         detail += "partitioner=murmur2_random"
         return Rejected("misrouted", origin, payload, "subject", detail)

@@ -12,7 +12,7 @@ from operators.profile import ProfileLogic
 from schemas.clock import ALWAYS, micros
 from schemas.events import Consent, Erasure, Impression
 from schemas.results import Profile
-from schemas.settings import Settings
+from schemas.settings import load
 from tests.support import records as make
 
 START = micros(make.START)
@@ -38,8 +38,8 @@ def play(logic: ProfileLogic, events: list[Event], watermark: int) -> list[Profi
 
 
 def resumed(logic: ProfileLogic) -> ProfileLogic:
-    settings = Settings(secret="s", profile_interval=INTERVAL / 1e6, profile_ttl=1e9)
-    return profile.resumed(settings, logic.folder, logic.snapshot(), ProfileMetrics())
+    settings = load({}, secret="sixteen letters!", profile_interval=INTERVAL / 1e6, profile_ttl=1e9)
+    return profile.resumed(settings.state, logic.folder, logic.snapshot(), ProfileMetrics())
 
 
 def test_each_change_is_published_once_within_the_interval_and_never_all_at_once() -> None:

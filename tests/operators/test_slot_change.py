@@ -25,7 +25,7 @@ from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
 from schemas.clock import micros
 from schemas.events import Decision, DecisionBack, DecisionRequest
-from schemas.settings import Settings
+from schemas.settings import EventTimeSettings, StateSettings
 from tests.support import records as make
 
 LOGISTIC = PolicySettings(kind="logistic")
@@ -111,7 +111,7 @@ def updates_of(slot: Slot, *fingerprints: str) -> list[PosteriorUpdate]:
         body = msgspec.convert(msgspec.to_builtins(made), DecisionBack, strict=False)
         origin = Origin("decisions", 0, number, 0)
         events.append(Event(micros(body.time), body, "s", number, origin))
-    logic = resumed(Settings(secret="a secret of the tests"), None, None, AttributionMetrics())
+    logic = resumed(EventTimeSettings(), StateSettings(), None, None, AttributionMetrics())
     given, _ = logic.on_batch([CatalogedBatch(0, micros(made.time), events, catalog=catalog)])
     return [item for item in given if isinstance(item, PosteriorUpdate) and item.deltas is not None]
 

@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.settings import (
     PREFIX,
+    TYPES,
+    Group,
     Settings,
     SettingsError,
     child_environment,
@@ -21,7 +22,7 @@ from schemas.settings import (
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 SECRET = "sixteen letters!"
 SECRETS = ("secret", "kafka_password", "store_password", "store_wallet_password")
-TEXTS = [f.name for f in msgspec.structs.fields(Settings) if f.type is str]
+TEXTS = [name for name, kind in TYPES.items() if kind is str]
 
 
 def environment(**values: str) -> dict[str, str]:
@@ -40,8 +41,8 @@ def test_what_is_not_set_has_its_default() -> None:
 def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BANDITFLOW_SECRET", SECRET)
     monkeypatch.setenv("BANDITFLOW_REDIS_TTL", "60")
-    assert load().redis_ttl == 60.0
-    assert load(redis_ttl=5.0).redis_ttl == 5.0
+    assert load().redis.ttl == 60.0
+    assert load(redis_ttl=5.0).redis.ttl == 5.0
 
 
 @given(
@@ -59,7 +60,7 @@ def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 )
 def test_settings_survive_the_way_through_an_environment(values: dict[str, Any]) -> None:
-    settings = Settings(**values)
+    settings = load({}, **values)
     assert load(environment_of(settings)) == settings
 
 
@@ -95,7 +96,7 @@ def test_a_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
     path.write_text("read from a file\n")
     values = {"secret": SECRET} if name != "secret" else {}
     settings = load(environment(**values, **{f"{name}_file": str(path)}))
-    assert getattr(settings, name) == "read from a file"
+    assert settings.flat()[name] == "read from a file"
 
 
 def test_a_missing_secret_file_is_named(tmp_path: Path) -> None:
@@ -105,14 +106,17 @@ def test_a_missing_secret_file_is_named(tmp_path: Path) -> None:
 
 def test_a_secret_is_never_shown() -> None:
     secrets = {name: f"unspoken-{name}-unspoken" for name in SECRETS}
-    settings = Settings(**secrets)  # type: ignore[arg-type]
+    settings = load({}, **secrets)
+    groups = (settings.kafka, settings.store)
     for shown in (repr(settings), str(settings), f"{settings}", repr([settings])):
         assert "unspoken" not in shown
         assert "redis_url='redis://localhost:6379/0'" in shown
+    assert not any("unspoken" in shown for group in groups for shown in (repr(group), str(group)))
 
 
 def test_a_password_within_an_address_is_not_shown() -> None:
-    settings = Settings(
+    settings = load(
+        {},
         secret=SECRET,
         redis_url="rediss://user:unspoken@cache:6380/0",
         kafka_options={"sasl.oauthbearer.client.secret": "unspoken", "linger.ms": "5"},
@@ -125,24 +129,41 @@ def test_a_child_has_these_settings_and_no_others(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("BANDITFLOW_SECRET_FILE", "/nowhere")
     monkeypatch.setenv("BANDITFLOW_TOPIC_PREFIX", "other-")
     monkeypatch.setenv("LANG", "C.UTF-8")
-    settings = Settings(secret=SECRET, epoch=7)
+    settings = load({}, secret=SECRET, epoch=7)
     given = child_environment(settings)
     assert given["LANG"] == "C.UTF-8"
     assert load(given) == settings
 
 
+def test_a_changed_copy_is_checked_as_the_first_was() -> None:
+    settings = load({}, secret=SECRET, kafka_options={"linger.ms": "5"}, gather=0.0)
+    changed = settings.replaced(topic_prefix="other-", epoch=7)
+    assert (changed.kafka.topic_prefix, changed.state.epoch) == ("other-", 7)
+    assert changed.replaced(topic_prefix="", epoch=settings.state.epoch) == settings
+    with pytest.raises(SettingsError, match="BANDITFLOW_SPEED is not a setting"):
+        settings.replaced(speed=9)
+    with pytest.raises(SettingsError, match=r"^BANDITFLOW_PARTITIONS: "):
+        settings.replaced(partitions=0)
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `BANDITFLOW_(\w+)` \| ([^|]*)\|", DOCUMENT.read_text(), re.M)
     documented = {name.lower(): default.strip().strip("`") for name, default in rows}
-    fields = msgspec.structs.fields(Settings)
+    defaults = Settings(secret=SECRET).flat() | {"secret": "required"}
     assert len(rows) == len(documented)
-    assert documented == {field.name: _default(field) for field in fields}
+    assert documented == {name: _default(value) for name, value in defaults.items()}
 
 
-def _default(field: Any) -> str:
-    if field.required:
-        return "required"
-    value = {} if field.default is msgspec.NODEFAULT else field.default
-    if value in ("", {}):
-        return ""
-    return str(value).removesuffix(".0")
+def test_the_document_groups_the_settings_as_the_code_does() -> None:
+    sections = [
+        {name.lower() for name in re.findall(r"^\| `BANDITFLOW_(\w+)`", section, re.M)}
+        for section in DOCUMENT.read_text().split("\n## ")[1:]
+    ]
+    settings = Settings(secret=SECRET)
+    groups = [getattr(settings, name) for name in settings.__struct_fields__]
+    named = [set(group.flat()) for group in groups if isinstance(group, Group)]
+    assert sections == [{"secret"}, *named]
+
+
+def _default(value: Any) -> str:
+    return "" if value in ("", {}) else str(value).removesuffix(".0")

@@ -62,7 +62,7 @@ def wire(
     metrics: Metrics | None = None,
 ) -> tuple[Dataflow, Written]:
     """Build the flow on sources and sinks in memory."""
-    written = Written(MemorySink(settings.partitions), MemorySink(settings.partitions))
+    written = Written(MemorySink(settings.kafka.partitions), MemorySink(settings.kafka.partitions))
     sinks = {name: TestingSink([]) for name in Sinks.__annotations__} | written._asdict()
     sources = Sources(records, MemoryCatalogSource(catalog))
     return build(
@@ -101,7 +101,7 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
     def __init__(self, world: World) -> None:
         self.world = world
         self.turn = 0
-        self.seen = dict.fromkeys(range(world.settings.partitions), 0)
+        self.seen = dict.fromkeys(range(world.settings.kafka.partitions), 0)
         self.rng = np.random.default_rng(world.seed)
         self.answers: list[tuple[int, Any]] = []
         self.read = reader(world.settings)
@@ -138,7 +138,7 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
         watermark = ALWAYS if self.over else micros(START + timedelta(seconds=at))
         return [
             (str(k), Batch(k, watermark, sorted(events[k], key=lambda event: event.at)))
-            for k in range(world.settings.partitions)
+            for k in range(world.settings.kafka.partitions)
         ]
 
     def snapshot(self) -> None:
@@ -175,7 +175,7 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
         name = f"visitor-{visitor}"
         time = START + timedelta(seconds=at)
         record = {"id": f"{topic}-{visitor}-{at}", "time": time, "subject": name, **fields}
-        shard = partition_of(name, self.world.settings.partitions)
+        shard = partition_of(name, self.world.settings.kafka.partitions)
         self._log(events, topic, shard, name.encode(), msgspec.json.encode(record), at)
 
     def _log(

@@ -34,13 +34,15 @@ def echo_decider(settings: Settings, skip: int = 0) -> Iterator[None]:
 
 
 def _decide(settings: Settings, skip: int, stop: threading.Event, ready: threading.Event) -> None:
-    consumer = confluent_kafka.Consumer(consumer_config(settings) | {"enable.partition.eof": False})
-    producer = confluent_kafka.Producer(producer_config(settings))
-    name = settings.topic(Topic.DECISION_REQUESTS)
+    consumer = confluent_kafka.Consumer(
+        consumer_config(settings.kafka) | {"enable.partition.eof": False}
+    )
+    producer = confluent_kafka.Producer(producer_config(settings.kafka))
+    name = settings.kafka.topic(Topic.DECISION_REQUESTS)
     consumer.assign(
         [
-            confluent_kafka.TopicPartition(name, k, range_of(settings, consumer, name, k)[1])
-            for k in range(settings.partitions)
+            confluent_kafka.TopicPartition(name, k, range_of(settings.kafka, consumer, name, k)[1])
+            for k in range(settings.kafka.partitions)
         ]
     )
     ready.set()
@@ -62,7 +64,7 @@ def _decide(settings: Settings, skip: int, stop: threading.Event, ready: threadi
                 continue
             decision = _decision(request, rng)
             producer.produce(
-                settings.topic(Topic.DECISIONS),
+                settings.kafka.topic(Topic.DECISIONS),
                 msgspec.json.encode(decision),
                 message.key(),
                 message.partition(),

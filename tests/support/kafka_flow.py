@@ -20,7 +20,7 @@ from flows.runtime.clock import system_clock
 from operators.envelope import Batch, Event, Message, Origin, Rejected
 from operators.io.kafka import GroupSource, KafkaSink, SharedProducer, producer_config
 from schemas.clock import ALWAYS
-from schemas.settings import Settings
+from schemas.settings import Settings, load
 from schemas.topics import Topic
 
 TOPICS = (Topic.DECISION_REQUESTS, Topic.DECISIONS)
@@ -30,7 +30,7 @@ SECRET = "sixteen letters!"
 def settings_for(address: str, prefix: str, **more: object) -> Settings:
     """Settings of a test deployment with two partitions."""
     fields = {"partitions": 2, "batch_size": 50, **more}
-    return Settings(secret=SECRET, bootstrap_servers=address, topic_prefix=prefix, **fields)
+    return load({}, secret=SECRET, bootstrap_servers=address, topic_prefix=prefix, **fields)
 
 
 def read(
@@ -51,10 +51,10 @@ def identify(payload: bytes) -> int:
 
 def produce(settings: Settings, topic: Topic, values: dict[int, list[bytes]]) -> None:
     """Write values to their partitions and wait until the broker has them."""
-    producer = confluent_kafka.Producer(producer_config(settings))
+    producer = confluent_kafka.Producer(producer_config(settings.kafka))
     for partition, portion in values.items():
         for value in portion:
-            producer.produce(settings.topic(topic), value, partition=partition)
+            producer.produce(settings.kafka.topic(topic), value, partition=partition)
     assert producer.flush(20) == 0
 
 
@@ -62,14 +62,14 @@ def log_of(settings: Settings, topic: Topic) -> dict[int, list[bytes]]:
     """Read all of a topic, partition by partition, without our own source."""
     consumer = confluent_kafka.Consumer(
         {
-            "bootstrap.servers": settings.bootstrap_servers,
+            "bootstrap.servers": settings.kafka.bootstrap_servers,
             "group.id": "test",
             "fetch.wait.max.ms": 10,
         }
     )
     log: dict[int, list[bytes]] = {}
-    for partition in range(settings.partitions_of(topic)):
-        place = confluent_kafka.TopicPartition(settings.topic(topic), partition, 0)
+    for partition in range(settings.kafka.partitions_of(topic)):
+        place = confluent_kafka.TopicPartition(settings.kafka.topic(topic), partition, 0)
         low, high = consumer.get_watermark_offsets(place, timeout=10)
         log[partition] = []
         consumer.assign([confluent_kafka.TopicPartition(place.topic, partition, low)])
@@ -103,9 +103,13 @@ def build(
     settings: Settings, decide: Callable[[tuple[str, Batch]], tuple[str, list[Message]]] = answer
 ) -> Dataflow:
     """Build the flow: requests and answers in, answers and the final count out."""
-    producer = SharedProducer(settings)
+    producer = SharedProducer(settings.kafka)
     flow = Dataflow("answers")
-    batches = op.input("in", flow, GroupSource(settings, read, system_clock, TOPICS, bounded=True))
+    batches = op.input(
+        "in",
+        flow,
+        GroupSource(settings.kafka, settings.time, read, system_clock, TOPICS, bounded=True),
+    )
     answers = op.map("answer", batches, decide)
     op.output("answers", answers, KafkaSink(producer, Topic.DECISIONS, identify))
     counts = op.stateful_map("count", batches, count)

@@ -11,7 +11,7 @@ from flows.devkit.embedded import Server
 from operators.io.kafka import create_topics, producer_config
 from schemas.catalog import PolicySettings
 from schemas.codec import encode
-from schemas.settings import Settings
+from schemas.settings import Settings, load
 from schemas.topics import Topic
 
 
@@ -25,7 +25,8 @@ def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
 
 def deployed(broker: Server, valkey: Server, topic_prefix: str, folder: Path) -> Settings:
     """Make the topics of two partitions, with the demo's catalog; windows outlive the test."""
-    settings = Settings(
+    settings = load(
+        {},
         secret="a secret of the tests",
         bootstrap_servers=broker.address,
         redis_url=f"redis://{valkey.address}/0",
@@ -36,9 +37,9 @@ def deployed(broker: Server, valkey: Server, topic_prefix: str, folder: Path) ->
         epoch=1,
         metrics_port=0,
     )
-    create_topics(settings)
-    producer = confluent_kafka.Producer(producer_config(settings))
+    create_topics(settings.kafka)
+    producer = confluent_kafka.Producer(producer_config(settings.kafka))
     for entry in demo_catalog(7, PolicySettings(kind="logistic"), reward_window=300.0):
-        producer.produce(settings.topic(Topic.CATALOG), encode(entry))
+        producer.produce(settings.kafka.topic(Topic.CATALOG), encode(entry))
     producer.flush()
     return settings

@@ -23,7 +23,7 @@ from operators.io.kafka import consumer_config, create_topics, producer_config
 from operators.io.store.open import migrate, open_store
 from schemas.catalog import PolicySettings
 from schemas.codec import encode
-from schemas.settings import Settings, child_environment
+from schemas.settings import child_environment, load
 from schemas.topics import Topic
 
 SEED = 7
@@ -134,15 +134,15 @@ class Stage:
             "epoch": 1,
             "metrics_port": 0,
         }
-        self.settings = Settings(**(fields | changes))
-        create_topics(self.settings)
-        migrate(self.settings, system_clock())
+        self.settings = load({}, **(fields | changes))
+        create_topics(self.settings.kafka)
+        migrate(self.settings.store, system_clock())
         self.produce(
             (Topic.CATALOG, entry.id.encode(), encode(entry), 0)
             for entry in demo_catalog(SEED, PolicySettings(kind="logistic"), reward_window=window)
         )
         self._flows: list[Flow] = []
-        self._reader = confluent_kafka.Consumer(consumer_config(self.settings))
+        self._reader = confluent_kafka.Consumer(consumer_config(self.settings.kafka))
 
     def run(
         self,
@@ -206,11 +206,11 @@ class Stage:
 
     def produce(self, records: Iterable[Record]) -> None:
         """Write records and wait until the broker has them."""
-        producer = confluent_kafka.Producer(producer_config(self.settings))
+        producer = confluent_kafka.Producer(producer_config(self.settings.kafka))
         for topic, key, value, partition in records:
             while True:
                 try:
-                    producer.produce(self.settings.topic(topic), value, key, partition)
+                    producer.produce(self.settings.kafka.topic(topic), value, key, partition)
                     break
                 except BufferError:
                     producer.poll(0.05)
@@ -219,10 +219,10 @@ class Stage:
 
     def ends(self, topic: Topic) -> dict[int, int]:
         """Ask the broker for the end of each partition of a topic."""
-        name = self.settings.topic(topic)
+        name = self.settings.kafka.topic(topic)
         return {
             k: self._reader.get_watermark_offsets(TopicPartition(name, k), timeout=20.0)[1]
-            for k in range(self.settings.partitions_of(topic))
+            for k in range(self.settings.kafka.partitions_of(topic))
         }
 
     def resumes_from(self, flow: str) -> dict[tuple[Topic, int], int]:
@@ -259,7 +259,7 @@ class Stage:
 
     def counts(self) -> dict[str, int]:
         """Count the rows of the store."""
-        store = open_store(self.settings)
+        store = open_store(self.settings.store)
         try:
             return store.counts()
         finally:

@@ -29,15 +29,18 @@ class Wire:
         # Malformed records may be as long as a broker takes them.
         long = {"message.max.bytes": 2_000_000, "delivery.report.only.error": True}
         self._producer = confluent_kafka.Producer(
-            producer_config(settings) | long | {"on_delivery": self._failed, "linger.ms": 5}
+            producer_config(settings.kafka) | long | {"on_delivery": self._failed, "linger.ms": 5}
         )
         self._consumer = confluent_kafka.Consumer(
-            consumer_config(settings) | {"enable.partition.eof": False}
+            consumer_config(settings.kafka) | {"enable.partition.eof": False}
         )
-        check_topics(settings, self._producer, TOPICS)
-        self._names = {topic: settings.topic(topic) for topic in TOPICS}
+        check_topics(settings.kafka, self._producer, TOPICS)
+        self._names = {topic: settings.kafka.topic(topic) for topic in TOPICS}
         self._consumer.assign(
-            [self._end_of(settings, k) for k in range(settings.partitions_of(Topic.DECISIONS))]
+            [
+                self._end_of(settings, k)
+                for k in range(settings.kafka.partitions_of(Topic.DECISIONS))
+            ]
         )
 
     def send(self, topic: Topic, key: bytes, value: bytes) -> None:
@@ -65,7 +68,7 @@ class Wire:
 
     def _end_of(self, settings: Settings, partition: int) -> TopicPartition:
         name = self._names[Topic.DECISIONS]
-        _, end = range_of(settings, self._consumer, name, partition)
+        _, end = range_of(settings.kafka, self._consumer, name, partition)
         return TopicPartition(name, partition, end)
 
     def _failed(self, error: KafkaError | None, message: Fetched) -> None:  # noqa: ARG002

@@ -75,7 +75,7 @@ class Flows:
         """Start a flow."""
         self._known[flow] = progress(self._folder(flow))[0]
         self._children[flow] = self._supervisor.start(
-            f"{self.settings.topic_prefix}{flow}",
+            f"{self.settings.kafka.topic_prefix}{flow}",
             [sys.executable, "-m", "flows", "run", flow],
             env=child_environment(self.settings),
         )
@@ -119,11 +119,11 @@ class Feed:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._producer = producer(settings)
+        self._producer = producer(settings.kafka)
 
     def send(self, record: Logged) -> None:
         """Write one record, waiting where the producer's queue is full."""
-        topic = self._settings.topic(record.topic)
+        topic = self._settings.kafka.topic(record.topic)
         while True:
             try:
                 self._producer.produce(
@@ -142,20 +142,20 @@ class Feed:
 
 def prepare(settings: Settings) -> None:
     """Make the topics, which keep records however old, and the store's schema."""
-    admin = AdminClient(client_config(settings))
+    admin = AdminClient(client_config(settings.kafka))
     wanted = [
         NewTopic(
-            settings.topic(topic),
-            settings.partitions_of(topic),
-            settings.replication,
+            settings.kafka.topic(topic),
+            settings.kafka.partitions_of(topic),
+            settings.kafka.replication,
             config={"retention.ms": "-1"},
         )
         for topic in Topic
     ]
     for made in admin.create_topics(wanted, operation_timeout=10).values():
         made.result(timeout=20)
-    create_topics(settings)
-    migrate(settings, system_clock())
+    create_topics(settings.kafka)
+    migrate(settings.store, system_clock())
 
 
 def run_killed(
@@ -268,11 +268,13 @@ def _markers(settings: Settings, log: Sequence[Logged]) -> Iterator[Logged]:
     history = catalog_of(settings)
     slots = history.as_of(2**62).slots.values()
     window = max((slot.reward_window for slot in slots), default=0.0)
-    wait = window + settings.allowed_lateness + settings.max_skew + 2.0
+    wait = window + settings.time.allowed_lateness + settings.time.max_skew + 2.0
     at = max(record.time for record in log) + round(1000 * wait)
-    for shard in range(settings.partitions):
+    for shard in range(settings.kafka.partitions):
         names = (f"end-of-log-{number}" for number in range(10**6))
-        name = next(n for n in names if partition_of(n.encode(), settings.partitions) == shard)
+        name = next(
+            n for n in names if partition_of(n.encode(), settings.kafka.partitions) == shard
+        )
         end = Consent(id=name, time=moment(at * 1000), subject=name, purposes=[])
         yield Logged(at, Topic.CONSENTS, shard, name.encode(), encode(end))
 
@@ -280,7 +282,8 @@ def _markers(settings: Settings, log: Sequence[Logged]) -> Iterator[Logged]:
 def _settled(settings: Settings) -> bool:
     states = states_of(settings, PERSONALIZE)
     return not any(
-        len(cut_of(settings, states, shard).ledger.pending) for shard in range(settings.partitions)
+        len(cut_of(settings, states, shard).ledger.pending)
+        for shard in range(settings.kafka.partitions)
     )
 
 
@@ -292,12 +295,12 @@ def _all_read(settings: Settings, flow: Flow) -> bool:
 
 
 def _ends(settings: Settings, topics: Sequence[Topic]) -> dict[tuple[Topic, int], int]:
-    client = consumer(settings)
+    client = consumer(settings.kafka)
     try:
         return {
-            (topic, shard): range_of(settings, client, settings.topic(topic), shard)[1]
+            (topic, shard): range_of(settings.kafka, client, settings.kafka.topic(topic), shard)[1]
             for topic in topics
-            for shard in range(settings.partitions_of(topic))
+            for shard in range(settings.kafka.partitions_of(topic))
         }
     finally:
         client.close()

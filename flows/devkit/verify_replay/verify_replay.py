@@ -72,18 +72,17 @@ def verify_replay(
     """
     name = f"replay-{time.time_ns() // 1_000_000:x}-"
     lateness = _LATENESS + _PER_KILL * kills
-    settings = msgspec.structs.replace(settings, allowed_lateness=lateness, epoch=1, metrics_port=0)
+    settings = settings.replaced(allowed_lateness=lateness, epoch=1, metrics_port=0)
     killed_in, once_in = (
-        msgspec.structs.replace(
-            settings,
-            topic_prefix=f"{settings.topic_prefix}{name}{run}.",
+        settings.replaced(
+            topic_prefix=f"{settings.kafka.topic_prefix}{name}{run}.",
             recovery=str(folder / run / "recovery"),
             store=f"sqlite:{folder / run / 'store.db'}",
         )
         for run in ("killed", "once")
     )
     for deployment in (killed_in, once_in):
-        Path(deployment.recovery).mkdir(parents=True, mode=0o700)
+        Path(deployment.state.recovery).mkdir(parents=True, mode=0o700)
         prepare(deployment)
     killed = run_killed(
         killed_in,
@@ -153,7 +152,7 @@ def recorded_log(
     Its decisions are left out unless ``given_decisions``: the flow decides anew.
     """
     partitions, log = read_log(folder)
-    settings = msgspec.structs.replace(settings, partitions=partitions)
+    settings = settings.replaced(partitions=partitions)
     return settings, log if given_decisions else list(_undecided(log))
 
 

@@ -15,11 +15,11 @@ from operators.io.kafka.client import (
     partition_counts,
     patiently,
 )
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 
 
-def create_topics(settings: Settings) -> list[str]:
+def create_topics(settings: KafkaSettings) -> list[str]:
     """Create the topics that are missing and give their names; existing ones are left as they are.
 
     Returns once the broker knows all of them, so that a flow can start at once. Raises
@@ -42,7 +42,7 @@ def create_topics(settings: Settings) -> list[str]:
     return created
 
 
-def _create(admin: AdminClient, settings: Settings, topic: Topic) -> bool:
+def _create(admin: AdminClient, settings: KafkaSettings, topic: Topic) -> bool:
     name = settings.topic(topic)
     new = NewTopic(name, settings.partitions_of(topic), settings.replication)
     try:
@@ -54,7 +54,7 @@ def _create(admin: AdminClient, settings: Settings, topic: Topic) -> bool:
     return True
 
 
-def _wait_until_known(settings: Settings, admin: AdminClient) -> None:
+def _wait_until_known(settings: KafkaSettings, admin: AdminClient) -> None:
     """Ask for the topics until all are there: brokers learn of a new one after its creator."""
     wanted = {settings.topic(topic) for topic in Topic}
     deadline = time.monotonic() + PATIENCE

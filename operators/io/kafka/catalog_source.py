@@ -16,7 +16,7 @@ from operators.io.metrics.kafka import KafkaMetrics
 from schemas.catalog import CatalogEntry
 from schemas.clock import Clock
 from schemas.codec import Flaw, decode
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
@@ -38,7 +38,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KafkaSettings,
         shared: SharedConsumer,
         offset: int | None,
         check: Check,
@@ -96,7 +96,7 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KafkaSettings,
         check: Check,
         clock: Clock,
         pace: Pace | None = None,

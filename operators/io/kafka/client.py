@@ -10,7 +10,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from operators.io.metrics.kafka import KafkaMetrics
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 
 Fetched = Any
@@ -26,7 +26,7 @@ class KafkaTrouble(RuntimeError):  # noqa: N818 - it reads as what is the case
     """Kafka cannot do what a flow needs; the message names the topic or setting and a remedy."""
 
 
-def client_config(settings: Settings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
+def client_config(settings: KafkaSettings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
     """Give the librdkafka settings that every client shares: addresses and security.
 
     ``BANDITFLOW_KAFKA_OPTIONS`` are applied last, so a deployment can change anything. A client's
@@ -34,7 +34,7 @@ def client_config(settings: Settings, metrics: KafkaMetrics | None = None) -> di
     """
     config: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
-        "security.protocol": settings.kafka_security,
+        "security.protocol": settings.security,
         "log_level": 2,
         "error_cb": partial(note_error, metrics or KafkaMetrics()),
         # Some brokers answer a first fetch with everything that they have.
@@ -42,20 +42,20 @@ def client_config(settings: Settings, metrics: KafkaMetrics | None = None) -> di
         "reconnect.backoff.max.ms": 1000,
         "topic.metadata.refresh.interval.ms": 60_000,
     }
-    if settings.kafka_security.startswith("SASL"):
-        config["sasl.mechanism"] = settings.kafka_mechanism
+    if settings.security.startswith("SASL"):
+        config["sasl.mechanism"] = settings.mechanism
     optional = {
-        "sasl.username": settings.kafka_username,
-        "sasl.password": settings.kafka_password,
-        "ssl.ca.location": settings.kafka_ca,
-        "ssl.certificate.location": settings.kafka_cert,
-        "ssl.key.location": settings.kafka_key,
+        "sasl.username": settings.username,
+        "sasl.password": settings.password,
+        "ssl.ca.location": settings.ca,
+        "ssl.certificate.location": settings.cert,
+        "ssl.key.location": settings.key,
     }
     config |= {name: value for name, value in optional.items() if value}
-    return config | settings.kafka_options
+    return config | settings.options
 
 
-def producer_config(settings: Settings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
+def producer_config(settings: KafkaSettings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
     """Give the settings of a producer that keys records as the Java client does.
 
     Every record is acknowledged by all in-sync replicas. There is no idempotent producer
@@ -75,7 +75,7 @@ def producer_config(settings: Settings, metrics: KafkaMetrics | None = None) -> 
     } | client_config(settings, metrics)
 
 
-def consumer_config(settings: Settings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
+def consumer_config(settings: KafkaSettings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
     """Give the settings of a consumer that is told its offsets: no group, no commits."""
     return {
         "group.id": "banditflow",
@@ -100,7 +100,7 @@ def note_error(metrics: KafkaMetrics, error: KafkaError, address: str = "") -> N
 
 
 def partition_counts(
-    settings: Settings, client: Any, metrics: KafkaMetrics | None = None
+    settings: KafkaSettings, client: Any, metrics: KafkaMetrics | None = None
 ) -> dict[str, int]:
     """Ask the broker for every topic and its partition count, waiting for it to be reachable.
 
@@ -115,7 +115,7 @@ def partition_counts(
 
 
 def check_topics(
-    settings: Settings, client: Any, topics: list[Topic], metrics: KafkaMetrics | None = None
+    settings: KafkaSettings, client: Any, topics: list[Topic], metrics: KafkaMetrics | None = None
 ) -> None:
     """Refuse to go on when a topic is missing or has another partition count than the settings."""
     counts = partition_counts(settings, client, metrics)
@@ -123,7 +123,7 @@ def check_topics(
         check_partitions(settings, topic, counts.get(settings.topic(topic)))
 
 
-def check_partitions(settings: Settings, topic: Topic, count: int | None) -> None:
+def check_partitions(settings: KafkaSettings, topic: Topic, count: int | None) -> None:
     """Compare a topic's partition count on the broker (None: no topic) with the settings."""
     name, wanted = settings.topic(topic), settings.partitions_of(topic)
     if count is None:
@@ -141,7 +141,7 @@ def check_partitions(settings: Settings, topic: Topic, count: int | None) -> Non
 
 
 def patiently(
-    settings: Settings, ask: Callable[[], Any], metrics: KafkaMetrics | None = None
+    settings: KafkaSettings, ask: Callable[[], Any], metrics: KafkaMetrics | None = None
 ) -> Any:
     """Repeat a question until the broker answers, or raise once ``PATIENCE`` is over."""
     metrics = metrics or KafkaMetrics()
@@ -167,19 +167,21 @@ _PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIM
 
 
 def consumer(
-    settings: Settings, metrics: KafkaMetrics | None = None, **options: Any
+    settings: KafkaSettings, metrics: KafkaMetrics | None = None, **options: Any
 ) -> confluent_kafka.Consumer:
     """Make a consumer for explicit assignment."""
     return confluent_kafka.Consumer(consumer_config(settings, metrics) | options)
 
 
-def producer(settings: Settings, metrics: KafkaMetrics | None = None) -> confluent_kafka.Producer:
+def producer(
+    settings: KafkaSettings, metrics: KafkaMetrics | None = None
+) -> confluent_kafka.Producer:
     """Make a producer."""
     return confluent_kafka.Producer(producer_config(settings, metrics))
 
 
 def range_of(
-    settings: Settings,
+    settings: KafkaSettings,
     client: confluent_kafka.Consumer,
     topic: str,
     partition: int,

@@ -6,14 +6,14 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from operators.io.kafka.client import Fetched, KafkaTrouble, consumer, logger, note_error, range_of
 from operators.io.metrics.kafka import KafkaMetrics
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings
 
 Identify = Callable[[bytes], int]
 """Gives the 64-bit fence key of a record's payload, 0 for one that is not fenced."""
 
 
 def ids_written(
-    settings: Settings,
+    settings: KafkaSettings,
     topic: str,
     partition: int,
     offset: int | None,

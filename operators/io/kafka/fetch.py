@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from operators.io.kafka.client import Fetched, KafkaTrouble, consumer, note_error, range_of
 from operators.io.metrics.kafka import KafkaMetrics
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings
 
 _PAUSE_BETWEEN_EMPTY_POLLS = 0.001
 _GONE = {
@@ -92,11 +92,11 @@ class SharedConsumer:
     """
 
     def __init__(
-        self, settings: Settings, ahead: int = AHEAD, metrics: KafkaMetrics | None = None
+        self, settings: KafkaSettings, ahead: int = AHEAD, metrics: KafkaMetrics | None = None
     ) -> None:
         self.settings = settings
         self.metrics = metrics or KafkaMetrics()
-        options = {_QUEUED: settings.kafka_options.get(_QUEUED, ahead)}
+        options = {_QUEUED: settings.options.get(_QUEUED, ahead)}
         self.consumer: confluent_kafka.Consumer = consumer(settings, self.metrics, **options)
         self.waiting = 0
         """Records that were fetched and not yet taken."""

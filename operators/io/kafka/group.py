@@ -16,7 +16,7 @@ from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import ReadMany
 from operators.logic.alignment import Alignment, Lane
 from schemas.clock import ALWAYS, NEVER, Clock, micros
-from schemas.settings import Settings
+from schemas.settings import EventTimeSettings, KafkaSettings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
@@ -48,7 +48,8 @@ class SourceState(Struct):
 class Feeder(Protocol):
     """What a partition needs of the source that it belongs to."""
 
-    settings: Settings
+    settings: KafkaSettings
+    time: EventTimeSettings
     read_many: ReadMany
     bounded: bool
     beat: Beat
@@ -88,13 +89,13 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         inlets: dict[Topic, Inlet],
         watermark: int,
     ) -> None:
-        settings = source.settings
         self._source = source
         self._key = key
         self._shard = shard
         self._inlets = inlets
-        self._limit = settings.batch_size
-        self.alignment = Alignment[Event](len(inlets), round(settings.idle_after * 1e6), watermark)
+        self._limit = source.settings.batch_size
+        idle_after = round(source.time.idle_after * 1e6)
+        self.alignment = Alignment[Event](len(inlets), idle_after, watermark)
         self._said_watermark, self._said_end, self._said_at = NEVER, False, 0
         self._awake: datetime | None = None
         self._over = False

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from operators.io.kafka.client import consumer, range_of
 from operators.io.kafka.group import written
 from schemas.clock import Clock
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 
 Record = tuple[bytes, bytes | None, int, int]
@@ -15,7 +15,7 @@ Record = tuple[bytes, bytes | None, int, int]
 
 
 def read_partition(
-    settings: Settings, topic: Topic, partition: int, clock: Clock
+    settings: KafkaSettings, topic: Topic, partition: int, clock: Clock
 ) -> Iterator[Record]:
     """Give the records of a partition that are there now; ``clock`` stands in for a timestamp."""
     client = consumer(settings)

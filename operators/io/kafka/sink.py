@@ -15,7 +15,7 @@ from operators.io.kafka.client import PATIENCE, Fetched, KafkaTrouble, check_top
 from operators.io.kafka.fence import Identify, ids_written
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.logic.placement import ALONE, Place, shard_of
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
@@ -34,7 +34,7 @@ class SinkState(Struct):
 class SharedProducer:
     """The producer of a worker process; it is made when the first sink needs it."""
 
-    def __init__(self, settings: Settings, metrics: KafkaMetrics | None = None) -> None:
+    def __init__(self, settings: KafkaSettings, metrics: KafkaMetrics | None = None) -> None:
         self.settings = settings
         self.metrics = metrics or KafkaMetrics()
         self._client: confluent_kafka.Producer | None = None
@@ -140,7 +140,7 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
 
     With ``identify`` the resume fence is on: before its first write a partition is read from the
     offset in the snapshot (from its start where there is none) to its end, and no message is
-    written whose ``id`` is there.
+    written whose ``id`` is there; what never repeats is forgotten after ``horizon`` seconds.
     """
 
     def __init__(
@@ -149,11 +149,13 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
         topic: Topic,
         identify: Identify | None = None,
         place: Place = ALONE,
+        horizon: float = math.inf,
     ) -> None:
         self._shared = shared
         self._topic = topic
         self._identify = identify
         self._place = place
+        self._horizon = horizon
         self._checked = False
 
     def list_parts(self) -> list[str]:
@@ -181,5 +183,4 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
         fence: dict[int, int] = {}
         if self._identify is not None:
             fence = ids_written(settings, topic, partition, offset, self._identify, metrics)
-        horizon = settings.dedup_horizon
-        return SinkPartition(client, topic, partition, offset, fence, metrics, horizon)
+        return SinkPartition(client, topic, partition, offset, fence, metrics, self._horizon)

@@ -14,7 +14,7 @@ from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import Read, by_column
 from operators.logic.placement import ALONE, Place
 from schemas.clock import NEVER, Clock
-from schemas.settings import Settings
+from schemas.settings import EventTimeSettings, KafkaSettings
 from schemas.topics import GROUP, Topic
 
 Start = Literal["beginning", "end"]
@@ -35,7 +35,8 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KafkaSettings,
+        time: EventTimeSettings,
         read: Read,
         clock: Clock,
         groups: Mapping[str, tuple[int, Sequence[Topic]]],
@@ -46,6 +47,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         metrics: KafkaMetrics | None = None,
     ) -> None:
         self.settings = settings
+        self.time = time
         self.metrics = metrics or KafkaMetrics()
         self.clock = clock
         self.beat = (pace or Pace(clock)).beat()
@@ -108,7 +110,8 @@ class GroupSource(KafkaSource):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KafkaSettings,
+        time: EventTimeSettings,
         read: Read,
         clock: Clock,
         topics: Sequence[Topic] = GROUP,
@@ -119,7 +122,9 @@ class GroupSource(KafkaSource):
         metrics: KafkaMetrics | None = None,
     ) -> None:
         groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
-        super().__init__(settings, read, clock, groups, start, bounded, pace=pace, metrics=metrics)
+        super().__init__(
+            settings, time, read, clock, groups, start, bounded, pace=pace, metrics=metrics
+        )
 
 
 class TopicSource(KafkaSource):
@@ -132,7 +137,8 @@ class TopicSource(KafkaSource):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KafkaSettings,
+        time: EventTimeSettings,
         read: Read,
         clock: Clock,
         topics: Sequence[Topic],
@@ -146,7 +152,9 @@ class TopicSource(KafkaSource):
             for topic in topics
             for k in range(settings.partitions_of(topic))
         }
-        super().__init__(settings, read, clock, groups, start, bounded, _UNHURRIED, pace, metrics)
+        super().__init__(
+            settings, time, read, clock, groups, start, bounded, _UNHURRIED, pace, metrics
+        )
 
     def poll(self) -> None:
         """Fetch when what was fetched before is nearly used up: no topic waits for another."""

@@ -8,7 +8,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 from operators.io.kafka.client import consumer, patiently, range_of
 from operators.io.kafka.group import written
 from schemas.clock import Clock
-from schemas.settings import Settings
+from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 
 
@@ -30,7 +30,7 @@ class Start(NamedTuple):
     held: Held
 
 
-def held_from(settings: Settings, topics: Iterable[Topic], clock: Clock) -> list[Held]:
+def held_from(settings: KafkaSettings, topics: Iterable[Topic], clock: Clock) -> list[Held]:
     """Give the first record of each partition of some topics."""
     client = consumer(settings)
     try:
@@ -39,7 +39,9 @@ def held_from(settings: Settings, topics: Iterable[Topic], clock: Clock) -> list
         client.close()
 
 
-def starts(settings: Settings, topics: Iterable[Topic], time: int, clock: Clock) -> list[Start]:
+def starts(
+    settings: KafkaSettings, topics: Iterable[Topic], time: int, clock: Clock
+) -> list[Start]:
     """Give each partition's first offset at or after a time in microseconds; else its end."""
     client = consumer(settings)
     try:
@@ -50,14 +52,14 @@ def starts(settings: Settings, topics: Iterable[Topic], time: int, clock: Clock)
         client.close()
 
 
-def _places(settings: Settings, topics: Iterable[Topic]) -> Iterator[tuple[Topic, int]]:
+def _places(settings: KafkaSettings, topics: Iterable[Topic]) -> Iterator[tuple[Topic, int]]:
     for topic in topics:
         for shard in range(settings.partitions_of(topic)):
             yield topic, shard
 
 
 def _start(
-    settings: Settings, client: Consumer, topic: Topic, shard: int, time: int, clock: Clock
+    settings: KafkaSettings, client: Consumer, topic: Topic, shard: int, time: int, clock: Clock
 ) -> Start:
     held, high = _held(settings, client, topic, shard, clock)
     asked = TopicPartition(settings.topic(topic), shard, max(0, time // 1000))
@@ -67,7 +69,7 @@ def _start(
 
 
 def _held(
-    settings: Settings, client: Consumer, topic: Topic, shard: int, clock: Clock
+    settings: KafkaSettings, client: Consumer, topic: Topic, shard: int, clock: Clock
 ) -> tuple[Held, int]:
     name = settings.topic(topic)
     low, high = range_of(settings, client, name, shard)

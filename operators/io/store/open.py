@@ -5,15 +5,15 @@ from datetime import datetime
 from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store
 from operators.io.store.sqlite import SqliteStore
-from schemas.settings import Settings, SettingsError
+from schemas.settings import SettingsError, StoreSettings
 
 
-def open_store(settings: Settings, metrics: StoreMetrics | None = None) -> Store:
+def open_store(settings: StoreSettings, metrics: StoreMetrics | None = None) -> Store:
     """Open the store that ``BANDITFLOW_STORE`` names; it reports to ``metrics``.
 
     Raises :class:`~schemas.settings.SettingsError` where it names none that there is.
     """
-    kind, _, address = settings.store.partition(":")
+    kind, _, address = settings.address.partition(":")
     if kind == "sqlite" and address:
         return SqliteStore(address)
     if kind == "oracle" and address:
@@ -21,7 +21,7 @@ def open_store(settings: Settings, metrics: StoreMetrics | None = None) -> Store
     raise SettingsError("BANDITFLOW_STORE: expected sqlite:PATH or oracle:DSN")
 
 
-def migrate(settings: Settings, now: datetime) -> list[str]:
+def migrate(settings: StoreSettings, now: datetime) -> list[str]:
     """Bring the schema of that store to this release; name the migrations that were applied."""
     store = open_store(settings)
     try:
@@ -30,7 +30,7 @@ def migrate(settings: Settings, now: datetime) -> list[str]:
         store.close()
 
 
-def _open_oracle(settings: Settings, address: str, metrics: StoreMetrics | None) -> Store:
+def _open_oracle(settings: StoreSettings, address: str, metrics: StoreMetrics | None) -> Store:
     try:
         from operators.io.store.oracle import OracleStore
     except ImportError as error:
@@ -42,11 +42,11 @@ def _open_oracle(settings: Settings, address: str, metrics: StoreMetrics | None)
     return OracleStore(
         Access(
             dsn=address,
-            user=settings.store_user,
-            password=settings.store_password,
-            wallet=settings.store_wallet,
-            wallet_password=settings.store_wallet_password,
-            auth=settings.store_auth,
+            user=settings.user,
+            password=settings.password,
+            wallet=settings.wallet,
+            wallet_password=settings.wallet_password,
+            auth=settings.auth,
         ),
         metrics,
     )

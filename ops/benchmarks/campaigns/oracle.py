@@ -30,13 +30,14 @@ from operators.io.store.protocol import Store
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import Patience, StoreSink
 from ops.benchmarks.reporting.judged import JudgedBar, report
-from schemas.settings import Settings
+from schemas.codec import MAX_RECORD_BYTES
+from schemas.settings import load
 from tests.support import records as make
 from tests.support.mirror import Mirror, Unavailable, mirror
 from tests.support.oracle_proxy import Cut, OracleProxy, proxy
 
 PARTITIONS = 2
-SETTINGS = Settings(secret="only for campaigns", partitions=PARTITIONS)
+SETTINGS = load({}, secret="only for campaigns", partitions=PARTITIONS)
 SUITES = "tests/io/test_store_contract.py"
 DAY = 86_400.0
 
@@ -179,7 +180,7 @@ _CUTS = ["after"] * 3 + ["before"] * 7
 def _stream(log: Log, store: Store) -> None:
     patience = Patience(sleep=lambda _: None)
     sink = StoreSink(lambda: store, PARTITIONS, patience=patience)
-    run_main(build(log, sink, SETTINGS, RecordMetrics()), epoch_interval=timedelta(0))
+    run_main(build(log, sink, MAX_RECORD_BYTES, RecordMetrics()), epoch_interval=timedelta(0))
 
 
 def _different(store: Store, reference: Store, table: str) -> int:
@@ -218,7 +219,7 @@ def a_day_away(running: Mirror, between: OracleProxy, outcomes: int) -> list[Jud
     between.close()
     patience = Patience(longest=300.0, sleep=sleep)
     sink = StoreSink(lambda: store, PARTITIONS, patience=patience)
-    run_main(build(log, sink, SETTINGS, RecordMetrics()), epoch_interval=timedelta(0))
+    run_main(build(log, sink, MAX_RECORD_BYTES, RecordMetrics()), epoch_interval=timedelta(0))
     counts = store.counts()
     store.close()
     read, grown = held[1] - held[0], (memory[1] - memory[0]) / 2**20

@@ -33,7 +33,7 @@ from operators.io.store.open import migrate, open_store
 from ops.benchmarks.reporting.judged import JudgedBar, report
 from schemas.catalog import PolicySettings
 from schemas.codec import encode
-from schemas.settings import Settings, child_environment
+from schemas.settings import Settings, child_environment, load
 from schemas.topics import Topic
 
 WARM_UP = 5.0
@@ -135,7 +135,8 @@ def resident(flow: Child) -> float:
 
 
 def _start(parts: Embedded, path: Path, seed: int) -> tuple[Settings, Child]:
-    settings = Settings(
+    settings = load(
+        {},
         secret="only for campaigns",
         bootstrap_servers=parts.bootstrap_servers,
         redis_url=parts.redis_url,
@@ -143,14 +144,14 @@ def _start(parts: Embedded, path: Path, seed: int) -> tuple[Settings, Child]:
         recovery=str(parts.folder / "recovery"),
         metrics_port=free_port(),
     )
-    create_topics(settings)
-    migrate(settings, system_clock())
-    producer = confluent_kafka.Producer(producer_config(settings))
+    create_topics(settings.kafka)
+    migrate(settings.store, system_clock())
+    producer = confluent_kafka.Producer(producer_config(settings.kafka))
     for entry in demo_catalog(seed, PolicySettings(kind="logistic"), reward_window=10.0):
-        producer.produce(settings.topic(Topic.CATALOG), encode(entry), entry.id.encode())
+        producer.produce(settings.kafka.topic(Topic.CATALOG), encode(entry), entry.id.encode())
     producer.flush()
-    url = f"http://{HOST}:{settings.metrics_port}/metrics"
-    quiet = msgspec.structs.replace(settings, metrics_port=0)
+    url = f"http://{HOST}:{settings.metrics.port}/metrics"
+    quiet = settings.replaced(metrics_port=0)
     started = [
         parts.supervisor.start(
             flow,
@@ -192,7 +193,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _counts(settings: Settings) -> dict[str, int]:
-    store = open_store(settings)
+    store = open_store(settings.store)
     try:
         return store.counts()
     finally:

@@ -35,7 +35,7 @@ from operators.learn import unpack_learner
 from ops.benchmarks.reporting.judged import JudgedBar, report
 from schemas.catalog import PolicySettings
 from schemas.codec import encode
-from schemas.settings import Settings, child_environment
+from schemas.settings import Settings, child_environment, load
 from schemas.topics import Topic
 
 WINDOW = 10.0
@@ -108,7 +108,8 @@ def lose_and_start(rate: float, seconds: float, losses: int, seed: int) -> list[
 
 
 def _deploy(parts: Embedded, seed: int) -> Settings:
-    settings = Settings(
+    settings = load(
+        {},
         secret="only for campaigns",
         bootstrap_servers=parts.bootstrap_servers,
         redis_url=parts.redis_url,
@@ -120,11 +121,11 @@ def _deploy(parts: Embedded, seed: int) -> Settings:
         epoch=1,
         metrics_port=0,
     )
-    create_topics(settings)
-    migrate(settings, system_clock())
-    producer = confluent_kafka.Producer(producer_config(settings))
+    create_topics(settings.kafka)
+    migrate(settings.store, system_clock())
+    producer = confluent_kafka.Producer(producer_config(settings.kafka))
     for entry in demo_catalog(seed, PolicySettings(kind="logistic"), reward_window=WINDOW):
-        producer.produce(settings.topic(Topic.CATALOG), encode(entry), entry.id.encode())
+        producer.produce(settings.kafka.topic(Topic.CATALOG), encode(entry), entry.id.encode())
     producer.flush()
     return settings
 
@@ -158,7 +159,7 @@ def _rest(settings: Settings, parts: Embedded) -> None:
 
 
 def _version(settings: Settings) -> int:
-    store = open_store(settings)
+    store = open_store(settings.store)
     try:
         found = store.policy(SLOT)
     finally:
@@ -167,7 +168,7 @@ def _version(settings: Settings) -> int:
 
 
 def _checkpoint(settings: Settings) -> float:
-    store = open_store(settings)
+    store = open_store(settings.store)
     try:
         return sum(each.decisions for each in newest(store, SLOT))
     finally:

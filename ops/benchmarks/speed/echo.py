@@ -14,10 +14,15 @@ from schemas.topics import Topic
 def main() -> None:
     """Copy until killed."""
     settings = load()
-    producer = confluent_kafka.Producer(producer_config(settings))
-    consumer = confluent_kafka.Consumer(consumer_config(settings) | {"enable.partition.eof": False})
-    asked, said = settings.topic(Topic.DECISION_REQUESTS), settings.topic(Topic.DECISIONS)
-    consumer.assign([TopicPartition(asked, k, 0) for k in range(settings.partitions)])
+    producer = confluent_kafka.Producer(producer_config(settings.kafka))
+    consumer = confluent_kafka.Consumer(
+        consumer_config(settings.kafka) | {"enable.partition.eof": False}
+    )
+    asked, said = (
+        settings.kafka.topic(Topic.DECISION_REQUESTS),
+        settings.kafka.topic(Topic.DECISIONS),
+    )
+    consumer.assign([TopicPartition(asked, k, 0) for k in range(settings.kafka.partitions)])
     while True:
         for message in consumer.consume(2000, 0.005):
             if message.error() is None:

@@ -43,7 +43,7 @@ from operators.updates import PosteriorUpdate
 from schemas.catalog import CatalogEntry, PolicySettings
 from schemas.clock import NEVER
 from schemas.results import PolicySnapshot, Profile
-from schemas.settings import Settings
+from schemas.settings import load
 from schemas.topics import GROUP, Topic
 
 SEED = 7
@@ -112,7 +112,7 @@ class Loop:
         *,
         keep: bool = False,
     ) -> None:
-        self.settings = Settings(secret=SECRET, partitions=partitions, allowed_lateness=5.0)
+        self.settings = load({}, secret=SECRET, partitions=partitions, allowed_lateness=5.0)
         self.rate = rate
         self.watch = Stopwatch()
         self.events = self.requests = 0
@@ -128,7 +128,7 @@ class Loop:
         self._due: list[tuple[int, int, Logged]] = []
         self._offsets: dict[tuple[Topic, int], int] = defaultdict(int)
         self._read = reader(self.settings)
-        horizon = round(self.settings.dedup_horizon * 1e6)
+        horizon = round(self.settings.time.dedup_horizon * 1e6)
         shards = range(partitions)
         self._aligned = [Alignment[Event](len(GROUP), 1_000_000) for _ in shards]
         self._admit = [
@@ -137,11 +137,15 @@ class Loop:
         ]
         self._profile = [
             ProfileLogic(
-                Profiles(self.settings.profile_ttl), round(self.settings.profile_interval * 1e6)
+                Profiles(self.settings.state.profile_ttl),
+                round(self.settings.state.profile_interval * 1e6),
             )
             for _ in shards
         ]
-        self._attribute = [resumed(self.settings, None, None, AttributionMetrics()) for _ in shards]
+        self._attribute = [
+            resumed(self.settings.time, self.settings.state, None, None, AttributionMetrics())
+            for _ in shards
+        ]
         self._admission = [RequestAdmission(horizon=horizon) for _ in shards]
         self._learn = LearnerLogic(CanonicalOrder(partitions), system_clock)
         self._scorer = Scorer(SECRET.encode(), system_clock, DecisionMetrics())
@@ -211,7 +215,7 @@ class Loop:
     def _gathered(self, shard: int) -> list[Gathered]:
         """Give what the way in has gathered for as long as it may, by the loop's own time."""
         since = self._since.setdefault(shard, self._now)
-        if self._now - since < self.settings.gather:
+        if self._now - since < self.settings.time.gather:
             return []
         del self._since[shard]
         return self._admit[shard].gathering.give()

@@ -26,7 +26,7 @@ from ops.benchmarks.speed.loop import SECRET, Logged
 from ops.benchmarks.speed.report import Invalid
 from schemas.catalog import CatalogEntry
 from schemas.codec import encode
-from schemas.settings import Settings, child_environment
+from schemas.settings import child_environment, load
 from schemas.topics import Topic
 
 PATIENCE = 600.0
@@ -101,7 +101,7 @@ class Flow(Process):
         self.flow = flow
         port = free_port()
         self.urls = [f"http://127.0.0.1:{port + k}/metrics" for k in range(processes)]
-        settings = Settings(**{**_fields(rig.settings), "metrics_port": port})
+        settings = rig.settings.replaced(metrics_port=port)
         command = [sys.executable, "-m", "flows", "run", flow]
         if processes > 1:
             command += [f"--processes={processes}", f"--logs={rig.folder / 'logs'}"]
@@ -149,18 +149,18 @@ class Rig:
             "epoch": 2,
             "allowed_lateness": 5.0,
         }
-        self.settings = Settings(**(fields | changes))
-        create_topics(self.settings)
-        migrate(self.settings, system_clock())
+        self.settings = load({}, **(fields | changes))
+        create_topics(self.settings.kafka)
+        migrate(self.settings.store, system_clock())
         self.write(
             Logged(Topic.CATALOG, 0, entry.id.encode(), encode(entry), 0) for entry in catalog
         )
 
     def write(self, log: Iterable[Logged]) -> None:
         """Write records and wait until the broker has them."""
-        producer = confluent_kafka.Producer(producer_config(self.settings))
+        producer = confluent_kafka.Producer(producer_config(self.settings.kafka))
         for record in log:
-            topic = self.settings.topic(record.topic)
+            topic = self.settings.kafka.topic(record.topic)
             while True:
                 try:
                     producer.produce(topic, record.value, record.key, record.shard)
@@ -172,12 +172,12 @@ class Rig:
 
     def ends(self, topic: Topic) -> dict[int, int]:
         """Ask the broker for the end of each partition of a topic."""
-        client = confluent_kafka.Consumer(consumer_config(self.settings))
-        name = self.settings.topic(topic)
+        client = confluent_kafka.Consumer(consumer_config(self.settings.kafka))
+        name = self.settings.kafka.topic(topic)
         try:
             return {
                 k: client.get_watermark_offsets(TopicPartition(name, k), timeout=20.0)[1]
-                for k in range(self.settings.partitions_of(topic))
+                for k in range(self.settings.kafka.partitions_of(topic))
             }
         finally:
             client.close()
@@ -240,7 +240,3 @@ def quantile(buckets: dict[str, float], q: float) -> float | None:
 def _cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _fields(settings: Settings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in settings.__struct_fields__}

@@ -71,14 +71,16 @@ class Visits:
         self._script = Script(visitors, seed)
         self._pen = Pen(run, visitors)
         self._places = {action_id(place): place for place in range(actions)}
-        self._names = {topic: settings.topic(topic) for topic in Topic}
+        self._names = {topic: settings.kafka.topic(topic) for topic in Topic}
         # librdkafka's own linger: what a fleet of web servers sends comes in batches too.
-        self._producer = confluent_kafka.Producer(producer_config(settings) | {"linger.ms": 5})
+        self._producer = confluent_kafka.Producer(
+            producer_config(settings.kafka) | {"linger.ms": 5}
+        )
         self._consumer = confluent_kafka.Consumer(
-            consumer_config(settings) | {"enable.partition.eof": False}
+            consumer_config(settings.kafka) | {"enable.partition.eof": False}
         )
         name = self._names[Topic.DECISIONS]
-        places = [TopicPartition(name, k) for k in range(settings.partitions)]
+        places = [TopicPartition(name, k) for k in range(settings.kafka.partitions)]
         for place in places:
             place.offset = self._consumer.get_watermark_offsets(place, timeout=20.0)[1]
         self._consumer.assign(places)

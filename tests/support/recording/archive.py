@@ -17,7 +17,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from flows.verification.log import Logged
-from schemas.settings import Settings
+from schemas.settings import Settings, load
 from tests.support.recording.lines import read_lines, write_lines
 from tests.support.recording.observed import Sections
 from tests.support.recording.oddities import LARGEST
@@ -57,7 +57,7 @@ class Recorded(Struct):
 
 def settings(bootstrap_servers: str, redis_url: str) -> Settings:
     """Give the settings that the log was recorded with, and is run with."""
-    return Settings(bootstrap_servers=bootstrap_servers, redis_url=redis_url, **SETTINGS)
+    return load({}, bootstrap_servers=bootstrap_servers, redis_url=redis_url, **SETTINGS)
 
 
 @contextmanager

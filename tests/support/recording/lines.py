@@ -41,9 +41,11 @@ def on_topics(settings: Settings, topics: Iterable[Topic]) -> list[Logged]:
 
 def _partition_by_partition(settings: Settings, topics: Iterable[Topic]) -> Iterator[Logged]:
     for topic in topics:
-        for partition in range(settings.partitions_of(topic)):
+        for partition in range(settings.kafka.partitions_of(topic)):
             newest = 0
-            for value, key, _, time in read_partition(settings, topic, partition, system_clock):
+            for value, key, _, time in read_partition(
+                settings.kafka, topic, partition, system_clock
+            ):
                 newest = max(newest, time // 1000)  # so that sorting by time keeps the order
                 yield Logged(newest, topic, partition, key, value)
 

@@ -63,7 +63,7 @@ def run_live(
         flows.kill(flow)
         if (burst, share, flow) == KEPT_KILL:
             for name in _FOLDERS:
-                shutil.copytree(Path(settings.recovery) / name, recovery / name)
+                shutil.copytree(Path(settings.state.recovery) / name, recovery / name)
             made.extend(on_topics(settings, _MADE))
         flows.start(flow)
         flows.await_epoch(flow)

@@ -107,13 +107,13 @@ def _dead_letters(settings: Settings) -> dict[str, Record]:
 
 
 def _payloads(settings: Settings, topic: Topic) -> Iterator[Record]:
-    for shard in range(settings.partitions_of(topic)):
-        for payload, _, _, _ in read_partition(settings, topic, shard, system_clock):
+    for shard in range(settings.kafka.partitions_of(topic)):
+        for payload, _, _, _ in read_partition(settings.kafka, topic, shard, system_clock):
             yield json.loads(payload)
 
 
 def _rows(settings: Settings) -> Iterator[tuple[str, dict[str, Record]]]:
-    with closing(sqlite3.connect(settings.store.removeprefix("sqlite:"))) as store:
+    with closing(sqlite3.connect(settings.store.address.removeprefix("sqlite:"))) as store:
         store.row_factory = sqlite3.Row
         for table, names in _ROWS.items():
             rows = [dict(row) for row in store.execute(f"SELECT * FROM {table}")]
@@ -125,7 +125,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, dict[str, Record]]]:
 
 def _hot(settings: Settings) -> Sections:
     found: Sections = {"hot decisions": {}, "hot features": {}, "hot policies": {}}
-    client = redis.Redis.from_url(settings.redis_url)
+    client = redis.Redis.from_url(settings.redis.url)
     with closing(client):
         for key in client.scan_iter("bf:*", count=1000):
             _, kind, name = key.decode().split(":", 2)

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from flows.devkit.embedded import Embedded
 from flows.devkit.verify_replay.runs import prepare
 from flows.verification.log import Logged
@@ -57,7 +55,7 @@ def record(folder: Path) -> None:
         expected=expected,
         records=list(chosen(live.everything)),
         recovery=recovery,
-        state=state_of(msgspec.structs.replace(base, recovery=str(recovery))),
+        state=state_of(base.replaced(recovery=str(recovery))),
     )
     archive.pack(found, folder / archive.ARCHIVE.name)
 

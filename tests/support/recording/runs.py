@@ -5,8 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from flows.devkit.embedded import Supervisor
 from flows.devkit.verify_replay.runs import Feed, Flows
 from flows.registry import FLOWS, PERSIST, PERSONALIZE
@@ -24,8 +22,7 @@ def settings_for(settings: Settings, folder: Path, name: str, **changes: Any) ->
     """Give a run topics, a recovery folder and a store of its own."""
     recovery = folder / "recovery"
     recovery.mkdir(parents=True, mode=0o700, exist_ok=True)
-    return msgspec.structs.replace(
-        settings,
+    return settings.replaced(
         topic_prefix=name,
         recovery=str(recovery),
         store=f"sqlite:{folder / 'store.db'}",
@@ -81,12 +78,12 @@ def behind(settings: Settings, flow: str) -> int:
 
 def ends(settings: Settings, topics: Iterable[Topic]) -> dict[tuple[Topic, int], int]:
     """Ask the broker for the end of each partition of some topics."""
-    client = consumer(settings)
+    client = consumer(settings.kafka)
     try:
         return {
-            (topic, shard): range_of(settings, client, settings.topic(topic), shard)[1]
+            (topic, shard): range_of(settings.kafka, client, settings.kafka.topic(topic), shard)[1]
             for topic in topics
-            for shard in range(settings.partitions_of(topic))
+            for shard in range(settings.kafka.partitions_of(topic))
         }
     finally:
         client.close()

@@ -83,8 +83,8 @@ def _compare(found: Finding, verified: Verification, requests: int, waited: floa
 
 def letters_of(settings: Settings) -> Iterator[DeadLetter]:
     """Read the dead letters."""
-    for k in range(settings.partitions_of(Topic.DEAD_LETTERS)):
-        for payload, _, _, _ in read_partition(settings, Topic.DEAD_LETTERS, k, system_clock):
+    for k in range(settings.kafka.partitions_of(Topic.DEAD_LETTERS)):
+        for payload, _, _, _ in read_partition(settings.kafka, Topic.DEAD_LETTERS, k, system_clock):
             letter = decode(Topic.DEAD_LETTERS, payload)
             if isinstance(letter, DeadLetter):
                 yield letter

@@ -28,7 +28,7 @@ def kill_the_flow(found: Finding, lab: Lab) -> None:
         until("the first decision", lambda: visitors.progress().decisions > 0)
         for point in points:
             _await_request(visitors, point)
-            time.sleep(chance.uniform(0.0, stage.settings.epoch))  # anywhere within an epoch
+            time.sleep(chance.uniform(0.0, stage.settings.state.epoch))  # anywhere within an epoch
             resumed.append(_kill(stage, flow))
         _await_request(visitors, requests * 0.999)
     found.that(

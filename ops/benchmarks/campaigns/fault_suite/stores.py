@@ -108,7 +108,7 @@ def _kill_after(other: sqlite3.Connection, persist: Flow, stage: Stage) -> bool:
             raise InVain("waited in vain for a COMMIT")
     persist.kill()
     kept = stage.resumes_from("persist")
-    known = sum(kept.get((Topic.DECISIONS, k), 0) for k in range(stage.settings.partitions))
+    known = sum(kept.get((Topic.DECISIONS, k), 0) for k in range(stage.settings.kafka.partitions))
     return stage.counts()["decisions"] > known
 
 
@@ -121,7 +121,7 @@ def slow_the_store(found: Finding, lab: Lab) -> None:
     """Let a backlog wait for a store that is locked, then hardly ever free; watch the memory."""
     stage = lab.stage("store-slow")
     encode = msgspec.json.Encoder().encode
-    shards = stage.settings.partitions
+    shards = stage.settings.kafka.partitions
     stage.produce(
         (Topic.OUTCOMES, None, encode(make.outcome(number)), number % shards)
         for number in range(lab.backlog)
@@ -179,4 +179,4 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _path(stage: Stage) -> Path:
-    return Path(stage.settings.store.removeprefix("sqlite:"))
+    return Path(stage.settings.store.address.removeprefix("sqlite:"))

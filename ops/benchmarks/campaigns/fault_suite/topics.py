@@ -71,7 +71,7 @@ def delete_what_comes_next(found: Finding, lab: Lab) -> None:
             f"{name} resumes at {offset:,} of {topic.value}, deleted below {low:,}",
             "status 2, naming topic, partition and offsets",
             f"status {status}: {_reason(refused)}",
-            status == 2 and _names(refused, stage.settings.topic(topic), offset, low),
+            status == 2 and _names(refused, stage.settings.kafka.topic(topic), offset, low),
         )
         found.exactly(f"{name} wrote nothing", True, before == after)
 
@@ -90,8 +90,8 @@ def _reason(flow: Flow) -> str:
 def _delete(stage: Stage, topic: Topic, partition: int) -> int:
     """Delete all that a partition holds; give its first offset from now on."""
     end = stage.ends(topic)[partition]
-    place = TopicPartition(stage.settings.topic(topic), partition, end)
-    admin = AdminClient(client_config(stage.settings))
+    place = TopicPartition(stage.settings.kafka.topic(topic), partition, end)
+    admin = AdminClient(client_config(stage.settings.kafka))
     try:
         (done,) = admin.delete_records([place]).values()
         return int(done.result(timeout=20).low_watermark)
@@ -119,13 +119,13 @@ def _seen_in(stage: Stage, partition: int, run: str, count: int) -> Iterator[Rec
 
 
 def _users(stage: Stage, pen: Pen, partition: int, count: int) -> list[int]:
-    shards = stage.settings.partitions
+    shards = stage.settings.kafka.partitions
     own = [user for user, key in enumerate(pen.keys) if partition_of(key, shards) == partition]
     return [own[number % len(own)] for number in range(count)]
 
 
 def _settled(stage: Stage) -> int:
-    outcomes = read_partition(stage.settings, Topic.OUTCOMES, BUSY, system_clock)
+    outcomes = read_partition(stage.settings.kafka, Topic.OUTCOMES, BUSY, system_clock)
     return sum(b'"settled"' in payload for payload, _, _, _ in outcomes)
 
 
