@@ -125,8 +125,7 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     fingerprint of the feature spec that says what its columns mean, ``eta`` the chosen
     action's mean linear predictor. In a slot that shows several actions ``slate`` is what is
     shown, ``action_id`` its first action and ``propensity`` the probability of the order shown:
-    the product over the slate. ``writer`` is which part of Banditflow decided,
-    ``eligible`` between how many actions.
+    the product over the slate. ``writer`` is which part of Banditflow decided.
     """
 
     id: Id
@@ -150,7 +149,6 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     request_hash: str = ""
     slate: list[Placed] | None = None
     writer: Annotated[str, stored_since(5)] = "personalize"
-    eligible: Annotated[int, stored_since(6)] = 0
 
 
 class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):

@@ -79,7 +79,6 @@ def decision_records(
         "eta": _numbers(selection.eta[range(len(chosen)), chosen]),
         "draw": _numbers(selection.uniform),
         "request_hash": group.request_hashes,
-        "eligible": _numbers((selection.logged > 0.0).sum(axis=1)),
     }
     common: dict[str, Any] = {
         "slot_id": slot.slot_id,

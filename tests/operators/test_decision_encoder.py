@@ -144,7 +144,6 @@ def expected(
         decided_at=NOW,
         request_hash=f"{group.request_hashes[row]:08x}",
         slate=slate,
-        eligible=int((selection.logged[row] > 0.0).sum()),
     )
 
 
