@@ -209,7 +209,7 @@ def _write(
     shards = range(settings.kafka.partitions)
     seeds: Seeds = {
         Steps.ATTRIBUTION: {
-            shard_key(k): pack_attribute(AttributeState(k, False, attribution)) for k in shards
+            shard_key(k): pack_attribute(AttributeState(k, attribution)) for k in shards
         },
         Steps.LEARNERS: {
             slot_id: _continued(each.state, versions[slot_id])
