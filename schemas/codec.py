@@ -74,16 +74,16 @@ def decode_many(
 ) -> list[Any]:
     """Read records as :func:`decode_with` reads each, at half of its overhead."""
     read = decoder.decode
-    records: list[Any] = []
+    found: list[Any] = []
     for payload in payloads:
         try:
             if payload and len(payload) <= limit:
-                records.append(read(payload))
+                found.append(read(payload))
                 continue
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # read once more, to say what is wrong
-        records.append(decode_with(decoder, payload, limit))
-    return records
+        found.append(decode_with(decoder, payload, limit))
+    return found
 
 
 def encode(record: Struct) -> bytes:

@@ -14,6 +14,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`[^`\n]+`|^ {4}[^\n]*|^```.*?^```", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"\b((?:flows|operators|schemas|tests|ops|docs)/[\w./-]*\.[a-z]+)\b")
+FOLDER = re.compile(r"`((?:flows|operators|schemas|tests|ops|docs)/[\w/-]*/)`")
 MAKE = re.compile(r"\bmake ([a-z]+)(?: NAME=([a-z_]+))?")
 COMMAND = re.compile(r"(?:\bbanditflow|python -m flows) ([a-z][a-z-]*)")
 MADE = ("ops/benchmarks/results/",)
@@ -54,7 +55,7 @@ def strangers(document: Path) -> list[str]:
     folders = {"bench": "ops/benchmarks", "campaign": "ops/benchmarks/campaigns"}
     found = [
         f"{name}: no such file"
-        for name in FILE.findall(code)
+        for name in [*FILE.findall(code), *FOLDER.findall(code)]
         if not name.startswith(MADE) and not (ROOT / name).exists()
     ]
     for target, name in MAKE.findall(code):
