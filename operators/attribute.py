@@ -12,19 +12,16 @@ from msgspec import Struct
 from operators.envelope import Message, Rejected
 from operators.factors import factor_slots, withdrawals
 from operators.io.metrics.attribution import AttributionMetrics
-from operators.io.segments import ShardSegments, segment_folder
+from operators.io.segments import PENDING, ShardFiles, segment_folder, shard_files
 from operators.logic.attribution import Attribution, AttributionState, StepResult
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.streams import of_type
 from operators.updates import FactorUpdate, PosteriorUpdate
 from schemas.clock import NEVER
 from schemas.settings import EventTimeSettings, StateSettings
-from schemas.state import StateError, pack, unpack
+from schemas.state import pack, unpack
 
-_KIND, _VERSION = "attribution", 1
-
-SEGMENTS = "pending"
-"""The folder of pending decisions in the recovery folder."""
+_KIND, _VERSION = "attribution", 2
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,9 @@ _Out = PosteriorUpdate | FactorUpdate | _Messages | _Rejections
 
 
 class AttributeState(Struct):
-    """What a snapshot keeps; ``segmented`` when the decisions are in segment files."""
+    """What a snapshot keeps; a shard that no batch has come from has no number yet."""
 
-    shard: int
-    segmented: bool
+    shard: int | None
     attribution: AttributionState
 
 
@@ -64,15 +60,13 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
 
     ``given_horizon`` is the time up to which every slot has been given what settled.
     ``factor_slots`` are the slots whose outcomes the factors learn from, ``width`` is the number of
-    factors. With a ``folder``, full chunks of decisions are written to segment files there,
-    once each.
+    factors. With a ``folder``, most of the pending decisions are in segment files there.
     """
 
     attribution: Attribution
     folder: Path | None = None
     given_horizon: int = NEVER
-    shard: int = 0
-    segments: ShardSegments | None = None
+    shard: int | None = None
     catalog: Catalog | None = None
     factor_slots: frozenset[str] = frozenset()
     width: int | None = None
@@ -81,10 +75,10 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
     def on_batch(self, values: list[CatalogedBatch]) -> tuple[Iterable[_Out], bool]:
         """Step through the batches in order."""
         out: list[_Out] = []
-        if self.folder is not None and self.segments is None:
-            self.segments = ShardSegments(self.folder, values[0].shard)
-            self.attribution.use(self.segments)
-        self.shard = values[0].shard
+        if self.shard is None:
+            self.shard = values[0].shard
+            if self.folder is not None:
+                self.attribution.use(ShardFiles(self.folder, self.shard))
         for batch in values:
             result = self.attribution.step(batch.events, batch.watermark, batch.catalog.slots)
             before = self.given_horizon
@@ -99,8 +93,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
 
     def snapshot(self) -> bytes:
         """Keep all that is pending or waiting."""
-        state = self.attribution.state()
-        return pack(_KIND, _VERSION, AttributeState(self.shard, self.segments is not None, state))
+        return pack(_KIND, _VERSION, AttributeState(self.shard, self.attribution.state()))
 
     def _posterior_updates(
         self, shard: int, result: StepResult, catalog: Catalog
@@ -187,17 +180,12 @@ def resumed(
     if snapshot is None:
         return AttributeLogic(attribution=Attribution(*limits), folder=folder, metrics=metrics)
     state = unpack_attribute(snapshot)
-    segments = ShardSegments(folder, state.shard) if folder is not None else None
-    if state.segmented and segments is None:
-        raise StateError(
-            "the recovery store keeps pending decisions in its folder: set BANDITFLOW_RECOVERY"
-        )
+    segments = shard_files(folder, state.shard)
     return AttributeLogic(
         attribution=Attribution(*limits, state.attribution, segments),
         folder=folder,
         given_horizon=state.attribution.horizon,
         shard=state.shard,
-        segments=segments,
         metrics=metrics,
     )
 
@@ -215,7 +203,7 @@ def attribute(
     ``up`` is keyed by shard. An update's ``watermark`` is the time such that every decision of the
     shard whose window ends before it has been given as settled.
     """
-    folder = segment_folder(settings.recovery, SEGMENTS)
+    folder = segment_folder(settings.recovery, PENDING)
 
     def shim_builder(resume_state: bytes | None) -> AttributeLogic:
         return resumed(time, settings, folder, resume_state, metrics)

@@ -15,7 +15,7 @@ from operators.io.backoff import Backoff
 from operators.io.metrics.records import RecordMetrics
 from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store, StoreUnavailable, Writes
-from operators.io.store.rows import Place, StoredDecision, StoredOutcome, refusal_row, row_of
+from operators.io.store.rows import RecordPlace, StoredDecision, StoredOutcome, refusal_row, row_of
 from operators.io.store.tables import DEAD_LETTERS
 from schemas.catalog import CatalogEntry
 from schemas.codec import MAX_RECORD_BYTES, Flaw, decode_with
@@ -50,7 +50,7 @@ def rows_of(
     writes = Writes()
     for event in events:
         origin, payload = event.origin, event.payload
-        place = Place(str(origin.topic), shard, origin.offset, origin.time, payload)
+        place = RecordPlace(str(origin.topic), shard, origin.offset, origin.time, payload)
         record = decode_with(DECODERS[Topic(origin.topic)], payload, limit)
         if not isinstance(record, Flaw):
             try:

@@ -74,16 +74,16 @@ def decode_many(
 ) -> list[Any]:
     """Read records as :func:`decode_with` reads each, at half of its overhead."""
     read = decoder.decode
-    found: list[Any] = []
+    records: list[Any] = []
     for payload in payloads:
         try:
             if payload and len(payload) <= limit:
-                found.append(read(payload))
+                records.append(read(payload))
                 continue
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # read once more, to say what is wrong
-        found.append(decode_with(decoder, payload, limit))
-    return found
+        records.append(decode_with(decoder, payload, limit))
+    return records
 
 
 def encode(record: Struct) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.io.store.protocol import Found
+from operators.io.store.protocol import StoredRow
 from operators.logic.deciding.explain import explain
 from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureMap
@@ -26,7 +26,9 @@ class NotExplainedError(ValueError):
     """A decision cannot be explained; the message says why."""
 
 
-def why(decision: Found, x: Floats | None, feature_map: FeatureMap, policy: Found | None) -> Report:
+def why(
+    decision: StoredRow, x: Floats | None, feature_map: FeatureMap, policy: StoredRow | None
+) -> Report:
     """Explain a decision by the newest policy that was published, and say which that is.
 
     The policy that decided is not kept, so where its version differs the explanation is of what

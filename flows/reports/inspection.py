@@ -13,7 +13,7 @@ from flows.reports.explanation import why
 from flows.runtime.flow_metrics import read_metrics
 from operators.cache import redis_decision_key, redis_features_key, redis_policy_key
 from operators.io.redis import Hot, client, read
-from operators.io.store.protocol import Found, Store
+from operators.io.store.protocol import Store, StoredRow
 from operators.logic.features import FeatureMap
 from schemas.catalog import FeatureSpec
 from schemas.settings import Settings
@@ -121,7 +121,7 @@ def _brief(cached: Hot) -> Report:
     return {name: record[name] for name in ("decision_id", "time", "action_id", "propensity")}
 
 
-def _described(settings: Settings, store: Store, row: Found) -> Report:
+def _described(settings: Settings, store: Store, row: StoredRow) -> Report:
     """Add to a stored decision its features by name, and why it came out so."""
     report = dict(row)
     slot_row = _slots(store).get(row["slot_id"])
@@ -141,7 +141,7 @@ def _described(settings: Settings, store: Store, row: Found) -> Report:
     return report
 
 
-def _policy(settings: Settings, store: Store, slot_id: str) -> tuple[str, Found | None]:
+def _policy(settings: Settings, store: Store, slot_id: str) -> tuple[str, StoredRow | None]:
     """Find the newest snapshot of a slot's policy, and where it was: redis or store."""
     (cached,), stored = _cached(settings, redis_policy_key(slot_id)), store.policy(slot_id)
     if cached is not None and (stored is None or cached.version >= stored["version"]):
@@ -183,14 +183,14 @@ def _redis_away(settings: Settings) -> str:
     return ""
 
 
-def _slots(store: Store) -> dict[str, Found]:
-    slots: dict[str, Found] = {}
+def _slots(store: Store) -> dict[str, StoredRow]:
+    slots: dict[str, StoredRow] = {}
     while page := store.rows("slots", next(reversed(slots), None)):
         slots |= {row["slot_id"]: row for row in page}
     return {slot_id: row for slot_id, row in slots.items() if not row["deleted"]}
 
 
-def _spec(slot_row: Found) -> FeatureSpec:
+def _spec(slot_row: StoredRow) -> FeatureSpec:
     settings = slot_row.get("settings") or {}
     return msgspec.convert(settings.get("features", {}), FeatureSpec)
 

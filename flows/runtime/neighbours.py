@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.runtime.catalog import CatalogFileError
-from operators.io.store.lookups import parse
-from operators.io.store.protocol import Found, Store
+from operators.io.store.lookups import query_vector
+from operators.io.store.protocol import Store, StoredRow
 from schemas.catalog import Action, CatalogEntry, Neighbour
 
 Floats = NDArray[np.float64]
@@ -46,9 +46,9 @@ def _nearest(
     action: Action,
     count: int,
 ) -> list[Neighbour]:
-    vector = parse(action.embedding or ())
+    vector = query_vector(action.embedding or ())
     found = {
-        other.action_id: _cosine(vector, parse(other.embedding or ()))
+        other.action_id: _cosine(vector, query_vector(other.embedding or ()))
         for other in actions.values()
         if other.action_id != action.action_id
         and other.enabled
@@ -78,7 +78,7 @@ def _from_store(store: Store, shared: set[str], action: Action, count: int) -> d
         k *= 4
 
 
-def _rows(store: Store) -> Iterator[Found]:
+def _rows(store: Store) -> Iterator[StoredRow]:
     after: str | None = None
     while page := store.rows("actions", after, _PAGE):
         yield from page

@@ -28,7 +28,7 @@ from operators.io.kafka.partition import read_partition
 from operators.io.kafka.starts import Held, Start, held_from, starts
 from operators.io.segments import segment_folders
 from operators.io.store.open import open_store
-from operators.io.store.protocol import Found, Store
+from operators.io.store.protocol import Store, StoredRow
 from operators.learn import continued, pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
 from operators.logic.catalog_check import read_entry
@@ -165,7 +165,7 @@ def newest(store: Store, slot_id: str) -> list[Checkpoint]:
     return sorted(found, key=lambda each: each.time)[-1:]
 
 
-def _whole(slot_id: str, rows: Sequence[Found]) -> list[Checkpoint]:
+def _whole(slot_id: str, rows: Sequence[StoredRow]) -> list[Checkpoint]:
     parts = sorted(rows, key=lambda row: int(row["part"]))
     if [row["part"] for row in parts] != list(range(parts[0]["parts"])):
         return []
@@ -209,7 +209,7 @@ def _write(
     shards = range(settings.kafka.partitions)
     seeds: Seeds = {
         Steps.ATTRIBUTION: {
-            shard_key(k): pack_attribute(AttributeState(k, False, attribution)) for k in shards
+            shard_key(k): pack_attribute(AttributeState(k, attribution)) for k in shards
         },
         Steps.LEARNERS: {
             slot_id: _continued(each.state, versions[slot_id])

@@ -15,8 +15,8 @@ REFUSALS = frozenset({"unknown_slot", "stale_request", "no_eligible_action"})
 class Answers:
     """What the decisions topic says to each request of a shard, by key."""
 
-    def __init__(self, found: Verification) -> None:
-        self._found = found
+    def __init__(self, report: Verification) -> None:
+        self._report = report
         self._said: dict[int, int] = {}
 
     def take(self, event: Event) -> None:
@@ -26,25 +26,25 @@ class Answers:
         first = self._said.get(event.key)
         if first is None:
             self._said[event.key] = said
-            self._found.decisions += 1
+            self._report.decisions += 1
         elif first == said:
-            self._found.repeated += 1
+            self._report.repeated += 1
         else:
-            self._found.contradicted += 1
+            self._report.contradicted += 1
 
     def compare(self, requests: Iterable[Event], cut: Cut, letters: dict[Place, str]) -> None:
         """Count requests that were taken in, and those without an answer."""
-        found = self._found
+        report = self._report
         asked, refused = set(), set()
         for event in requests:
             if not cut.holds(event):
                 continue
-            found.requests += 1
+            report.requests += 1
             asked.add(event.key)
             place = (str(Topic.DECISION_REQUESTS), event.origin.offset)
             if letters.get(place) in REFUSALS:
                 refused.add(event.key)
         open_ = asked - self._said.keys()
-        found.refused += len(open_ & refused)
-        found.waiting += len(open_ & cut.waiting - refused)
-        found.unanswered += len(open_ - refused - cut.waiting)
+        report.refused += len(open_ & refused)
+        report.waiting += len(open_ & cut.waiting - refused)
+        report.unanswered += len(open_ - refused - cut.waiting)

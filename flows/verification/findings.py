@@ -97,32 +97,34 @@ class Verification(Struct):
         return not wrong and all(check.agrees for check in self.actions)
 
 
-def describe(found: Verification) -> list[str]:
+def describe(report: Verification) -> list[str]:
     """Say in sentences what a verification compared and found."""
-    agreeing = sum(check.agrees for check in found.actions)
-    pending, outcomes = found.pending, found.outcomes
+    agreeing = sum(check.agrees for check in report.actions)
+    pending, outcomes = report.pending, report.outcomes
     lines = [
-        f"requests: {found.requests:,} read, {found.decisions:,} decisions, "
-        f"{found.refused:,} refused, {found.unanswered:,} unanswered, "
-        f"{found.contradicted:,} with two different answers",
-        f"learned: {agreeing} of {len(found.actions)} actions agree, "
-        f"largest relative difference {found.largest_difference:.1e} (at most {TOLERANCE:g})",
+        f"requests: {report.requests:,} read, {report.decisions:,} decisions, "
+        f"{report.refused:,} refused, {report.unanswered:,} unanswered, "
+        f"{report.contradicted:,} with two different answers",
+        f"learned: {agreeing} of {len(report.actions)} actions agree, "
+        f"largest relative difference {report.largest_difference:.1e} (at most {TOLERANCE:g})",
         f"pending: {pending.decisions:,} decisions, {pending.different:,} different",
         f"outcomes: {outcomes.settled:,} settled, {outcomes.void:,} void, "
         f"{outcomes.missing:,} missing, {outcomes.different:,} different, "
         f"{outcomes.repeated:,} written twice alike",
     ]
-    if found.excluded:
-        parts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(found.excluded.items()))
+    if report.excluded:
+        parts = ", ".join(
+            f"{count:,} {reason}" for reason, count in sorted(report.excluded.items())
+        )
         lines.append(f"excluded by their dead letters: {parts}")
-    if found.skipped:
-        lines.append(f"slots not compared, since their policy changed: {', '.join(found.skipped)}")
+    if report.skipped:
+        lines.append(f"slots not compared, since their policy changed: {', '.join(report.skipped)}")
     lines += [
         f"store, {table.table}: {table.rows:,} rows, {table.different:,} different"
-        for table in found.store
+        for table in report.store
     ]
-    if found.store and found.behind:
-        lines.append(f"store: {found.behind:,} records were not given to it yet")
-    if not found.store:
+    if report.store and report.behind:
+        lines.append(f"store: {report.behind:,} records were not given to it yet")
+    if not report.store:
         lines.append("store: not compared (no persist flow has run with this recovery folder)")
     return lines

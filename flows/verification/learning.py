@@ -44,9 +44,9 @@ class Learners:
                 policy = self._policies[slot_id]
                 policy.learn(contributions(mine, policy.dim, weights))
 
-    def compare(self, found: Verification, states: States) -> None:
+    def compare(self, report: Verification, states: States) -> None:
         """Compare every statistic of every action that either of the two knows."""
-        found.skipped = self.skipped
+        report.skipped = self.skipped
         kept = states.get(Steps.LEARNERS, {})
         for slot_id, policy in self._policies.items():
             fresh = statistics_of(policy.dump())
@@ -55,8 +55,8 @@ class Learners:
             learned = None
             if slot_id in kept:
                 learned = statistics_of(unpack_learner(kept[slot_id]).policy)
-            found.actions += checks_of(slot_id, learned or Statistics({}), fresh)
-        found.largest_difference = max((a.difference for a in found.actions), default=0.0)
+            report.actions += checks_of(slot_id, learned or Statistics({}), fresh)
+        report.largest_difference = max((a.difference for a in report.actions), default=0.0)
 
 
 class _Written(Struct):

@@ -19,8 +19,8 @@ class Outcomes:
     each of those must be on the topic. What is there beyond them was written after that snapshot.
     """
 
-    def __init__(self, found: Verification, verdicts: Verdicts, horizon: int) -> None:
-        self._checks = found.outcomes
+    def __init__(self, report: Verification, verdicts: Verdicts, horizon: int) -> None:
+        self._checks = report.outcomes
         self._verdicts = verdicts
         self._due = {
             key

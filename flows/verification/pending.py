@@ -13,15 +13,15 @@ from operators.logic.recount import Verdict
 
 
 def compare_pending(
-    found: Verification, ledger: Ledger, verdicts: Mapping[int, Verdict], evicted: set[int]
+    report: Verification, ledger: Ledger, verdicts: Mapping[int, Verdict], evicted: set[int]
 ) -> None:
     """Compare which decisions are kept, which of them count or are void, and their rewards."""
     pending, classes = ledger.pending, ledger.classes.all
     rows = np.flatnonzero(pending.flags & LIVE)
     keys = pending.key[rows].tolist()
     open_ = {key for key, verdict in verdicts.items() if verdict.closes >= ledger.horizon}
-    found.pending.decisions += len(keys)
-    found.pending.different += len((open_ - evicted).symmetric_difference(keys))
+    report.pending.decisions += len(keys)
+    report.pending.different += len((open_ - evicted).symmetric_difference(keys))
     for row, key, flags in zip(rows.tolist(), keys, pending.flags[rows].tolist(), strict=True):
         verdict = verdicts.get(key)
         if verdict is None or key not in open_:
@@ -36,7 +36,7 @@ def compare_pending(
             alike &= bool(flags & ACTIVE) == verdict.counts
             alike &= (rewards is not None) == (verdict.rewards > 0)
             alike &= reward is None or reward == verdict.reward
-        found.pending.different += not alike
+        report.pending.different += not alike
 
 
 def weights(ledger: Ledger, verdicts: Mapping[int, Verdict]) -> dict[int, float]:

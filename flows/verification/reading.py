@@ -1,7 +1,6 @@
 """Reads a deployment's topics and what its personalize flow kept when its last epoch closed."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -9,13 +8,13 @@ from flows.personalize import Steps
 from flows.runtime.clock import system_clock
 from flows.runtime.snapshots import States
 from operators.attach_catalog import unpack_admit
-from operators.attribute import SEGMENTS, unpack_attribute
+from operators.attribute import unpack_attribute
 from operators.decide.admission import unpack_admission
 from operators.decode import reader
 from operators.envelope import Event
 from operators.io.kafka.group import restore
 from operators.io.kafka.partition import read_partition
-from operators.io.segments import KeptSegments, ReadOnlyFiles, segment_folder
+from operators.io.segments import PENDING, ReadOnlyFiles, segment_folder
 from operators.logic.attribution import AttributionState
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.catalog import CatalogHistory
@@ -67,9 +66,8 @@ def cut_of(settings: Settings, states: States, shard: int) -> Cut:
 def ledger_of(settings: Settings, states: States, shard: int) -> Ledger:
     """Read a shard's attribution, with the decisions that lie in segments beside the store."""
     snapshot = states.get(Steps.ATTRIBUTION, {}).get(shard_key(shard))
-    folder = Path(settings.state.recovery) / SEGMENTS
     state = unpack_attribute(snapshot).attribution if snapshot else AttributionState()
-    return Ledger(settings.state.max_orphans, state, KeptSegments(folder, shard))
+    return Ledger(settings.state.max_orphans, state, segments_of(settings, PENDING, shard))
 
 
 def segments_of(settings: Settings, step: str, shard: int) -> ReadOnlyFiles | None:

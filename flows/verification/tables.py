@@ -14,9 +14,9 @@ from flows.verification.findings import TableCheck
 from operators.envelope import Event
 from operators.io.kafka.partition import read_partition
 from operators.io.reading import as_written
-from operators.io.store.lookups import found
+from operators.io.store.lookups import read_row
 from operators.io.store.open import open_store
-from operators.io.store.protocol import Found, Store
+from operators.io.store.protocol import Store, StoredRow
 from operators.io.store.sqlite import SqliteStore
 from operators.io.store.tables import DEAD_LETTERS, TABLES, Table
 from operators.persist import rows_of
@@ -75,7 +75,9 @@ def _compare(
                 for table, rows, _ in writes.tables():
                     for row in rows if table in KEPT else ():
                         key = str(table.identity(row)[0])
-                        later.setdefault((table.name, key), set()).add(_digest(found(table, row)))
+                        later.setdefault((table.name, key), set()).add(
+                            _digest(read_row(table, row))
+                        )
     checks = [
         TableCheck(table.name, len(held[table.name]), _different(table, held, fresh, later))
         for table in KEPT
@@ -106,7 +108,7 @@ def digests(table: Table, store: Store) -> Digests:
     return {str(row[key]): _digest(row) for row in _rows(table, store)}
 
 
-def _rows(table: Table, store: Store) -> Iterator[Found]:
+def _rows(table: Table, store: Store) -> Iterator[StoredRow]:
     (key,) = table.key
     after = None
     while rows := store.rows(table.name, after, _AT_ONCE):
@@ -114,7 +116,7 @@ def _rows(table: Table, store: Store) -> Iterator[Found]:
         after = str(rows[-1][key])
 
 
-def _digest(row: Found) -> int:
+def _digest(row: StoredRow) -> int:
     return hash(_ENCODER.encode(row))
 
 

@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 from operators.logic.state.segments import parted
-from schemas.state import StateError
 
 PENDING, SEEN, PROFILES, FACTORS = "pending", "seen", "profiles", "factors"
 """The steps that keep segments."""
@@ -149,76 +148,3 @@ def _delete(folder: Path, files: Iterable[str]) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-class ShardSegments:
-    """The segments of one shard in ``folder``, which only its owner may read (mode 0700)."""
-
-    def __init__(self, folder: Path, shard: int) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder = folder
-        self._shard = shard
-        self._present = {path.name for path in folder.glob(f"{shard}-*")}
-        self._running: list[Future[Any]] = []
-        self._needed: deque[frozenset[str]] = deque(maxlen=_KEPT_SNAPSHOTS)
-
-    def write(self, name: int, block: bytes) -> None:
-        """Begin to write a segment."""
-        file = self._file(name)
-        self._present.add(file)
-        self._running.append(_WRITER.submit(_write, self._folder / file, block))
-
-    def settle(self, names: Collection[int]) -> None:
-        """Return once all segments are durable; raise if one could not be written.
-
-        Segments that neither ``names`` nor the previous snapshots need begin to be deleted: the
-        next call returns once they are gone.
-        """
-        running, self._running = self._running, []
-        for future in running:
-            future.result()
-        self._needed.append(frozenset(map(self._file, names)))
-        if len(self._needed) == _KEPT_SNAPSHOTS:
-            stale = self._present.difference(*self._needed)
-            if stale:
-                self._present -= stale
-                self._running.append(_WRITER.submit(_delete, self._folder, stale))
-
-    def read(self, name: int) -> bytes:
-        """Give a segment; refuse when it is missing."""
-        return _old_read(self._folder / self._file(name))
-
-    def _file(self, name: int) -> str:
-        return _old_name(self._shard, name)
-
-
-class KeptSegments:
-    """The segments of a stopped flow's shard, to be looked at only: nothing is written there."""
-
-    def __init__(self, folder: Path, shard: int) -> None:
-        self._folder = folder
-        self._shard = shard
-
-    def write(self, name: int, block: bytes) -> None:
-        """Leave the folder as it is."""
-
-    def settle(self, names: Collection[int]) -> None:
-        """Leave the folder as it is."""
-
-    def read(self, name: int) -> bytes:
-        """Give a segment; refuse when it is missing."""
-        return _old_read(self._folder / _old_name(self._shard, name))
-
-
-def _old_name(shard: int, name: int) -> str:
-    return f"{shard}-{name}.chunk-1"
-
-
-def _old_read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise StateError(
-            f"{path} is missing, which the recovery store refers to: restore the whole "
-            f"recovery folder, or start with an empty one"
-        ) from None

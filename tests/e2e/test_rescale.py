@@ -18,8 +18,8 @@ from flows.devkit.simulation.pen import Pen
 from flows.devkit.visitors import HOURS, Visitors
 from flows.runtime.snapshots import progress
 from flows.verification.verify import verify
-from operators.attribute import SEGMENTS
 from operators.io.kafka import producer_config
+from operators.io.segments import PENDING
 from operators.logic.attribution import pending
 from schemas.settings import Settings, child_environment
 from schemas.topics import Topic
@@ -114,7 +114,7 @@ def test_one_process_two_and_one_again_under_traffic_and_kills(
         try:
             with running(settings, supervisor, 1):
                 more(500)
-            assert list((Path(settings.state.recovery) / SEGMENTS).iterdir())
+            assert list((Path(settings.state.recovery) / PENDING).iterdir())
             with running(settings, supervisor, 2) as flow:
                 for victim in (1, 0):
                     more(500)

@@ -12,7 +12,7 @@ from flows.runtime.clock import system_clock
 from operators.io.store.oracle import OracleStore
 from operators.io.store.oracle.statements import select
 from operators.io.store.protocol import Writes
-from operators.io.store.rows import Place, Row
+from operators.io.store.rows import RecordPlace, Row
 from operators.io.store.sqlite import SqliteStore
 from operators.io.store.tables import TABLES, Column, Kind, Table
 from tests.support.mirror import PASSWORD, USER, Mirror
@@ -84,7 +84,7 @@ def test_every_column_reads_back_as_from_sqlite(
     rows = random_rows(table, 60, seed=11)
     writes = Writes()
     for offset, row in enumerate(rows):
-        writes.add(table, row, Place("any", 0, offset, 0, b""))
+        writes.add(table, row, RecordPlace("any", 0, offset, 0, b""))
     sqlite, oracle = SqliteStore(tmp_path / "store.db"), OracleStore(mirror.access())
     sqlite.migrate(system_clock())
     found = []

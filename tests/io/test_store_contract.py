@@ -14,7 +14,7 @@ from flows.runtime.clock import system_clock
 from flows.runtime.neighbours import with_neighbours
 from operators.io.reading import as_written
 from operators.io.store.protocol import Store, Writes, compact
-from operators.io.store.rows import Place, row_of
+from operators.io.store.rows import RecordPlace, row_of
 from operators.io.store.tables import TABLES
 from operators.persist import rows_of
 from schemas.catalog import Neighbour
@@ -465,7 +465,7 @@ def test_compaction_keeps_what_the_table_would_keep(store: Store) -> None:
     for record in life:
         table, row = row_of(record)
         one_by_one = Writes()
-        one_by_one.add(table, row, Place("outcomes", 0, 0, 0, b""))
+        one_by_one.add(table, row, RecordPlace("outcomes", 0, 0, 0, b""))
         store.apply(one_by_one)
     write(store, make.decision(1))
     assert store.decision("d1")[0]["outcome"]["revision"] == 3

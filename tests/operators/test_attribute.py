@@ -13,10 +13,10 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from operators.attribute import SEGMENTS, attribute, resumed
+from operators.attribute import attribute, resumed
 from operators.envelope import Event, Message
 from operators.io.metrics.attribution import AttributionMetrics
-from operators.io.segments import ShardSegments
+from operators.io.segments import PENDING, ShardFiles
 from operators.logic.attribution import outcome_id, pending
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.recount import Verdict, recount
@@ -174,8 +174,8 @@ def test_a_crash_changes_nothing(
     shards: int, segments: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pending, "CHUNK", 8)
-    read, reader = [], ShardSegments.read
-    monkeypatch.setattr(ShardSegments, "read", lambda *args: read.append(args) or reader(*args))
+    read, reader = [], ShardFiles.read
+    monkeypatch.setattr(ShardFiles, "read", lambda *args: read.append(args) or reader(*args))
     init_db_dir(tmp_path, 1)
     settings = SETTINGS.replaced(recovery=str(tmp_path) if segments else "")
     events, _ = traffic(shards, decisions=300, seed=10 + shards)
@@ -194,33 +194,13 @@ def test_a_crash_changes_nothing(
             recovery_config=RecoveryConfig(str(tmp_path)),
         )
     check(events, outcomes, totals)
-    files = list((tmp_path / SEGMENTS).glob("*"))
+    files = list((tmp_path / PENDING).glob("*"))
     assert bool(read) == segments
     assert len(files) < 8 * shards, "settled chunks leave no files"
 
 
-def test_a_lost_segment_is_named(tmp_path: Path) -> None:
-    segments = ShardSegments(tmp_path / "pending", 3)
-    segments.write(7, b"decisions")
-    segments.settle({7})
-    assert segments.read(7) == b"decisions"
-    with pytest.raises(StateError, match=r"3-8.* is missing"):
-        segments.read(8)
-    for _ in range(4):  # the last one waits for the deletions that the third began
-        segments.settle(())
-    assert not list((tmp_path / "pending").iterdir())
-
-
-def test_a_snapshot_waits_for_segments_and_fails_with_them(tmp_path: Path) -> None:
-    segments = ShardSegments(tmp_path / "pending", 0)
-    (tmp_path / "pending").rmdir()
-    segments.write(1, b"decisions")
-    with pytest.raises(FileNotFoundError):
-        segments.settle({1})
-
-
 def test_a_snapshot_of_another_version_is_refused() -> None:
-    with pytest.raises(StateError, match="written as version 0, this release reads version 1"):
+    with pytest.raises(StateError, match="written as version 0, this release reads version 2"):
         resumed(SETTINGS.time, SETTINGS.state, None, b"attribution/0\n", AttributionMetrics())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from operators.envelope import Event
 from operators.io.reading import as_written
 from operators.io.store.protocol import Writes
-from operators.io.store.rows import Place, row_of
+from operators.io.store.rows import RecordPlace, row_of
 from operators.persist import rows_of
 from schemas.catalog import Action, Experiment, PolicySettings, Slot
 from schemas.clock import micros
@@ -266,5 +266,5 @@ def writes(*records: msgspec.Struct, offset: int = 0) -> Writes:
     made = rows_of(0, events(*on_topics, offset=offset))
     for record in records:
         if type(record) not in _TOPICS:
-            made.add(*row_of(record), Place("none", 0, offset, 0, b""))
+            made.add(*row_of(record), RecordPlace("none", 0, offset, 0, b""))
     return made

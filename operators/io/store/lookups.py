@@ -1,4 +1,4 @@
-"""Rows of the store as Python values, for look-ups."""
+"""What look-ups in the store take and give: neutral rows as Python values, query vectors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from schemas.clock import moment
 _DECODE = msgspec.json.Decoder().decode
 
 
-def found(table: Table, row: Sequence[Any]) -> dict[str, Any]:
+def read_row(table: Table, row: Sequence[Any]) -> dict[str, Any]:
     """Give a neutral row as column name to value: times in UTC, JSON parsed, vectors as lists.
 
     >>> from operators.io.store.tables import EXPERIMENT_RESULTS
-    >>> found(EXPERIMENT_RESULTS, ("e", 0, "home", "{}"))["time"].isoformat()
+    >>> read_row(EXPERIMENT_RESULTS, ("e", 0, "home", "{}"))["time"].isoformat()
     '1970-01-01T00:00:00+00:00'
     """
     values: dict[str, Any] = {}
@@ -37,7 +37,7 @@ def found(table: Table, row: Sequence[Any]) -> dict[str, Any]:
     return values
 
 
-def parse(vector: Sequence[float]) -> NDArray[np.float64]:
+def query_vector(vector: Sequence[float]) -> NDArray[np.float64]:
     """Read the vector of a similarity query as stored vectors are: float32.
 
     Raises ValueError where it has no direction.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from operators.io.store.rows import Place, Row, refusal_row
+from operators.io.store.rows import RecordPlace, Row, refusal_row
 from operators.io.store.tables import DEAD_LETTERS, TABLES, Table
 
-Found = dict[str, Any]
-"""A row as a look-up returns it: column name to Python value, times with zone UTC."""
+StoredRow = dict[str, Any]
+"""A row as the store gives it back: column name to Python value, times with zone UTC."""
 
 
 class StoreError(Exception):
@@ -48,19 +48,19 @@ class Writes:
 
     >>> writes = Writes()
     >>> row = ("e", 1767225600000000, "home", "{}")
-    >>> writes.add(TABLES["experiment_results"], row, Place("test-reports", 0, 7, 0, b"{}"))
+    >>> writes.add(TABLES["experiment_results"], row, RecordPlace("test-reports", 0, 7, 0, b"{}"))
     >>> len(writes)
     1
     """
 
     def __init__(self) -> None:
         self.rows: defaultdict[str, list[Row]] = defaultdict(list)
-        self.places: defaultdict[str, list[Place]] = defaultdict(list)
+        self.places: defaultdict[str, list[RecordPlace]] = defaultdict(list)
 
     def __len__(self) -> int:
         return sum(map(len, self.rows.values()))
 
-    def add(self, table: Table, row: Row, place: Place) -> None:
+    def add(self, table: Table, row: Row, place: RecordPlace) -> None:
         """Add one row."""
         self.rows[table.name].append(row)
         self.places[table.name].append(place)
@@ -71,7 +71,7 @@ class Writes:
             self.rows[name].extend(rows)
             self.places[name].extend(other.places[name])
 
-    def tables(self) -> list[tuple[Table, list[Row], list[Place]]]:
+    def tables(self) -> list[tuple[Table, list[Row], list[RecordPlace]]]:
         """List the tables that have rows in the order in which they are written."""
         return [
             (table, self.rows[name], self.places[name])
@@ -102,7 +102,7 @@ class Store(Protocol):
         """
         ...
 
-    def status(self) -> list[Found]:
+    def status(self) -> list[StoredRow]:
         """List the migrations: version, name, checksum, applied_at (None while pending)."""
         ...
 
@@ -118,23 +118,23 @@ class Store(Protocol):
         """Return if the store answers."""
         ...
 
-    def decision(self, decision_id: str) -> list[Found]:
+    def decision(self, decision_id: str) -> list[StoredRow]:
         """Find all decisions with this id, each with its outcome under ``outcome`` (or None)."""
         ...
 
-    def profile(self, subject: str) -> Found | None:
+    def profile(self, subject: str) -> StoredRow | None:
         """Find a subject's profile by pseudonym."""
         ...
 
-    def policy(self, slot_id: str) -> Found | None:
+    def policy(self, slot_id: str) -> StoredRow | None:
         """Find the newest policy snapshot of a slot."""
         ...
 
-    def checkpoint(self, slot_id: str) -> list[Found]:
+    def checkpoint(self, slot_id: str) -> list[StoredRow]:
         """List all parts of a slot's checkpoints by generation and part, complete or not."""
         ...
 
-    def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[Found]:
+    def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[StoredRow]:
         """List rows of a table of states in the order of its key, ``limit`` after ``after``."""
         ...
 
@@ -165,13 +165,13 @@ def compact(table: Table, rows: list[Row]) -> list[Row]:
     >>> compact(table, [("e", 1, "home", "{}"), ("e", 1, "home", "[]"), ("e", 2, "home", "{}")])
     [('e', 1, 'home', '{}'), ('e', 2, 'home', '{}')]
     """
-    kept: dict[tuple[Any, ...], Row] = {}
+    rows_by_key: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         key = table.identity(row)
-        other = kept.setdefault(key, row)
+        other = rows_by_key.setdefault(key, row)
         if other is not row and table.newer and table.version(row) >= table.version(other):
-            kept[key] = row
-    return list(kept.values())
+            rows_by_key[key] = row
+    return list(rows_by_key.values())
 
 
 Execute = Callable[[Table, list[Row]], list[Refusal]]
@@ -195,7 +195,7 @@ def write_all(writes: Writes, execute: Execute) -> Applied:
     return Applied(dict(sent), dict(refused))
 
 
-def _dead_letter(table: Table, place: Place, refusal: Refusal) -> Row:
+def _dead_letter(table: Table, place: RecordPlace, refusal: Refusal) -> Row:
     detail = f"{table.name}: {refusal.code}"
     return refusal_row(place, "refused_by_store", refusal.column, detail)
 

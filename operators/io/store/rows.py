@@ -75,7 +75,7 @@ _LONGEST_DETAIL = 1000
 _LONGEST_TEXT = 256
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """Where a record lies: topic, partition, offset, the broker's timestamp in microseconds."""
 
     topic: str
@@ -255,7 +255,7 @@ def row_of(record: Struct) -> tuple[Table, Row]:
     return table, make(record)
 
 
-def refusal_row(place: Place, reason: str, field: str | None, detail: str) -> Row:
+def refusal_row(place: RecordPlace, reason: str, field: str | None, detail: str) -> Row:
     """Give the dead letter of a record that cannot be stored, which never quotes the record."""
     return (
         place.topic,

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from operators.io.store.lookups import found, parse
+from operators.io.store.lookups import query_vector, read_row
 from operators.io.store.protocol import (
     Applied,
-    Found,
     Refusal,
     Similar,
+    StoredRow,
     StoreError,
     StoreUnavailable,
     Writes,
@@ -82,7 +82,7 @@ class SqliteStore:
                 applied.append(f"V{version:03d} {name}")
         return applied
 
-    def status(self) -> list[Found]:
+    def status(self) -> list[StoredRow]:
         """List the migrations; see the protocol."""
         with self._lock, _errors():
             exists = self._connection.execute(
@@ -109,7 +109,7 @@ class SqliteStore:
         with self._lock, _errors():
             self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
 
-    def decision(self, decision_id: str) -> list[Found]:
+    def decision(self, decision_id: str) -> list[StoredRow]:
         """Find all decisions with this id, each with its outcome; see the protocol."""
         decisions = self._select(DECISIONS, "WHERE decision_id = ? ORDER BY time", decision_id)
         for decision in decisions:
@@ -118,22 +118,22 @@ class SqliteStore:
             decision["outcome"] = outcomes[0] if outcomes else None
         return decisions
 
-    def profile(self, subject: str) -> Found | None:
+    def profile(self, subject: str) -> StoredRow | None:
         """Find a subject's profile; see the protocol."""
         rows = self._select(USER_PROFILES, "WHERE subject = ?", subject)
         return rows[0] if rows else None
 
-    def policy(self, slot_id: str) -> Found | None:
+    def policy(self, slot_id: str) -> StoredRow | None:
         """Find the newest policy snapshot of a slot; see the protocol."""
         rows = self._select(TABLES["policy_snapshots"], "WHERE slot_id = ?", slot_id)
         return rows[0] if rows else None
 
-    def checkpoint(self, slot_id: str) -> list[Found]:
+    def checkpoint(self, slot_id: str) -> list[StoredRow]:
         """List all parts of a slot's checkpoints; see the protocol."""
         where = "WHERE slot_id = ? ORDER BY generation, part"
         return self._select(TABLES["policy_checkpoints"], where, slot_id)
 
-    def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[Found]:
+    def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[StoredRow]:
         """List rows of a table in the order of its key; see the protocol."""
         known = TABLES[table]
         key = known.key[0]
@@ -202,14 +202,14 @@ class SqliteStore:
                 refusals.append(refusal)
         return refusals
 
-    def _select(self, table: Table, where: str, *values: object) -> list[Found]:
+    def _select(self, table: Table, where: str, *values: object) -> list[StoredRow]:
         query = f"SELECT {', '.join(table.names)} FROM {table.name} {where}"
         with self._lock, _errors():
             rows = self._connection.execute(query, values).fetchall()
-        return [found(table, row) for row in rows]
+        return [read_row(table, row) for row in rows]
 
     def _similar(self, table: Table, vector: Sequence[float], k: int) -> list[Similar]:
-        query = parse(vector)
+        query = query_vector(vector)
         key = table.key[0]
         with self._lock, _errors():
             rows = self._connection.execute(

@@ -7,15 +7,18 @@ earned. It is dropped as a whole, and once full it never changes but for its sta
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from struct import Struct as Layout
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from msgspec import Raw, Struct
+from msgspec import Struct, msgpack
 from numpy.typing import NDArray
 
 from operators.logic.attribution.rules import Rewards
 
 FAR: Final = 2**62
+
+_STATUS_KEY: Final = "/status"
 
 _SLAB: Final = 2**18
 """The bytes that a slab starts with: only those that are written take memory."""
@@ -48,18 +51,16 @@ class DecisionColumns(NamedTuple):
     tag: Sequence[int]
 
 
-class ChunkState(Struct, array_like=True, kw_only=True):
-    """What a snapshot keeps of a chunk: status, rewards, and the decisions as a ``block``.
+class ChunkStatus(Struct, array_like=True):
+    """What is stored of a chunk's status, for as many rows as its decisions have."""
 
-    The block of a full chunk is in the chunk's segment instead, where there are segments.
-    """
-
-    name: int
-    family: int
-    rows: int
-    status: bytes
+    columns: bytes
     rewards: dict[int, Rewards]
-    block: bytes = b""
+
+
+_SHAPE: Final = Layout("<qq")
+"""How stored decisions begin: the chunk's family and its number of rows."""
+_STATUS_DECODER: Final = msgpack.Decoder(ChunkStatus)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,8 +68,8 @@ class Chunk:
     """Decisions that arrived one after another and expire at about the same time.
 
     The slab is anonymous memory of its own, so that growing and dropping it leaves no holes; the
-    first ``used`` bytes are taken. ``encoded`` is what the last snapshot kept of the chunk, None
-    once that no longer holds.
+    first ``used`` bytes are taken. The decisions are stored under ``decisions_key``, the status
+    and the rewards under ``status_key``.
     """
 
     name: int
@@ -81,7 +82,13 @@ class Chunk:
     slab: mmap = field(default_factory=lambda: _anonymous(_SLAB))
     used: int = 0
     rewards: dict[int, Rewards] = field(default_factory=dict)
-    encoded: Raw | None = None
+    decisions_key: str = field(init=False)
+    status_key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name what is stored of it."""
+        self.decisions_key = str(self.name)
+        self.status_key = f"{self.name}{_STATUS_KEY}"
 
     def write(self, data: bytes) -> None:
         """Append to the slab."""
@@ -141,37 +148,54 @@ class Columns:
             made[: len(before)] = before
             setattr(self, name, made)
 
-    def block(self, chunk: Chunk) -> bytes:
+    def pack_decisions(self, chunk: Chunk) -> bytes:
         """Write what never changes of a chunk once it is full."""
-        return self._bytes(_RECORD, chunk.rows) + chunk.slab[: chunk.used]
+        shape = _SHAPE.pack(chunk.family, chunk.fill)
+        return shape + self._bytes(_RECORD, chunk.rows) + chunk.slab[: chunk.used]
 
-    def chunk_state(self, chunk: Chunk, block: bytes) -> ChunkState:
-        """Give what a snapshot keeps of a chunk; ``block`` is empty where a segment has it."""
-        return ChunkState(
-            name=chunk.name,
-            family=chunk.family,
-            rows=chunk.fill,
-            status=self._bytes(_STATUS, chunk.rows),
-            rewards=chunk.rewards,
-            block=block,
-        )
+    def pack_status(self, chunk: Chunk) -> bytes:
+        """Write what changes of a chunk: status and rewards."""
+        return msgpack.encode(ChunkStatus(self._bytes(_STATUS, chunk.rows), chunk.rewards))
 
-    def restore_chunk(self, chunk: Chunk, state: ChunkState, block: bytes) -> None:
-        """Fill a chunk from what a snapshot kept of it, and its block."""
-        chunk.fill, chunk.rewards = state.rows, state.rewards
-        chunk.write(block[self._read(_RECORD, chunk.rows, block) :])
-        self._read(_STATUS, chunk.rows, state.status)
+    def unpack_decisions(self, chunk: Chunk, block: bytes) -> None:
+        """Fill a chunk of the block's family with what :meth:`pack_decisions` wrote."""
+        _, chunk.fill = _SHAPE.unpack_from(block)
+        chunk.write(block[self._read(_RECORD, chunk.rows, block, _SHAPE.size) :])
+
+    def unpack_status(self, chunk: Chunk, block: bytes) -> None:
+        """Give a chunk that has its decisions the status that :meth:`pack_status` wrote."""
+        status = _STATUS_DECODER.decode(block)
+        self._read(_STATUS, chunk.rows, status.columns, 0)
+        chunk.rewards = status.rewards
 
     def _bytes(self, columns: tuple[tuple[str, type], ...], span: slice) -> bytes:
         return b"".join(getattr(self, name)[span].tobytes() for name, _ in columns)
 
-    def _read(self, columns: tuple[tuple[str, type], ...], span: slice, data: bytes) -> int:
-        rows, start = span.stop - span.start, 0
+    def _read(
+        self, columns: tuple[tuple[str, type], ...], span: slice, data: bytes, start: int
+    ) -> int:
+        rows = span.stop - span.start
         for name, type_ in columns:
             values: NDArray[Any] = np.frombuffer(data, dtype=type_, count=rows, offset=start)
             getattr(self, name)[span] = values
             start += values.nbytes
         return start
+
+
+def family_of(block: bytes) -> int:
+    """Read the family of stored decisions."""
+    family: int = _SHAPE.unpack_from(block)[0]
+    return family
+
+
+def is_status(key: str) -> bool:
+    """Tell the key of a chunk's status from that of its decisions."""
+    return key.endswith(_STATUS_KEY)
+
+
+def name_of(key: str) -> int:
+    """Read the name of the chunk that a key belongs to."""
+    return int(key.removesuffix(_STATUS_KEY))
 
 
 def _anonymous(size: int) -> mmap:

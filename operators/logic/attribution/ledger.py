@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec import field as stored
 from numpy.typing import NDArray
 
@@ -22,7 +22,8 @@ from operators.logic.attribution.waiting import (
 )
 from operators.logic.policies.base import Deltas
 from operators.logic.settlements import Settlements
-from operators.logic.state.segments import Segments
+from operators.logic.state.segmented import SegmentedSnapshot
+from operators.logic.state.segments import SegmentFiles
 from schemas.clock import NEVER
 from schemas.results import Outcome
 
@@ -30,7 +31,7 @@ Floats = NDArray[np.float64]
 
 
 class AttributionState(Struct, kw_only=True):
-    """What a snapshot keeps of one shard; ``chunks`` hold what :meth:`Pending.state` gives.
+    """What a snapshot keeps of one shard.
 
     After a start from the store, ``counted`` says by slot up to which end of their window decisions
     are in the learner already: they are read once more, for the sake of younger ones.
@@ -39,7 +40,7 @@ class AttributionState(Struct, kw_only=True):
     horizon: int = NEVER
     exposed: int = NEVER
     classes: list[DecisionClass] = stored(name="kinds", default_factory=list)
-    chunks: list[Raw] = []
+    pending: SegmentedSnapshot = stored(default_factory=SegmentedSnapshot)
     orphans: list[WaitingEventState] = []
     quarantined: list[WaitingEventState] = []
     withdrawals: list[Withdrawal] = []
@@ -179,12 +180,12 @@ class Ledger:
     """
 
     def __init__(
-        self, max_orphans: int, state: AttributionState, segments: Segments | None
+        self, max_orphans: int, state: AttributionState, segments: SegmentFiles | None
     ) -> None:
         self.horizon, self.exposed = state.horizon, state.exposed
         self.classes = DecisionClasses(state.classes)
-        self.pending = Pending(segments)
-        self.pending.restore(state.chunks, self.classes.window)
+        self.pending = Pending()
+        self.pending.restore(state.pending, segments, self.classes.window)
         self.encoder = OutcomeEncoder(self.pending, self.classes)
         self.orphans = WaitingEvents(max_orphans)
         self.quarantine = WaitingEvents(max_orphans)
@@ -227,6 +228,7 @@ class Ledger:
         result.posterior_deltas = self.changes.deltas(self.pending, self.classes)
         for rows in self._leaving:
             self.pending.remove(rows)
+        self.pending.tidy()
         return result
 
     def state(self) -> AttributionState:
@@ -235,7 +237,7 @@ class Ledger:
             horizon=self.horizon,
             exposed=self.exposed,
             classes=self.classes.all,
-            chunks=self.pending.state(),
+            pending=self.pending.snapshot(),
             orphans=list(map(waiting_state, self.orphans)),
             quarantined=list(map(waiting_state, self.quarantine)),
             withdrawals=self.withdrawals.state(),

@@ -17,7 +17,7 @@ from operators.logic.attribution.transitions import (
     apply_withdrawals,
     evict,
 )
-from operators.logic.state.segments import Segments
+from operators.logic.state.segments import SegmentFiles
 from schemas.catalog import Slot
 from schemas.clock import ALWAYS
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
@@ -40,7 +40,7 @@ class Attribution:
         max_pending: int,
         max_orphans: int,
         state: AttributionState | None = None,
-        segments: Segments | None = None,
+        segments: SegmentFiles | None = None,
     ) -> None:
         self._lateness = lateness
         self._max_pending = max_pending
@@ -56,9 +56,9 @@ class Attribution:
         """How many events wait for their decision or its impression."""
         return len(self._ledger.orphans) + len(self._ledger.quarantine)
 
-    def use(self, segments: Segments) -> None:
-        """Keep full chunks of decisions there from now on."""
-        self._ledger.pending.segments = segments
+    def use(self, segments: SegmentFiles) -> None:
+        """Keep most of the pending decisions there from now on."""
+        self._ledger.pending.use(segments)
 
     def state(self) -> AttributionState:
         """Give what a snapshot keeps."""

@@ -4,10 +4,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Raw, msgpack
 from numpy.typing import NDArray
 
-from operators.logic.attribution.chunks import FAR, Chunk, ChunkState, Columns, DecisionColumns
+from operators.logic.attribution.chunks import (
+    FAR,
+    Chunk,
+    Columns,
+    DecisionColumns,
+    family_of,
+    is_status,
+    name_of,
+)
 from operators.logic.attribution.decision_codec import (
     HEADER,
     HEADER_BYTES,
@@ -16,7 +23,8 @@ from operators.logic.attribution.decision_codec import (
 )
 from operators.logic.attribution.key_index import KeyIndex
 from operators.logic.attribution.rules import Rewards
-from operators.logic.state.segments import Segments
+from operators.logic.state.segmented import SegmentedSnapshot, SegmentedState
+from operators.logic.state.segments import SegmentFiles
 
 CHUNK: Final = 1024
 """Decisions per chunk."""
@@ -33,8 +41,6 @@ _FEW: Final = 48
 Rows = NDArray[np.int64]
 Places = slice | Rows
 
-_STATE = msgpack.Decoder(ChunkState)
-
 
 class Pending(Columns):
     """The decisions of one shard that are not settled, found by key and by expiry.
@@ -46,15 +52,16 @@ class Pending(Columns):
     decision class.
     """
 
-    def __init__(self, segments: Segments | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.index = KeyIndex()
         self.chunks: list[Chunk | None] = []
         self.size = 0
-        self.segments = segments
         self._free: list[int] = []
         self._open: dict[int, Chunk] = {}
         self._names = 0
+        self._keyed: dict[str, Chunk] = {}
+        self._blocks = SegmentedState(self._keyed, self._pack_blocks)
 
     def __len__(self) -> int:
         """Count the pending decisions, void ones that wait for their window to end included."""
@@ -81,12 +88,13 @@ class Pending(Columns):
             chunk.write(b"".join(some))
             chunk.first_expiry = min(chunk.first_expiry, first_expiry)
             chunk.fill += count
-            chunk.encoded = None
             chunk.alive += count
+            self._blocks.touch(chunk.status_key)
             if chunk.full:
                 del self._open[family]
-                if self.segments is not None:
-                    self.segments.write(chunk.name, self.block(chunk))
+                self._blocks.seal(chunk.decisions_key)
+            else:
+                self._blocks.touch(chunk.decisions_key)
             rows[done : done + count] = np.arange(first, first + count)
             done += count
         self.index.insert(self.key[rows], rows, self.key)
@@ -134,11 +142,11 @@ class Pending(Columns):
     def touch(self, rows: Rows) -> None:
         """Say that the status or the rewards of rows change: the next snapshot writes them."""
         for slot in set((rows // CHUNK).tolist()):
-            self._chunk(slot * CHUNK).encoded = None
+            self._blocks.touch(self._chunk(slot * CHUNK).status_key)
 
     def touch_row(self, row: int) -> None:
         """Say the same of one row."""
-        self._chunk(row).encoded = None
+        self._blocks.touch(self._chunk(row).status_key)
 
     def blob(self, row: int) -> bytes:
         """Give what :mod:`decision_codec` packed for a row."""
@@ -234,6 +242,9 @@ class Pending(Columns):
                     del self._open[family]
                 self.chunks[slot] = None
                 self._free.append(slot)
+                for key in (chunk.decisions_key, chunk.status_key):
+                    del self._keyed[key]
+                    self._blocks.touch(key)
 
     def held(self) -> Iterator[Chunk]:
         """Go through the chunks."""
@@ -244,30 +255,37 @@ class Pending(Columns):
         rows = chunk.start + np.flatnonzero(self.flags[chunk.rows] & LIVE)
         return rows, self.at[rows] + window[self.decision_class[rows]]
 
-    def state(self) -> list[Raw]:
-        """Give what a snapshot keeps, once the segments it needs are durable.
+    def use(self, segments: SegmentFiles) -> None:
+        """Keep most of the state there from now on."""
+        self._blocks.use(segments)
 
-        Each chunk is a :class:`ChunkState`; one that has not changed is not encoded again.
-        """
-        states = []
+    def tidy(self) -> None:
+        """Write what changed to a segment, when it is time to."""
+        self._blocks.tidy()
+
+    def snapshot(self) -> SegmentedSnapshot:
+        """Give what a snapshot keeps, once the segments it needs are durable."""
+        return self._blocks.snapshot()
+
+    def restore(
+        self,
+        snapshot: SegmentedSnapshot,
+        segments: SegmentFiles | None,
+        window: NDArray[np.int64],
+    ) -> None:
+        """Take in what :meth:`snapshot` gave."""
+        statuses: dict[int, bytes] = {}
+
+        def take(key: str, block: bytes) -> None:
+            name = name_of(key)
+            if is_status(key):
+                statuses[name] = block
+            else:
+                self.unpack_decisions(self._claim(name, family_of(block)), block)
+
+        self._blocks.restore(snapshot, segments, take)
         for chunk in self.held():
-            if chunk.encoded is None:
-                inline = self.segments is None or not chunk.full
-                state = self.chunk_state(chunk, self.block(chunk) if inline else b"")
-                chunk.encoded = Raw(msgpack.encode(state))
-            states.append(chunk.encoded)
-        if self.segments is not None:
-            self.segments.settle({chunk.name for chunk in self.held() if chunk.full})
-        return states
-
-    def restore(self, states: Sequence[Raw], window: NDArray[np.int64]) -> None:
-        """Take in what :meth:`state` gave."""
-        for raw in states:
-            state = _STATE.decode(raw)
-            chunk = self._claim(state.name, state.family)
-            self.restore_chunk(chunk, state, state.block or self._segment(state.name))
-            if chunk.full and state.block and self.segments is not None:
-                self.segments.write(state.name, state.block)
+            self.unpack_status(chunk, statuses[chunk.name])
             live, expiry = self.expiries(chunk, window)
             chunk.alive = len(live)
             chunk.first_expiry = int(expiry.min(initial=FAR))
@@ -277,9 +295,10 @@ class Pending(Columns):
             self.index.insert(self.key[live], live, self.key)
             self.size += chunk.alive
 
-    def _segment(self, name: int) -> bytes:
-        assert self.segments is not None
-        return self.segments.read(name)
+    def _pack_blocks(self, keys: Sequence[str]) -> Iterator[bytes]:
+        for key in keys:
+            chunk = self._keyed[key]
+            yield self.pack_status(chunk) if is_status(key) else self.pack_decisions(chunk)
 
     def _chunk(self, row: int) -> Chunk:
         chunk = self.chunks[row // CHUNK]
@@ -298,6 +317,7 @@ class Pending(Columns):
         slot = self._free.pop()
         chunk = Chunk(name=name, family=family, start=slot * CHUNK, capacity=CHUNK)
         self.chunks[slot] = chunk
+        self._keyed[chunk.decisions_key] = self._keyed[chunk.status_key] = chunk
         return chunk
 
     def _grow(self) -> None:

@@ -17,7 +17,7 @@ class FeatureError(ValueError):
     """A feature spec contradicts itself, or a logged vector does not fit; it names the field."""
 
 
-class Column(NamedTuple):
+class FeatureColumn(NamedTuple):
     """One column of the vector: what ``banditflow inspect features`` prints."""
 
     place: int
@@ -63,12 +63,12 @@ class Layout:
     blocks: dict[str, Block]
     products: tuple[Product, ...]
 
-    def describe(self) -> list[Column]:
+    def describe(self) -> list[FeatureColumn]:
         """List all columns, the intercept first."""
         blocks = [*self.blocks.values(), *(product.block for product in self.products)]
         cells = [(name, b.kind, b.source) for b in blocks for name in b.names]
         cells.insert(0, ("1", "intercept", ""))
-        return [Column(place, *cell) for place, cell in enumerate(cells)]
+        return [FeatureColumn(place, *cell) for place, cell in enumerate(cells)]
 
 
 def layout(spec: FeatureSpec) -> Layout:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.logic.features.layout import Block, Column, fingerprint, layout
+from operators.logic.features.layout import Block, FeatureColumn, fingerprint, layout
 from operators.logic.features.one_hot import Buckets, Categories, OneHot
 from operators.logic.features.products import write_product
 from schemas.catalog import FeatureSpec
@@ -108,7 +108,7 @@ class FeatureMap:
             write_product(x, product)
         return x.astype(np.float64)
 
-    def describe(self) -> list[Column]:
+    def describe(self) -> list[FeatureColumn]:
         """List the columns: index, readable name, kind, and the field that each comes from."""
         return self._layout.describe()
 

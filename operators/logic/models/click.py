@@ -15,7 +15,7 @@ from operators.logic.models.drift import Drift, DriftState
 from operators.logic.models.factorization import FactorizationMachine
 from operators.logic.models.keyed import KeyedLatents
 from operators.logic.models.online_scale import OnlineScale, OnlineScaleState
-from operators.logic.models.tables import Table, entries, table, vectors
+from operators.logic.models.tables import PackedTable, entries, table, vectors
 from operators.logic.settlements import Settlements, sampled
 from schemas.state import pack, unpack
 
@@ -56,8 +56,8 @@ class _State(Struct):
     actions: list[str]
     intercept: float
     iterations: int
-    tables: dict[str, Table]
-    latents: Table | None
+    tables: dict[str, PackedTable]
+    latents: PackedTable | None
     calibration: CalibrationState
     drift: DriftState
     seen: int

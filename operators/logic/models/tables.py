@@ -12,7 +12,7 @@ from schemas.state import StateError
 Floats = NDArray[np.float64]
 
 
-class Table(Struct):
+class PackedTable(Struct):
     """A mapping from integers to numbers, or to vectors of ``width`` numbers, in its order."""
 
     keys: bytes
@@ -20,19 +20,21 @@ class Table(Struct):
     width: int = 1
 
 
-def table(numbers: Mapping[int, float]) -> Table:
+def table(numbers: Mapping[int, float]) -> PackedTable:
     """Pack a mapping to numbers."""
     keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
-    return Table(keys.tobytes(), np.fromiter(numbers.values(), np.float64, len(numbers)).tobytes())
+    return PackedTable(
+        keys.tobytes(), np.fromiter(numbers.values(), np.float64, len(numbers)).tobytes()
+    )
 
 
-def vectors(numbers: Mapping[int, Floats], width: int) -> Table:
+def vectors(numbers: Mapping[int, Floats], width: int) -> PackedTable:
     """Pack a mapping to vectors of ``width`` numbers."""
     keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
-    return Table(keys.tobytes(), b"".join(v.tobytes() for v in numbers.values()), width)
+    return PackedTable(keys.tobytes(), b"".join(v.tobytes() for v in numbers.values()), width)
 
 
-def entries(table: Table) -> Iterable[tuple[int, Any]]:
+def entries(table: PackedTable) -> Iterable[tuple[int, Any]]:
     """Unpack a mapping, in its order."""
     keys = np.frombuffer(table.keys, np.int64).tolist()
     values = np.frombuffer(table.values)

@@ -31,19 +31,3 @@ def parted(what: str) -> StateError:
         f"{what}: set BANDITFLOW_RECOVERY to the folder that holds the recovery store and its "
         "segment files, restore that folder as a whole, or start with an empty one"
     )
-
-
-class Segments(Protocol):
-    """Where blocks that never change are kept outside the snapshot: each is written once."""
-
-    def write(self, name: int, block: bytes) -> None:
-        """Begin to write a segment."""
-        ...
-
-    def settle(self, names: Collection[int]) -> None:
-        """Return once all is durable; ``names`` are the segments that the snapshot needs."""
-        ...
-
-    def read(self, name: int) -> bytes:
-        """Give a segment's block."""
-        ...

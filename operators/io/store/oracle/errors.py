@@ -72,8 +72,8 @@ _COLUMN = re.compile(r'"[^"]+"\."[^"]+"\."([^"]+)"')
 
 def details(error: Exception) -> oracledb._Error | None:
     """Give the driver's description of an error, if it has one."""
-    found = error.args[0] if error.args else None
-    return found if hasattr(found, "full_code") else None
+    first = error.args[0] if error.args else None
+    return first if hasattr(first, "full_code") else None
 
 
 def error_class(full_code: str, code: int, recoverable: bool) -> ErrorClass:
@@ -105,8 +105,8 @@ def column_of(message: str) -> str | None:
     >>> column_of('ORA-12899: value too large for column "BF"."OUTCOMES"."REASON" (actual: 300)')
     'reason'
     """
-    found = _COLUMN.search(message)
-    return found.group(1).lower() if found else None
+    match = _COLUMN.search(message)
+    return match.group(1).lower() if match else None
 
 
 @contextmanager
@@ -115,15 +115,15 @@ def translated() -> Iterator[None]:
     try:
         yield
     except oracledb.Error as error:
-        found = details(error)
-        if found is None:
+        known = details(error)
+        if known is None:
             raise StoreError(f"{type(error).__name__}: {error}") from error
-        if error_class_of(found) in (ErrorClass.RETRY, ErrorClass.RECONNECT):
-            text = first_line(found.message).removeprefix(f"{found.full_code}: ")
+        if error_class_of(known) in (ErrorClass.RETRY, ErrorClass.RECONNECT):
+            text = first_line(known.message).removeprefix(f"{known.full_code}: ")
             if error.__cause__ is not None:
                 text = f"{text} {first_line(str(error.__cause__))}"
-            raise StoreUnavailable(found.full_code, text) from error
-        raise StoreError(f"{first_line(found.message)}{_advice(found.code)}") from error
+            raise StoreUnavailable(known.full_code, text) from error
+        raise StoreError(f"{first_line(known.message)}{_advice(known.code)}") from error
 
 
 def first_line(message: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import oracledb
 
 from operators.io.store.oracle.errors import details
-from operators.io.store.protocol import Found, StoreError
+from operators.io.store.protocol import StoredRow, StoreError
 
 _COLUMN_EXISTS = 1430
 """ORA-01430: the column that a statement adds is there already."""
@@ -45,15 +45,16 @@ class Migration:
 
 def load(folder: Path = FOLDER) -> list[Migration]:
     """Read the migrations of this release, in order; raises StoreError where there are none."""
-    found = []
+    migrations = []
     for path in sorted(folder.glob("V*.sql")):
         match = _NAME.fullmatch(path.name)
         if match is None:
             raise StoreError(f"{path.name}: a migration is named V001__words.sql")
-        found.append(Migration(int(match[1]), match[2].replace("_", " "), path.read_text()))
-    if [migration.version for migration in found] != list(range(1, len(found) + 1)) or not found:
+        migrations.append(Migration(int(match[1]), match[2].replace("_", " "), path.read_text()))
+    numbers = [migration.version for migration in migrations]
+    if not numbers or numbers != list(range(1, len(numbers) + 1)):
         raise StoreError(f"{folder}: the migrations are not numbered V001, V002, ...")
-    return found
+    return migrations
 
 
 def statements(text: str) -> list[str]:
@@ -90,7 +91,7 @@ def migrate(
             holder.rollback()
 
 
-def status(connection: oracledb.Connection, migrations: list[Migration]) -> list[Found]:
+def status(connection: oracledb.Connection, migrations: list[Migration]) -> list[StoredRow]:
     """List the migrations with the time at which each was applied."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM user_tables WHERE table_name = 'SCHEMA_MIGRATIONS'")
@@ -146,8 +147,8 @@ def _apply(connection: oracledb.Connection, migration: Migration, now: datetime)
             try:
                 cursor.execute(statement)
             except oracledb.DatabaseError as error:
-                found = details(error)
-                if found is None or found.code != _COLUMN_EXISTS:
+                known = details(error)
+                if known is None or known.code != _COLUMN_EXISTS:
                     raise
         applied_at = now.astimezone(UTC).replace(tzinfo=None)
         cursor.setinputsizes(None, None, None, oracledb.DB_TYPE_TIMESTAMP)

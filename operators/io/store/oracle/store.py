@@ -10,7 +10,7 @@ from typing import Any
 import oracledb
 
 from operators.io.metrics.store import StoreMetrics
-from operators.io.store.lookups import parse
+from operators.io.store.lookups import query_vector
 from operators.io.store.oracle import migrations
 from operators.io.store.oracle.connect import Access, open_pool
 from operators.io.store.oracle.errors import (
@@ -24,9 +24,9 @@ from operators.io.store.oracle.statements import select, similar, write
 from operators.io.store.oracle.values import BIND_TYPES, bindable, fetch_long_text, fetched, vector
 from operators.io.store.protocol import (
     Applied,
-    Found,
     Refusal,
     Similar,
+    StoredRow,
     Writes,
     write_all,
     wrong_dimension,
@@ -55,7 +55,7 @@ class OracleStore:
         with self._session() as holder, self._session() as worker:
             return migrations.migrate(holder, worker, migrations.load(), now)
 
-    def status(self) -> list[Found]:
+    def status(self) -> list[StoredRow]:
         """List the migrations; see the protocol."""
         with self._session() as connection:
             return migrations.status(connection, migrations.load())
@@ -73,7 +73,7 @@ class OracleStore:
         with self._session() as connection:
             connection.ping()
 
-    def decision(self, decision_id: str) -> list[Found]:
+    def decision(self, decision_id: str) -> list[StoredRow]:
         """Find all decisions with this id, each with its outcome; see the protocol."""
         with self._session() as connection:
             where = "WHERE decision_id = :1 ORDER BY time"
@@ -84,21 +84,21 @@ class OracleStore:
                 decision["outcome"] = outcomes[0] if outcomes else None
         return decisions
 
-    def profile(self, subject: str) -> Found | None:
+    def profile(self, subject: str) -> StoredRow | None:
         """Find a subject's profile; see the protocol."""
         return self._one(USER_PROFILES, "WHERE subject = :1", subject)
 
-    def policy(self, slot_id: str) -> Found | None:
+    def policy(self, slot_id: str) -> StoredRow | None:
         """Find the newest policy snapshot of a slot; see the protocol."""
         return self._one(TABLES["policy_snapshots"], "WHERE slot_id = :1", slot_id)
 
-    def checkpoint(self, slot_id: str) -> list[Found]:
+    def checkpoint(self, slot_id: str) -> list[StoredRow]:
         """List all parts of a slot's checkpoints; see the protocol."""
         where = "WHERE slot_id = :1 ORDER BY generation, part"
         with self._session() as connection:
             return _select(connection, TABLES["policy_checkpoints"], where, slot_id)
 
-    def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[Found]:
+    def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[StoredRow]:
         """List rows of a table in the order of its key; see the protocol."""
         known = TABLES[table]
         order = f"ORDER BY {', '.join(known.key)} FETCH FIRST :2 ROWS ONLY"
@@ -152,13 +152,13 @@ class OracleStore:
                 self._pool = open_pool(self._access)
             return self._pool
 
-    def _one(self, table: Table, where: str, value: str) -> Found | None:
+    def _one(self, table: Table, where: str, value: str) -> StoredRow | None:
         with self._session() as connection:
             rows = _select(connection, table, where, value)
         return rows[0] if rows else None
 
     def _similar(self, table: Table, numbers: Sequence[float], k: int) -> list[Similar]:
-        query = parse(numbers)
+        query = query_vector(numbers)
         with self._session() as connection, connection.cursor() as cursor:
             cursor.setinputsizes(query=oracledb.DB_TYPE_VECTOR)
             cursor.execute(
@@ -167,9 +167,9 @@ class OracleStore:
                 dimension=len(query),
                 k=k,
             )
-            found = [Similar(name, float(distance)) for name, distance in cursor]
-            if found:
-                return found
+            nearest = [Similar(name, float(distance)) for name, distance in cursor]
+            if nearest:
+                return nearest
             cursor.execute(
                 f"SELECT DISTINCT dimension FROM {table.name} WHERE dimension IS NOT NULL"
             )
@@ -186,7 +186,9 @@ def _discard(pool: oracledb.ConnectionPool, connection: oracledb.Connection) -> 
             pool.drop(connection)
 
 
-def _select(connection: oracledb.Connection, table: Table, where: str, *values: Any) -> list[Found]:
+def _select(
+    connection: oracledb.Connection, table: Table, where: str, *values: Any
+) -> list[StoredRow]:
     with connection.cursor() as cursor:
         cursor.outputtypehandler = fetch_long_text
         cursor.execute(select(table, where), list(values))
@@ -241,15 +243,15 @@ def _refusals(cursor: oracledb.Cursor, table: Table) -> list[Refusal]:
 
 
 def _exists_already(error: Exception, table: Table) -> bool:
-    found = details(error)
-    return found is not None and found.code == _EXISTS_ALREADY and not table.newer
+    known = details(error)
+    return known is not None and known.code == _EXISTS_ALREADY and not table.newer
 
 
 def _refused_code(error: Exception) -> str | None:
     """Give the code of an error for which the row is at fault, else nothing."""
     if not isinstance(error, oracledb.Error):
         return type(error).__name__
-    found = details(error)
-    if found is None or error_class_of(found) is not ErrorClass.REFUSED:
+    known = details(error)
+    if known is None or error_class_of(known) is not ErrorClass.REFUSED:
         return None
-    return str(found.full_code)
+    return str(known.full_code)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import oracledb
 
-from operators.io.store.protocol import Found
+from operators.io.store.protocol import StoredRow
 from operators.io.store.rows import Row
 from operators.io.store.tables import Kind, Table
 
@@ -62,9 +62,9 @@ def bindable(table: Table, rows: Sequence[Row]) -> list[list[Any]]:
     return bound
 
 
-def fetched(table: Table, row: Sequence[Any]) -> Found:
+def fetched(table: Table, row: Sequence[Any]) -> StoredRow:
     """Give a fetched row as column name to Python value."""
-    values: Found = {}
+    values: StoredRow = {}
     for column, value in zip(table.columns, row, strict=True):
         if value is None:
             values[column.name] = "" if column.blank else None
