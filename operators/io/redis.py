@@ -249,7 +249,7 @@ class Hot(Struct):
 
 
 def read(connection: redis.Redis, key: str) -> Hot | None:
-    """Read a hot copy; None where there is none, or only the mark of a removed one."""
+    """Read a copy; None where there is none, or only the mark of a removed one."""
     found: Mapping[bytes, bytes] = connection.hgetall(key)  # type: ignore[assignment]
     fields = {name.decode(): value.decode() for name, value in found.items()}
     version = fields.pop("version", None)
