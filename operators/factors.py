@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from pathlib import Path
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -11,6 +12,7 @@ from msgspec import Struct
 
 from operators.envelope import Event
 from operators.io.metrics.subjects import FactorMetrics
+from operators.io.segments import FACTORS, ShardFiles, segment_folder, shard_files
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
 from operators.logic.settlements import Settlements, in_order
 from operators.updates import FactorUpdate, FactorVectors
@@ -21,7 +23,7 @@ from schemas.events import Consent, Erasure
 from schemas.settings import StateSettings
 from schemas.state import pack, unpack
 
-_KIND, _VERSION = "factors", 1
+_KIND, _VERSION = "factors", 2
 
 
 class FactorsState(Struct):
@@ -37,7 +39,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
     """The factors of all shards' subjects; a withdrawal has its place in the order, too.
 
     What the model is after the same settlements and withdrawals does not depend on how they were
-    batched, or on which shard was ahead.
+    batched, or on which shard was ahead. With ``segments``, most of the model is there.
     """
 
     order: CanonicalOrder
@@ -46,6 +48,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
     model: FactorModel | None = None
     withdrawn: list[tuple[int, str]] = field(default_factory=list)
     metrics: FactorMetrics = field(default_factory=FactorMetrics)
+    segments: ShardFiles | None = None
 
     def on_batch(self, values: list[FactorUpdate]) -> tuple[Iterable[FactorVectors], bool]:
         """Learn what every shard has passed, and tell whose factors changed."""
@@ -60,11 +63,15 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
                 self._learn(ready)
                 newest = max(newest, int(ready.end[-1]))
             self._forget(self.order.released)
+        if self.model is not None:
+            self.model.tidy()
         return self._news(newest), StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
         """Keep the model and what waits for its place in the order."""
         model = None if self.model is None else self.model.dump()
+        if model is None and self.segments is not None:
+            self.segments.settle(())
         return pack(_KIND, _VERSION, FactorsState(self.order.dump(), model, self.withdrawn))
 
     def _configure(self, width: int) -> None:
@@ -73,6 +80,8 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
             return
         settings = FactorSettings(factors=width, ttl=self.ttl, max_subjects=self.most)
         self.model = FactorModel(settings) if width else None
+        if self.model is not None and self.segments is not None:
+            self.model.use(self.segments)
 
     def _learn(self, ready: Settlements) -> None:
         """Learn, each withdrawal before what settles at its time or later."""
@@ -120,6 +129,25 @@ def withdrawals(events: Iterable[Event]) -> list[tuple[int, str]]:
     ]
 
 
+def resumed(
+    shards: int,
+    settings: StateSettings,
+    folder: Path | None,
+    snapshot: bytes | None,
+    metrics: FactorMetrics,
+) -> FactorsLogic:
+    """Go on from a snapshot, or begin where there is none."""
+    limits = (settings.profile_ttl, settings.factor_subjects)
+    segments = shard_files(folder, 0)  # one model for all shards
+    if snapshot is None:
+        order = CanonicalOrder(shards)
+        return FactorsLogic(order, *limits, metrics=metrics, segments=segments)
+    state = unpack(_KIND, _VERSION, FactorsState, snapshot)
+    model = None if state.model is None else FactorModel.load(state.model, segments)
+    order = CanonicalOrder.load(state.order)
+    return FactorsLogic(order, *limits, model, state.withdrawn, metrics, segments)
+
+
 @operator
 def factors(
     step_id: str,
@@ -134,14 +162,9 @@ def factors(
     subjects with consent. At most ``factor_subjects`` subjects are remembered, each for
     ``profile_ttl``.
     """
+    folder = segment_folder(settings.recovery, FACTORS)
 
     def shim_builder(resume_state: bytes | None) -> FactorsLogic:
-        limits = (settings.profile_ttl, settings.factor_subjects)
-        if resume_state is None:
-            return FactorsLogic(CanonicalOrder(shards), *limits, metrics=metrics)
-        state = unpack(_KIND, _VERSION, FactorsState, resume_state)
-        model = None if state.model is None else FactorModel.load(state.model)
-        order = CanonicalOrder.load(state.order)
-        return FactorsLogic(order, *limits, model, state.withdrawn, metrics)
+        return resumed(shards, settings, folder, resume_state, metrics)
 
     return op.stateful_batch("learn", up, shim_builder)

@@ -2,21 +2,25 @@
 
 import random
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from operators.envelope import Event, Origin
-from operators.factors import FactorsLogic, factor_slots, withdrawals
+from operators.factors import FactorsLogic, factor_slots, resumed, withdrawals
 from operators.io.metrics.subjects import FactorMetrics
+from operators.io.segments import FACTORS, ShardFiles
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
 from operators.logic.settlements import Settlements
+from operators.logic.state import segmented
 from operators.updates import FactorUpdate
 from schemas.catalog import FeatureSpec
 from schemas.clock import ALWAYS
 from schemas.events import Consent, Erasure
 from schemas.results import Outcome
+from schemas.settings import StateSettings
 from tests.support import records as make
 from tests.support.settled import settled, settled_us, settlements
 
@@ -110,6 +114,47 @@ def test_news_is_given_once_and_names_its_time() -> None:
     assert sum(count for count, _ in news.changes.values()) == 10
     assert all(len(vector) == WIDTH for _, vector in news.changes.values())
     assert list(logic.on_batch([FactorUpdate(0, at(10), WIDTH)])[0]) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_factors_in_segments_are_the_same_after_crashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(segmented, "STEP", 2)
+    rng = random.Random(seed)
+    settings = StateSettings(profile_ttl=1e9, factor_subjects=1000)
+    folder = tmp_path / FACTORS
+
+    def again(snapshot: bytes | None) -> FactorsLogic:
+        return resumed(SHARDS, settings, folder, snapshot, FactorMetrics())
+
+    logic, snapshot, since = again(None), None, list[FactorUpdate]()
+    for update in updates(WITHDRAWN, seed):
+        logic.on_batch([update])
+        since.append(update)
+        if rng.random() < 0.3:
+            snapshot, since = logic.snapshot(), []
+        if rng.random() < 0.1:
+            logic = again(snapshot)
+            for value in since:
+                logic.on_batch([value])
+    logic = again(logic.snapshot())
+    assert logic.model is not None
+    found = FactorModel.load(logic.model.dump(), ShardFiles(folder, 0))
+    for name in (f"s{n}" for n in range(10)):
+        for model in (found, logic.model):
+            expected, factors = in_one_row().subject_factors(name), model.subject_factors(name)
+            assert (expected is None) == (factors is None)
+            assert expected is None or (expected == factors).all()
+    for _ in range(30):
+        logic.on_batch([])
+        logic.snapshot()
+    assert list(folder.iterdir())
+    assert not [file for file in folder.iterdir() if b"\xa2s1" in file.read_bytes()]
+    logic.on_batch([FactorUpdate(0, ALWAYS, 0)])
+    for _ in range(4):
+        logic.snapshot()
+    assert not list(folder.iterdir()), "when no slot asks nothing is kept of anybody"
 
 
 def test_when_no_slot_asks_nothing_is_kept_of_anybody() -> None:

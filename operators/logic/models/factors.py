@@ -1,6 +1,8 @@
 """Collaborative filtering: what subjects and content have in common, as vectors."""
 
+import struct
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +12,15 @@ from river import optim, reco, stats
 
 from operators.logic.models.keyed import KeyedLatents
 from operators.logic.settlements import Settlements, sampled
+from operators.logic.state.segmented import SegmentedSnapshot, SegmentedState
+from operators.logic.state.segments import SegmentFiles
 from schemas.state import pack, unpack
 
 Floats = NDArray[np.float64]
 
-_KIND, _VERSION = "factor-model", 1
+_KIND, _VERSION = "factor-model", 2
+_SUBJECT = struct.Struct("<qqd")
+"""How a stored subject begins: when it was last taught and by which outcome, and its bias."""
 
 
 class FactorSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -42,13 +48,18 @@ class Change(NamedTuple):
     outcomes: int
 
 
-class _State(Struct):
+class _Taught(NamedTuple):
+    """When a subject's last outcome became final, and its number among all that were learned."""
+
+    end: int
+    number: int
+
+
+class _State(Struct, kw_only=True):
     settings: FactorSettings
     count: float
     mean: float
-    subjects: list[str]
-    seen: bytes
-    subject_numbers: bytes
+    subjects: SegmentedSnapshot
     actions: list[str]
     action_numbers: bytes
 
@@ -63,14 +74,19 @@ class FactorModel:
 
     def __init__(self, settings: FactorSettings | None = None) -> None:
         self.settings = settings or FactorSettings()
-        self._seen: dict[str, int] = {}
+        self._taught: dict[str, _Taught] = {}
         self._changed: Counter[str] = Counter()
         self.evicted = 0
         self._model = _build(self.settings)
+        self._blocks = SegmentedState(self._taught, self._pack_subjects)
+
+    def use(self, segments: SegmentFiles) -> None:
+        """Keep most of the subjects' factors there from now on."""
+        self._blocks.use(segments)
 
     def __len__(self) -> int:
         """Count the subjects remembered."""
-        return len(self._seen)
+        return len(self._taught)
 
     def learn(self, settled: Settlements) -> int:
         """Learn settlements with subjects in their order; count those learned.
@@ -86,8 +102,9 @@ class FactorModel:
             clicked = reward > self.settings.threshold
             self._model.learn_one(subject, settled.actions[place], clicked)
             # Moved to the end: the dict lists subjects from the longest unseen to the newest.
-            self._seen.pop(subject, None)
-            self._seen[subject] = end
+            self._taught.pop(subject, None)
+            self._taught[subject] = _Taught(end, int(self._model.global_mean.n))
+            self._blocks.touch(subject)
             self._changed[subject] += 1
             taken += 1
             self._evict(end)
@@ -95,7 +112,7 @@ class FactorModel:
 
     def subject_factors(self, subject: str) -> Floats | None:
         """Give a subject's factors, ``None`` if it is not remembered."""
-        return self._model.u_latents[subject].copy() if subject in self._seen else None
+        return self._model.u_latents[subject].copy() if subject in self._taught else None
 
     def action_factors(self, action_id: str) -> Floats | None:
         """Give an action's factors, ``None`` if it was never learned from."""
@@ -115,41 +132,62 @@ class FactorModel:
         self._changed.pop(subject, None)
         self._model.u_latents.pop(subject, None)
         self._model.u_biases.pop(subject, None)
-        return self._seen.pop(subject, None) is not None
+        known = self._taught.pop(subject, None) is not None
+        if known:
+            self._blocks.touch(subject)
+        return known
+
+    def tidy(self) -> None:
+        """Write what changed to a segment, when it is time to."""
+        self._blocks.tidy()
 
     def dump(self) -> bytes:
-        """Write the state compactly: 8 (factors + 2) bytes a subject and its name."""
+        """Write the state compactly: 8 (factors + 3) bytes a subject and its name.
+
+        Where there are segments, of the subjects only what is not in them, once they are durable.
+        """
         model = self._model
         state = _State(
-            self.settings,
-            model.global_mean.n,
-            model.global_mean.get(),
-            list(self._seen),
-            np.fromiter(self._seen.values(), np.int64, len(self._seen)).tobytes(),
-            _numbers(self._seen, model.u_biases, model.u_latents),
-            list(model.i_latents),
-            _numbers(model.i_latents, model.i_biases, model.i_latents),
+            settings=self.settings,
+            count=model.global_mean.n,
+            mean=model.global_mean.get(),
+            subjects=self._blocks.snapshot(),
+            actions=list(model.i_latents),
+            action_numbers=_numbers(model.i_latents, model.i_biases, model.i_latents),
         )
         return pack(_KIND, _VERSION, state)
 
     @classmethod
-    def load(cls, snapshot: bytes) -> "FactorModel":
+    def load(cls, snapshot: bytes, segments: SegmentFiles | None = None) -> "FactorModel":
         """Read what :meth:`dump` wrote; nothing counts as changed."""
         state = unpack(_KIND, _VERSION, _State, snapshot)
         factors = cls(state.settings)
         model, width = factors._model, state.settings.factors
         model.global_mean = stats.Mean._from_state(state.count, state.mean)
-        times = np.frombuffer(state.seen, np.int64).tolist()
-        factors._seen = dict(zip(state.subjects, times, strict=True))
-        _restore(state.subjects, state.subject_numbers, width, model.u_biases, model.u_latents)
         _restore(state.actions, state.action_numbers, width, model.i_biases, model.i_latents)
+        factors._blocks.restore(state.subjects, segments, factors._restore_subject)
+        in_order = sorted(factors._taught.items(), key=lambda item: item[1].number)
+        factors._taught.clear()
+        factors._taught.update(in_order)
         return factors
+
+    def _pack_subjects(self, subjects: Sequence[str]) -> Iterator[bytes]:
+        biases, latents = self._model.u_biases, self._model.u_latents
+        for subject in subjects:
+            start = _SUBJECT.pack(*self._taught[subject], biases[subject])
+            yield start + latents[subject].tobytes()
+
+    def _restore_subject(self, subject: str, block: bytes) -> None:
+        end, number, bias = _SUBJECT.unpack_from(block)
+        self._taught[subject] = _Taught(end, number)
+        self._model.u_biases[subject] = bias
+        self._model.u_latents[subject] = np.frombuffer(block, offset=_SUBJECT.size).copy()
 
     def _evict(self, now: int) -> None:
         horizon = now - int(self.settings.ttl * 1e6)
-        while self._seen:
-            subject, seen = next(iter(self._seen.items()))
-            if seen >= horizon and len(self._seen) <= self.settings.max_subjects:
+        while self._taught:
+            subject, (seen, _) = next(iter(self._taught.items()))
+            if seen >= horizon and len(self._taught) <= self.settings.max_subjects:
                 return
             self.evicted += seen >= horizon
             self.forget(subject)
