@@ -38,7 +38,7 @@ def record(folder: Path) -> None:
             url = f"{parts.redis_url.rpartition('/')[0]}/{database}"
             where = settings_for(base, folder / name, f"{name}.", redis_url=url, idle_after=3600.0)
             if made:
-                shutil.copytree(recovery, where.recovery, dirs_exist_ok=True)
+                shutil.copytree(recovery, where.state.recovery, dirs_exist_ok=True)
             prepare(where)
             feed(where, [*live.log, *made])
             run_to_the_end(where, parts.supervisor)
