@@ -111,7 +111,7 @@ def build(
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
     profiled = profile("profile", admitted.batches, embeddings, state, metrics.profiles)
     learned = learn("learn", attributed.posterior_updates, shard_count, clock, metrics.learner)
-    policies = op.flat_map("policies_to_shards", learned.news, to_scoring)
+    policies = op.flat_map("policies_to_shards", learned.policies, to_scoring)
     decided = decide(
         "decide",
         profiled.batches,

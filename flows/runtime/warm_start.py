@@ -29,7 +29,8 @@ from operators.io.kafka.starts import Held, Start, held_from, starts
 from operators.io.segments import segment_folders
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Store, StoredRow
-from operators.learn import continued, pack_learner, unpack_learner
+from operators.learner import continued
+from operators.learner_state import pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key

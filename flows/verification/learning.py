@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flows.personalize import Steps
 from flows.runtime.snapshots import States
 from flows.verification.findings import ActionCheck, Verification
-from operators.learn import unpack_learner
+from operators.learner_state import unpack_learner
 from operators.logic.catalog import Catalog, CatalogHistory
 from operators.logic.features import FeatureMap
 from operators.logic.policies import Policy

@@ -20,7 +20,7 @@ from flows.verification.state_dump import dump
 from flows.verification.tables import digests
 from operators.io.store.open import open_store
 from operators.io.store.tables import DECISIONS, OUTCOMES, Table
-from operators.learn import unpack_learner
+from operators.learner_state import unpack_learner
 from operators.logic.policies.statistics import Statistics
 from schemas.settings import Settings
 

@@ -21,7 +21,7 @@ from flows.verification.learning import statistics_of
 from flows.verification.reading import ledger_of, segments_of
 from operators.io.kafka.group import restore
 from operators.io.segments import PROFILES
-from operators.learn import unpack_learner
+from operators.learner_state import unpack_learner
 from operators.logic.attribution.decision_codec import unpack_decision
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID

@@ -19,7 +19,7 @@ from flows.devkit.verify_replay.runs import prepare
 from flows.registry import PERSONALIZE
 from flows.runtime.snapshots import states_of
 from flows.verification.log import Logged
-from operators.learn import unpack_learner
+from operators.learner_state import unpack_learner
 from operators.logic.policies import KINDS, load_policy, load_posterior
 from schemas.settings import Settings, child_environment
 from schemas.topics import Topic

@@ -39,7 +39,7 @@ from operators.io.metrics.records import RecordMetrics
 from operators.io.metrics.root import Metrics
 from operators.io.reading import as_written
 from operators.io.store.open import migrate, open_store
-from operators.learn import LearnerState, unpack_learner
+from operators.learner_state import LearnerState, unpack_learner
 from operators.logic.policies import load_policy
 from operators.logic.recount import contributions, recount
 from operators.logic.slot_policy import new_policy

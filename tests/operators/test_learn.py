@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from flows.runtime.clock import system_clock
 from operators.io.metrics.learner import LearnerMetrics
-from operators.learn import LearnerLogic, _resume, joined, unpack_learner, with_features
+from operators.learner import LearnerLogic, resumed
+from operators.learner_state import unpack_learner
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies import Deltas, load_policy
+from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import policy_shape
 from operators.updates import PosteriorUpdate
@@ -35,7 +37,7 @@ SECOND = 1_000_000
 
 
 def learner() -> LearnerLogic:
-    return LearnerLogic(CanonicalOrder(SHARDS), system_clock)
+    return LearnerLogic(order=CanonicalOrder(SHARDS), clock=system_clock, metrics=LearnerMetrics())
 
 
 def deltas(numbers: list[int], dim: int = DIM) -> Deltas:
@@ -92,7 +94,7 @@ def test_statistics_do_not_depend_on_order_cuts_and_restarts(count: int, seed: i
         half = chance.randint(0, len(cut))
         feed(pieces, update(cut[:half]), update(cut[half:], shard=1))
         if chance.random() < 0.3:
-            pieces = _resume(pieces.snapshot(), system_clock, LearnerMetrics())
+            pieces = resumed(pieces.snapshot(), system_clock, LearnerMetrics())
     expected, found = statistics(whole), statistics(pieces)
     assert expected.keys() == found.keys() == set(NAMES)
     for name, (n, reward, *fitted) in found.items():
@@ -150,7 +152,7 @@ def test_what_nothing_came_to_publish_is_published_by_the_clock() -> None:
     assert 4.0 < (wake - asked).total_seconds() < 6.0
     assert logic.notify_at() == wake
     assert list(logic.on_notify()[0]) == []  # a call that was asked for before
-    logic.wake = asked
+    logic.publish_rule.wake = asked
     out, over = logic.on_notify()
     assert not over
     assert versions(list(out)) == [2]
@@ -160,7 +162,7 @@ def test_what_nothing_came_to_publish_is_published_by_the_clock() -> None:
 def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
     logic = learner()
     feed(logic, update([1, 2, 3], rewards=2, newest=micros(make.START)))
-    logic = _resume(logic.snapshot(), system_clock, LearnerMetrics())
+    logic = resumed(logic.snapshot(), system_clock, LearnerMetrics())
     wake = logic.notify_at()
     assert wake is not None
     assert wake <= datetime.now(UTC)
@@ -215,7 +217,7 @@ def test_models_see_settled_outcomes_in_one_order_whichever_shard_is_first() -> 
         for outcome in shards[shard]:
             feed(other, update(shard=shard, settled=[settlements([outcome])]))
         feed(other, update(shard=shard, watermark=ends[shard]))
-        other = _resume(other.snapshot(), system_clock, LearnerMetrics())
+        other = resumed(other.snapshot(), system_clock, LearnerMetrics())
     kept = [unpack_learner(logic.snapshot()) for logic in (one, other)]
     assert kept[0].model == kept[1].model
     assert kept[0].settled_decisions == kept[1].settled_decisions > 30

@@ -13,7 +13,7 @@ from operators.envelope import Event, Origin
 from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.metrics.learner import LearnerMetrics
-from operators.learn import LearnerLogic
+from operators.learner import LearnerLogic
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.catalog_check import flaw_of
 from operators.logic.features import FeatureMap, pack
@@ -124,7 +124,9 @@ def test_a_decision_teaches_only_the_meaning_that_it_was_made_under() -> None:
         [(one, 1), (other, 2), ("", 1)]
     )
     registry = CollectorRegistry()
-    logic = LearnerLogic(CanonicalOrder(1), system_clock, metrics=LearnerMetrics(registry))
+    logic = LearnerLogic(
+        order=CanonicalOrder(1), clock=system_clock, metrics=LearnerMetrics(registry)
+    )
     logic.on_batch(updates)
     assert logic.decisions == 3.0
     labels = {"slot": "home", "reason": "other_features"}

@@ -31,7 +31,7 @@ from flows.runtime.warm_start import newest
 from flows.verification.verify import verify
 from operators.io.kafka import create_topics, producer_config
 from operators.io.store.open import migrate, open_store
-from operators.learn import unpack_learner
+from operators.learner_state import unpack_learner
 from ops.benchmarks.reporting.judged import JudgedBar, report
 from schemas.catalog import PolicySettings
 from schemas.codec import encode

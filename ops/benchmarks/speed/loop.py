@@ -29,7 +29,8 @@ from operators.envelope import Batch, CatalogUpdate, Event, Message
 from operators.gathering import Gathered, Gathering
 from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.metrics.decisions import DecisionMetrics
-from operators.learn import LearnerLogic
+from operators.io.metrics.learner import LearnerMetrics
+from operators.learner import LearnerLogic
 from operators.logic.alignment import Alignment
 from operators.logic.catalog import CatalogHistory
 from operators.logic.deciding.positions import by_position
@@ -147,7 +148,9 @@ class Loop:
             for _ in shards
         ]
         self._admission = [RequestAdmission(horizon=horizon) for _ in shards]
-        self._learn = LearnerLogic(CanonicalOrder(partitions), system_clock)
+        self._learn = LearnerLogic(
+            order=CanonicalOrder(partitions), clock=system_clock, metrics=LearnerMetrics()
+        )
         self._scorer = Scorer(SECRET.encode(), system_clock, DecisionMetrics())
         self._now = START
         self._since: dict[int, float] = {}

@@ -1,0 +1,288 @@
+"""The learner of one slot: its policy, its click model, and what it publishes of them."""
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bytewax.operators import StatefulBatchLogic
+
+from operators.io.metrics.learner import LearnerMetrics
+from operators.learner_state import (
+    CHECKPOINT_INTERVAL,
+    LearnerState,
+    checkpoint,
+    pack_learner,
+    unpack_learner,
+)
+from operators.logic.features import FeatureMap, scaled_columns
+from operators.logic.models import CanonicalOrder, ClickModel
+from operators.logic.policies import Policy, load_policy
+from operators.logic.policies.micro_batches import joined, with_features
+from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policies.settled import Settled
+from operators.logic.publish_rule import PublishRule
+from operators.logic.settlements import Settlements, in_order
+from operators.logic.slot_policy import name_actions, new_policy, policy_dim, policy_shape
+from operators.updates import PosteriorUpdate
+from schemas.catalog import Action, Slot
+from schemas.clock import ALWAYS, NEVER, Clock, moment
+from schemas.results import PolicyCheckpoint, PolicySnapshot
+
+Given = PublishedPolicy | PolicySnapshot | PolicyCheckpoint
+
+GENERATION = 1 << 16
+"""Versions jump to a multiple of this when the log shows higher ones than the learner's own."""
+
+
+@dataclass(kw_only=True)
+class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
+    """One slot's learner: it adds up what every shard changes, and publishes the policy.
+
+    :mod:`operators.logic.publish_rule` says when. The slot, and what is learned in it, are there
+    from the first update on.
+    """
+
+    order: CanonicalOrder
+    clock: Clock
+    metrics: LearnerMetrics
+    slot: Slot | None = None
+    actions: tuple[Action, ...] = ()
+    policy: Policy | None = None
+    model: ClickModel | None = None
+    version: int = 0
+    newest: int = NEVER
+    decisions: float = 0.0
+    rewards: float = 0.0
+    publish_rule: PublishRule = field(default_factory=PublishRule)
+    settled: Settled | None = None
+    checkpointed: int = NEVER
+    _fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Name the features that the policy learns from."""
+        if self._fingerprint is None:
+            assert self.slot is not None
+            self._fingerprint = FeatureMap(self.slot.features).logged_fingerprint
+        return self._fingerprint
+
+    def on_batch(self, values: list[PosteriorUpdate]) -> tuple[Iterable[Given], bool]:
+        """Add the updates to the statistics, and publish when it is time."""
+        self._follow_catalog(values[-1].slot, values[-1].actions)
+        self._learn(values)
+        for update in values:
+            self.publish_rule.rewards += update.rewards
+            self.newest = max(self.newest, update.newest)
+            self.version = continued(self.version, update.version)
+        self._learn_settled(values)
+        return [*self._publish_if_due(), *self._checkpoint_if_due()], StatefulBatchLogic.RETAIN
+
+    def on_notify(self) -> tuple[Iterable[Given], bool]:
+        """Publish what no further update came to publish, and the state after a restart."""
+        overdue = self.publish_rule.is_overdue(self.clock())
+        return self._publish(export=True) if overdue else (), StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime | None:
+        """Ask to be woken when something learned is not published yet."""
+        rule = self.publish_rule
+        if rule.changed and rule.wake is None and self.slot is not None:
+            rule.wait(self.slot.policy, self.clock())
+        return rule.wake
+
+    def snapshot(self) -> bytes:
+        """Keep the statistics, the click model and what was published of them."""
+        assert self.slot is not None
+        assert self.policy is not None
+        assert self.model is not None
+        assert self.settled is not None
+        state = LearnerState(
+            slot=self.slot,
+            actions=list(self.actions),
+            policy=self.policy.dump(),
+            model=self.model.dump(),
+            order=self.order.dump(),
+            version=self.version,
+            newest=self.newest,
+            decisions=self.decisions,
+            rewards=self.rewards,
+            fresh=self.publish_rule.rewards,
+            published=self.publish_rule.published,
+            exported=self.publish_rule.exported,
+            settled=self.settled.policy.dump(),
+            settled_decisions=self.settled.decisions,
+            settled_rewards=self.settled.rewards,
+            checkpointed=self.checkpointed,
+        )
+        return pack_learner(state)
+
+    def _follow_catalog(self, slot: Slot, actions: tuple[Action, ...]) -> None:
+        """Take the slot as it is now; another policy, parameters or features start anew."""
+        if slot == self.slot and actions == self.actions:  # each shard has its own tuple of them
+            return
+        dim = policy_dim(slot, FeatureMap(slot.features))
+        if self.policy is None or self.model is None or _differs(self.slot, slot):
+            self.policy = new_policy(slot, actions, dim)
+            self.settled = Settled(new_policy(slot, actions, dim))
+            self.model = ClickModel(dim, scaled=scaled_columns(slot.features))
+            self.decisions = self.rewards = 0.0
+        else:
+            name_actions(self.policy, slot, actions)
+        self.slot, self.actions, self._fingerprint = slot, actions, None
+        self.publish_rule.changed = True
+
+    def _learn(self, updates: Iterable[PosteriorUpdate]) -> None:
+        """Learn what has the policy's features; decisions of an earlier feature spec have not."""
+        assert self.policy is not None
+        assert self.slot is not None
+        parts = []
+        for update in updates:
+            if update.deltas is None:
+                continue
+            fitted = with_features(update.deltas, self.policy.dim)
+            if update.fingerprint not in (self.fingerprint, ""):
+                self.metrics.ignored(self.slot.slot_id, "other_features", len(update.deltas))
+            elif fitted is None:
+                self.metrics.ignored(self.slot.slot_id, "other_width", len(update.deltas))
+            else:
+                parts.append(fitted)
+        if not parts:
+            return
+        deltas = parts[0] if len(parts) == 1 else joined(parts)
+        self.policy.learn(deltas)
+        self.decisions += float(deltas.count_delta.sum())
+        self.rewards += float(deltas.reward_delta.sum())
+        self.publish_rule.changed = True
+
+    def _learn_settled(self, updates: Iterable[PosteriorUpdate]) -> None:
+        """Teach what every shard has passed to the click model and to the settled policy."""
+        assert self.model is not None
+        assert self.slot is not None
+        assert self.settled is not None
+        blocks: list[Settlements] = []
+        for update in updates:  # complete before its watermark: up to and including the last moment
+            blocks += self.order.add(update.shard, update.watermark - 1, update.settled)
+        known = (block for block in blocks if block.fingerprint in (self.fingerprint, ""))
+        fitted = (block.fitted(self.model.dim) for block in known)
+        ready = in_order(block for block in fitted if block is not None)
+        if ready is None:
+            return
+        self.settled.learn(ready)
+        if self.model.learn(ready):
+            self.metrics.model(self.slot.slot_id, self.model.report())
+
+    def _checkpoint_if_due(self) -> list[PolicyCheckpoint]:
+        """Give what settled decisions have taught, now and then; nothing of pending ones."""
+        reached = self.order.watermark
+        if not self.checkpointed + CHECKPOINT_INTERVAL <= reached < ALWAYS - 1:
+            return []
+        assert self.slot is not None
+        assert self.model is not None
+        assert self.settled is not None
+        self.checkpointed = reached
+        policy = self.settled.policy.dump()
+        return checkpoint(
+            LearnerState(
+                slot=self.slot,
+                actions=list(self.actions),
+                policy=policy,
+                model=self.model.dump(),
+                order=self.order.passed(),
+                version=self.version,
+                newest=min(self.newest, reached),
+                decisions=self.settled.decisions,
+                rewards=self.settled.rewards,
+                fresh=0,
+                published=NEVER,
+                exported=NEVER,
+                settled=policy,
+                settled_decisions=self.settled.decisions,
+                settled_rewards=self.settled.rewards,
+                checkpointed=reached,
+            )
+        )
+
+    def _publish_if_due(self) -> list[PublishedPolicy | PolicySnapshot]:
+        assert self.slot is not None
+        due = self.publish_rule.is_due(self.slot.policy, self.newest)
+        return self._publish(export=self.publish_rule.exports(self.newest)) if due else []
+
+    def _publish(self, *, export: bool) -> list[PublishedPolicy | PolicySnapshot]:
+        assert self.slot is not None
+        assert self.policy is not None
+        self.version += 1
+        self.publish_rule.published_up_to(self.newest)
+        published = PublishedPolicy(
+            slot_id=self.slot.slot_id,
+            kind=self.slot.policy.kind,
+            version=self.version,
+            newest=self.newest,
+            posterior=self.policy.publish(),
+            shape=policy_shape(self.slot),
+        )
+        if not export:
+            return [published]
+        self.publish_rule.exported = self.newest
+        return [published, self._described(published)]
+
+    def _described(self, published: PublishedPolicy) -> PolicySnapshot:
+        assert self.model is not None
+        actions = published.posterior.summary()
+        self.metrics.actions(published.slot_id, actions)
+        return PolicySnapshot(
+            slot_id=published.slot_id,
+            policy=published.kind,
+            version=published.version,
+            time=moment(max(published.newest, 0)),
+            decisions=self.decisions,
+            rewards=self.rewards,
+            actions=actions,
+            posterior=base64.b64encode(published.posterior.dump()).decode(),
+            published_at=self.clock(),
+            models=self.model.report(),
+        )
+
+
+def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLogic:
+    """Go on from a snapshot; what it knew is published at once, for scoring waits for it."""
+    state = unpack_learner(snapshot)
+    settled = Settled(load_policy(state.settled), state.settled_decisions, state.settled_rewards)
+    return LearnerLogic(
+        order=CanonicalOrder.load(state.order),
+        clock=clock,
+        metrics=metrics,
+        slot=state.slot,
+        actions=tuple(state.actions),
+        policy=load_policy(state.policy),
+        model=ClickModel.load(state.model),
+        version=state.version,
+        newest=state.newest,
+        decisions=state.decisions,
+        rewards=state.rewards,
+        publish_rule=PublishRule(
+            rewards=state.fresh,
+            published=state.published,
+            exported=state.exported,
+            changed=True,
+            wake=clock(),
+        ),
+        settled=settled,
+        checkpointed=state.checkpointed,
+    )
+
+
+def continued(version: int, seen: int) -> int:
+    """Give the version to go on from when the log shows decisions of version ``seen``.
+
+    A higher one than the learner's own comes from a life that its state does not remember (a lost
+    recovery store, or the end of an epoch that a crash undid): versions then go on above whatever
+    that life may have published, so that they rise for every reader, for ever.
+
+    >>> continued(7, 7), continued(7, 9), continued(70_000, 200_000)
+    (7, 65536, 262144)
+    """
+    return version if seen <= version else (seen // GENERATION + 1) * GENERATION
+
+
+def _differs(old: Slot | None, new: Slot) -> bool:
+    return old is None or policy_shape(old) != policy_shape(new)

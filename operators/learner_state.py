@@ -1,0 +1,78 @@
+"""What is kept of a learner: its snapshot in the recovery store, and checkpoints for the store."""
+
+import base64
+
+from msgspec import Struct
+
+from schemas.catalog import Action, Slot
+from schemas.clock import moment
+from schemas.results import PolicyCheckpoint
+from schemas.state import pack, unpack
+
+_KIND, _VERSION = "learner", 2
+
+CHECKPOINT_INTERVAL = 30_000_000
+"""Microseconds of event time between the checkpoints of settled decisions."""
+
+_PART = 30_000
+"""Characters of a checkpoint in one record: a text of this size is bound like any other."""
+
+
+class LearnerState(Struct, kw_only=True):
+    """What a learner's snapshot keeps; ``newest`` and what follows are event times and counts.
+
+    ``policy`` holds ``decisions`` and ``rewards``, those of pending decisions included; ``settled``
+    holds ``settled_decisions`` and ``settled_rewards``, of decisions whose reward window has
+    closed. ``fresh`` rewards were learned since the policy was ``published``; a snapshot of it was
+    ``exported``, and what is settled was ``checkpointed``.
+    """
+
+    slot: Slot
+    actions: list[Action]
+    policy: bytes
+    model: bytes
+    order: bytes
+    version: int
+    newest: int
+    decisions: float
+    rewards: float
+    fresh: int
+    published: int
+    exported: int
+    settled: bytes
+    settled_decisions: float
+    settled_rewards: float
+    checkpointed: int
+
+
+def pack_learner(state: LearnerState) -> bytes:
+    """Write a learner's snapshot."""
+    return pack(_KIND, _VERSION, state)
+
+
+def unpack_learner(snapshot: bytes) -> LearnerState:
+    """Read what a learner's snapshot keeps."""
+    return unpack(_KIND, _VERSION, LearnerState, snapshot)
+
+
+def checkpoint(state: LearnerState) -> list[PolicyCheckpoint]:
+    """Write the state of settled decisions as records, in as many parts as it needs.
+
+    Two generations take turns, so that the one before is whole while the parts of the next come.
+    """
+    text = base64.b64encode(pack_learner(state)).decode()
+    parts = [text[start : start + _PART] for start in range(0, len(text), _PART)]
+    return [
+        PolicyCheckpoint(
+            slot_id=state.slot.slot_id,
+            time=moment(state.checkpointed),
+            version=state.version,
+            generation=state.checkpointed // CHECKPOINT_INTERVAL % 2,
+            part=number,
+            parts=len(parts),
+            decisions=state.settled_decisions,
+            rewards=state.settled_rewards,
+            state=part,
+        )
+        for number, part in enumerate(parts)
+    ]

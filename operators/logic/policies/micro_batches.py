@@ -1,0 +1,32 @@
+"""Micro-batches of deltas: fitted to a policy's features, and joined into one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from operators.logic.policies.base import Deltas
+
+
+def with_features(deltas: Deltas, dim: int) -> Deltas | None:
+    """Give deltas with ``dim`` features: without any logged, the intercept alone; else None."""
+    given = deltas.x.shape[1]
+    if given == dim:
+        return deltas
+    if given:
+        return None
+    x = np.zeros((len(deltas), dim))
+    x[:, :1] = 1.0
+    return replace(deltas, x=x)
+
+
+def joined(parts: Sequence[Deltas]) -> Deltas:
+    """Join micro-batches of one slot into one."""
+    return Deltas(
+        action_ids=[name for part in parts for name in part.action_ids],
+        x=np.concatenate([part.x for part in parts]),
+        eta=np.concatenate([part.eta for part in parts]),
+        time=np.concatenate([part.time for part in parts]),
+        count_delta=np.concatenate([part.count_delta for part in parts]),
+        reward_delta=np.concatenate([part.reward_delta for part in parts]),
+    )
