@@ -42,9 +42,9 @@ class Command(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status; an error is a sentence on standard error."""
-    given = sys.argv[1:] if arguments is None else arguments
-    wanted = next((word for word in given if not word.startswith("-")), "")
-    options = parser(wanted).parse_args(given)
+    words = sys.argv[1:] if arguments is None else arguments
+    wanted = next((word for word in words if not word.startswith("-")), "")
+    options = parser(wanted).parse_args(words)
     for sentence in unknown():
         print(f"banditflow: {sentence}", file=sys.stderr)
     try:

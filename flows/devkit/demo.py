@@ -98,9 +98,9 @@ class Demo:
     def policy(self) -> PolicySnapshot | None:
         """Read the slot's newest policy from Redis."""
         with contextlib.suppress(redis.RedisError):
-            found = hot.read(self.cache, redis_policy_key(SLOT))
-            if found is not None:
-                return msgspec.json.decode(found.fields["policy"], type=PolicySnapshot)
+            cached = hot.read(self.cache, redis_policy_key(SLOT))
+            if cached is not None:
+                return msgspec.json.decode(cached.fields["policy"], type=PolicySnapshot)
         return None
 
 
@@ -189,8 +189,8 @@ def _flow(
 
 def _reads(url: str) -> bool:
     """Say whether the flow has opened its topics."""
-    found = read_metrics(url)
-    return found is not None and bool(found.by("banditflow_consumer_lag_records", "topic"))
+    metrics = read_metrics(url)
+    return metrics is not None and bool(metrics.by("banditflow_consumer_lag_records", "topic"))
 
 
 def _watch_live(running: Demo, console: Console) -> None:
@@ -227,12 +227,12 @@ def _draw(running: Demo, picture: Path) -> None:
 
 
 def _frame(running: Demo) -> DemoFrame | None:
-    report, found = running.report(), read_metrics(running.metrics_url)
-    if report is None or found is None:
+    report, metrics = running.report(), read_metrics(running.metrics_url)
+    if report is None or metrics is None:
         return None
     policy = running.policy()
-    shares = found.by("banditflow_slot_action_share", "action", slot=SLOT)
-    shown = found.by("banditflow_decisions_total", "action", slot=SLOT)
+    shares = metrics.by("banditflow_slot_action_share", "action", slot=SLOT)
+    shown = metrics.by("banditflow_decisions_total", "action", slot=SLOT)
     arms = [
         Arm(
             action.action_id,
@@ -245,7 +245,7 @@ def _frame(running: Demo) -> DemoFrame | None:
     ]
     return DemoFrame(
         elapsed=report.seconds,
-        events_per_second=_events(found) / max(report.seconds, 1.0),
+        events_per_second=_events(metrics) / max(report.seconds, 1.0),
         requests=report.requests,
         decisions=report.decisions,
         unanswered=report.unanswered,
@@ -263,8 +263,8 @@ def _frame(running: Demo) -> DemoFrame | None:
         history_policy=[second.click_rate_policy or 0.0 for second in report.series],
         history_uniform=[second.click_rate_uniform or 0.0 for second in report.series],
         history_best=[second.click_rate_best or 0.0 for second in report.series],
-        dead_letters=_dead_letters(found),
-        lag=int(found.total("banditflow_consumer_lag_records")),
+        dead_letters=_dead_letters(metrics),
+        lag=int(metrics.total("banditflow_consumer_lag_records")),
         metrics_url=running.metrics_url,
         store=running.settings.store.address,
     )
@@ -275,7 +275,7 @@ def _finish(running: Demo) -> dict[str, Any]:
     deadline = time.monotonic() + DRAIN_TIMEOUT
     while running.simulator.running and time.monotonic() < deadline:
         running.parts.wait(REFRESH)
-    report, found = running.report(), read_metrics(running.metrics_url) or FlowMetrics()
+    report, metrics = running.report(), read_metrics(running.metrics_url) or FlowMetrics()
     if report is None:
         raise RuntimeError(f"the visitors said nothing: see {running.simulator.log}")
     stored = _await_store(running, report.decisions, deadline)
@@ -294,9 +294,9 @@ def _finish(running: Demo) -> dict[str, Any]:
         "staleness_p99_s": report.staleness_p99_s,
         "latency_p50_ms": report.latency_p50_ms,
         "latency_p99_ms": report.latency_p99_ms,
-        "dead_letters": _dead_letters(found),
-        "events_per_second": round(_events(found) / max(report.seconds, 1.0), 1),
-        "consumer_lag": int(found.total("banditflow_consumer_lag_records")),
+        "dead_letters": _dead_letters(metrics),
+        "events_per_second": round(_events(metrics) / max(report.seconds, 1.0), 1),
+        "consumer_lag": int(metrics.total("banditflow_consumer_lag_records")),
         "store": running.settings.store.address,
         "stored": stored,
         "metrics_url": running.metrics_url,
@@ -316,14 +316,14 @@ def _await_store(running: Demo, decisions: int, deadline: float) -> dict[str, in
         store.close()
 
 
-def _events(found: FlowMetrics) -> float:
+def _events(metrics: FlowMetrics) -> float:
     """Count the events that came from outside: not the decisions that were read back."""
-    counts = found.by("banditflow_events_in_total", "topic")
+    counts = metrics.by("banditflow_events_in_total", "topic")
     return sum(count for topic, count in counts.items() if topic != Topic.DECISIONS)
 
 
-def _dead_letters(found: FlowMetrics) -> dict[str, int]:
-    counts = found.by("banditflow_dead_letters_total", "reason")
+def _dead_letters(metrics: FlowMetrics) -> dict[str, int]:
+    counts = metrics.by("banditflow_dead_letters_total", "reason")
     return {reason: int(count) for reason, count in sorted(counts.items())}
 
 

@@ -51,18 +51,18 @@ def progressive(
     """Score each outcome's action by the slot's policy, then let the policy learn it.
 
     The policy is published anew every ``refresh`` rows, so that a row is scored by what was learned
-    from the rows before it and never from itself. ``advance`` is told how many rows were done.
+    from the rows before it and never from itself. ``advance`` is given how many rows are done.
     """
     catalog = tuple(sorted(actions, key=lambda action: action.action_id))
-    mapping = FeatureMap(slot.features)
-    policy = new_policy(slot, catalog, mapping.dim)
+    feature_map = FeatureMap(slot.features)
+    policy = new_policy(slot, catalog, feature_map.dim)
     ids = [action.action_id for action in catalog]
     column = {name: place for place, name in enumerate(ids)}
     target = np.zeros(len(outcomes))
     for start in range(0, len(outcomes), refresh):
         part = outcomes[start : start + refresh]
         posterior = policy.publish()
-        deltas = _deltas(part, mapping.dim)
+        deltas = _deltas(part, feature_map.dim)
         weights = posterior.weigh(deltas.x, posterior.columns(ids))
         p = mix(weights.p, floor=slot.floor)
         rows = np.arange(len(part))

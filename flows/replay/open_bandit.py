@@ -63,10 +63,10 @@ def read_open_bandit(folder: Path, policy: str) -> OpenBanditLog:
     Raises :class:`OpenBanditError` naming the file, and the row and column where one is wrong.
     """
     place = folder / policy
-    rows = [_row(*found) for found in _records(place, "all.csv")]
+    rows = [_row(*record) for record in _records(place, "all.csv")]
     if not rows:
         raise OpenBanditError(f"{place}/all.csv holds no rows")
-    items = [_item(*found) for found in _records(place, "item_context.csv")]
+    items = [_item(*record) for record in _records(place, "item_context.csv")]
     strange = {row.item for row in rows} - {item.item for item in items}
     if strange:
         raise OpenBanditError(f"{place}/item_context.csv lacks item {min(strange)}")

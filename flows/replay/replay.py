@@ -136,12 +136,12 @@ def references(log: OpenBanditLog, outcomes: Sequence[Outcome]) -> dict[str, Flo
     the log has its 80 items.
     """
     rows = [log.rows[int(o.decision_id.rpartition("-")[2])] for o in outcomes]
-    found = {"uniform": np.full(len(rows), 1.0 / len(log.items))}
+    targets = {"uniform": np.full(len(rows), 1.0 / len(log.items))}
     alpha, beta = production_prior()
     if len(log.items) == len(alpha):
         p = thompson_probabilities(alpha, beta)
-        found["bts-prior"] = p[[r.item for r in rows], [r.position - 1 for r in rows]]
-    return found
+        targets["bts-prior"] = p[[r.item for r in rows], [r.position - 1 for r in rows]]
+    return targets
 
 
 def _read(sink: MemorySink, kind: type[T]) -> list[T]:

@@ -86,22 +86,22 @@ class Guard:
 
     def watch(self, pgid: int) -> None:
         """End this group when the guarded process ends."""
-        self._tell(f"+{pgid}\n")
+        self._send(f"+{pgid}\n")
 
     def forget(self, pgid: int) -> None:
         """Leave this group alone from now on."""
         with contextlib.suppress(BrokenPipeError):
-            self._tell(f"-{pgid}\n")
+            self._send(f"-{pgid}\n")
 
     def remove_at_end(self, folder: Path) -> None:
         """Remove this folder when the guarded process ends."""
-        self._tell(f"~{folder}\n")
+        self._send(f"~{folder}\n")
 
     def close(self) -> None:
         """End the guard and wait for it."""
         self._process.communicate()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(line)
         self._process.stdin.flush()

@@ -47,7 +47,7 @@ def _nearest(
     count: int,
 ) -> list[Neighbour]:
     vector = query_vector(action.embedding or ())
-    found = {
+    cosines = {
         other.action_id: _cosine(vector, query_vector(other.embedding or ()))
         for other in actions.values()
         if other.action_id != action.action_id
@@ -58,8 +58,8 @@ def _nearest(
     }
     shared = {name for name, slots in stored.items() if slots & set(action.slots)}
     if shared:
-        found |= _from_store(store, shared, action, count)
-    rounded = {name: min(round(cosine, 6), 1.0) for name, cosine in found.items()}
+        cosines |= _from_store(store, shared, action, count)
+    rounded = {name: min(round(cosine, 6), 1.0) for name, cosine in cosines.items()}
     near = sorted((-cosine, name) for name, cosine in rounded.items() if cosine > 0.0)
     return [Neighbour(action_id=name, similarity=-below) for below, name in near[:count]]
 
@@ -69,11 +69,11 @@ def _from_store(store: Store, shared: set[str], action: Action, count: int) -> d
     k = 2 * count
     while True:
         try:
-            found = store.similar_actions(action.embedding or (), k)
+            answer = store.similar_actions(action.embedding or (), k)
         except ValueError as error:
             raise CatalogFileError(f"action {action.action_id!r}: embedding: {error}") from error
-        near = {one.id: 1.0 - one.distance for one in found if one.id in shared}
-        if len(near) >= count or len(found) < k:
+        near = {one.id: 1.0 - one.distance for one in answer if one.id in shared}
+        if len(near) >= count or len(answer) < k:
             return near
         k *= 4
 

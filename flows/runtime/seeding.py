@@ -34,13 +34,13 @@ def write_recovery(
     make_store(folder)
     seeding = Dataflow(flow)
     items = [(key, (step, state)) for step, keyed in seeds.items() for key, state in keyed.items()]
-    given = op.input(_within(flow, source), seeding, _Source(parts, items))
+    items_by_step = op.input(_within(flow, source), seeding, _Source(parts, items))
     for step in seeds:
         path = _within(flow, step)
         name = path.replace(".", "_")
-        mine = op.filter(f"seed_{name}", given, _of(step))
-        kept = _step(path.split(".")[0], mine, path.split(".")[1:])
-        op.output(f"kept_{name}", kept, TestingSink([]))
+        of_step = op.filter(f"seed_{name}", items_by_step, _of(step))
+        restored = _step(path.split(".")[0], of_step, path.split(".")[1:])
+        op.output(f"kept_{name}", restored, TestingSink([]))
     run_main(
         seeding,
         epoch_interval=timedelta(0),

@@ -61,7 +61,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Cut:
+class MissingRecords:
     """A topic partition that does not reach back far enough: both times in microseconds."""
 
     topic: Topic
@@ -85,17 +85,17 @@ class WarmStart:
     checkpoints: dict[str, Checkpoint]
     offsets: dict[int, dict[Topic, int]]
     since: int
-    cuts: list[Cut] = field(default_factory=list)
+    missing: list[MissingRecords] = field(default_factory=list)
 
     def describe(self) -> list[str]:
         """Give lines for people."""
         lines = [
-            f"slot {each.slot_id}: {each.decisions:,.0f} settled decisions "
-            f"up to {_clock(each.time)}"
-            for each in self.checkpoints.values()
+            f"slot {checkpoint.slot_id}: {checkpoint.decisions:,.0f} settled decisions "
+            f"up to {_clock(checkpoint.time)}"
+            for checkpoint in self.checkpoints.values()
         ]
         lines.append(f"topics are read again from {_clock(self.since)}")
-        return lines + [f"LOST: {cut}" for cut in self.cuts]
+        return lines + [f"LOST: {missing}" for missing in self.missing]
 
 
 def before_run(settings: Settings, flow: str, from_store: bool) -> None:
@@ -110,13 +110,11 @@ def before_run(settings: Settings, flow: str, from_store: bool) -> None:
         for line in warm_start(settings).describe():
             print(f"{flow}: from the store: {line}", file=sys.stderr, flush=True)
         return
-    cut = [
-        each
-        for each in held_from(settings.kafka, [Topic.DECISIONS], system_clock)
-        if each.offset > 0
-    ]
-    if cut:
-        places = ", ".join(f"{settings.kafka.topic(each.topic)}/{each.shard}" for each in cut)
+    firsts = held_from(settings.kafka, [Topic.DECISIONS], system_clock)
+    cut_short = [first for first in firsts if first.offset > 0]
+    if cut_short:
+        topics = settings.kafka
+        places = ", ".join(f"{topics.topic(first.topic)}/{first.shard}" for first in cut_short)
         print(
             f"{flow}: the recovery store is empty and the topics no longer hold their beginning "
             f"({places}): what was learned before is not known. `banditflow run {flow} "
@@ -141,7 +139,11 @@ def warm_start(settings: Settings) -> WarmStart:
     store = open_store(settings.store)
     try:
         slots = _slots(settings)
-        checkpoints = {each.slot_id: each for slot_id in slots for each in newest(store, slot_id)}
+        checkpoints = {
+            checkpoint.slot_id: checkpoint
+            for slot_id in slots
+            for checkpoint in newest(store, slot_id)
+        }
         versions = {slot_id: _version(store, slot_id) for slot_id in checkpoints}
     finally:
         store.close()
@@ -150,20 +152,20 @@ def warm_start(settings: Settings) -> WarmStart:
             "the store has no complete checkpoint of any slot in the catalog: run without "
             "--from-store, and the flow learns from what the topics hold"
         )
-    found = _begin(settings, slots, checkpoints)
-    _write(settings, folder, found, versions, len(checkpoints) == len(slots))
-    return found
+    start = _begin(settings, slots, checkpoints)
+    _write(settings, folder, start, versions, len(checkpoints) == len(slots))
+    return start
 
 
 def newest(store: Store, slot_id: str) -> list[Checkpoint]:
     """Give a slot's newest complete checkpoint, or nothing."""
-    found: list[Checkpoint] = []
+    complete: list[Checkpoint] = []
     rows = store.checkpoint(slot_id)
     for generation in {row["generation"] for row in rows}:
-        mine = [row for row in rows if row["generation"] == generation]
-        time = max(row["time"] for row in mine)
-        found += _whole(slot_id, [row for row in mine if row["time"] == time])
-    return sorted(found, key=lambda each: each.time)[-1:]
+        parts = [row for row in rows if row["generation"] == generation]
+        time = max(row["time"] for row in parts)
+        complete += _whole(slot_id, [row for row in parts if row["time"] == time])
+    return sorted(complete, key=lambda checkpoint: checkpoint.time)[-1:]
 
 
 def _whole(slot_id: str, rows: Sequence[StoredRow]) -> list[Checkpoint]:
@@ -176,7 +178,7 @@ def _whole(slot_id: str, rows: Sequence[StoredRow]) -> list[Checkpoint]:
 
 
 def _begin(
-    settings: Settings, slots: dict[str, "_Slots"], checkpoints: dict[str, Checkpoint]
+    settings: Settings, slots: dict[str, "_SlotSpan"], checkpoints: dict[str, Checkpoint]
 ) -> WarmStart:
     """Find where the first decision may lie that no checkpoint counts."""
     needed = [
@@ -185,26 +187,27 @@ def _begin(
     ]
     since = min(needed) - round(settings.time.max_skew * 1e6)
     offsets: dict[int, dict[Topic, int]] = {}
-    cuts: list[Cut] = []
+    missing: list[MissingRecords] = []
     cut_short = [topic for topic in GROUP if topic not in _READ_WHOLE]
     for start in starts(settings.kafka, cut_short, since, system_clock):
         offsets.setdefault(start.shard, {})[start.topic] = start.offset
-        cuts += _cut(start, since)
+        missing += _missing(start, since)
     for held in held_from(settings.kafka, _READ_WHOLE, system_clock):
         offsets[held.shard][held.topic] = held.offset
-    return WarmStart(checkpoints, offsets, since, cuts)
+    return WarmStart(checkpoints, offsets, since, missing)
 
 
-def _cut(start: Start, since: int) -> Iterable[Cut]:
+def _missing(start: Start, since: int) -> Iterable[MissingRecords]:
     held = start.held
     if held.offset > 0 and start.offset <= held.offset and (held.time is None or held.time > since):
-        yield Cut(start.topic, start.shard, since, held)
+        yield MissingRecords(start.topic, start.shard, since, held)
 
 
 def _write(
-    settings: Settings, folder: Path, found: WarmStart, versions: dict[str, int], every_slot: bool
+    settings: Settings, folder: Path, start: WarmStart, versions: dict[str, int], every_slot: bool
 ) -> None:
-    counted = {slot_id: each.time for slot_id, each in found.checkpoints.items()}
+    checkpoints = start.checkpoints
+    counted = {slot_id: checkpoint.time for slot_id, checkpoint in checkpoints.items()}
     horizon = min(counted.values()) + 1 if every_slot else NEVER
     attribution = AttributionState(horizon=horizon, counted=counted)
     shards = range(settings.kafka.partitions)
@@ -213,12 +216,12 @@ def _write(
             shard_key(k): pack_attribute(AttributeState(k, attribution)) for k in shards
         },
         Steps.LEARNERS: {
-            slot_id: _continued(each.state, versions[slot_id])
-            for slot_id, each in found.checkpoints.items()
+            slot_id: _continued(checkpoint.state, versions[slot_id])
+            for slot_id, checkpoint in checkpoints.items()
         },
         Steps.ADMISSION: {shard_key(k): begin_admission(sorted(counted)) for k in shards},
     }
-    sources = {str(k): begin_at(found.offsets[k]) for k in shards}
+    sources = {str(k): begin_at(start.offsets[k]) for k in shards}
     temporary = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     write_recovery(temporary, PERSONALIZE.name, Steps.RECORDS, sources, seeds)
@@ -235,7 +238,7 @@ def _continued(snapshot: bytes, version: int) -> bytes:
 
 
 @dataclass
-class _Slots:
+class _SlotSpan:
     """A slot's longest reward window and first time, in microseconds."""
 
     window: int = 0
@@ -243,16 +246,16 @@ class _Slots:
     deleted: bool = False
 
 
-def _slots(settings: Settings) -> dict[str, _Slots]:
-    found: dict[str, _Slots] = {}
+def _slots(settings: Settings) -> dict[str, _SlotSpan]:
+    slots: dict[str, _SlotSpan] = {}
     for payload, _, _, _ in read_partition(settings.kafka, Topic.CATALOG, 0, system_clock):
         entry = read_entry(payload, settings.kafka.max_record_bytes)
         if isinstance(entry, Slot):
-            known = found.setdefault(entry.slot_id, _Slots())
+            known = slots.setdefault(entry.slot_id, _SlotSpan())
             known.window = max(known.window, round(entry.reward_window * 1e6))
             known.since = min(known.since, micros(entry.time))
             known.deleted = entry.deleted
-    return {slot_id: known for slot_id, known in found.items() if not known.deleted}
+    return {slot_id: known for slot_id, known in slots.items() if not known.deleted}
 
 
 def _version(store: Store, slot_id: str) -> int:

@@ -17,17 +17,17 @@ class Answers:
 
     def __init__(self, report: Verification) -> None:
         self._report = report
-        self._said: dict[int, int] = {}
+        self._first_digests: dict[int, int] = {}
 
     def take(self, event: Event) -> None:
         """Count answers that say another thing than the first, and those that say the same."""
         body: DecisionBack = event.body
-        said = hash((body.action_id, body.propensity, body.policy_version, body.features))
-        first = self._said.get(event.key)
+        digest = hash((body.action_id, body.propensity, body.policy_version, body.features))
+        first = self._first_digests.get(event.key)
         if first is None:
-            self._said[event.key] = said
+            self._first_digests[event.key] = digest
             self._report.decisions += 1
-        elif first == said:
+        elif first == digest:
             self._report.repeated += 1
         else:
             self._report.contradicted += 1
@@ -44,7 +44,7 @@ class Answers:
             place = (str(Topic.DECISION_REQUESTS), event.origin.offset)
             if letters.get(place) in REFUSALS:
                 refused.add(event.key)
-        open_ = asked - self._said.keys()
-        report.refused += len(open_ & refused)
-        report.waiting += len(open_ & cut.waiting - refused)
-        report.unanswered += len(open_ - refused - cut.waiting)
+        unanswered = asked - self._first_digests.keys()
+        report.refused += len(unanswered & refused)
+        report.waiting += len(unanswered & cut.waiting - refused)
+        report.unanswered += len(unanswered - refused - cut.waiting)

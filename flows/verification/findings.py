@@ -1,4 +1,4 @@
-"""What a verification compared, and what it found."""
+"""What a verification compared, and how much of it was wrong."""
 
 from msgspec import Struct, field
 

@@ -39,22 +39,22 @@ class Learners:
         by_slot: dict[str, list[Verdict]] = {}
         for verdict in verdicts:
             by_slot.setdefault(verdict.decision.body.slot_id, []).append(verdict)
-        for slot_id, mine in by_slot.items():
+        for slot_id, of_slot in by_slot.items():
             if slot_id in self._policies:
                 policy = self._policies[slot_id]
-                policy.learn(contributions(mine, policy.dim, weights))
+                policy.learn(contributions(of_slot, policy.dim, weights))
 
     def compare(self, report: Verification, states: States) -> None:
         """Compare every statistic of every action that either of the two knows."""
         report.skipped = self.skipped
-        kept = states.get(Steps.LEARNERS, {})
+        learners = states.get(Steps.LEARNERS, {})
         for slot_id, policy in self._policies.items():
             fresh = statistics_of(policy.dump())
             if fresh is None:
                 continue
             learned = None
-            if slot_id in kept:
-                learned = statistics_of(unpack_learner(kept[slot_id]).policy)
+            if slot_id in learners:
+                learned = statistics_of(unpack_learner(learners[slot_id]).policy)
             report.actions += checks_of(slot_id, learned or Statistics({}), fresh)
         report.largest_difference = max((a.difference for a in report.actions), default=0.0)
 
@@ -77,15 +77,15 @@ def statistics_of(policy: bytes) -> Statistics | None:
 def checks_of(slot_id: str, learned: Statistics, fresh: Statistics) -> Iterable[ActionCheck]:
     """Compare all statistics of the actions that either knows, as of the newer of their times."""
     now = max(learned.newest, fresh.newest)
-    both = [_by_action(each, now) for each in (learned, fresh)]
+    by_action = [_by_action(statistics, now) for statistics in (learned, fresh)]
     for action_id in sorted(set(learned.ids) | set(fresh.ids)):
-        mine, other = (each.get(action_id, {}) for each in both)
+        left, right = (entries.get(action_id, {}) for entries in by_action)
         yield ActionCheck(
             slot_id,
             action_id,
-            _totals(mine),
-            _totals(other),
-            max(_difference(mine.get(name), other.get(name)) for name in mine.keys() | other),
+            _totals(left),
+            _totals(right),
+            max(_difference(left.get(name), right.get(name)) for name in left.keys() | right),
             fresh.half_life is not None,
         )
 
@@ -105,9 +105,9 @@ def _totals(entry: Entry) -> tuple[float, float]:
     return float(entry.get("counts", 0.0)), float(entry.get("rewards", 0.0))
 
 
-def _difference(mine: NDArray[np.float64] | None, other: NDArray[np.float64] | None) -> float:
+def _difference(left: NDArray[np.float64] | None, right: NDArray[np.float64] | None) -> float:
     """Give the largest difference relative to the larger of the two; absolute below 1."""
-    one, two = (np.zeros(1) if each is None else np.asarray(each) for each in (mine, other))
+    one, two = (np.zeros(1) if array is None else np.asarray(array) for array in (left, right))
     scale = max(1.0, float(np.abs(one).max()), float(np.abs(two).max()))
     return float(np.abs(one - two).max()) / scale
 

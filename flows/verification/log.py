@@ -50,7 +50,7 @@ def record_log(settings: Settings, folder: Path) -> int:
     encoder = msgspec.json.Encoder()
     with open(folder / _FILE, "wb", opener=opener) as file:
         file.write(encoder.encode(Header(settings.kafka.partitions)) + b"\n")
-        file.writelines(encoder.encode(each) + b"\n" for each in log)
+        file.writelines(encoder.encode(record) + b"\n" for record in log)
     return len(log)
 
 
@@ -70,7 +70,7 @@ def read_log(folder: Path) -> tuple[int, list[Logged]]:
 
 def in_order(log: Sequence[Logged] | Iterator[Logged]) -> list[Logged]:
     """Sort by time; the catalog comes first, and what a partition holds keeps its order."""
-    return sorted(log, key=lambda each: (each.topic is not Topic.CATALOG, each.time))
+    return sorted(log, key=lambda record: (record.topic is not Topic.CATALOG, record.time))
 
 
 def copied(settings: Settings) -> Iterator[Logged]:

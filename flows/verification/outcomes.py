@@ -27,7 +27,7 @@ class Outcomes:
             for key, verdict in verdicts.items()
             if verdict.closes < horizon or verdict.withdrawals
         }
-        self._said: dict[int, int] = {}
+        self._first_digests: dict[int, int] = {}
         self._reported: set[int] = set()
         self._later: list[Outcome] = []
         self.evicted: set[int] = set()
@@ -54,11 +54,11 @@ class Outcomes:
         rewards may be counted in another order, until all of them are.
         """
         identity = outcome_id(int(outcome.key, 16), outcome.status, outcome.revision)
-        said = hash(payload)
-        first = self._said.get(identity)
+        digest = hash(payload)
+        first = self._first_digests.get(identity)
         if first is None:
-            self._said[identity] = said
-        elif first == said or outcome.status == "pending":
+            self._first_digests[identity] = digest
+        elif first == digest or outcome.status == "pending":
             self._checks.repeated += 1
         else:
             self._checks.different += 1

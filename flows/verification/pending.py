@@ -19,12 +19,12 @@ def compare_pending(
     pending, classes = ledger.pending, ledger.classes.all
     rows = np.flatnonzero(pending.flags & LIVE)
     keys = pending.key[rows].tolist()
-    open_ = {key for key, verdict in verdicts.items() if verdict.closes >= ledger.horizon}
+    open_keys = {key for key, verdict in verdicts.items() if verdict.closes >= ledger.horizon}
     report.pending.decisions += len(keys)
-    report.pending.different += len((open_ - evicted).symmetric_difference(keys))
+    report.pending.different += len((open_keys - evicted).symmetric_difference(keys))
     for row, key, flags in zip(rows.tolist(), keys, pending.flags[rows].tolist(), strict=True):
         verdict = verdicts.get(key)
-        if verdict is None or key not in open_:
+        if verdict is None or key not in open_keys:
             continue
         void = bool(flags & VOID)
         alike = void == bool(verdict.withdrawals)
@@ -39,7 +39,7 @@ def compare_pending(
         report.pending.different += not alike
 
 
-def weights(ledger: Ledger, verdicts: Mapping[int, Verdict]) -> dict[int, float]:
+def weights_of(ledger: Ledger, verdicts: Mapping[int, Verdict]) -> dict[int, float]:
     """Say how much of each open decision its learner counts, where that is not all of it.
 
     Slots that wait count nothing of an open decision. A slot that weighs by the delay counts a

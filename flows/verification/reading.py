@@ -50,15 +50,15 @@ def cut_of(settings: Settings, states: States, shard: int) -> Cut:
     """Read a shard's part of the snapshots."""
     key = shard_key(shard)
     source = restore(states.get(Steps.RECORDS, {}).get(str(shard)))
-    admitted = states.get(Steps.HOLD, {}).get(key)
+    held_back = states.get(Steps.HOLD, {}).get(key)
     requests = states.get(Steps.ADMISSION, {}).get(key)
-    admission = unpack_admit(admitted) if admitted else None
+    admission = unpack_admit(held_back) if held_back else None
     held = [*admission.held, *admission.gathered] if admission else []
     waiting = unpack_admission(requests).waiting if requests else []
     return Cut(
         {Topic(name): offset for name, offset in source.offsets.items()},
         {(topic, offset) for batch in held for topic, _, offset, _ in batch.records},
-        {each.key for each in waiting},
+        {request.key for request in waiting},
         ledger_of(settings, states, shard),
     )
 
@@ -88,12 +88,12 @@ def catalog_of(settings: Settings) -> CatalogHistory:
 
 def dead_letters_of(settings: Settings, shard: int) -> dict[Place, str]:
     """Give the reason of each dead letter of a shard by the place of its record."""
-    found: dict[Place, str] = {}
+    reasons: dict[Place, str] = {}
     for payload, _, _, _ in read_partition(settings.kafka, Topic.DEAD_LETTERS, shard, system_clock):
         letter = decode(Topic.DEAD_LETTERS, payload, settings.kafka.max_record_bytes)
         if isinstance(letter, DeadLetter) and letter.partition == shard:
-            found.setdefault((letter.topic, letter.offset), letter.reason)
-    return found
+            reasons.setdefault((letter.topic, letter.offset), letter.reason)
+    return reasons
 
 
 def events(settings: Settings, topic: Topic, shard: int) -> Iterator[Event]:

@@ -28,7 +28,7 @@ _PARTS = ("profiles", "consents", "pending", "waiting")
 _TASTE = "affinity."
 
 
-class Same(Struct):
+class Comparison(Struct):
     """What was compared, how many of it, and how many differ."""
 
     what: str
@@ -37,7 +37,7 @@ class Same(Struct):
     largest: float = 0.0
 
 
-def compare_runs(one: Settings, two: Settings) -> list[Same]:
+def compare_runs(one: Settings, two: Settings) -> list[Comparison]:
     """Compare the states and stores of two runs."""
     states = [states_of(settings, PERSONALIZE) for settings in (one, two)]
     return [
@@ -48,60 +48,64 @@ def compare_runs(one: Settings, two: Settings) -> list[Same]:
     ]
 
 
-def _learners(one: States, two: States) -> Same:
-    left, right = (each.get(Steps.LEARNERS, {}) for each in (one, two))
+def _learners(one: States, two: States) -> Comparison:
+    left, right = (states.get(Steps.LEARNERS, {}) for states in (one, two))
     checks = [
         check
         for slot_id in sorted(left.keys() | right)
-        for check in checks_of(slot_id, *(_statistics(each.get(slot_id)) for each in (left, right)))
+        for check in checks_of(
+            slot_id, *(_statistics(learners.get(slot_id)) for learners in (left, right))
+        )
     ]
     largest = max((check.difference for check in checks), default=0.0)
     different = sum(not check.agrees for check in checks)
-    return Same(f"learned actions, to {TOLERANCE:g}", len(checks), different, largest)
+    return Comparison(f"learned actions, to {TOLERANCE:g}", len(checks), different, largest)
 
 
 def _statistics(snapshot: bytes | None) -> Statistics:
-    found = statistics_of(unpack_learner(snapshot).policy) if snapshot else None
-    return found or Statistics({})
+    statistics = statistics_of(unpack_learner(snapshot).policy) if snapshot else None
+    return statistics or Statistics({})
 
 
-def _models(one: States, two: States) -> Same:
+def _models(one: States, two: States) -> Comparison:
     """Compare the models beside the policies, which learn in a canonical order, to the bit."""
     left, right = (
         {
             slot_id: unpack_learner(snapshot).model
-            for slot_id, snapshot in each.get(Steps.LEARNERS, {}).items()
+            for slot_id, snapshot in states.get(Steps.LEARNERS, {}).items()
         }
-        for each in (one, two)
+        for states in (one, two)
     )
     different = sum(left.get(name) != right.get(name) for name in left.keys() | right)
-    return Same("click models, exactly", len(left), different)
+    return Comparison("click models, exactly", len(left), different)
 
 
-def _lines(part: str, one: Settings, two: Settings, left: States, right: States) -> Same:
-    mine, other = (
+def _lines(part: str, one: Settings, two: Settings, left: States, right: States) -> Comparison:
+    of_one, of_two = (
         {_tasteless(line) for line in dump(settings, states, part)}
         for settings, states in ((one, left), (two, right))
     )
-    return Same(part, max(len(mine), len(other)), max(len(mine - other), len(other - mine)))
+    return Comparison(
+        part, max(len(of_one), len(of_two)), max(len(of_one - of_two), len(of_two - of_one))
+    )
 
 
 def _tasteless(line: str) -> str:
-    found: dict[str, Any] = msgspec.json.decode(line)
-    features = found.get("features")
+    values: dict[str, Any] = msgspec.json.decode(line)
+    features = values.get("features")
     if isinstance(features, dict):
-        kept = {name: value for name, value in features.items() if not name.startswith(_TASTE)}
-        found["features"] = kept
-    return msgspec.json.encode(found, order="deterministic").decode()
+        others = {name: value for name, value in features.items() if not name.startswith(_TASTE)}
+        values["features"] = others
+    return msgspec.json.encode(values, order="deterministic").decode()
 
 
-def _rows(table: Table, one: Settings, two: Settings) -> Same:
-    mine, other = (dict(_kept(table, settings)) for settings in (one, two))
-    different = sum(mine.get(key) != other.get(key) for key in mine.keys() | other)
-    return Same(f"rows of {table.name}", max(len(mine), len(other)), different)
+def _rows(table: Table, one: Settings, two: Settings) -> Comparison:
+    of_one, of_two = (dict(_digests(table, settings)) for settings in (one, two))
+    different = sum(of_one.get(key) != of_two.get(key) for key in of_one.keys() | of_two)
+    return Comparison(f"rows of {table.name}", max(len(of_one), len(of_two)), different)
 
 
-def _kept(table: Table, settings: Settings) -> Iterator[tuple[str, int]]:
+def _digests(table: Table, settings: Settings) -> Iterator[tuple[str, int]]:
     store = open_store(settings.store)
     try:
         yield from digests(table, store).items()

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def _learners(_: Settings, states: States) -> Iterator[Line]:
         if statistics is None:
             continue
         arrays = statistics.at(None)
-        for row, action_id in sorted(enumerate(statistics.ids), key=lambda each: each[1]):
+        for row, action_id in sorted(enumerate(statistics.ids), key=itemgetter(1)):
             values = {name: array[row].tolist() for name, array in arrays.items()}
             yield {"slot_id": slot_id, "action_id": action_id, **values}
 
@@ -193,7 +194,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list) and value and isinstance(value[0], int | float | list):
         return _array(np.array(value, dtype=np.float64)).tolist()
     if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
+        return {name: _rounded(inner) for name, inner in value.items()}
     return value
 
 

@@ -42,14 +42,14 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
     folder = recovery_folder(settings, PERSIST.name)
     if not settings.state.recovery or not list(folder.glob("part-*.sqlite3")):
         return [], 0
-    given = offsets_of(PERSIST, read_states(folder))
+    offsets = offsets_of(PERSIST, read_states(folder))
     store = open_store(settings.store)
     try:
         with tempfile.TemporaryDirectory(prefix="banditflow-") as temporary:
             fresh = SqliteStore(Path(temporary) / "fresh.db")
             try:
                 fresh.migrate(system_clock())
-                return _compare(settings, store, fresh, given)
+                return _compare(settings, store, fresh, offsets)
             finally:
                 fresh.close()
     finally:
@@ -57,7 +57,7 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
 
 
 def _compare(
-    settings: Settings, store: Store, fresh: Store, given: dict[tuple[Topic, int], int]
+    settings: Settings, store: Store, fresh: Store, offsets: dict[tuple[Topic, int], int]
 ) -> tuple[list[TableCheck], int]:
     held = {table.name: digests(table, store) for table in KEPT}
     letters = store.counts()[DEAD_LETTERS.name]
@@ -65,7 +65,7 @@ def _compare(
     behind = 0
     for topic in PERSIST.resumes:
         for shard in range(settings.kafka.partitions_of(topic)):
-            limit = given.get((topic, shard), 0)
+            limit = offsets.get((topic, shard), 0)
             for batch in _batches(settings, topic, shard, limit):
                 writes = rows_of(shard, batch, settings.kafka.max_record_bytes)
                 if batch[0].origin.offset < limit:

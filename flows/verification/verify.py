@@ -10,7 +10,7 @@ from flows.verification.answers import Answers
 from flows.verification.findings import ActionCheck, Verification, describe
 from flows.verification.learning import Learners
 from flows.verification.outcomes import Outcomes
-from flows.verification.pending import compare_pending, weights
+from flows.verification.pending import compare_pending, weights_of
 from flows.verification.reading import (
     Cut,
     Place,
@@ -51,20 +51,20 @@ def verify(settings: Settings) -> Verification:
     the events of one partition at a time (``docs/reference/cli.md`` says how much).
     """
     states = states_of(settings, PERSONALIZE)
-    found = Verification()
-    found.store, found.behind = compare_tables(settings)
+    verification = Verification()
+    verification.store, verification.behind = compare_tables(settings)
     history = catalog_of(settings)
     learners = Learners(history)
     cuts = [cut_of(settings, states, shard) for shard in range(settings.kafka.partitions)]
     for shard, cut in enumerate(cuts):
-        _compare_shard(settings, found, history, learners, shard, cut)
-    learners.compare(found, states)
-    return found
+        _compare_shard(settings, verification, history, learners, shard, cut)
+    learners.compare(verification, states)
+    return verification
 
 
 def _compare_shard(
     settings: Settings,
-    found: Verification,
+    verification: Verification,
     history: CatalogHistory,
     learners: Learners,
     shard: int,
@@ -72,25 +72,25 @@ def _compare_shard(
 ) -> None:
     """Compare what one shard made; its events are forgotten afterwards."""
     letters = dead_letters_of(settings, shard)
-    known = _take_in(settings, found, shard, cut, letters)
-    taken_in = [event for event in known if cut.holds(event)]
+    usable = _read_events(settings, verification, shard, cut, letters)
+    taken_in = [event for event in usable if cut.holds(event)]
     verdicts = _judged(history, taken_in)
-    outcomes = Outcomes(found, verdicts, cut.ledger.horizon)
+    outcomes = Outcomes(verification, verdicts, cut.ledger.horizon)
     payloads = (
         payload
         for payload, _, _, _ in read_partition(settings.kafka, Topic.OUTCOMES, shard, system_clock)
     )
-    outcomes.compare(payloads, partial(_judged, history, known))
-    compare_pending(found, cut.ledger, verdicts, outcomes.evicted)
-    kept = (verdict for key, verdict in verdicts.items() if key not in outcomes.evicted)
-    learners.learn(kept, weights(cut.ledger, verdicts))
+    outcomes.compare(payloads, partial(_judged, history, usable))
+    compare_pending(verification, cut.ledger, verdicts, outcomes.evicted)
+    learned = (verdict for key, verdict in verdicts.items() if key not in outcomes.evicted)
+    learners.learn(learned, weights_of(cut.ledger, verdicts))
 
 
-def _take_in(
-    settings: Settings, found: Verification, shard: int, cut: Cut, letters: dict[Place, str]
+def _read_events(
+    settings: Settings, verification: Verification, shard: int, cut: Cut, letters: dict[Place, str]
 ) -> list[Event]:
     """Read a shard's events, see that its requests are answered, and give what counts."""
-    answers, kept = Answers(found), []
+    answers, usable = Answers(verification), []
     for topic in GROUP:
         if topic is Topic.DECISION_REQUESTS:
             continue
@@ -99,11 +99,11 @@ def _take_in(
                 answers.take(event)
             reason = letters.get((topic.value, event.origin.offset))
             if reason in UNUSED:
-                found.excluded[reason] = found.excluded.get(reason, 0) + 1
+                verification.excluded[reason] = verification.excluded.get(reason, 0) + 1
             else:
-                kept.append(event)
+                usable.append(event)
     answers.compare(events(settings, Topic.DECISION_REQUESTS, shard), cut, letters)
-    return kept
+    return usable
 
 
 def _judged(history: CatalogHistory, known: Sequence[Event]) -> dict[int, Verdict]:

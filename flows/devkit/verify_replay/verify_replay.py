@@ -16,7 +16,7 @@ from flows.devkit.embedded import APACHE_KAFKA, NOIDA, VALKEY, Embedded, Server,
 from flows.devkit.verify_replay.runs import Run, prepare, run_killed, run_once
 from flows.verification.findings import TOLERANCE, Verification
 from flows.verification.log import Logged, copied, in_order, read_log
-from flows.verification.sameness import Same, compare_runs
+from flows.verification.sameness import Comparison, compare_runs
 from operators.io.kafka.client import KafkaTrouble
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -35,7 +35,7 @@ class ReplayReport(Struct):
     records: int
     killed: Run
     once: Run
-    same: list[Same]
+    same: list[Comparison]
 
     @property
     def crashes(self) -> list[Verification]:
