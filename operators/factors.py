@@ -65,7 +65,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
             self._forget(self.order.released)
         if self.model is not None:
             self.model.tidy()
-        return self._news(newest), StatefulBatchLogic.RETAIN
+        return self._changed_vectors(newest), StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
         """Keep the model and what waits for its place in the order."""
@@ -102,14 +102,14 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
             if self.model is not None:
                 self.model.forget(subject)
 
-    def _news(self, newest: int) -> list[FactorVectors]:
+    def _changed_vectors(self, newest: int) -> list[FactorVectors]:
         if self.model is None:
             return []
         changed = self.model.changed()
         self.metrics.factors(len(self.model), self.model.evicted)
         self.model.evicted = 0
-        found = {name: (n, vector.tolist()) for name, (vector, n) in changed.items()}
-        return [FactorVectors(newest, found)] if found else []
+        vectors = {name: (n, vector.tolist()) for name, (vector, n) in changed.items()}
+        return [FactorVectors(newest, vectors)] if vectors else []
 
 
 def factor_slots(slots: Iterable[Slot]) -> tuple[frozenset[str], int]:

@@ -29,7 +29,7 @@ from flows.runtime.clock import system_clock
 from flows.runtime.flow_metrics import FlowMetrics, read_metrics
 from flows.runtime.ports import HOST, free_port
 from operators.cache import redis_policy_key
-from operators.io import redis as hot
+from operators.io import redis as cache
 from operators.io.kafka import create_topics
 from operators.io.store.open import migrate, open_store
 from schemas.catalog import PolicySettings
@@ -85,7 +85,7 @@ class Demo:
 
     def __post_init__(self) -> None:
         """Connect to Redis, where the flow leaves its policy for readers."""
-        self.cache = hot.client(self.settings.redis.url, 1.0)
+        self.cache = cache.client(self.settings.redis.url, 1.0)
 
     def report(self) -> SimulatorReport | None:
         """Read what the simulator last said."""
@@ -98,7 +98,7 @@ class Demo:
     def policy(self) -> PolicySnapshot | None:
         """Read the slot's newest policy from Redis."""
         with contextlib.suppress(redis.RedisError):
-            cached = hot.read(self.cache, redis_policy_key(SLOT))
+            cached = cache.read(self.cache, redis_policy_key(SLOT))
             if cached is not None:
                 return msgspec.json.decode(cached.fields["policy"], type=PolicySnapshot)
         return None

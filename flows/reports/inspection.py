@@ -12,7 +12,7 @@ import redis
 from flows.reports.explanation import why
 from flows.runtime.flow_metrics import read_metrics
 from operators.cache import redis_decision_key, redis_features_key, redis_policy_key
-from operators.io.redis import Hot, client, read
+from operators.io.redis import CachedCopy, client, read
 from operators.io.store.protocol import Store, StoredRow
 from operators.logic.features import FeatureMap
 from schemas.catalog import FeatureSpec
@@ -111,11 +111,11 @@ def _problems(settings: Settings, slot_id: str) -> Report:
     return {"problems": problems}
 
 
-def _numbers(cached: Hot | None) -> dict[str, float] | None:
+def _numbers(cached: CachedCopy | None) -> dict[str, float] | None:
     return {name: float(value) for name, value in cached.fields.items()} if cached else None
 
 
-def _brief(cached: Hot) -> Report:
+def _brief(cached: CachedCopy) -> Report:
     """Give of a decision in Redis what ``inspect decision`` can be asked about."""
     record = msgspec.json.decode(cached.fields["decision"])
     return {name: record[name] for name in ("decision_id", "time", "action_id", "propensity")}
@@ -195,7 +195,7 @@ def _spec(slot_row: StoredRow) -> FeatureSpec:
     return msgspec.convert(settings.get("features", {}), FeatureSpec)
 
 
-def _cached(settings: Settings, *keys: str) -> list[Hot | None]:
+def _cached(settings: Settings, *keys: str) -> list[CachedCopy | None]:
     """Read copies in Redis; Redis being away is no reason to say nothing."""
     connection = client(settings.redis.url, 1.0)
     try:

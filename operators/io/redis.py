@@ -74,7 +74,7 @@ class CacheWrite(Struct, frozen=True, gc=False):
     fields: Mapping[str, str | bytes]
 
 
-class HotBuffer:
+class WriteBuffer:
     """The writes that wait for a flush: the newest of each key, at most ``capacity`` of them."""
 
     def __init__(self, capacity: int = 100_000, metrics: RedisMetrics | None = None) -> None:
@@ -121,13 +121,13 @@ class HotBuffer:
             self._metrics.dropped(excess)
 
 
-class HotWriter:
+class CacheWriter:
     """Sends what is buffered to Redis, from a thread of its own, for as long as the process."""
 
     def __init__(
         self,
         url: str,
-        buffer: HotBuffer,
+        buffer: WriteBuffer,
         timeout: float = 2.0,
         longest_wait: float = 5.0,
         metrics: RedisMetrics | None = None,
@@ -138,7 +138,7 @@ class HotWriter:
         self._client = client(url, timeout)
         self._script = self._client.register_script(SCRIPT)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="hot writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="cache writer", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -216,7 +216,7 @@ class RedisSink(DynamicSink[tuple[str, list[CacheWrite]]]):
     def __init__(self, url: str, metrics: RedisMetrics | None = None) -> None:
         self._url = url
         self._metrics = metrics or RedisMetrics()
-        self._buffer: HotBuffer | None = None
+        self._buffer: WriteBuffer | None = None
         self._lock = threading.Lock()
 
     def build(
@@ -228,29 +228,29 @@ class RedisSink(DynamicSink[tuple[str, list[CacheWrite]]]):
         """Share one buffer and one writer among the process's workers."""
         with self._lock:
             if self._buffer is None:
-                self._buffer = HotBuffer(metrics=self._metrics)
-                HotWriter(self._url, self._buffer, metrics=self._metrics)
+                self._buffer = WriteBuffer(metrics=self._metrics)
+                CacheWriter(self._url, self._buffer, metrics=self._metrics)
         return _Partition(self._buffer)
 
 
 class _Partition(StatelessSinkPartition[tuple[str, list[CacheWrite]]]):
-    def __init__(self, buffer: HotBuffer) -> None:
+    def __init__(self, buffer: WriteBuffer) -> None:
         self._buffer = buffer
 
     def write_batch(self, items: list[tuple[str, list[CacheWrite]]]) -> None:
         self._buffer.add([write for _, writes in items for write in writes])
 
 
-class Hot(Struct):
+class CachedCopy(Struct):
     """What a key holds."""
 
     version: int
     fields: dict[str, str]
 
 
-def read(connection: redis.Redis, key: str) -> Hot | None:
+def read(connection: redis.Redis, key: str) -> CachedCopy | None:
     """Read a copy; None where there is none, or only the mark of a removed one."""
-    found: Mapping[bytes, bytes] = connection.hgetall(key)  # type: ignore[assignment]
-    fields = {name.decode(): value.decode() for name, value in found.items()}
+    stored: Mapping[bytes, bytes] = connection.hgetall(key)  # type: ignore[assignment]
+    fields = {name.decode(): value.decode() for name, value in stored.items()}
     version = fields.pop("version", None)
-    return Hot(int(version), fields) if version is not None and fields else None
+    return CachedCopy(int(version), fields) if version is not None and fields else None

@@ -29,11 +29,11 @@ def flaw_of(entry: CatalogEntry) -> Flaw | None:
     if not isinstance(entry, Slot) or entry.deleted:
         return None
     try:
-        mapping = FeatureMap(entry.features)
+        feature_map = FeatureMap(entry.features)
     except FeatureError as error:
         return Flaw("invalid_value", "features", str(error))
     try:
-        new_policy(entry, (), policy_dim(entry, mapping)).publish()
+        new_policy(entry, (), policy_dim(entry, feature_map)).publish()
     except PolicyError as error:
         return Flaw("invalid_value", "policy", str(error))
     return None

@@ -13,9 +13,9 @@ from schemas.clock import NEVER
 _ENCODER = Encoder(order="deterministic")
 
 
-def policy_dim(slot: Slot, mapping: FeatureMap) -> int:
+def policy_dim(slot: Slot, feature_map: FeatureMap) -> int:
     """Count what the slot's policy learns from: its features, and the position in a slate."""
-    return mapping.dim + slot.slate_size - 1
+    return feature_map.dim + slot.slate_size - 1
 
 
 def policy_shape(slot: Slot) -> str:

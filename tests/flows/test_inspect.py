@@ -42,7 +42,7 @@ from tests.support import records as make
 
 ACTIONS = ["cats", "dogs", "fish"]
 SPEC = FeatureSpec(numeric=["age"], categories={"device": ["phone", "tablet"]})
-MAPPING = FeatureMap(SPEC)
+FEATURE_MAP = FeatureMap(SPEC)
 VISITOR = "visitor-1"
 SECRET = "sixteen letters!"
 SUBJECT = pseudonym_of(SECRET.encode(), VISITOR)
@@ -110,7 +110,7 @@ def read_back(record: Decision) -> Batch:
 def learned(kind: str, version: int, slate_size: int = 1) -> PolicySnapshot:
     """A policy that was taught that cats please phones, and dogs all others."""
     contexts = [{"age": float(age), "device": d} for age in range(20) for d in ("phone", "pc")]
-    x = MAPPING.encode(contexts, [None] * 40, [None] * 40, [0] * 40)
+    x = FEATURE_MAP.encode(contexts, [None] * 40, [None] * 40, [0] * 40)
     x = at_positions(x, np.zeros(40, dtype=np.intp), slate_size)
     policy = make_policy(kind, None, 0 if kind == "beta" else x.shape[1])
     policy.set_actions(ACTIONS, None)
@@ -134,7 +134,7 @@ def learned(kind: str, version: int, slate_size: int = 1) -> PolicySnapshot:
 
 
 def decided(action: str, device: str, **changes: Any) -> Any:
-    x = MAPPING.encode([{"age": 3.0, "device": device}], [None], [None], [0])
+    x = FEATURE_MAP.encode([{"age": 3.0, "device": device}], [None], [None], [0])
     fields: dict[str, Any] = {
         "action_id": action,
         "ranking": [Ranked(a, p) for a, p in zip(ACTIONS, (0.7, 0.2, 0.1), strict=True)],
@@ -211,9 +211,9 @@ def test_scaled_numbers_and_embeddings_are_explained_exactly(
         scale=True,
         interactions=[Interaction(left="price", right="profile.embedding")],
     )
-    mapping, rng = FeatureMap(spec), np.random.default_rng(4)
+    feature_map, rng = FeatureMap(spec), np.random.default_rng(4)
     taste = rng.normal(size=(300, 2))
-    x = mapping.encode([{"price": p} for p in 2e5 + 3e4 * taste[:, 0]], None, taste.tolist())
+    x = feature_map.encode([{"price": p} for p in 2e5 + 3e4 * taste[:, 0]], None, taste.tolist())
     wide = at_positions(x, rng.integers(slate_size, size=300).astype(np.intp), slate_size)
     policy = make_policy("logistic", None, wide.shape[1], scaled_columns(spec))
     policy.set_actions(ACTIONS, None)
@@ -246,7 +246,7 @@ def test_scaled_numbers_and_embeddings_are_explained_exactly(
     assert why["chosen"]["score"] == pytest.approx(scores["cats"], abs=1e-6)
     assert why["score_difference"] == pytest.approx(scores["cats"] - scores[best], abs=1e-6)
     moved = {feature["feature"]: feature for feature in why["moved_by"]}
-    assert moved.keys() <= set(mapping.names), "the first position moves nothing"
+    assert moved.keys() <= set(feature_map.names), "the first position moves nothing"
     assert {"price", "profile.embedding[0]", "price*profile.embedding[1]"} <= moved.keys()
     assert moved["price"]["value"] == pytest.approx(
         (x[0, 1] - x[:, 1].mean()) / x[:, 1].std(), abs=1e-3
@@ -360,7 +360,7 @@ def test_where_nothing_is_known_the_reason_is_said(
 def test_the_features_of_a_slot_are_listed(settings: Settings, capsys: Any) -> None:
     stored(settings, slot())
     columns = inspect(capsys, "features", "home")["columns"]
-    assert [column["name"] for column in columns] == [c.name for c in MAPPING.describe()]
+    assert [column["name"] for column in columns] == [c.name for c in FEATURE_MAP.describe()]
 
 
 def test_values_that_are_not_as_declared_are_counted(

@@ -1,4 +1,4 @@
-"""Hot copies on a real Valkey: versions, expiry, and a server that dies, freezes or forgets."""
+"""Copies on a real Valkey: versions, expiry, and a server that dies, freezes or forgets."""
 
 import threading
 import time
@@ -18,11 +18,11 @@ from operators.io.metrics.redis import RedisMetrics
 from operators.io.redis import (
     BATCH,
     SCRIPT,
+    CachedCopy,
     CacheWrite,
-    Hot,
-    HotBuffer,
-    HotWriter,
+    CacheWriter,
     RedisSink,
+    WriteBuffer,
     client,
     read,
 )
@@ -66,12 +66,12 @@ def total(registry: CollectorRegistry) -> Callable[[str], float]:
 
 
 @pytest.fixture
-def start(url: str, metrics: RedisMetrics) -> Iterator[Callable[..., HotWriter]]:
+def start(url: str, metrics: RedisMetrics) -> Iterator[Callable[..., CacheWriter]]:
     """Start writers that end with the test."""
-    writers: list[HotWriter] = []
+    writers: list[CacheWriter] = []
 
-    def start(buffer: HotBuffer, timeout: float = 0.3) -> HotWriter:
-        writers.append(HotWriter(url, buffer, timeout=timeout, longest_wait=0.3, metrics=metrics))
+    def start(buffer: WriteBuffer, timeout: float = 0.3) -> CacheWriter:
+        writers.append(CacheWriter(url, buffer, timeout=timeout, longest_wait=0.3, metrics=metrics))
         return writers[-1]
 
     yield start
@@ -97,7 +97,7 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 def test_a_write_replaces_an_older_one_and_all_of_its_fields(connection: redis.Redis) -> None:
     assert send(connection, CacheWrite("k", 9, TTL, {"a": "1", "b": b"\xc3\xa9"})) == 1
     assert send(connection, CacheWrite("k", 10, TTL, {"a": "2"})) == 1
-    assert read(connection, "k") == Hot(10, {"a": "2"})
+    assert read(connection, "k") == CachedCopy(10, {"a": "2"})
 
 
 @pytest.mark.parametrize("newest", [7, 10**15, BEYOND_DOUBLES + 1, 2**63 + 1])
@@ -105,7 +105,7 @@ def test_an_older_or_equal_version_changes_nothing(connection: redis.Redis, newe
     """2^53 and 2^53 + 1 are one number to Lua; the guard tells them apart."""
     send(connection, write("k", newest, "newest", ttl=TTL))
     assert send(connection, write("k", newest, "again"), write("k", newest - 1, "older")) == 0
-    assert read(connection, "k") == Hot(newest, {"text": "newest"})
+    assert read(connection, "k") == CachedCopy(newest, {"text": "newest"})
 
 
 def test_concurrent_writers_leave_the_newest_version_whole(
@@ -129,12 +129,12 @@ def test_concurrent_writers_leave_the_newest_version_whole(
     for thread in threads:
         thread.join()
     newest = BEYOND_DOUBLES + writers * each - 1
-    expected = Hot(newest, {"one": str(newest), "two": str(newest)})
+    expected = CachedCopy(newest, {"one": str(newest), "two": str(newest)})
     assert [read(connection, key) for key in keys] == [expected] * len(keys)
 
 
-def test_every_key_expires(connection: redis.Redis, start: Callable[..., HotWriter]) -> None:
-    buffer = HotBuffer()
+def test_every_key_expires(connection: redis.Redis, start: Callable[..., CacheWriter]) -> None:
+    buffer = WriteBuffer()
     start(buffer)
     buffer.add([write(f"k{i}", 1, None if i % 3 == 0 else "x", ttl=5.0 + i) for i in range(30)])
     until(lambda: connection.dbsize() == 30)
@@ -159,7 +159,7 @@ def test_removal_leaves_a_version_that_keeps_older_writes_out(connection: redis.
     send(connection, write("k", 5, "back from the dead"))
     assert read(connection, "k") is None
     send(connection, write("k", 7, "consented again"))
-    assert read(connection, "k") == Hot(7, {"text": "consented again"})
+    assert read(connection, "k") == CachedCopy(7, {"text": "consented again"})
 
 
 def test_one_bad_key_and_one_wide_hash_do_not_hold_up_their_batch(connection: redis.Redis) -> None:
@@ -167,8 +167,8 @@ def test_one_bad_key_and_one_wide_hash_do_not_hold_up_their_batch(connection: re
     connection.set("k", "not a hash")
     wide = {f"f{i}": str(i) for i in range(20_000)}
     assert send(connection, write("k", 1), CacheWrite("wide", 1, TTL, wide), write("z", 1)) == 3
-    assert read(connection, "k") == Hot(1, {"text": "x"})
-    assert read(connection, "wide") == Hot(1, wide)
+    assert read(connection, "k") == CachedCopy(1, {"text": "x"})
+    assert read(connection, "wide") == CachedCopy(1, wide)
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ def test_one_bad_key_and_one_wide_hash_do_not_hold_up_their_batch(connection: re
 )
 def test_what_cannot_be_sent_is_given_up_and_counted_alone(
     connection: redis.Redis,
-    start: Callable[..., HotWriter],
+    start: Callable[..., CacheWriter],
     bad: CacheWrite,
     total: Callable[[str], float],
 ) -> None:
     before = total("banditflow_redis_refused_total"), total("banditflow_redis_writes_total")
-    buffer = HotBuffer()
+    buffer = WriteBuffer()
     buffer.add([*(write(f"a{i}", 1) for i in range(20)), bad, write("z", 1)])
     start(buffer)
     until(lambda: connection.dbsize() == 21)
@@ -199,7 +199,7 @@ def test_what_cannot_be_sent_is_given_up_and_counted_alone(
 
 
 def test_a_full_server_refuses_and_takes_again_once_it_has_room(
-    connection: redis.Redis, start: Callable[..., HotWriter], registry: CollectorRegistry
+    connection: redis.Redis, start: Callable[..., CacheWriter], registry: CollectorRegistry
 ) -> None:
     """A script that has once written may go on beyond maxmemory; ours asks first."""
     send(connection, write("kept", 1, "old"))
@@ -207,37 +207,37 @@ def test_a_full_server_refuses_and_takes_again_once_it_has_room(
     connection.config_set("maxmemory-policy", "noeviction")
     connection.config_set("maxmemory", used + 1_000_000)
     try:
-        buffer = HotBuffer()
+        buffer = WriteBuffer()
         buffer.add([write(f"k{i}", 1, "x" * 1000) for i in range(10_000)])
         buffer.add([write("kept", 2, "new")])
         start(buffer)
         full = {"error": "OutOfMemoryError"}
         until(lambda: registry.get_sample_value("banditflow_redis_errors_total", full))
         assert connection.info("memory")["used_memory"] < used + 4_000_000  # type: ignore[index]
-        assert read(connection, "kept") == Hot(1, {"text": "old"})
+        assert read(connection, "kept") == CachedCopy(1, {"text": "old"})
         assert len(buffer) > 0
     finally:
         connection.config_set("maxmemory", 0)
     until(lambda: connection.dbsize() == 10_001)
-    until(lambda: read(connection, "kept") == Hot(2, {"text": "new"}))
+    until(lambda: read(connection, "kept") == CachedCopy(2, {"text": "new"}))
 
 
 def test_ten_thousand_keys_arrive_in_batches(
-    connection: redis.Redis, start: Callable[..., HotWriter], total: Callable[[str], float]
+    connection: redis.Redis, start: Callable[..., CacheWriter], total: Callable[[str], float]
 ) -> None:
     before = total("banditflow_redis_writes_total")
     calls = total("banditflow_redis_write_seconds_count")
-    buffer = HotBuffer()
+    buffer = WriteBuffer()
     buffer.add([write(f"k{i}", 1, str(i)) for i in range(10_000)])
     start(buffer)
     until(lambda: connection.dbsize() == 10_000)
     until(lambda: total("banditflow_redis_writes_total") - before == 10_000)
     assert total("banditflow_redis_write_seconds_count") - calls == 10_000 / BATCH
-    assert read(connection, "k9999") == Hot(1, {"text": "9999"})
+    assert read(connection, "k9999") == CachedCopy(1, {"text": "9999"})
 
 
 def test_the_buffer_keeps_the_newest_of_each_key() -> None:
-    buffer = HotBuffer()
+    buffer = WriteBuffer()
     buffer.add([write("a", 2, "new"), write("a", 1, "old"), write("b", 1), write("b", 2, "new")])
     assert buffer.take(10, 0.0) == [write("a", 2, "new"), write("b", 2, "new")]
     assert buffer.take(10, 0.0) == []
@@ -247,7 +247,7 @@ def test_the_buffer_is_bounded_and_counts_what_it_gives_up(
     total: Callable[[str], float], metrics: RedisMetrics
 ) -> None:
     before = total("banditflow_redis_dropped_total")
-    buffer = HotBuffer(capacity=3, metrics=metrics)
+    buffer = WriteBuffer(capacity=3, metrics=metrics)
     buffer.add([write(name, 1) for name in "abc"])
     taken = buffer.take(2, 0.0)
     buffer.add([write("d", 1), write("b", 2)])
@@ -265,11 +265,11 @@ def test_a_killed_and_emptied_server_is_filled_again_by_itself(
     valkey: Server,
     url: str,
     connection: redis.Redis,
-    start: Callable[..., HotWriter],
+    start: Callable[..., CacheWriter],
     total: Callable[[str], float],
 ) -> None:
     """The new server knows neither the keys nor the script."""
-    buffer = HotBuffer()
+    buffer = WriteBuffer()
     start(buffer)
     buffer.add([write("before", 1)])
     until(lambda: read(connection, "before") and total("banditflow_redis_up") == 1)
@@ -289,25 +289,25 @@ def test_a_killed_and_emptied_server_is_filled_again_by_itself(
 
 
 def test_a_lost_script_is_loaded_again(
-    connection: redis.Redis, start: Callable[..., HotWriter]
+    connection: redis.Redis, start: Callable[..., CacheWriter]
 ) -> None:
-    buffer = HotBuffer()
+    buffer = WriteBuffer()
     start(buffer)
     for version in (1, 2):
         buffer.add([write("k", version)])
-        until(lambda version=version: read(connection, "k") == Hot(version, {"text": "x"}))
+        until(lambda version=version: read(connection, "k") == CachedCopy(version, {"text": "x"}))
         connection.script_flush()
 
 
 def test_a_frozen_server_blocks_nobody_and_loses_only_what_the_buffer_gave_up(
     valkey: Server,
     connection: redis.Redis,
-    start: Callable[..., HotWriter],
+    start: Callable[..., CacheWriter],
     total: Callable[[str], float],
     metrics: RedisMetrics,
 ) -> None:
     before = total("banditflow_redis_dropped_total")
-    buffer, capacity, keys = HotBuffer(capacity=2000, metrics=metrics), 2000, 6000
+    buffer, capacity, keys = WriteBuffer(capacity=2000, metrics=metrics), 2000, 6000
     start(buffer, timeout=2.0)
     valkey.pause()
     slowest = 0.0

@@ -148,14 +148,14 @@ def reward_of(spec: FeatureSpec, factor: float, offset: float, seed: int) -> flo
     rng = np.random.default_rng(seed)
     actions, total, n = 5, 0.0, 400
     weights, start = rng.normal(0.0, 1.2, (actions, 2)), rng.normal(-2.0, 0.3, actions)
-    mapping = FeatureMap(spec)
-    policy = make_policy("logistic", None, mapping.dim, scaled_columns(spec))
+    feature_map = FeatureMap(spec)
+    policy = make_policy("logistic", None, feature_map.dim, scaled_columns(spec))
     ids = [f"a{k}" for k in range(actions)]
     policy.set_actions(ids)
     for round_ in range(15):
         state = rng.normal(size=(n, 2))
         given = state * [factor, 1.0] + [offset, 0.0]
-        x = mapping.encode([{"price": price, "age": age} for price, age in given.tolist()])
+        x = feature_map.encode([{"price": price, "age": age} for price, age in given.tolist()])
         p = expit(state @ weights.T + start)
         posterior = policy.publish()
         assert isinstance(posterior, LinearPosterior)

@@ -102,13 +102,13 @@ def test_vectors_and_contexts_say_the_same(world):
     x = world.x(users, hours)
     assert x.shape == (300, 32)
     assert_array_equal(x[:, 5:].sum(axis=1), 4)
-    mapping = FeatureMap(FEATURES)
+    feature_map = FeatureMap(FEATURES)
     contexts = [world.context(u, h) for u, h in zip(users.tolist(), hours.tolist(), strict=True)]
-    encoded = mapping.encode(contexts)
-    others = [place for place, name in enumerate(mapping.names) if name.endswith("=other")]
+    encoded = feature_map.encode(contexts)
+    others = [place for place, name in enumerate(feature_map.names) if name.endswith("=other")]
     assert_allclose(encoded[:, others], 0.0)
     assert_allclose(np.delete(encoded, others, axis=1), x, atol=1e-4)
-    assert not mapping.problems
+    assert not feature_map.problems
 
 
 def test_tastes_change_where_they_should(world):

@@ -1,4 +1,4 @@
-"""The resume fence: what a partition already says is not said again."""
+"""The resume fence: a record that a partition already holds is not written again."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ def ids_written(
         )  # fmt: skip
         offset = None
     position = low if offset is None else offset
-    found: dict[int, int] = {}
+    offsets: dict[int, int] = {}
     if position < high:
         reader.assign([TopicPartition(topic, partition, position)])
     while position < high:
@@ -44,7 +44,7 @@ def ids_written(
             error = message.error()
             if error is None:
                 position = message.offset() + 1
-                found.setdefault(identify(message.value() or b""), message.offset())
+                offsets.setdefault(identify(message.value() or b""), message.offset())
             elif error.code() == KafkaError._PARTITION_EOF:
                 position = max(position, message.offset())
             elif error.code() == KafkaError._AUTO_OFFSET_RESET or error.fatal():
@@ -55,5 +55,5 @@ def ids_written(
             else:
                 note_error(metrics, error)
     reader.close()
-    found.pop(0, None)
-    return found
+    offsets.pop(0, None)
+    return offsets

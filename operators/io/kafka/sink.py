@@ -77,9 +77,9 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
     def write_batch(self, values: list[list[Message]]) -> None:
         """Hand messages to the producer, waiting where its queue is full."""
         for messages in values:
-            unsaid = self._unsaid(messages) if self._fence else messages
-            self._write(unsaid)
-            self._metrics.written(self._topic, len(unsaid))
+            unwritten = self._unwritten(messages) if self._fence else messages
+            self._write(unwritten)
+            self._metrics.written(self._topic, len(unwritten))
         self._client.poll(0)
         self._raise_failure()
 
@@ -98,7 +98,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
             self._fence.clear()
         return pack(_KIND, _VERSION, SinkState(next(iter(self._fence.values()), self._offset)))
 
-    def _unsaid(self, messages: Sequence[Message]) -> list[Message]:
+    def _unwritten(self, messages: Sequence[Message]) -> list[Message]:
         kept = [message for message in messages if message.id not in self._fence]
         if len(kept) < len(messages):
             self._metrics.suppressed(self._topic, len(messages) - len(kept))

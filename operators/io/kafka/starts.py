@@ -63,8 +63,8 @@ def _start(
 ) -> Start:
     held, high = _held(settings, client, topic, shard, clock)
     asked = TopicPartition(settings.topic(topic), shard, max(0, time // 1000))
-    (found,) = patiently(settings, lambda: client.offsets_for_times([asked], timeout=5))
-    offset = high if found.offset in {OFFSET_END, -1} else max(found.offset, held.offset)
+    (answer,) = patiently(settings, lambda: client.offsets_for_times([asked], timeout=5))
+    offset = high if answer.offset in {OFFSET_END, -1} else max(answer.offset, held.offset)
     return Start(topic, shard, offset, held)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.logic.features.mapping import LIMIT
+from operators.logic.features.feature_map import LIMIT
 from operators.logic.features.one_hot import category_text
 from schemas.catalog import Action
 
@@ -50,10 +50,10 @@ def _block(values: list[Any]) -> Floats:
 
 
 def _columns(rows: list[list[Any]], width: int) -> Floats:
-    found = np.array([[_float(v) for v in row] + [np.nan] * (width - len(row)) for row in rows])
-    here = np.isfinite(found)
-    mean = np.where(here, found, 0.0).sum(axis=0) / np.maximum(here.sum(axis=0), 1)
-    filled: Floats = np.where(here, found, mean)
+    known = np.array([[_float(v) for v in row] + [np.nan] * (width - len(row)) for row in rows])
+    here = np.isfinite(known)
+    mean = np.where(here, known, 0.0).sum(axis=0) / np.maximum(here.sum(axis=0), 1)
+    filled: Floats = np.where(here, known, mean)
     return filled
 
 

@@ -31,7 +31,7 @@ def pack_rows(rows: Floats) -> list[str]:
 
 
 def packed_length(dim: int) -> int:
-    """Count the characters of a packed vector: a quick test of whether one fits a mapping."""
+    """Count the characters of a packed vector: a quick test of whether one fits a feature map."""
     return (4 * dim + 2) // 3 * 4
 
 
@@ -67,10 +67,10 @@ def unpack_rows(rows: Sequence[str | None], dim: int) -> Floats:
     data = b"".join(parts)
     if len(data) != 4 * dim * len(rows):
         raise _refusal(rows, dim)
-    found = np.frombuffer(data, "<f4").astype(np.float64).reshape(len(rows), dim)
-    if not np.isfinite(found).all() or any(len(part) != 4 * dim for part in parts):
+    x = np.frombuffer(data, "<f4").astype(np.float64).reshape(len(rows), dim)
+    if not np.isfinite(x).all() or any(len(part) != 4 * dim for part in parts):
         raise _refusal(rows, dim)
-    return found
+    return x
 
 
 def _refusal(rows: Sequence[str | None], dim: int) -> FeatureError:

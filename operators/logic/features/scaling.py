@@ -34,7 +34,7 @@ class Factors(NamedTuple):
 
 
 class Scaled(Struct, frozen=True):
-    """Which columns of a mapping are scaled, and which are products of such columns."""
+    """Which columns of a feature map are scaled, and which are products of such columns."""
 
     numbers: tuple[int, ...]
     products: tuple[Factors, ...] = ()

@@ -82,21 +82,21 @@ def _case(
 
 
 def _learned(slot: Slot, content: tuple[Action, ...], seed: int) -> Policy:
-    mapping = FeatureMap(slot.features)
-    dim, rng = policy_dim(slot, mapping), np.random.default_rng(seed)
+    feature_map = FeatureMap(slot.features)
+    dim, rng = policy_dim(slot, feature_map), np.random.default_rng(seed)
     policy = new_policy(slot, content, dim)
     chosen = rng.integers(len(cases.ACTIONS), size=_LEARNED)
-    rows = mapping.encode(
+    rows = feature_map.encode(
         [cases.context(place % 9) for place in range(_LEARNED)],
         [cases.PROFILE] * _LEARNED,
         [cases.EMBEDDING] * _LEARNED,
         [micros(cases.TIME) - 1_000_000 * place for place in range(_LEARNED)],
     )
     x = np.zeros((_LEARNED, dim))
-    x[:, : mapping.dim] = rows
+    x[:, : feature_map.dim] = rows
     for place, position in enumerate(rng.integers(slot.slate_size, size=_LEARNED)):
         if position:
-            x[place, mapping.dim + position - 1] = 1.0
+            x[place, feature_map.dim + position - 1] = 1.0
     policy.learn(
         Deltas(
             action_ids=[cases.ACTIONS[place] for place in chosen],

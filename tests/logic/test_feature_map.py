@@ -112,15 +112,15 @@ def slow_encode(context: dict[str, Any], rate: float, embedding: Any, at: int) -
 @settings(max_examples=300, deadline=None)
 @given(st.lists(CONTEXTS, min_size=1, max_size=5), st.integers(0, 2**51))
 def test_encode_agrees_with_the_oracle_on_any_json(contexts, at):
-    mapping = FeatureMap(SPEC)
+    feature_map = FeatureMap(SPEC)
     n = len(contexts)
     profiles = [{"click_rate": 0.25}] * n
-    x = mapping.encode(contexts, profiles, [[0.5, -0.5]] * n, [at] * n)
-    assert x.shape == (n, mapping.dim)
+    x = feature_map.encode(contexts, profiles, [[0.5, -0.5]] * n, [at] * n)
+    assert x.shape == (n, feature_map.dim)
     for row, context in zip(x, contexts, strict=True):
         expected = slow_encode(context, 0.25, [0.5, -0.5], at)
         assert row[: len(expected)] == pytest.approx(np.float32(expected).tolist(), abs=1e-6)
-        check_interactions(dict(zip(mapping.names, row.tolist(), strict=True)))
+        check_interactions(dict(zip(feature_map.names, row.tolist(), strict=True)))
 
 
 def check_interactions(row: dict[str, float]) -> None:
@@ -153,15 +153,15 @@ def test_values_are_finite_float32(contexts):
 
 
 def test_problems_are_counted_by_field_and_reason():
-    mapping = FeatureMap(SPEC)
-    mapping.encode(
+    feature_map = FeatureMap(SPEC)
+    feature_map.encode(
         [
             {"age": "12", "price": 1e9, "taste": [1, 2], "device": "watch", "geo": {}},
             {"age": float("inf"), "taste": "abc", "device": None, "member": True, "geo": "US"},
             {"age": 3, "price": 2.5, "taste": [1, float("nan"), 0], "device": "phone"},
         ]
     )
-    assert mapping.problems == {
+    assert feature_map.problems == {
         ("age", "wrong_type"): 1,
         ("age", "not_finite"): 1,
         ("price", "clipped"): 1,
@@ -183,21 +183,21 @@ def test_no_batch_at_all():
 
 
 def test_an_empty_spec_is_the_intercept():
-    mapping = FeatureMap(FeatureSpec())
-    assert mapping.names == ("1",)
-    assert mapping.encode([{"age": 3}, {}]).tolist() == [[1.0], [1.0]]
+    feature_map = FeatureMap(FeatureSpec())
+    assert feature_map.names == ("1",)
+    assert feature_map.encode([{"age": 3}, {}]).tolist() == [[1.0], [1.0]]
 
 
 def test_listing_other_adds_no_second_column():
-    mapping = FeatureMap(FeatureSpec(categories={"device": ["other", "phone"]}))
-    assert mapping.names == ("1", "device=phone", "device=other")
-    assert mapping.encode([{"device": "other"}, {"device": "tv"}])[:, 2].tolist() == [1.0, 1.0]
-    assert mapping.problems == {("device", "other"): 1}
+    feature_map = FeatureMap(FeatureSpec(categories={"device": ["other", "phone"]}))
+    assert feature_map.names == ("1", "device=phone", "device=other")
+    assert feature_map.encode([{"device": "other"}, {"device": "tv"}])[:, 2].tolist() == [1.0, 1.0]
+    assert feature_map.problems == {("device", "other"): 1}
 
 
 def test_hash_buckets_are_the_same_in_every_process():
-    mapping = FeatureMap(FeatureSpec(hashed={"geo": 1000}))
-    rows = mapping.encode([{"geo": "US"}, {"geo": 33}, {"geo": 33.0}])
+    feature_map = FeatureMap(FeatureSpec(hashed={"geo": 1000}))
+    rows = feature_map.encode([{"geo": "US"}, {"geo": 33}, {"geo": 33.0}])
     assert [row[1:].argmax() for row in rows] == [711, 84, 84]
 
 

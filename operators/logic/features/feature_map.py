@@ -31,7 +31,7 @@ _NUMBER_TYPES = {float, int}
 
 
 class FeatureMap:
-    """The mapping of a slot's requests to vectors, compiled once per feature spec.
+    """Maps a slot's requests to vectors of floats, compiled once per feature spec.
 
     Column 0 is the intercept ``1``. A missing value is zero; so is one of the wrong type, length
     or size. ``problems`` counts by (field, reason):
@@ -42,12 +42,12 @@ class FeatureMap:
     ``logged_fingerprint`` is the part of the fingerprint that is logged with each vector.
 
     >>> spec = FeatureSpec(numeric=["age"], categories={"device": ["phone", "desktop"]})
-    >>> mapping = FeatureMap(spec)
-    >>> mapping.names
+    >>> feature_map = FeatureMap(spec)
+    >>> feature_map.names
     ('1', 'age', 'device=phone', 'device=desktop', 'device=other')
-    >>> mapping.encode([{"age": 7, "device": "phone"}, {"device": "watch"}]).tolist()
+    >>> feature_map.encode([{"age": 7, "device": "phone"}, {"device": "watch"}]).tolist()
     [[1.0, 7.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 1.0]]
-    >>> mapping.problems[("device", "other")]
+    >>> feature_map.problems[("device", "other")]
     1
     """
 
@@ -95,7 +95,7 @@ class FeatureMap:
             self._write_vectors(x, blocks[name], [context.get(name) for context in contexts])
         if self.spec.profile_embedding and embeddings is not None:
             wanted = self.spec.profile_embedding
-            some = [None if found is None else found[:wanted] for found in embeddings]
+            some = [None if row is None else row[:wanted] for row in embeddings]
             self._write_vectors(x, blocks["profile.embedding"], some)
         if self.spec.time_of_day and times_us is not None:
             start = blocks["time_of_day"].start
@@ -127,7 +127,7 @@ class FeatureMap:
         whole = _small(numbers)
         if not whole:
             items = zip(fields.items(), numbers, strict=True)
-            numbers = np.array([self._bounded(name, raw, found) for (name, raw), found in items])
+            numbers = np.array([self._bounded(name, raw, values) for (name, raw), values in items])
         numbers = numbers.T
         x[:, self._numbers] = numbers if whole else np.where(np.isnan(numbers), 0.0, numbers)
 
@@ -139,35 +139,35 @@ class FeatureMap:
         self._count(name, "wrong_type", wrong)
         return [value if isinstance(value, int | float) else _NAN for value in values]
 
-    def _bounded(self, name: str, raw: list[Any], found: Floats) -> Floats:
+    def _bounded(self, name: str, raw: list[Any], values: Floats) -> Floats:
         """Hold one field's numbers to ±LIMIT; those that are not finite become NaN."""
-        infinite = np.isinf(found)
+        infinite = np.isinf(values)
         self._count(name, "missing", sum(value is None or value != value for value in raw))
         self._count(name, "not_finite", infinite.sum())
-        found = np.where(infinite, np.nan, found)
-        self._count(name, "clipped", (np.abs(found) > LIMIT).sum())
-        return np.clip(found, -LIMIT, LIMIT)
+        values = np.where(infinite, np.nan, values)
+        self._count(name, "clipped", (np.abs(values) > LIMIT).sum())
+        return np.clip(values, -LIMIT, LIMIT)
 
     def _write_vectors(self, x: Rows, block: Block, rows: Sequence[Sequence[float] | None]) -> None:
         try:
-            found = np.array(rows)
+            values = np.array(rows)
         except ValueError:
-            found = np.empty(0, object)
-        regular = found.dtype.kind in "fiu" and found.shape == (len(rows), block.width)
-        if not (regular and _small(found)):
-            found = np.array([self._vector(block, row) for row in rows])
-        x[:, block.columns] = found
+            values = np.empty(0, object)
+        regular = values.dtype.kind in "fiu" and values.shape == (len(rows), block.width)
+        if not (regular and _small(values)):
+            values = np.array([self._vector(block, row) for row in rows])
+        x[:, block.columns] = values
 
     def _vector(self, block: Block, row: Any) -> Floats:
         """Give a vector, zero where the value is not one, and count why."""
         reason = _refusal(row, block.width)
-        found = np.zeros(block.width) if reason else np.array([_float(v) for v in row])
-        if not np.isfinite(found).all():
-            reason, found = "not_finite", np.zeros(block.width)
-        elif np.abs(found).max() > LIMIT:
+        values = np.zeros(block.width) if reason else np.array([_float(v) for v in row])
+        if not np.isfinite(values).all():
+            reason, values = "not_finite", np.zeros(block.width)
+        elif np.abs(values).max() > LIMIT:
             reason = "clipped"
         self._count(block.source, reason, reason != "")
-        result: Floats = np.clip(found, -LIMIT, LIMIT)
+        result: Floats = np.clip(values, -LIMIT, LIMIT)
         return result
 
     def _light(self, x: Rows, contexts: Sequence[Context]) -> None:
