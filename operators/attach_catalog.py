@@ -66,7 +66,7 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, Admission, bytes]):
     metrics: RecordMetrics = field(default_factory=RecordMetrics)
 
     def on_batch(self, values: list[Batch | CatalogUpdate]) -> tuple[Iterable[Admission], bool]:
-        """Take in catalog news, then let through what has a catalog."""
+        """Take in catalog updates, then let through what has a catalog."""
         out: list[Admission] = []
         for value in values:
             if isinstance(value, CatalogUpdate):
@@ -118,10 +118,10 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, Admission, bytes]):
         self.again = []
         return out
 
-    def _learn(self, news: CatalogUpdate) -> None:
-        for entry in news.entries:
+    def _learn(self, update: CatalogUpdate) -> None:
+        for entry in update.entries:
             self.history.add(entry)
-        self.complete = self.complete or news.complete
+        self.complete = self.complete or update.complete
 
     def _parts(self, batch: Batch) -> Iterator[CatalogedBatch]:
         """Cut the batch where the catalog changes, so that each part has one catalog."""
@@ -154,10 +154,14 @@ def _resume(
     read: Reader, gathering: Gathering, snapshot: bytes | None, metrics: RecordMetrics
 ) -> AttachLogic:
     if snapshot is None:
-        return AttachLogic(read, CatalogHistory(), gathering, metrics=metrics)
+        return AttachLogic(
+            read=read, history=CatalogHistory(), gathering=gathering, metrics=metrics
+        )
     state = unpack_admit(snapshot)
     history = CatalogHistory(state.catalog)
-    logic = AttachLogic(read, history, gathering, state.complete, metrics=metrics)
+    logic = AttachLogic(
+        read=read, history=history, gathering=gathering, complete=state.complete, metrics=metrics
+    )
     logic.held = [_batch(held, read) for held in state.held]
     logic.again = [_batch(held, read) for held in state.gathered]
     return logic

@@ -174,17 +174,22 @@ def resumed(
     """Go on from a snapshot, or begin where there is none."""
     interval = round(settings.profile_interval * 1e6)
     if snapshot is None:
-        return ProfileLogic(Profiles(settings.profile_ttl), interval, folder, metrics=metrics)
+        return ProfileLogic(
+            profiles=Profiles(settings.profile_ttl),
+            interval=interval,
+            folder=folder,
+            metrics=metrics,
+        )
     state = unpack_profiles(snapshot)
     segments = shard_files(folder, state.shard)
     profiles = Profiles.load(state.profiles, settings.profile_ttl, segments=segments)
     return ProfileLogic(
-        profiles,
-        interval,
-        folder,
-        state.shard,
-        state.published,
-        state.watermark,
+        profiles=profiles,
+        interval=interval,
+        folder=folder,
+        shard=state.shard,
+        published=state.published,
+        watermark=state.watermark,
         metrics=metrics,
     )
 

@@ -161,7 +161,14 @@ def _start(parts: Embedded, options: DemoOptions, console: Console) -> Demo:
         env=child_environment(settings),
         may_end=(0, 1),  # 1: some requests went unanswered, which the summary says
     )
-    return Demo(parts, settings, url, progress, simulator, options.seconds)
+    return Demo(
+        parts=parts,
+        settings=settings,
+        metrics_url=url,
+        progress=progress,
+        simulator=simulator,
+        seconds=options.seconds,
+    )
 
 
 def _keep_settings(settings: Settings, folder: Path) -> None:

@@ -187,12 +187,12 @@ class Visitors:
         keep = np.ones(len(old), dtype=bool)
         keep[changed] = False
         return Items(
-            np.where(keep[:, None], old.v, new.v),
-            np.where(keep, old.bias, new.bias),
-            np.where(keep, old.nonlinear, new.nonlinear),
-            np.where(keep, old.by_region, new.by_region),
-            np.where(keep, old.by_segment, new.by_segment),
-            old.features,
+            v=np.where(keep[:, None], old.v, new.v),
+            bias=np.where(keep, old.bias, new.bias),
+            nonlinear=np.where(keep, old.nonlinear, new.nonlinear),
+            by_region=np.where(keep, old.by_region, new.by_region),
+            by_segment=np.where(keep, old.by_segment, new.by_segment),
+            features=old.features,
         )
 
     def drifted(self, rho: float, rng: np.random.Generator) -> Items:
@@ -200,12 +200,12 @@ class Visitors:
         old, new = self.items, _items(rng, len(self.items))
         step = np.sqrt(1.0 - rho * rho)
         return Items(
-            rho * old.v + step * new.v,
-            rho * old.bias + step * new.bias,
-            old.nonlinear,
-            rho * old.by_region + step * new.by_region,
-            rho * old.by_segment + step * new.by_segment,
-            old.features,
+            v=rho * old.v + step * new.v,
+            bias=rho * old.bias + step * new.bias,
+            nonlinear=old.nonlinear,
+            by_region=rho * old.by_region + step * new.by_region,
+            by_segment=rho * old.by_segment + step * new.by_segment,
+            features=old.features,
         )
 
     def _logits(self) -> Floats:
@@ -237,13 +237,13 @@ def _users(rng: np.random.Generator, count: int) -> Users:
     weight = 1.0 / np.arange(1, REGIONS + 1)
     activity = rng.permutation(np.arange(1, count + 1) ** -0.6)
     return Users(
-        z,
-        z[:, :OBSERVED] + 0.3 * rng.standard_normal((count, OBSERVED)),
-        np.argmax(z @ directions.T, axis=1),
-        rng.choice(DEVICES, size=count, p=[0.6, 0.3, 0.1]),
-        rng.choice(REGIONS, size=count, p=weight / weight.sum()),
-        0.5 * rng.standard_normal(count),
-        activity / activity.sum(),
+        z=z,
+        observed=z[:, :OBSERVED] + 0.3 * rng.standard_normal((count, OBSERVED)),
+        segment=np.argmax(z @ directions.T, axis=1),
+        device=rng.choice(DEVICES, size=count, p=[0.6, 0.3, 0.1]),
+        region=rng.choice(REGIONS, size=count, p=weight / weight.sum()),
+        bias=0.5 * rng.standard_normal(count),
+        activity=activity / activity.sum(),
     )
 
 
@@ -251,12 +251,12 @@ def _items(rng: np.random.Generator, count: int) -> Items:
     v = rng.standard_normal((count, FACTORS)) / np.sqrt(FACTORS)
     seen = np.sqrt(FACTORS) * v + 0.3 * rng.standard_normal((count, FACTORS))
     return Items(
-        v,
-        0.35 * rng.standard_normal(count),
-        0.3 * rng.standard_normal(count),
-        0.2 * rng.standard_normal((REGIONS, count)),
-        0.3 * rng.standard_normal((SEGMENTS, count)),
-        np.hstack([seen, np.eye(CATEGORIES)[np.arange(count) % CATEGORIES]]),
+        v=v,
+        bias=0.35 * rng.standard_normal(count),
+        nonlinear=0.3 * rng.standard_normal(count),
+        by_region=0.2 * rng.standard_normal((REGIONS, count)),
+        by_segment=0.3 * rng.standard_normal((SEGMENTS, count)),
+        features=np.hstack([seen, np.eye(CATEGORIES)[np.arange(count) % CATEGORIES]]),
     )
 
 

@@ -129,12 +129,12 @@ def _row(path: Path, number: int, record: dict[str, str]) -> OpenBanditRow:
     try:
         time = datetime.fromisoformat(record["timestamp"])
         row = OpenBanditRow(
-            time if time.tzinfo else time.replace(tzinfo=UTC),
-            int(record["item_id"]),
-            int(record["position"]),
-            int(float(record["click"])),
-            float(record["propensity_score"]),
-            tuple(record[f"user_feature_{k}"] for k in range(4)),
+            time=time if time.tzinfo else time.replace(tzinfo=UTC),
+            item=int(record["item_id"]),
+            position=int(record["position"]),
+            click=int(float(record["click"])),
+            propensity=float(record["propensity_score"]),
+            user=tuple(record[f"user_feature_{k}"] for k in range(4)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise OpenBanditError(f"{path}, line {number}: {_reason(error)}") from error

@@ -81,12 +81,14 @@ def checks_of(slot_id: str, learned: Statistics, fresh: Statistics) -> Iterable[
     for action_id in sorted(set(learned.ids) | set(fresh.ids)):
         left, right = (entries.get(action_id, {}) for entries in by_action)
         yield ActionCheck(
-            slot_id,
-            action_id,
-            _totals(left),
-            _totals(right),
-            max(_difference(left.get(name), right.get(name)) for name in left.keys() | right),
-            fresh.half_life is not None,
+            slot_id=slot_id,
+            action_id=action_id,
+            learned=_totals(left),
+            recomputed=_totals(right),
+            difference=max(
+                _difference(left.get(name), right.get(name)) for name in left.keys() | right
+            ),
+            forgets=fresh.half_life is not None,
         )
 
 

@@ -130,7 +130,7 @@ def memory_group_source(
 
 
 class MemoryCatalogSource(FixedPartitionedSource[tuple[str, CatalogUpdate], bytes]):
-    """A whole catalog as one piece of news."""
+    """A whole catalog as one update."""
 
     def __init__(self, entries: Sequence[CatalogEntry]) -> None:
         self._entries = entries
@@ -149,13 +149,13 @@ class MemoryCatalogSource(FixedPartitionedSource[tuple[str, CatalogUpdate], byte
 
 class _CatalogPartition(StatefulSourcePartition[tuple[str, CatalogUpdate], bytes]):
     def __init__(self, entries: Sequence[CatalogEntry]) -> None:
-        self._news: CatalogUpdate | None = CatalogUpdate(entries, [], True)
+        self._update: CatalogUpdate | None = CatalogUpdate(entries, [], True)
 
     def next_batch(self) -> list[tuple[str, CatalogUpdate]]:
-        if self._news is None:
+        if self._update is None:
             raise StopIteration
-        news, self._news = self._news, None
-        return [("catalog", news)]
+        update, self._update = self._update, None
+        return [("catalog", update)]
 
     def snapshot(self) -> bytes:
         return b"given"

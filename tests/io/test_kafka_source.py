@@ -284,7 +284,7 @@ def test_the_catalog_is_complete_once_read_to_its_end(deployment: Settings) -> N
         got = []
         while not (got and got[-1].complete):
             assert time.monotonic() < deadline
-            got += [news for _, news in part.next_batch()]
+            got += [update for _, update in part.next_batch()]
         return got
 
     empty = news_until_complete(
@@ -295,8 +295,8 @@ def test_the_catalog_is_complete_once_read_to_its_end(deployment: Settings) -> N
     produce(deployment, Topic.CATALOG, {0: [slot, b"{"]})
     part = CatalogSource(deployment.kafka, flaw_of, system_clock).build_part("in", "catalog", None)
     got = news_until_complete(part)
-    assert [entry.slot_id for news in got for entry in news.entries] == ["home"]
-    assert [r.reason for news in got for r in news.rejected] == ["not_json"]
+    assert [entry.slot_id for update in got for entry in update.entries] == ["home"]
+    assert [r.reason for update in got for r in update.rejected] == ["not_json"]
     resumed = CatalogSource(deployment.kafka, flaw_of, system_clock).build_part(
         "in", "catalog", part.snapshot()
     )

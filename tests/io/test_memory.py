@@ -58,5 +58,5 @@ def test_a_memory_sink_takes_what_a_kafka_sink_takes() -> None:
 def test_a_memory_catalog_is_given_once() -> None:
     source = MemoryCatalogSource([])
     part = source.build_part("in", "catalog", None)
-    assert [(key, news.complete) for key, news in part.next_batch()] == [("catalog", True)]
+    assert [(key, update.complete) for key, update in part.next_batch()] == [("catalog", True)]
     assert not source.build_part("in", "catalog", part.snapshot()).next_batch()[0][1].entries

@@ -109,10 +109,10 @@ def test_what_is_known_does_not_depend_on_who_was_ahead(seed: int) -> None:
 def test_news_is_given_once_and_names_its_time() -> None:
     logic = FactorsLogic(CanonicalOrder(1), 1e9, 1000)
     update = FactorUpdate(0, at(10), WIDTH, [block(30)])
-    ((news,), _) = logic.on_batch([update])
-    assert news.time == at(9), "a update is complete before its watermark"
-    assert sum(count for count, _ in news.changes.values()) == 10
-    assert all(len(vector) == WIDTH for _, vector in news.changes.values())
+    ((vectors,), _) = logic.on_batch([update])
+    assert vectors.time == at(9), "an update is complete before its watermark"
+    assert sum(count for count, _ in vectors.changes.values()) == 10
+    assert all(len(vector) == WIDTH for _, vector in vectors.changes.values())
     assert list(logic.on_batch([FactorUpdate(0, at(10), WIDTH)])[0]) == []
 
 

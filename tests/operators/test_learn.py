@@ -136,8 +136,12 @@ def test_it_publishes_after_enough_rewards_or_enough_event_time() -> None:
     assert versions(feed(logic, update([3], slot, rewards=2, newest=start + SECOND))) == []
     assert versions(feed(logic, update([4], slot, rewards=1, newest=start + SECOND))) == [2]
     assert feed(logic, update([5], slot, rewards=1, newest=start + 5 * SECOND)) == []
-    (news, snapshot) = feed(logic, update([6], slot, rewards=1, newest=start + 6 * SECOND))
-    assert (news.version, news.newest, news.shape) == (3, start + 6 * SECOND, policy_shape(slot))
+    (published, snapshot) = feed(logic, update([6], slot, rewards=1, newest=start + 6 * SECOND))
+    assert (published.version, published.newest, published.shape) == (
+        3,
+        start + 6 * SECOND,
+        policy_shape(slot),
+    )
     assert (snapshot.version, snapshot.decisions, snapshot.rewards) == (3, 6.0, 3.0)
 
 
@@ -166,10 +170,10 @@ def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
     wake = logic.notify_at()
     assert wake is not None
     assert wake <= datetime.now(UTC)
-    (news, snapshot) = list(logic.on_notify()[0])
-    assert isinstance(news, PublishedPolicy)
+    (published, snapshot) = list(logic.on_notify()[0])
+    assert isinstance(published, PublishedPolicy)
     assert isinstance(snapshot, PolicySnapshot)
-    assert (news.version, news.newest, snapshot.decisions) == (2, micros(make.START), 3.0)
+    assert (published.version, published.newest, snapshot.decisions) == (2, micros(make.START), 3.0)
 
 
 def test_versions_rise_over_those_that_the_log_shows() -> None:

@@ -58,7 +58,7 @@ def learned(slot: Slot) -> PublishedPolicy:
     )
 
 
-def decide(slot: Slot, news: PublishedPolicy) -> Decision:
+def decide(slot: Slot, published: PublishedPolicy) -> Decision:
     at = make.decision(1).time
     body = DecisionRequest(
         id="r", time=at, subject="s", slot_id="home", decision_id="d", context={"a": 1, "b": 2}
@@ -69,7 +69,7 @@ def decide(slot: Slot, news: PublishedPolicy) -> Decision:
         slot=slot,
         actions=actions,
         revision=1,
-        policy=news,
+        policy=published,
         events=[event],
         eligible=[None],
         request_hashes=[0],
@@ -139,7 +139,7 @@ def test_a_decision_logs_the_meaning_of_its_features() -> None:
     assert decide(ONE, learned(ONE)).mapping == FeatureMap(ONE.features).logged_fingerprint
     plain = make.slot("home", policy=PolicySettings(kind="beta"))
     posterior = make_policy("beta").publish()
-    news = PublishedPolicy(
+    published = PublishedPolicy(
         slot_id="home",
         kind="beta",
         version=1,
@@ -147,4 +147,4 @@ def test_a_decision_logs_the_meaning_of_its_features() -> None:
         posterior=posterior,
         shape=policy_shape(plain),
     )
-    assert decide(plain, news).mapping == "", "without features there is nothing to say"
+    assert decide(plain, published).mapping == "", "without features there is nothing to say"

@@ -76,10 +76,10 @@ class Script:
     def _draw(self, number: int) -> Fate:
         rng = np.random.default_rng([TAG, self._seed, 1, number])
         return Fate(
-            self._visitors.users_at(rng.random(BLOCK)),
-            rng.integers(HOURS, size=BLOCK),
-            rng.random(BLOCK),
-            rng.standard_exponential(BLOCK),
-            rng.standard_exponential(BLOCK),
-            rng.random((BLOCK, 4, 3), dtype=np.float32),
+            users=self._visitors.users_at(rng.random(BLOCK)),
+            hours=rng.integers(HOURS, size=BLOCK),
+            click=rng.random(BLOCK),
+            delay=rng.standard_exponential(BLOCK),
+            gap=rng.standard_exponential(BLOCK),
+            chances=rng.random((BLOCK, 4, 3), dtype=np.float32),
         )

@@ -241,11 +241,11 @@ class Simulator:
         asked = np.array([answer.time.timestamp() for answer in answers])
         learned = [a.policy_time.timestamp() if a.policy_time else self._start for a in answers]
         return Answers(
-            (asked - self._start).astype(np.intp),
-            np.array([answer.variation_id == HELD_OUT for answer in answers]),
-            p,
-            self._best[fate.users, fate.hours],
-            clicked,
-            np.zeros(len(answers)),
-            np.maximum(asked - np.array(learned), 0.0),
+            second=(asked - self._start).astype(np.intp),
+            held_out=np.array([answer.variation_id == HELD_OUT for answer in answers]),
+            p=p,
+            best=self._best[fate.users, fate.hours],
+            clicked=clicked,
+            latency=np.zeros(len(answers)),
+            staleness=np.maximum(asked - np.array(learned), 0.0),
         )

@@ -228,17 +228,17 @@ class Tally:
         second = self._seconds[number]
         answered = sum(second.shown)
         return SecondOfTraffic(
-            number,
-            second.requests,
-            answered,
-            second.impressions,
-            second.clicks,
-            _ratio(second.p[0], second.shown[0]),
-            _ratio(second.p[1], second.shown[1]),
-            _ratio(second.best, answered),
-            _ms(second.latency.quantile(0.5)),
-            _ms(second.latency.quantile(0.99)),
-            second.stale.quantile(0.99),
+            second=number,
+            requests=second.requests,
+            decisions=answered,
+            impressions=second.impressions,
+            clicks=second.clicks,
+            click_rate_policy=_ratio(second.p[0], second.shown[0]),
+            click_rate_uniform=_ratio(second.p[1], second.shown[1]),
+            click_rate_best=_ratio(second.best, answered),
+            latency_p50_ms=_ms(second.latency.quantile(0.5)),
+            latency_p99_ms=_ms(second.latency.quantile(0.99)),
+            staleness_p99_s=second.stale.quantile(0.99),
         )
 
 

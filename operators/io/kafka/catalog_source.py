@@ -74,11 +74,11 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
             self._awake = self._clock() + _IDLE_WAIT
             return []
         self._awake = None
-        news = CatalogUpdate(entries, rejected, self._complete)
-        return [("catalog", news)]
+        update = CatalogUpdate(entries, rejected, self._complete)
+        return [("catalog", update)]
 
     def next_awake(self) -> datetime | None:
-        """Look for news every 20 milliseconds."""
+        """Look for updates every 20 milliseconds."""
         return self._beat.next_look(self._awake)
 
     def snapshot(self) -> bytes:

@@ -115,12 +115,12 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         batch = Batch(self._shard, alignment.watermark, events, rejected, alignment.at_end)
         if self._source.bounded and batch.at_end:
             batch.watermark, self._over = ALWAYS, True
-        news = self._news(batch, now)
+        worth_giving = self._is_worth_giving(batch, now)
         self._awake = None
-        if batch.at_end or not news:
+        if batch.at_end or not worth_giving:
             turn = self._source.turn if batch.at_end else _STARVED
             self._awake = next_turn(turn, self._source.clock())
-        if not news:
+        if not worth_giving:
             return []
         self._said_watermark, self._said_end, self._said_at = batch.watermark, batch.at_end, now
         return [(self._key, batch)]
@@ -183,7 +183,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         lane.extend(events, [event.at for event in events], limits)
         out += rejected
 
-    def _news(self, batch: Batch, now: int) -> bool:
+    def _is_worth_giving(self, batch: Batch, now: int) -> bool:
         return bool(
             batch.events
             or batch.rejected

@@ -127,4 +127,12 @@ def _estimate(value: float, deviation: float, weights: Floats, level: float) -> 
     squares = float(weights @ weights)
     effective = float(weights.sum()) ** 2 / squares if squares > 0.0 else 0.0
     low, high = (min(1.0, max(0.0, end)) for end in (value - reach, value + reach))
-    return Estimate(value, deviation, low, high, level, len(weights), effective)
+    return Estimate(
+        value=value,
+        deviation=deviation,
+        low=low,
+        high=high,
+        level=level,
+        count=len(weights),
+        effective=effective,
+    )

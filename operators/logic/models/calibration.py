@@ -94,7 +94,14 @@ class Calibration:
             pairwise([0.0, *EDGES, 1.0]), self._counts, self._predicted, self._clicked, strict=True
         )
         return [
-            ReliabilityBin(low, high, n, predicted / n, clicked / n, wilson(clicked, n))
+            ReliabilityBin(
+                low=low,
+                high=high,
+                size=n,
+                predicted=predicted / n,
+                observed=clicked / n,
+                interval=wilson(clicked, n),
+            )
             for (low, high), n, predicted, clicked in cells
             if n
         ]
@@ -102,12 +109,14 @@ class Calibration:
     def state(self) -> CalibrationState:
         """Give what a snapshot keeps."""
         return CalibrationState(
-            self._counts,
-            self._predicted,
-            self._clicked,
-            self._loss,
-            np.array([predicted for predicted, _ in self._recent]).tobytes(),
-            np.packbits(np.array([clicked for _, clicked in self._recent], bool)).tobytes(),
+            counts=self._counts,
+            predicted=self._predicted,
+            clicked=self._clicked,
+            loss=self._loss,
+            recent=np.array([predicted for predicted, _ in self._recent]).tobytes(),
+            recent_clicks=np.packbits(
+                np.array([clicked for _, clicked in self._recent], bool)
+            ).tobytes(),
         )
 
     def restore(self, state: CalibrationState) -> None:

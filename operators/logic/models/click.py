@@ -126,17 +126,17 @@ class ClickModel:
         linear = self.settings.kind == "logistic"
         tables["weights"] = table(model._weights.to_dict() if linear else model.weights)
         state = _State(
-            self.settings,
-            self.dim,
-            list(self._actions),
-            float(model.intercept),
-            optimizer.n_iterations,
-            tables,
-            None if linear else vectors(model.latents, self.settings.factors),
-            self.calibration.state(),
-            self.drift.state(),
-            self.seen,
-            None if self._scale is None else self._scale.state(),
+            settings=self.settings,
+            dim=self.dim,
+            actions=list(self._actions),
+            intercept=float(model.intercept),
+            iterations=optimizer.n_iterations,
+            tables=tables,
+            latents=None if linear else vectors(model.latents, self.settings.factors),
+            calibration=self.calibration.state(),
+            drift=self.drift.state(),
+            seen=self.seen,
+            scale=None if self._scale is None else self._scale.state(),
         )
         return pack(_KIND, _VERSION, state)
 

@@ -50,12 +50,12 @@ class Drift:
     def state(self) -> DriftState:
         """Give what a snapshot keeps."""
         return DriftState(
-            self._detector._helper.__getstate__(),
-            bool(self._detector.drift_detected),
-            self.detections,
-            self.seen,
-            self.last,
-            river_version,
+            window=self._detector._helper.__getstate__(),
+            detected=bool(self._detector.drift_detected),
+            detections=self.detections,
+            seen=self.seen,
+            last=self.last,
+            river=river_version,
         )
 
     def restore(self, state: DriftState) -> None:

@@ -59,7 +59,14 @@ class OnlineScale:
         """Give the written form."""
         view, sums = self._view, self._sums.tobytes()
         rows, matrix = view.rows.tolist(), view.matrix.tobytes()
-        return OnlineScaleState(self._scaled, self._count, self._due, sums, rows, matrix)
+        return OnlineScaleState(
+            scaled=self._scaled,
+            count=self._count,
+            due=self._due,
+            sums=sums,
+            rows=rows,
+            matrix=matrix,
+        )
 
     @classmethod
     def of(cls, state: OnlineScaleState) -> "OnlineScale":

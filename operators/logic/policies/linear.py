@@ -228,12 +228,12 @@ class Linear(Additive):
         variance = np.full(self.dim, params.prior_variance)
         mean[0], variance[0] = params.prior_mean, params.intercept_variance
         return BasePrior(
-            mean,
-            variance,
-            params.prior_strength,
-            params.ridge,
-            params.iterations,
-            params.neighbours,
+            mean=mean,
+            variance=variance,
+            strength=params.prior_strength,
+            ridge=params.ridge,
+            iterations=params.iterations,
+            neighbours=params.neighbours,
         )
 
     def _feature_matrix(self, ids: Sequence[str]) -> Floats | None:
