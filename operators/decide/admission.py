@@ -40,8 +40,7 @@ class AdmittedRequests:
     rejected: KeyedStream[list[Rejected]]
 
 
-@dataclass(slots=True, kw_only=True)
-class RequestGroup:
+class RequestGroup(Struct, kw_only=True, eq=False):
     """Requests to one slot that are to be decided together, with all that scoring needs.
 
     ``events``, ``eligible`` and ``request_hashes`` have an entry for each request: its eligible

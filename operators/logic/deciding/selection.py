@@ -1,9 +1,9 @@
 """From a posterior to a choice: weigh, mix in floors and the hold-out, draw."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from operators.logic.deciding import draws
@@ -22,8 +22,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(Struct, frozen=True, eq=False):
     """What n requests to one slot may get: features x [n, d], the K actions, who asks.
 
     ``eligible`` holds the ids that each request may get, or None for all of ``action_ids``.
@@ -36,8 +35,7 @@ class Candidates:
     decision_ids: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True, eq=False):
     """What was drawn for each request, and the probabilities that it was drawn with.
 
     Attributes
