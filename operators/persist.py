@@ -17,22 +17,18 @@ from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store, StoreUnavailable, Writes
 from operators.io.store.rows import RecordPlace, StoredDecision, StoredOutcome, refusal_row, row_of
 from operators.io.store.tables import DEAD_LETTERS
-from schemas.catalog import CatalogEntry
 from schemas.codec import MAX_RECORD_BYTES, Flaw, decode_with
-from schemas.results import DeadLetter, PolicyCheckpoint, PolicySnapshot, Profile, TestReport
-from schemas.topics import Topic
+from schemas.topics import STORED, TOPICS, Topic
 
 log = logging.getLogger(__name__)
 
+_READ_AS: dict[Topic, type[Struct]] = {
+    Topic.DECISIONS: StoredDecision,
+    Topic.OUTCOMES: StoredOutcome,
+}
+
 DECODERS: dict[Topic, Decoder[Struct]] = {
-    Topic.CATALOG: Decoder(CatalogEntry),
-    Topic.PROFILES: Decoder(Profile),
-    Topic.DECISIONS: Decoder(StoredDecision),
-    Topic.OUTCOMES: Decoder(StoredOutcome),
-    Topic.POLICIES: Decoder(PolicySnapshot),
-    Topic.CHECKPOINTS: Decoder(PolicyCheckpoint),
-    Topic.TEST_REPORTS: Decoder(TestReport),
-    Topic.DEAD_LETTERS: Decoder(DeadLetter),
+    topic: Decoder(_READ_AS.get(topic, TOPICS[topic].record)) for topic in STORED
 }
 """How each topic that the store keeps is read."""
 

@@ -64,7 +64,7 @@ def run(flow: str, settings: Settings) -> None:
 def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[str] = ()) -> None:
     """Run one worker process of a flow whose recovery store somebody owns."""
     port = settings.metrics.port + process if settings.metrics.port else 0
-    _settle_in()
+    _tune_interpreter()
     registry = process_registry()
     metrics = Metrics(registry)
     url = serve(registry, settings.metrics.host, port)
@@ -81,7 +81,7 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
         )
 
 
-def _settle_in() -> None:
+def _tune_interpreter() -> None:
     """Make the interpreter fit for many small batches beside a few background threads.
 
     The matrices are small: BLAS threads would only spin. A thread that holds the interpreter for
@@ -106,7 +106,7 @@ def supervise(flow: str, settings: Settings, processes: int, logs: Path) -> None
         while True:
             try:
                 discard_unfinished(settings, flow)
-                _generation(flow, settings, processes, logs)
+                _run_workers(flow, settings, processes, logs)
             except (ChildFailed, RecoveryError) as failure:
                 now = time.monotonic()
                 if len(deaths) == RESTARTS and now - deaths[0] < RESTART_WINDOW:
@@ -123,7 +123,7 @@ def _cause(failure: ChildFailed | RecoveryError) -> str:
     return f"{failure.child.name} died ({failure.child.tail(1)})"
 
 
-def _generation(flow: str, settings: Settings, processes: int, logs: Path) -> None:
+def _run_workers(flow: str, settings: Settings, processes: int, logs: Path) -> None:
     addresses = [f"{HOST}:{free_port()}" for _ in range(processes)] if processes > 1 else []
     with Supervisor(logs) as supervisor:
         for process in range(processes):

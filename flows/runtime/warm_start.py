@@ -37,7 +37,7 @@ from operators.logic.placement import shard_key
 from schemas.catalog import Slot
 from schemas.clock import NEVER, micros, moment
 from schemas.settings import Settings
-from schemas.topics import GROUP, Topic
+from schemas.topics import Topic
 
 _READ_WHOLE = (Topic.CONSENTS,)
 """Who consents is nowhere else: this topic is read from its beginning."""
@@ -188,7 +188,7 @@ def _begin(
     since = min(needed) - round(settings.time.max_skew * 1e6)
     offsets: dict[int, dict[Topic, int]] = {}
     missing: list[MissingRecords] = []
-    cut_short = [topic for topic in GROUP if topic not in _READ_WHOLE]
+    cut_short = [topic for topic in PERSONALIZE.resumes if topic not in _READ_WHOLE]
     for start in starts(settings.kafka, cut_short, since, system_clock):
         offsets.setdefault(start.shard, {})[start.topic] = start.offset
         missing += _missing(start, since)

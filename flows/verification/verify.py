@@ -27,7 +27,7 @@ from operators.logic.catalog import CatalogHistory
 from operators.logic.deciding.positions import by_position
 from operators.logic.recount import Verdict, recount
 from schemas.settings import Settings
-from schemas.topics import GROUP, Topic
+from schemas.topics import Topic
 
 __all__ = ["ActionCheck", "Verification", "describe", "verify"]
 
@@ -91,7 +91,7 @@ def _read_events(
 ) -> list[Event]:
     """Read a shard's events, see that its requests are answered, and give what counts."""
     answers, usable = Answers(verification), []
-    for topic in GROUP:
+    for topic in PERSONALIZE.resumes:
         if topic is Topic.DECISION_REQUESTS:
             continue
         for event in events(settings, topic, shard):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from flows.registry import PERSIST, PERSONALIZE
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab
@@ -56,21 +57,21 @@ def fill_the_recovery_disk(found: Finding, lab: Lab) -> None:
     """Leave the recovery store no room: the flow stops and says so, and goes on with room."""
     with small_disk(lab.parts.folder / "recovery-disk", 32) as disk:
         stage = lab.stage("recovery-full", recovery=str(disk.folder / "recovery"))
-        persist = stage.run("persist", supervised=False)
-        flow = stage.run("personalize", supervised=False)
+        persist = stage.run(PERSIST.name, supervised=False)
+        flow = stage.run(PERSONALIZE.name, supervised=False)
         with stage.visitors(lab.rate) as visitors:
             stage.answered(visitors, lab.portion)
             disk.fill()
             status = flow.ended()
-            kept = stage.resumes_from("personalize")
+            kept = stage.resumes_from(PERSONALIZE.name)
             disk.empty()
-            same = kept == stage.resumes_from("personalize")
+            same = kept == stage.resumes_from(PERSONALIZE.name)
             flow.restart()
             if not persist.child.running:
                 persist.restart()
             stage.answered(visitors, lab.portion)
         last = [line for line in flow.log.splitlines() if line.startswith("banditflow:")]
-        folder = re.escape(str(disk.folder / "recovery" / "personalize"))
+        folder = re.escape(str(disk.folder / "recovery" / PERSONALIZE.name))
         named = bool(last) and re.search(folder, last[-1]) is not None
         found.that(
             "the flow stops",

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from flows.registry import PERSIST, PERSONALIZE
 from flows.runtime.clock import system_clock
 from flows.verification.findings import TOLERANCE, Verification
 from flows.verification.verify import verify
@@ -30,9 +31,9 @@ def judge(
     ``requests`` were made and ``shown`` impressions sent in their windows, those of the stage's
     visitors if None; ``dead_letters`` are those that the fault must cause, by reason.
     """
-    waited = stage.settle("personalize", seconds=seconds)
+    waited = stage.settle(PERSONALIZE.name, seconds=seconds)
     personalize.stop()
-    waited += stage.settle("persist", seconds=seconds)
+    waited += stage.settle(PERSIST.name, seconds=seconds)
     if requests is None:
         requests, shown = stage.report.requests, stage.report.impressions
         found.exactly("requests without an answer to their visitor", 0, stage.report.unanswered)

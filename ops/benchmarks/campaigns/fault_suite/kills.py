@@ -5,6 +5,7 @@ import statistics
 import time
 
 from flows.devkit.simulation import Simulator
+from flows.registry import PERSIST, PERSONALIZE
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab
@@ -21,8 +22,8 @@ def kill_the_flow(found: Finding, lab: Lab) -> None:
     stage, chance = lab.stage("kills", window=WINDOW), random.Random(lab.seed)
     requests, kills, rate = lab.requests, lab.kills, lab.stream_rate
     points = sorted(chance.uniform(0.02, 0.95) * requests for _ in range(kills))
-    persist = stage.run("persist")
-    flow = stage.run("personalize", supervised=False)
+    persist = stage.run(PERSIST.name)
+    flow = stage.run(PERSONALIZE.name, supervised=False)
     resumed = []
     with stage.visitors(rate, seconds=requests / rate) as visitors:
         until("the first decision", lambda: visitors.progress().decisions > 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from flows.registry import PERSIST, PERSONALIZE
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.disks import small_disk
 from ops.benchmarks.campaigns.fault_suite.judge import judge
@@ -48,7 +49,7 @@ def fill_the_store(found: Finding, lab: Lab) -> None:
         with stage.visitors(lab.rate) as visitors:
             stage.answered(visitors, lab.portion)
             disk.fill()
-            until("the store's disk is full", lambda: "SQLITE_FULL" in stage.said("persist"))
+            until("the store's disk is full", lambda: "SQLITE_FULL" in stage.said(PERSIST.name))
             before = visitors.progress().decisions
             time.sleep(AWAY)
             meanwhile = visitors.progress().decisions - before
@@ -62,13 +63,13 @@ def fill_the_store(found: Finding, lab: Lab) -> None:
 def kill_the_writer(found: Finding, lab: Lab) -> None:
     """Kill persist inside its transaction, and between its COMMIT and its epoch's snapshot."""
     stage, chance = lab.stage("writer-killed"), random.Random(lab.seed)
-    flow = stage.run("personalize")
-    persist = stage.run("persist", supervised=False)
+    flow = stage.run(PERSONALIZE.name)
+    persist = stage.run(PERSIST.name, supervised=False)
     wanted = lab.writer_kills // 2
     inside = after = kills = 0
     with stage.visitors(lab.rate) as visitors:
         while (inside < wanted or after < wanted) and kills < 8 * wanted:
-            until("rows in the store", lambda: stage.lag("persist") < lab.rate * 3)
+            until("rows in the store", lambda: stage.lag(PERSIST.name) < lab.rate * 3)
             time.sleep(chance.uniform(0.0, 0.5))
             with closing(sqlite3.connect(_path(stage), isolation_level=None, timeout=0)) as other:
                 if inside < wanted:
@@ -107,7 +108,7 @@ def _kill_after(other: sqlite3.Connection, persist: Flow, stage: Stage) -> bool:
         if time.monotonic() > deadline:
             raise InVain("waited in vain for a COMMIT")
     persist.kill()
-    kept = stage.resumes_from("persist")
+    kept = stage.resumes_from(PERSIST.name)
     known = sum(kept.get((Topic.DECISIONS, k), 0) for k in range(stage.settings.kafka.partitions))
     return stage.counts()["decisions"] > known
 
@@ -127,7 +128,7 @@ def slow_the_store(found: Finding, lab: Lab) -> None:
         for number in range(lab.backlog)
     )
     with _locked(_path(stage)):
-        persist = stage.run("persist", supervised=False)
+        persist = stage.run(PERSIST.name, supervised=False)
         until("a writer that waits", lambda: "waiting" in persist.log)
         time.sleep(2.0)
         full = persist.resident()
@@ -143,7 +144,7 @@ def slow_the_store(found: Finding, lab: Lab) -> None:
         if time.monotonic() - held > 120.0:
             break
     share = free / (time.monotonic() - held)
-    stage.settle("persist")
+    stage.settle(PERSIST.name)
     peak = max(peak, persist.resident())
     found.that(
         f"memory of the writer gained in {AWAY:.0f} s of waiting, {lab.backlog:,} records behind",

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from flows.devkit.simulation.pen import Pen
 from flows.devkit.visitors import Visitors
+from flows.registry import PERSIST, PERSONALIZE
 from flows.runtime.clock import system_clock
 from operators.io.kafka import client_config
 from operators.io.kafka.partition import read_partition
@@ -54,13 +55,16 @@ def delete_what_comes_next(found: Finding, lab: Lab) -> None:
     flow, persist = stage.run_both()
     with stage.visitors(lab.rate) as visitors:
         stage.answered(visitors, lab.portion)
-        until("offsets of persist", lambda: bool(stage.resumes_from("persist")))
+        until("offsets of persist", lambda: bool(stage.resumes_from(PERSIST.name)))
         persist.stop()
         stage.answered(visitors, lab.portion)
-    stage.settle("personalize")
+    stage.settle(PERSONALIZE.name)
     flow.stop()
     stage.produce(asked_in(stage, BUSY, "deleted", 100))
-    for name, topic in (("personalize", Topic.DECISION_REQUESTS), ("persist", Topic.DECISIONS)):
+    for name, topic in (
+        (PERSONALIZE.name, Topic.DECISION_REQUESTS),
+        (PERSIST.name, Topic.DECISIONS),
+    ):
         offset = stage.resumes_from(name)[topic, BUSY]
         low = _delete(stage, topic, BUSY)
         before = stage.ends(Topic.DECISIONS), stage.counts()["decisions"]
