@@ -9,7 +9,7 @@ from bytewax.outputs import Sink
 
 from flows.registry import INPUT, OUTPUT, STATE, Step
 from flows.wiring import Wiring
-from operators.attach_catalog import admit
+from operators.attach_catalog import attach_catalog
 from operators.attribute import attribute
 from operators.cache import cache_decisions, cache_policies, cache_profiles
 from operators.decide.scoring import decide
@@ -104,12 +104,14 @@ def build(
     read = reader(settings)
 
     by_shard = op.flat_map("catalog_to_shards", catalog, every_shard)
-    admitted = admit("admit", records, by_shard, read, time.gather, clock, metrics.records)
-    singles = op.map_value("positions", admitted.gathered, _by_position)
+    cataloged = attach_catalog(
+        "admit", records, by_shard, read, time.gather, clock, metrics.records
+    )
+    singles = op.map_value("positions", cataloged.gathered, _by_position)
     attributed = attribute("attribute", singles, time, state, metrics.attribution)
     factored = factors("factors", attributed.factor_updates, shard_count, state, metrics.factors)
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
-    profiled = profile("profile", admitted.batches, embeddings, state, metrics.profiles)
+    profiled = profile("profile", cataloged.batches, embeddings, state, metrics.profiles)
     learned = learn("learn", attributed.posterior_updates, shard_count, clock, metrics.learner)
     policies = op.flat_map("policies_to_shards", learned.policies, to_scoring)
     decided = decide(
@@ -126,14 +128,14 @@ def build(
 
     rejected = op.merge(
         "rejected",
-        admitted.rejected,
+        cataloged.rejected,
         attributed.rejected,
         decided.rejected,
         op.filter_map("rejected_catalog", catalog, _rejected_catalog),
     )
     copies = op.merge(
         "hot",
-        cache_decisions("hot_decisions", admitted.batches, settings.redis.ttl),
+        cache_decisions("hot_decisions", cataloged.batches, settings.redis.ttl),
         cache_profiles("hot_profiles", profiled.changes, settings.redis.ttl),
         cache_policies("hot_policies", learned.snapshots, settings.redis.ttl),
     )

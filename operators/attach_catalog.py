@@ -1,4 +1,4 @@
-"""The way in: batches wait for the catalog and carry the one that holds for their events."""
+"""Attach the catalog: batches wait until it is loaded and carry the one of their event time."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,8 +31,8 @@ class Attached:
     rejected: KeyedStream[list[Rejected]]
 
 
-class Held(Struct):
-    """A batch that waits, as the records that it was read from."""
+class WaitingBatch(Struct, kw_only=True):
+    """The stored form of a batch that waits: the records that it was read from."""
 
     shard: int
     watermark: int
@@ -41,84 +41,90 @@ class Held(Struct):
 
 
 class AttachState(Struct):
-    """What a snapshot keeps: ``held`` waits for the catalog, ``gathered`` for more of its kind."""
+    """A shard's snapshot: ``held`` batches wait for the catalog, ``gathered`` ones for others."""
 
     catalog: CatalogState
     complete: bool
-    held: list[Held]
-    gathered: list[Held]
+    held: list[WaitingBatch]
+    gathered: list[WaitingBatch]
 
 
-Admission = CatalogedBatch | Gathered | list[Rejected]
+_Out = CatalogedBatch | Gathered | list[Rejected]
 
 
 @dataclass
-class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, Admission, bytes]):
+class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
     """One shard's catalog and the batches that wait for it, or to be gathered."""
 
     read: Reader
     history: CatalogHistory
     gathering: Gathering
     complete: bool = False
-    held: list[Batch] = field(default_factory=list)
-    again: list[Batch] = field(default_factory=list)
-    """What an earlier life had gathered."""
+    waiting: list[Batch] = field(default_factory=list)
+    """Batches that wait for the catalog."""
+    restored: list[Batch] = field(default_factory=list)
+    """Batches that were being gathered when the snapshot was taken: they are gathered anew."""
     metrics: RecordMetrics = field(default_factory=RecordMetrics)
 
-    def on_batch(self, values: list[Batch | CatalogUpdate]) -> tuple[Iterable[Admission], bool]:
-        """Take in catalog updates, then let through what has a catalog."""
-        out: list[Admission] = []
+    def on_batch(self, values: list[Batch | CatalogUpdate]) -> tuple[Iterable[_Out], bool]:
+        """Take in catalog updates, then let batches through once the catalog is loaded."""
+        out: list[_Out] = []
         for value in values:
             if isinstance(value, CatalogUpdate):
-                self._learn(value)
+                self._update(value)
             else:
                 if value.rejected:
                     out.append(list(value.rejected))
-                self.held.append(value)
+                self.waiting.append(value)
         if self.complete:
-            out += self._gather_again()
-            for batch in self.held:
+            out += self._gather_restored()
+            for batch in self.waiting:
                 for part in self._parts(batch):
                     self.metrics.taken_in(event.origin.topic for event in part.events)
                     out.append(part)
                     out += self.gathering.add(part)
-            self.held = []
+            self.waiting = []
         return out, StatefulBatchLogic.RETAIN
 
-    def on_notify(self) -> tuple[Iterable[Admission], bool]:
-        """Give what has been gathered for long enough."""
-        out = self._gather_again()
+    def on_notify(self) -> tuple[Iterable[_Out], bool]:
+        """Release what has been gathered for long enough."""
+        out = self._gather_restored()
         due = self.gathering.due
         if due is not None and due <= self.gathering.clock():
-            out += self.gathering.give()
+            out += self.gathering.release()
         return out, StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
         """Ask to be woken when what is gathered may wait no longer."""
-        return self.gathering.clock() if self.again else self.gathering.due
+        return self.gathering.clock() if self.restored else self.gathering.due
 
     def snapshot(self) -> bytes:
-        """Keep the catalog and the records of waiting batches."""
+        """Write the catalog, and waiting batches as their records."""
         held, gathered = (
             [
-                Held(batch.shard, batch.watermark, batch.at_end, [_record(e) for e in batch.events])
+                WaitingBatch(
+                    shard=batch.shard,
+                    watermark=batch.watermark,
+                    at_end=batch.at_end,
+                    records=[_record(event) for event in batch.events],
+                )
                 for batch in batches
             ]
-            for batches in (self.held, [*self.again, *self.gathering.batches])
+            for batches in (self.waiting, [*self.restored, *self.gathering.batches])
         )
         return pack(
             _KIND, _VERSION, AttachState(self.history.state(), self.complete, held, gathered)
         )
 
-    def _gather_again(self) -> list[Admission]:
-        out: list[Admission] = []
-        for batch in self.again:
+    def _gather_restored(self) -> list[_Out]:
+        out: list[_Out] = []
+        for batch in self.restored:
             for part in self._parts(batch):
                 out += self.gathering.add(part)
-        self.again = []
+        self.restored = []
         return out
 
-    def _learn(self, update: CatalogUpdate) -> None:
+    def _update(self, update: CatalogUpdate) -> None:
         for entry in update.entries:
             self.history.add(entry)
         self.complete = self.complete or update.complete
@@ -130,9 +136,11 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, Admission, bytes]):
         change = self.history.next_change(start)
         while change is not None and events and change <= events[-1].at:
             cut = next(i for i, event in enumerate(events) if event.at >= change)
-            mark = min(batch.watermark, change)
+            watermark = min(batch.watermark, change)
             catalog = self.history.as_of(start)
-            yield CatalogedBatch(batch.shard, mark, events[:cut], at_end=False, catalog=catalog)
+            yield CatalogedBatch(
+                batch.shard, watermark, events[:cut], at_end=False, catalog=catalog
+            )
             events, start = events[cut:], change
             change = self.history.next_change(start)
         catalog = self.history.as_of(start)
@@ -145,8 +153,8 @@ def _record(event: Event) -> tuple[str, bytes, int, int]:
     return (str(event.origin.topic), event.payload, event.origin.offset, event.origin.time)
 
 
-def unpack_admit(snapshot: bytes) -> AttachState:
-    """Read what a shard's snapshot keeps."""
+def unpack_attach(snapshot: bytes) -> AttachState:
+    """Read a shard's snapshot."""
     return unpack(_KIND, _VERSION, AttachState, snapshot)
 
 
@@ -157,27 +165,27 @@ def _resume(
         return AttachLogic(
             read=read, history=CatalogHistory(), gathering=gathering, metrics=metrics
         )
-    state = unpack_admit(snapshot)
+    state = unpack_attach(snapshot)
     history = CatalogHistory(state.catalog)
     logic = AttachLogic(
         read=read, history=history, gathering=gathering, complete=state.complete, metrics=metrics
     )
-    logic.held = [_batch(held, read) for held in state.held]
-    logic.again = [_batch(held, read) for held in state.gathered]
+    logic.waiting = [_batch(waiting, read) for waiting in state.held]
+    logic.restored = [_batch(waiting, read) for waiting in state.gathered]
     return logic
 
 
-def _batch(held: Held, read: Reader) -> Batch:
-    found = (
-        read(Topic(topic), held.shard, None, payload, offset, time)
-        for topic, payload, offset, time in held.records
+def _batch(waiting: WaitingBatch, read: Reader) -> Batch:
+    results = (
+        read(Topic(topic), waiting.shard, None, payload, offset, time)
+        for topic, payload, offset, time in waiting.records
     )
-    events = [event for event in found if isinstance(event, Event)]
-    return Batch(held.shard, held.watermark, events, at_end=held.at_end)
+    events = [event for event in results if isinstance(event, Event)]
+    return Batch(waiting.shard, waiting.watermark, events, at_end=waiting.at_end)
 
 
 @operator
-def admit(
+def attach_catalog(
     step_id: str,
     up: KeyedStream[Batch],
     catalog: KeyedStream[CatalogUpdate],
@@ -197,9 +205,9 @@ def admit(
         return _resume(read, Gathering(gather, clock), resume_state, metrics)
 
     merged: KeyedStream[Batch | CatalogUpdate] = op.merge("merge", up, catalog)
-    admitted = op.stateful_batch("hold", merged, shim_builder)
+    attached = op.stateful_batch("hold", merged, shim_builder)
     return Attached(
-        batches=of_type("batches", admitted, CatalogedBatch),
-        gathered=of_type("gathered", admitted, Gathered),
-        rejected=of_type("rejected", admitted, list),
+        batches=of_type("batches", attached, CatalogedBatch),
+        gathered=of_type("gathered", attached, Gathered),
+        rejected=of_type("rejected", attached, list),
     )

@@ -1,4 +1,4 @@
-"""What no decision waits for comes together in larger batches, which cost less per event."""
+"""Gather small batches that no decision waits for into larger ones, which cost less per event."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,8 +7,8 @@ from operators.logic.catalog import CatalogedBatch
 from schemas.clock import ALWAYS, Clock
 from schemas.events import DecisionRequest
 
-ENOUGH = 256
-"""A gathered batch of so many events waits no longer."""
+LARGEST = 256
+"""A gathered batch of so many events waits for no more."""
 
 
 @dataclass(slots=True)
@@ -19,10 +19,10 @@ class Gathered:
 
 
 class Gathering:
-    """Batches of one shard on their way to become one.
+    """Batches of one shard that become one.
 
-    It is complete with ``ENOUGH`` events, after ``wait`` seconds on ``clock`` (``due``), where the
-    catalog changes, and at the end of the input.
+    The one is complete with ``LARGEST`` events, after ``wait`` seconds on ``clock`` (``due``),
+    where the catalog changes, and at the end of the input.
     """
 
     def __init__(self, wait: float, clock: Clock) -> None:
@@ -36,20 +36,20 @@ class Gathering:
         """Take in a batch; give what is complete."""
         out = []
         if self.batches and self.batches[-1].catalog is not batch.catalog:
-            out += self.give()
+            out += self.release()
         events = [event for event in batch.events if type(event.body) is not DecisionRequest]
         self.batches.append(
             CatalogedBatch(batch.shard, batch.watermark, events, catalog=batch.catalog)
         )
         self._count += len(events)
-        if self._count >= ENOUGH or batch.watermark == ALWAYS or not self._wait:
-            out += self.give()
+        if self._count >= LARGEST or batch.watermark == ALWAYS or not self._wait:
+            out += self.release()
         elif self.due is None:
             self.due = self.clock() + self._wait
         return out
 
-    def give(self) -> list[Gathered]:
-        """Give what has come together, complete or not."""
+    def release(self) -> list[Gathered]:
+        """Give what has been gathered, complete or not."""
         batches, self.batches, self.due, self._count = self.batches, [], None, 0
         if len(batches) < 2:
             return [Gathered(batch) for batch in batches]

@@ -7,7 +7,7 @@ from msgspec import Struct
 from flows.personalize import Steps
 from flows.runtime.clock import system_clock
 from flows.runtime.snapshots import States
-from operators.attach_catalog import unpack_admit
+from operators.attach_catalog import unpack_attach
 from operators.attribute import unpack_attribute
 from operators.decide.admission import unpack_admission
 from operators.decode import reader
@@ -52,7 +52,7 @@ def cut_of(settings: Settings, states: States, shard: int) -> Cut:
     source = restore(states.get(Steps.RECORDS, {}).get(str(shard)))
     held_back = states.get(Steps.HOLD, {}).get(key)
     requests = states.get(Steps.ADMISSION, {}).get(key)
-    admission = unpack_admit(held_back) if held_back else None
+    admission = unpack_attach(held_back) if held_back else None
     held = [*admission.held, *admission.gathered] if admission else []
     waiting = unpack_admission(requests).waiting if requests else []
     return Cut(

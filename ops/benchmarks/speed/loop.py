@@ -221,7 +221,7 @@ class Loop:
         if self._now - since < self.settings.time.gather:
             return []
         del self._since[shard]
-        return self._admit[shard].gathering.give()
+        return self._admit[shard].gathering.release()
 
     def _batches(self, until: int) -> list[Batch]:
         """Decode and align all that is due, a batch per shard."""

@@ -10,7 +10,7 @@ from flows.runtime.clock import system_clock
 from operators.attach_catalog import AttachLogic, _resume
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Event, Origin, Rejected
-from operators.gathering import ENOUGH, Gathered, Gathering
+from operators.gathering import LARGEST, Gathered, Gathering
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogHistory
 from operators.logic.murmur2 import partition_of
@@ -177,9 +177,9 @@ def test_what_no_decision_waits_for_is_gathered_for_a_while() -> None:
 def test_many_events_and_the_end_of_the_input_wait_for_nothing() -> None:
     logic = resume(None)
     feed(logic, COMPLETE)
-    many = clicks(*range(ENOUGH - 1))
+    many = clicks(*range(LARGEST - 1))
     assert gathered(feed(logic, Batch(0, 5, many))) == []
-    assert [len(b.events) for b in gathered(feed(logic, Batch(0, 6, clicks(300.0))))] == [ENOUGH]
+    assert [len(b.events) for b in gathered(feed(logic, Batch(0, 6, clicks(300.0))))] == [LARGEST]
     (last,) = gathered(feed(logic, Batch(0, 7, clicks(301.0)), Batch(0, ALWAYS, [])))
     assert (last.watermark, len(last.events)) == (ALWAYS, 1)
 
