@@ -28,10 +28,10 @@ CAPACITY = 8_000
 
 _IDLE_TICK = 50_000
 """Microseconds between batches that say nothing but a later watermark."""
-_STARVED = 0.002
+_UNTIL_FETCHED = 0.002
 """Seconds until the next look for what is known to be on its way."""
 
-PROMPT = 0.005
+LIVE_TURN = 0.005
 """Seconds between the turns of a source that was read to its end: what comes meanwhile is a batch.
 
 The turns of all groups fall together, so that later steps see one larger batch too.
@@ -96,7 +96,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         self._limit = source.settings.batch_size
         idle_after = round(source.time.idle_after * 1e6)
         self.alignment = Alignment[Event](len(inlets), idle_after, watermark)
-        self._said_watermark, self._said_end, self._said_at = NEVER, False, 0
+        self._sent_watermark, self._sent_end, self._sent_at = NEVER, False, 0
         self._awake: datetime | None = None
         self._over = False
         source.metrics.watch(self)
@@ -118,11 +118,11 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         worth_giving = self._is_worth_giving(batch, now)
         self._awake = None
         if batch.at_end or not worth_giving:
-            turn = self._source.turn if batch.at_end else _STARVED
+            turn = self._source.turn if batch.at_end else _UNTIL_FETCHED
             self._awake = next_turn(turn, self._source.clock())
         if not worth_giving:
             return []
-        self._said_watermark, self._said_end, self._said_at = batch.watermark, batch.at_end, now
+        self._sent_watermark, self._sent_end, self._sent_at = batch.watermark, batch.at_end, now
         return [(self._key, batch)]
 
     def next_awake(self) -> datetime | None:
@@ -152,7 +152,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
 
     def _take_in(self) -> list[Rejected]:
         rejected: list[Rejected] = []
-        if self._hungry():
+        if self._should_fetch():
             self._source.poll()
         if self.alignment.at_end and not any(inlet.messages for inlet in self._inlets.values()):
             return rejected
@@ -163,7 +163,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             lane.at_end = inlet.at_end
         return rejected
 
-    def _hungry(self) -> bool:
+    def _should_fetch(self) -> bool:
         """Whether to fetch: what was fetched before is used up, or some topic waits for its own."""
         empty = [inlet for inlet in self._inlets.values() if not inlet.messages]
         return len(empty) == len(self._inlets) or not all(inlet.at_end for inlet in empty)
@@ -187,8 +187,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         return bool(
             batch.events
             or batch.rejected
-            or (batch.at_end and not self._said_end)
-            or (batch.watermark > self._said_watermark and now - self._said_at >= _IDLE_TICK)
+            or (batch.at_end and not self._sent_end)
+            or (batch.watermark > self._sent_watermark and now - self._sent_at >= _IDLE_TICK)
             or self._over
         )
 

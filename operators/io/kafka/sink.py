@@ -99,13 +99,13 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
         return pack(_KIND, _VERSION, SinkState(next(iter(self._fence.values()), self._offset)))
 
     def _unwritten(self, messages: Sequence[Message]) -> list[Message]:
-        kept = [message for message in messages if message.id not in self._fence]
-        if len(kept) < len(messages):
-            self._metrics.suppressed(self._topic, len(messages) - len(kept))
+        unwritten = [message for message in messages if message.id not in self._fence]
+        if len(unwritten) < len(messages):
+            self._metrics.suppressed(self._topic, len(messages) - len(unwritten))
             self._suppressed_at = time.monotonic()
             for message in messages:
                 self._fence.pop(message.id, None)
-        return kept
+        return unwritten
 
     def _write(self, messages: Sequence[Message]) -> None:
         produce, delivered = self._client.produce, self._delivered

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from operators.io.kafka.client import check_topics
 from operators.io.kafka.fetch import AHEAD, SharedConsumer
-from operators.io.kafka.group import PROMPT, GroupPartition, Item, restore
+from operators.io.kafka.group import LIVE_TURN, GroupPartition, Item, restore
 from operators.io.kafka.pace import Pace
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import Read, by_column
@@ -19,7 +19,7 @@ from schemas.topics import GROUP, Topic
 
 Start = Literal["beginning", "end"]
 
-_UNHURRIED = 0.05
+_BATCH_TURN = 0.05
 """Seconds between the turns of sources that no decision waits for."""
 
 
@@ -42,7 +42,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         groups: Mapping[str, tuple[int, Sequence[Topic]]],
         start: Start = "beginning",
         bounded: bool = False,
-        turn: float = PROMPT,
+        turn: float = LIVE_TURN,
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
     ) -> None:
@@ -90,8 +90,8 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
 
     def slowest(self) -> int:
         """Give the smallest watermark of the groups that have had an event (``NEVER``: none)."""
-        heard = [part.alignment for part in self._built if not part.alignment.silent]
-        return min((alignment.watermark for alignment in heard), default=NEVER)
+        with_events = [part.alignment for part in self._built if not part.alignment.silent]
+        return min((alignment.watermark for alignment in with_events), default=NEVER)
 
     def _connect(self) -> SharedConsumer:
         if self._shared is None:
@@ -153,7 +153,7 @@ class TopicSource(KafkaSource):
             for k in range(settings.partitions_of(topic))
         }
         super().__init__(
-            settings, time, read, clock, groups, start, bounded, _UNHURRIED, pace, metrics
+            settings, time, read, clock, groups, start, bounded, _BATCH_TURN, pace, metrics
         )
 
     def poll(self) -> None:

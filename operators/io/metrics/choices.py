@@ -73,11 +73,11 @@ class Choices(Collector):
         """Give the counts, the recent shares and the audit of every slot."""
         decisions, shares, audit = self._families()
         with self._lock:
-            for slot, kept in self._slots.items():
-                for label, count in kept.counts.items():
+            for slot, drawn in self._slots.items():
+                for label, count in drawn.counts.items():
                     decisions.add_metric([slot, label], count)
-                    shares.add_metric([slot, label], kept.share(label))
-                audit.add_metric([slot], kept.inverse / kept.total)
+                    shares.add_metric([slot, label], drawn.share(label))
+                audit.add_metric([slot], drawn.inverse / drawn.total)
         yield from (decisions, shares, audit)
 
     def describe(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:

@@ -121,8 +121,8 @@ class FactorModel:
 
     def changed(self) -> dict[str, Change]:
         """Give the factors of the subjects that changed since the last call."""
-        taught, self._changed = sorted(self._changed.items()), Counter()
-        return {name: Change(self._model.u_latents[name].copy(), n) for name, n in taught}
+        changes, self._changed = sorted(self._changed.items()), Counter()
+        return {name: Change(self._model.u_latents[name].copy(), n) for name, n in changes}
 
     def forget(self, subject: str) -> bool:
         """Remove a subject's factors; tell whether there were any.
