@@ -148,7 +148,7 @@ class Columns:
             made[: len(before)] = before
             setattr(self, name, made)
 
-    def pack_decisions(self, chunk: Chunk) -> bytes:
+    def pack_records(self, chunk: Chunk) -> bytes:
         """Write what never changes of a chunk once it is full."""
         shape = _SHAPE.pack(chunk.family, chunk.fill)
         return shape + self._bytes(_RECORD, chunk.rows) + chunk.slab[: chunk.used]
@@ -157,8 +157,8 @@ class Columns:
         """Write what changes of a chunk: status and rewards."""
         return msgpack.encode(ChunkStatus(self._bytes(_STATUS, chunk.rows), chunk.rewards))
 
-    def unpack_decisions(self, chunk: Chunk, block: bytes) -> None:
-        """Fill a chunk of the block's family with what :meth:`pack_decisions` wrote."""
+    def unpack_records(self, chunk: Chunk, block: bytes) -> None:
+        """Fill a chunk of the block's family with what :meth:`pack_records` wrote."""
         _, chunk.fill = _SHAPE.unpack_from(block)
         chunk.write(block[self._read(_RECORD, chunk.rows, block, _SHAPE.size) :])
 

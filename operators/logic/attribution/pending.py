@@ -281,7 +281,7 @@ class Pending(Columns):
             if is_status(key):
                 statuses[name] = block
             else:
-                self.unpack_decisions(self._claim(name, family_of(block)), block)
+                self.unpack_records(self._claim(name, family_of(block)), block)
 
         self._blocks.restore(snapshot, segments, take)
         for chunk in self.held():
@@ -298,7 +298,7 @@ class Pending(Columns):
     def _pack_blocks(self, keys: Sequence[str]) -> Iterator[bytes]:
         for key in keys:
             chunk = self._keyed[key]
-            yield self.pack_status(chunk) if is_status(key) else self.pack_decisions(chunk)
+            yield self.pack_status(chunk) if is_status(key) else self.pack_records(chunk)
 
     def _chunk(self, row: int) -> Chunk:
         chunk = self.chunks[row // CHUNK]
