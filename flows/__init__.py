@@ -1,1 +1,1 @@
-"""The dataflows, their wiring and the command line."""
+"""The dataflows, their registry and their wiring; below, a room for each thing around them."""

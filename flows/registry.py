@@ -1,21 +1,20 @@
 """The one list of flows: what each is called, reads and writes, and which module builds it.
 
 It is light: a flow's module, which Bytewax and numerics come with, is imported when it is needed.
-By agreement the module of the flow NAME is ``flows/NAME.py``. It has ``Steps`` (the steps that keep
-state), ``OFFSETS`` (the one of them whose snapshots hold the offsets that the flow resumes from)
-and ``wire``, which builds the dataflow on the sources and sinks of a :class:`flows.wiring.Wiring`.
+By agreement the flow NAME lies in ``flows/NAME.py``, which has what :class:`FlowModule` says.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from schemas.topics import GROUP, STORED, Topic
 
 if TYPE_CHECKING:  # Bytewax takes its time
     from bytewax.dataflow import Dataflow
 
+    from flows.wiring import Wiring
     from operators.io.metrics.root import Metrics
     from operators.logic.placement import Place
     from schemas.clock import Clock
@@ -39,6 +38,19 @@ class Step(StrEnum):
         step._value_ = step_id
         step.kind = kind
         return step
+
+
+class FlowModule(Protocol):
+    """What the module of a flow has beside ``build``, which takes any sources and sinks."""
+
+    Steps: type[Step]
+    """The steps that keep state."""
+
+    OFFSETS: Step
+    """The one of them whose snapshots hold the offsets that the flow resumes from."""
+
+    def wire(self, wiring: "Wiring") -> "Dataflow":
+        """Build the dataflow on the sources and sinks that the wiring makes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +78,12 @@ class Flow:
         return tuple(dict.fromkeys((*self.reads, *self.writes)))
 
     @property
-    def offsets_step(self) -> str:
+    def offsets_step(self) -> Step:
         """The step whose snapshots hold the offsets that it resumes from."""
-        return str(self._module.OFFSETS)
+        return self._module.OFFSETS
 
     @property
-    def steps(self) -> tuple["Step", ...]:
+    def steps(self) -> tuple[Step, ...]:
         """The steps that keep state."""
         return tuple(self._module.Steps)
 
@@ -86,13 +98,11 @@ class Flow:
         from flows.wiring import Wiring
         from operators.logic.placement import ALONE
 
-        wiring = Wiring(settings, clock, metrics, place or ALONE)
-        flow: Dataflow = self._module.wire(wiring)
-        return flow
+        return self._module.wire(Wiring(settings, clock, metrics, place or ALONE))
 
     @property
-    def _module(self) -> Any:
-        return import_module(f"flows.{self.name}")
+    def _module(self) -> FlowModule:
+        return cast(FlowModule, import_module(f"flows.{self.name}"))
 
 
 PERSONALIZE = Flow(

@@ -12,7 +12,7 @@ REFUSALS = frozenset({"unknown_slot", "stale_request", "no_eligible_action"})
 """Reasons for which a request is answered by a dead letter instead of a decision."""
 
 
-class Answers:
+class RequestAnswers:
     """What the decisions topic says to each request of a shard, by key."""
 
     def __init__(self, report: Verification) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
 from flows.runtime.snapshots import states_of
-from flows.verification.answers import Answers
+from flows.verification.answers import RequestAnswers
 from flows.verification.findings import ActionCheck, Verification, describe
 from flows.verification.learning import Learners
 from flows.verification.outcomes import Outcomes
@@ -90,7 +90,7 @@ def _read_events(
     settings: Settings, verification: Verification, shard: int, cut: Cut, letters: dict[Place, str]
 ) -> list[Event]:
     """Read a shard's events, see that its requests are answered, and give what counts."""
-    answers, usable = Answers(verification), []
+    answers, usable = RequestAnswers(verification), []
     for topic in PERSONALIZE.resumes:
         if topic is Topic.DECISION_REQUESTS:
             continue

@@ -16,7 +16,7 @@ from flows.registry import PERSONALIZE
 from ops.benchmarks.reporting.machine import ROOT
 from ops.benchmarks.speed.loop import SEED
 from ops.benchmarks.speed.report import Bar, Invalid, Report
-from ops.benchmarks.speed.rig import Flow, Process, Rig, until
+from ops.benchmarks.speed.rig import FlowProcess, Process, Rig, until
 from ops.benchmarks.speed.traffic import EVENTS_PER_REQUEST, Heard, Visits
 from schemas.catalog import PolicySettings
 from schemas.settings import child_environment
@@ -77,7 +77,7 @@ def _echoes(args: argparse.Namespace, rig: Rig, report: Report) -> None:
 
 
 def _decisions(args: argparse.Namespace, rig: Rig, report: Report) -> None:
-    flow = Flow(rig, PERSONALIZE.name, processes=args.processes)
+    flow = FlowProcess(rig, PERSONALIZE.name, processes=args.processes)
     try:
         visits = Visits(rig.settings, "burst", args.actions, args.seed)
         visits.consent()
@@ -103,7 +103,7 @@ def _row(
     seconds: float,
     label: str,
 ) -> None:
-    decides = isinstance(process, Flow)
+    decides = isinstance(process, FlowProcess)
     visits = Visits(rig.settings, f"v{rate}", args.actions, args.seed)
     before, started = process.cpu, time.monotonic()
     heard = visits.open_loop(rate / EVENTS_PER_REQUEST, WARM_UP + seconds)
@@ -113,7 +113,7 @@ def _row(
     process.check()
     _check(heard, f"{label} at {rate:,}/s", decides)
     pending = None
-    if isinstance(process, Flow):
+    if isinstance(process, FlowProcess):
         pending = _pending(process)
         if pending < args.pending:
             raise Invalid(f"{pending:,} decisions pending, not {args.pending:,}")
@@ -129,7 +129,7 @@ def _row(
         report.bars.append(Bar(f"p99 at {rate:,} events/s", "≤", tail, p99, "ms", judged))
 
 
-def _pending(flow: Flow) -> int:
+def _pending(flow: FlowProcess) -> int:
     return int(sum(each.total("banditflow_pending_decisions") for each in flow.all_metrics()))
 
 

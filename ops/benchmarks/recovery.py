@@ -16,7 +16,7 @@ from flows.verification.findings import describe
 from flows.verification.verify import verify
 from ops.benchmarks.speed.loop import SEED
 from ops.benchmarks.speed.report import Bar, Invalid, Report
-from ops.benchmarks.speed.rig import Flow, Rig, until
+from ops.benchmarks.speed.rig import FlowProcess, Rig, until
 from ops.benchmarks.speed.traffic import EVENTS_PER_REQUEST, Heard, Visits
 from schemas.catalog import PolicySettings
 
@@ -52,7 +52,7 @@ def main() -> None:
 def _measure(args: argparse.Namespace, rig: Rig, report: Report) -> None:
     visits = Visits(rig.settings, "burst", args.actions, args.seed)
     visits.consent()
-    flow = Flow(rig, PERSONALIZE.name)
+    flow = FlowProcess(rig, PERSONALIZE.name)
     try:
         visits.burst(1)
         report.rows.append(("first start", time.monotonic() - flow.started, 0))
@@ -72,7 +72,7 @@ def _measure(args: argparse.Namespace, rig: Rig, report: Report) -> None:
     report.bars.append(Bar("kill to first decision", "≤", 10.0, slowest, "s", not args.quick))
 
 
-def _live(args: argparse.Namespace, rig: Rig, flow: Flow, report: Report) -> Flow:
+def _live(args: argparse.Namespace, rig: Rig, flow: FlowProcess, report: Report) -> FlowProcess:
     visits = Visits(rig.settings, "live", args.actions, args.seed)
     heard: list[Heard] = []
     rate = args.rate / EVENTS_PER_REQUEST
@@ -86,7 +86,7 @@ def _live(args: argparse.Namespace, rig: Rig, flow: Flow, report: Report) -> Flo
             until("live traffic", lambda n=first: visits.answered > n + 3 * rate * args.epoch)  # type: ignore[misc]
             killed, clock = time.time(), time.monotonic()
             flow.end()
-            flow = Flow(rig, PERSONALIZE.name, life=kill + 1)
+            flow = FlowProcess(rig, PERSONALIZE.name, life=kill + 1)
             until("a decision", lambda at=killed: visits.last_due > at, every=0.002)  # type: ignore[misc]
             took = time.monotonic() - clock
             pending = int(flow.metrics().total("banditflow_pending_decisions"))

@@ -20,7 +20,7 @@ from flows.verification.findings import describe
 from flows.verification.verify import verify
 from ops.benchmarks.speed.loop import SEED
 from ops.benchmarks.speed.report import Bar, Invalid, Report
-from ops.benchmarks.speed.rig import Flow, Rig, Sample
+from ops.benchmarks.speed.rig import FlowProcess, Rig, Sample
 from ops.benchmarks.speed.traffic import EVENTS_PER_REQUEST, Heard, Visits
 from schemas.catalog import PolicySettings
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _measure(args: argparse.Namespace, rig: Rig, report: Report) -> None:
-    flows = [Flow(rig, PERSONALIZE.name), Flow(rig, PERSIST.name)]
+    flows = [FlowProcess(rig, PERSONALIZE.name), FlowProcess(rig, PERSIST.name)]
     try:
         heard, series, lags = _traffic(args, rig, flows)
         for flow in flows:
@@ -95,7 +95,7 @@ def _measure(args: argparse.Namespace, rig: Rig, report: Report) -> None:
 
 
 def _traffic(
-    args: argparse.Namespace, rig: Rig, flows: list[Flow]
+    args: argparse.Namespace, rig: Rig, flows: list[FlowProcess]
 ) -> tuple[Heard, Series, dict[str, list[float]]]:
     visits = Visits(rig.settings, "soak", args.actions, args.seed)
     visits.consent()

@@ -10,7 +10,7 @@ import pytest
 from flows.devkit.embedded import Server, Supervisor
 from flows.devkit.verify_replay.runs import Feed
 from flows.devkit.verify_replay.simulated_log import SLOTS, simulated_log
-from flows.devkit.verify_replay.verify_replay import ReplayReport, verify_replay
+from flows.devkit.verify_replay.verify_replay import VerifiedReplay, verify_replay
 from flows.runtime.snapshots import read_states
 from flows.verification.findings import Verification
 from flows.verification.log import LogError, Logged, copied, read_log, record_log
@@ -30,7 +30,7 @@ REQUESTS = 600
 @pytest.fixture(scope="module")
 def report(
     broker: Server, valkey: Server, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ReplayReport]:
+) -> Iterator[VerifiedReplay]:
     """A log of every learning mode, with two kills."""
     folder = tmp_path_factory.mktemp("replay")
     settings = load(
@@ -49,7 +49,7 @@ def report(
 
 
 def test_a_killed_log_ends_as_its_topics_imply_and_as_one_without_kills(
-    report: ReplayReport,
+    report: VerifiedReplay,
 ) -> None:
     assert report.holds, report
     assert [kill.flow for kill in report.killed.kills] == ["persist", "personalize"]
@@ -67,7 +67,7 @@ def test_a_killed_log_ends_as_its_topics_imply_and_as_one_without_kills(
     assert all(same.compared for same in report.same if same.what not in ("pending", "waiting"))
 
 
-def test_state_is_dumped_in_order_and_alike_for_both_runs(report: ReplayReport) -> None:
+def test_state_is_dumped_in_order_and_alike_for_both_runs(report: VerifiedReplay) -> None:
     dumps, digests = [], []
     for settings in (report.killed.settings, report.once.settings):
         states = read_states(Path(settings.state.recovery) / "personalize")
@@ -82,7 +82,7 @@ def test_state_is_dumped_in_order_and_alike_for_both_runs(report: ReplayReport) 
     assert all(len(subject) == 32 for subject in subjects)  # pseudonyms, never raw ids
 
 
-def test_a_store_row_that_was_changed_or_lost_is_found(report: ReplayReport) -> None:
+def test_a_store_row_that_was_changed_or_lost_is_found(report: VerifiedReplay) -> None:
     settings = report.once.settings
     with sqlite3.connect(settings.store.address.removeprefix("sqlite:")) as store:
         store.execute("UPDATE outcomes SET reward = 0.125 WHERE rowid = 1")
@@ -97,7 +97,7 @@ def test_a_store_row_that_was_changed_or_lost_is_found(report: ReplayReport) -> 
     assert rows == [2, 1]
 
 
-def test_a_second_answer_a_lost_and_a_wrong_outcome_are_found(report: ReplayReport) -> None:
+def test_a_second_answer_a_lost_and_a_wrong_outcome_are_found(report: VerifiedReplay) -> None:
     settings = report.once.settings
     before = verify(settings)
     decision = next(each for each in copied(settings) if each.topic is Topic.DECISIONS)
@@ -125,7 +125,7 @@ def test_a_second_answer_a_lost_and_a_wrong_outcome_are_found(report: ReplayRepo
     assert found.outcomes.different == before.outcomes.different + 1
 
 
-def test_what_was_not_learned_is_found(report: ReplayReport) -> None:
+def test_what_was_not_learned_is_found(report: VerifiedReplay) -> None:
     """Against a log without its clicks, what the flow learned from them is too much."""
     found = msgspec.convert(msgspec.to_builtins(report.killed.verification), Verification)
     assert found.holds
@@ -137,7 +137,7 @@ def test_what_was_not_learned_is_found(report: ReplayReport) -> None:
 
 
 def test_a_log_is_recorded_for_its_owner_only_and_read_back(
-    report: ReplayReport, tmp_path: Path
+    report: VerifiedReplay, tmp_path: Path
 ) -> None:
     settings = report.killed.settings
     count = record_log(settings, tmp_path / "log")

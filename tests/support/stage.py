@@ -49,7 +49,7 @@ def until(what: str, condition: Callable[[], bool], seconds: float = PATIENCE) -
     return time.monotonic() - started
 
 
-class Flow:
+class StagedFlow:
     """A flow as a process that can be killed, and started again on the same state."""
 
     def __init__(
@@ -141,7 +141,7 @@ class Stage:
             (Topic.CATALOG, entry.id.encode(), encode(entry), 0)
             for entry in demo_catalog(SEED, PolicySettings(kind="logistic"), reward_window=window)
         )
-        self._flows: list[Flow] = []
+        self._flows: list[StagedFlow] = []
         self._reader = confluent_kafka.Consumer(consumer_config(self.settings.kafka))
 
     def run(
@@ -151,14 +151,14 @@ class Stage:
         supervised: bool = True,
         label: str = "",
         environment: Mapping[str, str] | None = None,
-    ) -> Flow:
+    ) -> StagedFlow:
         """Start a flow; supervised it is started again when it dies, as in production."""
         command = [sys.executable, "-m", "flows", "run", flow]
         if supervised:
             command += ["--processes=1", f"--logs={self.folder / 'logs'}"]
         env = child_environment(self.settings) | {"PYTHONPATH": ROOT}
         env |= environment or {}
-        started = Flow(self, label or flow, command, env)
+        started = StagedFlow(self, label or flow, command, env)
         self._flows.append(started)
         return started
 
@@ -169,7 +169,7 @@ class Stage:
                 flow.kill()
         self._reader.close()
 
-    def run_both(self) -> tuple[Flow, Flow]:
+    def run_both(self) -> tuple[StagedFlow, StagedFlow]:
         """Start both flows, supervised."""
         return self.run(PERSONALIZE.name), self.run(PERSIST.name)
 

@@ -62,7 +62,7 @@ class Run(Struct):
     verification: Verification = field(default_factory=Verification, name="found")
 
 
-class Flows:
+class FlowProcesses:
     """The flows of a deployment as processes that can be killed and started again."""
 
     def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
@@ -181,7 +181,7 @@ def run_killed(
     victims = rng.choice(list(VICTIMS), size=kills, p=list(VICTIMS.values())).tolist()
     planned = list(zip(places, victims, strict=True))
     run, started = Run(settings), time.monotonic()
-    flows, feed = Flows(settings, supervisor), Feed(settings)
+    flows, feed = FlowProcesses(settings, supervisor), Feed(settings)
     try:
         for flow in VICTIMS:
             flows.start(flow)
@@ -211,7 +211,7 @@ def run_once(settings: Settings, supervisor: Supervisor, log: Sequence[Logged]) 
         feed.send(record)
     feed.flush()
     run, started = Run(settings), time.monotonic()
-    flows = Flows(settings, supervisor)
+    flows = FlowProcesses(settings, supervisor)
     try:
         for flow in VICTIMS:
             flows.start(flow)
@@ -225,7 +225,7 @@ def run_once(settings: Settings, supervisor: Supervisor, log: Sequence[Logged]) 
     return run
 
 
-def _killed(flows: Flows, victim: str, number: int, *, verify_kills: bool) -> Kill:
+def _killed(flows: FlowProcesses, victim: str, number: int, *, verify_kills: bool) -> Kill:
     flows.kill(victim)
     kill = Kill(victim, number)
     if verify_kills and victim == PERSONALIZE.name:
@@ -246,7 +246,7 @@ def _paced(log: Sequence[Logged], speed: float) -> Iterator[int]:
         yield number
 
 
-def _finish(flows: Flows, feed: Feed, log: Sequence[Logged]) -> None:
+def _finish(flows: FlowProcesses, feed: Feed, log: Sequence[Logged]) -> None:
     """Wait until all is read back, then let time pass so that every decision settles."""
     flows.until(lambda: _all_read(flows.settings, PERSONALIZE), "the log was not read to its end")
     for marker in _markers(flows.settings, log):
@@ -255,7 +255,7 @@ def _finish(flows: Flows, feed: Feed, log: Sequence[Logged]) -> None:
     _read_all(flows)
 
 
-def _read_all(flows: Flows) -> None:
+def _read_all(flows: FlowProcesses) -> None:
     settings = flows.settings
     flows.until(
         lambda: _all_read(settings, PERSONALIZE) and _settled(settings), "not all decisions settled"

@@ -29,7 +29,7 @@ _PER_KILL = 60.0
 """Seconds of allowed lateness: the log's time goes on while a flow is down."""
 
 
-class ReplayReport(Struct):
+class VerifiedReplay(Struct):
     """What a replay came to: the run with kills, the one without, and whether they agree."""
 
     records: int
@@ -62,7 +62,7 @@ def verify_replay(
     speed: float,
     verify_kills: bool,
     on_progress: Callable[[int, str], Any] = lambda _done, _what: None,
-) -> ReplayReport:
+) -> VerifiedReplay:
     """Run a log with kills, then once without over what it left on the topics, and compare.
 
     ``settings`` say where Kafka and Redis are; each run has topics, recovery folder and store of
@@ -96,10 +96,10 @@ def verify_replay(
     )
     on_progress(len(log), "once without kills")
     once = run_once(once_in, supervisor, _left_by(killed_in))
-    return ReplayReport(len(log), killed, once, compare_runs(killed_in, once_in))
+    return VerifiedReplay(len(log), killed, once, compare_runs(killed_in, once_in))
 
 
-def show(console: Console, report: ReplayReport) -> None:
+def show(console: Console, report: VerifiedReplay) -> None:
     """Print what was compared, line by line, and the verdict."""
     table = Table("", "compared", "different", box=box.SIMPLE)
     for right in (1, 2):

@@ -94,7 +94,7 @@ class Process:
         self._parts.supervisor.stop(self.child)
 
 
-class Flow(Process):
+class FlowProcess(Process):
     """A flow of ours; its own metrics say what it has taken in."""
 
     def __init__(self, rig: "Rig", flow: str, life: int = 0, processes: int = 1) -> None:

@@ -8,7 +8,7 @@ from flows.runtime.flow_metrics import FlowMetrics
 from flows.verification.findings import Verification, describe
 from flows.verification.verify import verify
 from ops.benchmarks.speed.report import Invalid
-from ops.benchmarks.speed.rig import Flow, Rig, Sample, histogram, quantile, until
+from ops.benchmarks.speed.rig import FlowProcess, Rig, Sample, histogram, quantile, until
 from schemas.topics import Topic
 
 EVERY = 0.4
@@ -52,7 +52,7 @@ def backlog(
     ``events`` is the log's count, of which the steady state begins after ``steady_from`` and a
     tenth of the others. Raises :class:`Invalid`.
     """
-    flow = Flow(rig, PERSONALIZE.name, processes=processes)
+    flow = FlowProcess(rig, PERSONALIZE.name, processes=processes)
     try:
         run, last = _watched(flow, name, events)
         _steady(run, steady_from)
@@ -73,7 +73,7 @@ def backlog(
     return run
 
 
-def _watched(flow: Flow, name: str, events: int) -> tuple[Run, list[FlowMetrics]]:
+def _watched(flow: FlowProcess, name: str, events: int) -> tuple[Run, list[FlowMetrics]]:
     run = Run(name, events)
     deadline = time.monotonic() + 600.0
     while True:
@@ -110,7 +110,7 @@ def persist(rig: Rig, events: int) -> tuple[float, float]:
 
     Raises :class:`Invalid` when a row is not what the topics say.
     """
-    flow = Flow(rig, PERSIST.name)
+    flow = FlowProcess(rig, PERSIST.name)
     try:
         until("persist serves its metrics", lambda: flow.metrics().total("python_info") > 0)
         started, before = time.monotonic(), flow.cpu

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from flows.devkit.embedded import Supervisor
-from flows.devkit.verify_replay.runs import Feed, Flows, prepare
+from flows.devkit.verify_replay.runs import Feed, FlowProcesses, prepare
 from flows.verification.log import RECORDED, Logged
 from schemas.clock import micros
 from schemas.events import DecisionBack
@@ -54,7 +54,7 @@ def run_live(
 ) -> Live:
     """Run the flows under traffic and kills; ``recovery`` gets the store of the kept kill."""
     prepare(settings)
-    flows, topics = Flows(settings, supervisor), Feed(settings)
+    flows, topics = FlowProcesses(settings, supervisor), Feed(settings)
     made: list[Logged] = []
 
     def kill(burst: int, share: float, flow: str) -> None:
@@ -110,7 +110,7 @@ def _send(
         topics.send(each)
 
 
-def _read(flows: Flows, topics: Feed) -> None:
+def _read(flows: FlowProcesses, topics: Feed) -> None:
     """Wait until all is read, and the decisions that it led to, too."""
     topics.flush()
     for _ in range(2):

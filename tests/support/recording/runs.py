@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.devkit.embedded import Supervisor
-from flows.devkit.verify_replay.runs import Feed, Flows
+from flows.devkit.verify_replay.runs import Feed, FlowProcesses
 from flows.registry import FLOWS, PERSIST, PERSONALIZE
 from flows.runtime.recovery import RecoveryError, recovery_folder
 from flows.runtime.snapshots import offsets_of, progress, states_of
@@ -40,7 +40,7 @@ def feed(settings: Settings, log: Iterable[Logged]) -> None:
 
 def run_to_the_end(settings: Settings, supervisor: Supervisor, flows: Sequence[str] = BOTH) -> None:
     """Run flows until they have taken in all that is on their topics, then kill them."""
-    running = Flows(settings, supervisor)
+    running = FlowProcesses(settings, supervisor)
     try:
         for flow in flows:
             running.start(flow)
@@ -51,7 +51,7 @@ def run_to_the_end(settings: Settings, supervisor: Supervisor, flows: Sequence[s
         running.stop()
 
 
-def await_the_end(running: Flows, flows: Sequence[str] = BOTH) -> None:
+def await_the_end(running: FlowProcesses, flows: Sequence[str] = BOTH) -> None:
     """Wait until running flows have taken in all that is on their topics."""
     settings = running.settings
     for flow in flows:  # the second reads what the first writes
@@ -63,7 +63,7 @@ def await_the_end(running: Flows, flows: Sequence[str] = BOTH) -> None:
             _await_all_read(running, flow)
 
 
-def _await_all_read(running: Flows, flow: str) -> None:
+def _await_all_read(running: FlowProcesses, flow: str) -> None:
     running.until(lambda: not behind(running.settings, flow), f"{flow} did not read to the end")
 
 

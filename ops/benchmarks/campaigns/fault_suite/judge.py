@@ -13,13 +13,13 @@ from schemas.codec import decode
 from schemas.results import DeadLetter
 from schemas.settings import Settings
 from schemas.topics import Topic
-from tests.support.stage import Flow, Stage
+from tests.support.stage import Stage, StagedFlow
 
 
 def judge(
     found: Finding,
     stage: Stage,
-    personalize: Flow,
+    personalize: StagedFlow,
     *,
     requests: int | None = None,
     shown: int | None = None,

@@ -10,7 +10,7 @@ from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab
 from schemas.topics import Topic
-from tests.support.stage import Flow, Stage, until
+from tests.support.stage import Stage, StagedFlow, until
 
 WINDOW = 300.0
 RESUME = 10.0
@@ -42,7 +42,7 @@ def kill_the_flow(found: Finding, lab: Lab) -> None:
     persist.stop()
 
 
-def _kill(stage: Stage, flow: Flow) -> float:
+def _kill(stage: Stage, flow: StagedFlow) -> float:
     """Kill and restart a flow; give the seconds from the kill to its first new decision."""
     started = time.monotonic()
     flow.kill()

@@ -16,7 +16,7 @@ from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab
 from schemas.topics import Topic
 from tests.support import records as make
-from tests.support.stage import Flow, InVain, Stage, until
+from tests.support.stage import InVain, Stage, StagedFlow, until
 
 AWAY = 8.0
 RESIDENT = 400
@@ -85,7 +85,7 @@ def kill_the_writer(found: Finding, lab: Lab) -> None:
     persist.stop()
 
 
-def _kill_inside(other: sqlite3.Connection, persist: Flow) -> bool:
+def _kill_inside(other: sqlite3.Connection, persist: StagedFlow) -> bool:
     """Kill persist while it holds the write lock; say whether nothing was committed any more."""
     before = _version(other)
     deadline = time.monotonic() + 60.0
@@ -101,7 +101,7 @@ def _kill_inside(other: sqlite3.Connection, persist: Flow) -> bool:
     raise InVain("waited in vain for a transaction")
 
 
-def _kill_after(other: sqlite3.Connection, persist: Flow, stage: Stage) -> bool:
+def _kill_after(other: sqlite3.Connection, persist: StagedFlow, stage: Stage) -> bool:
     """Kill persist once it has committed; say whether a restart will write these rows again."""
     before, deadline = _version(other), time.monotonic() + 60.0
     while _version(other) == before:

@@ -20,7 +20,7 @@ from ops.benchmarks.campaigns.fault_suite.disks import NotHere
 from ops.benchmarks.campaigns.fault_suite.judge import judge
 from ops.benchmarks.campaigns.fault_suite.lab import Lab
 from schemas.topics import Topic
-from tests.support.stage import SEED, Flow, Record, Stage, until
+from tests.support.stage import SEED, Record, Stage, StagedFlow, until
 
 WINDOW = 20.0
 LATENESS = 5.0
@@ -80,12 +80,12 @@ def delete_what_comes_next(found: Finding, lab: Lab) -> None:
         found.exactly(f"{name} wrote nothing", True, before == after)
 
 
-def _names(flow: Flow, topic: str, offset: int, low: int) -> bool:
+def _names(flow: StagedFlow, topic: str, offset: int, low: int) -> bool:
     wanted = (f"topic {topic!r}, partition {BUSY}", f"offset {offset} ", f"only {low} to")
     return all(words in _reason(flow) for words in wanted)
 
 
-def _reason(flow: Flow) -> str:
+def _reason(flow: StagedFlow) -> str:
     """Give what a flow that stopped said for people."""
     lines = [line for line in flow.log.splitlines() if line.startswith("banditflow:")]
     return lines[-1] if lines else "nothing"
