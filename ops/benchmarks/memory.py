@@ -25,6 +25,7 @@ import numpy as np
 from flows.runtime.recovery import make_store
 from operators.attribute import AttributeLogic
 from operators.envelope import Event, Origin
+from operators.io.segments import PENDING, segment_folder
 from operators.logic.attribution import Attribution
 from operators.logic.catalog import Catalog, CatalogedBatch
 from ops.benchmarks.reporting.judged import write_result
@@ -80,7 +81,7 @@ def measure(decisions: int, rate: int, epoch: float, *, whole: bool) -> dict[str
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_store(folder)
-        segments = None if whole else folder / "pending"
+        segments = None if whole else segment_folder(name, PENDING)
         with closing(sqlite3.connect(next(folder.glob("part-*.sqlite3")))) as store:
             return _measure(decisions, rate, epoch, segments, store)
 

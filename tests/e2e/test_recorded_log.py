@@ -37,7 +37,7 @@ REFUSED = re.compile(
 )
 """What one is told who starts this release on a recovery store of the one that recorded the log."""
 
-UNCHANGED = ("cut", "learners", "pending", "waiting")
+UNCHANGED = ("cut", "learners")
 """The parts of an old recovery store that this release reads."""
 
 NEVER_IDLE = 3600.0

@@ -14,7 +14,6 @@ STEP = 512
 SHARE = 2**16
 """At least so many bytes of blocks that did not change are written again with a segment."""
 
-_GROUP = 64
 _KIND, _VERSION = "segment", 1
 
 
@@ -59,7 +58,7 @@ class SegmentedState:
     keys
         The keys that there are: the owner's own collection, which changes.
     pack
-        Gives the blocks of keys as they are now, in their order.
+        Gives the blocks of keys as they are now, in their order, packed as they are taken.
     """
 
     def __init__(
@@ -205,17 +204,18 @@ class SegmentedState:
 
     def _add_turns(self, blocks: dict[str, bytes]) -> None:
         """Add blocks whose turn it is, as they are now."""
-        size, end = 0, self._place + STEP
-        while size < SHARE and self._place < min(end, len(self._turns)):
-            group = self._turns[self._place : self._place + min(_GROUP, STEP)]
-            self._place += len(group)
-            keys = [key for key in group if key in self._keys and key not in self._sealed]
-            for key, block in zip(keys, self._pack(keys), strict=True):
-                self._touched.pop(key, None)
-                self._packed.pop(key, None)
-                self._removed.pop(key, None)
-                blocks[key] = block
-                size += len(block)
+        size, place, turns = 0, self._place, self._turns[self._place : self._place + STEP]
+        self._place += len(turns)
+        keys = [key for key in turns if key in self._keys and key not in self._sealed]
+        for key, block in zip(keys, self._pack(keys), strict=True):
+            self._touched.pop(key, None)
+            self._packed.pop(key, None)
+            self._removed.pop(key, None)
+            blocks[key] = block
+            size += len(block)
+            if size >= SHARE:
+                self._place = place + turns.index(key) + 1
+                break
 
     def _write(self, blocks: dict[str, bytes], removed: list[str]) -> int:
         assert self._files is not None
