@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
-from operators.logic.state.segments import parted
+from operators.logic.state.segments import SegmentError
 
 PENDING, SEEN, PROFILES, FACTORS = "pending", "seen", "profiles", "factors"
 """The steps that keep segments."""
@@ -119,9 +119,9 @@ def _read(path: Path, checksum: int) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise parted(f"{path} is missing, which the recovery store names") from None
+        raise SegmentError(f"{path} is missing, which the recovery store names") from None
     if crc32(data) != checksum:
-        raise parted(f"{path} is not the file of that name that the recovery store names")
+        raise SegmentError(f"{path} is not the file of that name that the recovery store names")
     return data
 
 

@@ -5,7 +5,7 @@ from itertools import islice
 
 from msgspec import Struct
 
-from operators.logic.state.segments import SegmentFiles, parted
+from operators.logic.state.segments import SegmentError, SegmentFiles
 from schemas.state import pack, unpack
 
 STEP = 512
@@ -68,18 +68,22 @@ class SegmentedState:
         self._pack = pack
         self._files: SegmentFiles | None = None
         self._touched: dict[str, None] = {}
+        # What is packed, and in no segment yet; what is gone, and no segment says so yet.
         self._packed: dict[str, bytes] = {}
         self._removed: dict[str, None] = {}
+        # What the last snapshot packed, and what of its blocks a segment may take.
         self._last: set[str] = set()
         self._cold: list[str] = []
+        self._settled = False
+        # The needed segments: of sealed blocks by key, and all others, the oldest first.
         self._sealed: dict[str, int] = {}
         self._log: list[int] = []
         self._checksums: dict[int, int] = {}
+        # The round: whose turn it is, its first segment, and whether nothing changed in it.
         self._turns: list[str] = []
         self._place = 0
         self._round = 0
         self._clean = True
-        self._settled = False
 
     def use(self, segments: SegmentFiles) -> None:
         """Keep the blocks in these segments from now on."""
@@ -140,7 +144,9 @@ class SegmentedState:
     ) -> None:
         """Give each block to ``take`` once, and go on with the segments; refuse where they miss."""
         if snapshot.segments and segments is None:
-            raise parted("the recovery store names segment files, and no recovery folder is set")
+            raise SegmentError(
+                "the recovery store names segment files, and no recovery folder is set"
+            )
         for key, block in snapshot.blocks.items():
             take(key, block)
         if segments is None:

@@ -25,9 +25,11 @@ class SegmentFiles(Protocol):
         ...
 
 
-def parted(what: str) -> StateError:
-    """Make the error that a recovery store and its segment files are not together."""
-    return StateError(
-        f"{what}: set BANDITFLOW_RECOVERY to the folder that holds the recovery store and its "
-        "segment files, restore that folder as a whole, or start with an empty one"
-    )
+class SegmentError(StateError):
+    """A recovery store and its segment files are not together; the message says what to do."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: set BANDITFLOW_RECOVERY to the folder that holds the recovery store and its "
+            "segment files, restore that folder as a whole, or start with an empty one"
+        )
