@@ -192,7 +192,7 @@ class RequestAdmission(
             return []
         hashes = [request_hash(event.body) for event in events]
         keys = [event.key for event in events]
-        verdicts = self.seen.admit(keys, hashes, max(event.at for event in events))
+        verdicts = self.seen.admit(keys, hashes, max([event.at for event in events]))
         fresh = []
         for event, hash_, verdict in zip(events, hashes, verdicts, strict=True):
             if verdict is Seen.FRESH:
