@@ -7,10 +7,13 @@ import pytest
 from bytewax.visualize import to_rendered
 from prometheus_client import CollectorRegistry
 
-from flows.registry import FLOWS, INPUT, OUTPUT, STATE
+from flows.registry import FLOWS, INPUT, OUTPUT, PERSONALIZE, STATE
 from flows.runtime.clock import system_clock
+from flows.runtime.recovery import recovery_folder
+from flows.runtime.snapshots import read_states
 from operators.io.metrics.root import Metrics
 from schemas.settings import load
+from tests.support.recording.archive import recorded, settings
 
 
 def walk(steps: list[Any]) -> Iterator[Any]:
@@ -33,6 +36,15 @@ def test_no_step_that_keeps_state_has_another_name(flow: str) -> None:
     assert not lost, "a running deployment would lose the state of these steps at its next start"
     new = found.items() - registered.items()
     assert not new, f"a new step that keeps state: record it in Steps of flows/{flow}.py"
+
+
+def test_the_steps_of_an_old_recovery_store_have_kept_their_names() -> None:
+    with recorded() as log:
+        there = settings("", "").replaced(recovery=str(log.recovery))
+        old = read_states(recovery_folder(there, PERSONALIZE.name)).keys()
+    lost = old - {str(step) for step in PERSONALIZE.steps}
+    assert not lost, "a deployment of an earlier release would lose the state of these steps"
+    assert len(old) > 10
 
 
 @pytest.mark.parametrize("flow", FLOWS)
