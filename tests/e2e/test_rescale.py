@@ -20,13 +20,13 @@ from flows.runtime.snapshots import progress
 from flows.verification.verify import verify
 from operators.io.kafka import producer_config
 from operators.io.segments import PENDING
-from operators.logic.attribution import pending
+from operators.logic.attribution import chunks
 from schemas.settings import Settings, child_environment
 from schemas.topics import Topic
 from tests.support.live import deployed, until
 
 RATE = 100.0
-BACKLOG = 3 * pending.CHUNK
+BACKLOG = 3 * chunks.CHUNK
 """Requests at the start: both shards fill segments of pending decisions."""
 
 
@@ -140,7 +140,7 @@ def test_one_process_two_and_one_again_under_traffic_and_kills(
     found = verify(settings)
     for each in (together, found):
         assert each.holds, each
-        assert each.pending.decisions > pending.CHUNK
+        assert each.pending.decisions > chunks.CHUNK
     assert found.requests == found.decisions == report.requests + BACKLOG
     clicked = len(range(0, BACKLOG, 7))
     assert sum(check.learned[0] for check in found.actions) == report.impressions + clicked

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from operators.envelope import Event
-from operators.logic.attribution import key_index, pending, settlement
+from operators.logic.attribution import chunks, key_index, pending, settlement
 from operators.logic.recount import recount
 from schemas.clock import ALWAYS
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
@@ -23,7 +23,7 @@ AGES = st.one_of(st.sampled_from(EDGES), st.integers(-SECOND, WINDOW + SECOND))
 def small_chunks() -> Iterator[None]:
     """Let a handful of decisions fill a chunk, and two be many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pending, "CHUNK", 3)
+        patch.setattr(chunks, "CHUNK", 3)
         for module in (key_index, pending, settlement):
             patch.setattr(module, "_FEW", 1)
         yield

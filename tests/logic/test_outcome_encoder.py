@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from operators.logic.attribution import pending
+from operators.logic.attribution import chunks
 from operators.logic.attribution.chunks import DecisionColumns
 from operators.logic.attribution.decision_classes import DecisionClass, DecisionClasses
 from operators.logic.attribution.decision_codec import pack_decision
@@ -98,7 +98,7 @@ DECISIONS = st.tuples(
 def test_every_line_is_the_outcome(decisions: list[tuple[object, ...]]) -> None:
     classes = DecisionClasses(CLASSES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pending, "CHUNK", 4)
+        patch.setattr(chunks, "CHUNK", 4)
         kept = Pending()
         packed = [pack_decision(*decision[6:]) for decision in decisions]  # type: ignore[arg-type]
         blobs = [blob for blob in packed if blob is not None]

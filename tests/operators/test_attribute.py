@@ -17,7 +17,7 @@ from operators.attribute import attribute, resumed
 from operators.envelope import Event, Message
 from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.segments import PENDING, ShardFiles
-from operators.logic.attribution import outcome_id, pending
+from operators.logic.attribution import chunks, outcome_id
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.recount import Verdict, recount
 from operators.updates import PosteriorUpdate
@@ -173,7 +173,7 @@ def test_outcomes_and_posterior_updates_equal_the_recomputation(shards: int) -> 
 def test_a_crash_changes_nothing(
     shards: int, segments: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pending, "CHUNK", 8)
+    monkeypatch.setattr(chunks, "CHUNK", 8)
     read, reader = [], ShardFiles.read
     monkeypatch.setattr(ShardFiles, "read", lambda *args: read.append(args) or reader(*args))
     init_db_dir(tmp_path, 1)

@@ -4,7 +4,7 @@ A chunk is a run of rows of the columns, the bytes that go with them and the rew
 earned. It is dropped as a whole, and once full it never changes but for its status.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import Struct as Layout
@@ -15,6 +15,11 @@ from msgspec import Struct, msgpack
 from numpy.typing import NDArray
 
 from operators.logic.attribution.rules import Rewards
+
+Rows = NDArray[np.int64]
+
+CHUNK: Final = 1024
+"""Decisions per chunk."""
 
 FAR: Final = 2**62
 
@@ -40,7 +45,7 @@ _STATUS: Final = (("flags", np.uint8), ("weight", np.uint8))
 
 
 class DecisionColumns(NamedTuple):
-    """New decisions, the values of each column; those that :class:`Columns` explains."""
+    """New decisions, the values of each column; those that :class:`ChunkedColumns` explains."""
 
     key: Sequence[int]
     at: Sequence[int]
@@ -115,8 +120,8 @@ class Chunk:
         return slice(self.start, self.start + self.fill)
 
 
-class Columns:
-    """An array for each number of a pending decision; a row is a decision.
+class ChunkedColumns:
+    """An array for each number of a decision, and the chunks that rows lie in; a row is a decision.
 
     ``key`` is its join key, ``at`` its time in microseconds, ``decision_class`` the number of its
     class, ``version`` that of the policy, ``end`` where its bytes end in the chunk's slab, ``tag``
@@ -138,8 +143,54 @@ class Columns:
     def __init__(self) -> None:
         for name, type_ in _RECORD + _STATUS:
             setattr(self, name, np.zeros(0, dtype=type_))
+        self._chunks: list[Chunk | None] = []
+        self._free: list[int] = []
 
-    def resize(self, rows: int) -> None:
+    def make_chunk(self, name: int, family: int) -> Chunk:
+        """Make an empty chunk; the arrays grow where there is no room for it."""
+        if not self._free:
+            self._grow()
+        slot = self._free.pop()
+        chunk = Chunk(name=name, family=family, start=slot * CHUNK, capacity=CHUNK)
+        self._chunks[slot] = chunk
+        return chunk
+
+    def free_chunk(self, slot: int) -> None:
+        """Give the room of a chunk back."""
+        self._chunks[slot] = None
+        self._free.append(slot)
+
+    def held(self) -> Iterator[Chunk]:
+        """Go through the chunks."""
+        return (chunk for chunk in self._chunks if chunk is not None)
+
+    def slots_of(self, rows: Rows) -> Rows:
+        """Give the number of the chunk that each row lies in."""
+        return rows // CHUNK
+
+    def chunk_in(self, slot: int) -> Chunk:
+        """Give the chunk with this number."""
+        chunk = self._chunks[slot]
+        assert chunk is not None
+        return chunk
+
+    def chunk_of(self, row: int) -> Chunk:
+        """Give the chunk that a row lies in."""
+        return self.chunk_in(row // CHUNK)
+
+    def byte_starts(self, rows: Rows) -> Rows:
+        """Give where each row's bytes start in its chunk's slab."""
+        starts: Rows = np.where(rows % CHUNK == 0, 0, self.end[rows - 1])
+        return starts
+
+    def _grow(self) -> None:
+        slots = len(self._chunks)
+        more = max(1, slots // 8)
+        self._chunks += [None] * more
+        self._free += reversed(range(slots, slots + more))
+        self._resize((slots + more) * CHUNK)
+
+    def _resize(self, rows: int) -> None:
         """Make room for more rows: each array is a mapping of its own, which leaves no holes."""
         for name, type_ in _RECORD + _STATUS:
             before = getattr(self, name)

@@ -9,9 +9,10 @@ from msgspec import field as stored
 from numpy.typing import NDArray
 
 from operators.envelope import Event, Message, Rejected
+from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_classes import DecisionClass, DecisionClasses
 from operators.logic.attribution.outcomes import OutcomeEncoder, encode_outcome
-from operators.logic.attribution.pending import Pending, Rows, places_by_value
+from operators.logic.attribution.pending import Pending, places_by_value
 from operators.logic.attribution.rules import DelayHistogram, prior_delays
 from operators.logic.attribution.waiting import (
     WaitingEvents,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.envelope import Message
+from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_classes import DecisionClass, DecisionClasses
 from operators.logic.attribution.decision_codec import (
     HEADER_BYTES,
@@ -15,7 +16,7 @@ from operators.logic.attribution.decision_codec import (
     NO_FEATURES,
     unpack_decision,
 )
-from operators.logic.attribution.pending import Pending, Rows
+from operators.logic.attribution.pending import Pending
 from operators.logic.attribution.rules import Rewards
 from schemas.clock import moment
 from schemas.codec import encode

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from operators.logic.attribution.chunks import (
     FAR,
     Chunk,
-    Columns,
+    ChunkedColumns,
     DecisionColumns,
+    Rows,
     family_of,
     is_status,
     name_of,
@@ -26,9 +27,6 @@ from operators.logic.attribution.rules import Rewards
 from operators.logic.state.segmented import SegmentedSnapshot, SegmentedState
 from operators.logic.state.segments import SegmentFiles
 
-CHUNK: Final = 1024
-"""Decisions per chunk."""
-
 LIVE: Final = 1
 ACTIVE: Final = 2
 VOID: Final = 4
@@ -38,11 +36,10 @@ SHOWN: Final = 8
 _FEW: Final = 48
 """So few keys are looked up one by one, which is faster than whole-array steps."""
 
-Rows = NDArray[np.int64]
 Places = slice | Rows
 
 
-class Pending(Columns):
+class Pending(ChunkedColumns):
     """The decisions of one shard that are not settled, found by key and by expiry.
 
     A row is a decision. Rows lie in chunks; a chunk holds one ``family`` (reward windows of
@@ -55,9 +52,7 @@ class Pending(Columns):
     def __init__(self) -> None:
         super().__init__()
         self.index = KeyIndex()
-        self.chunks: list[Chunk | None] = []
         self.size = 0
-        self._free: list[int] = []
         self._open: dict[int, Chunk] = {}
         self._names = 0
         self._keyed: dict[str, Chunk] = {}
@@ -75,7 +70,7 @@ class Pending(Columns):
         rows = np.empty(total, dtype=np.int64)
         while done < total:
             chunk = self._room(family)
-            count = min(CHUNK - chunk.fill, total - done)
+            count = min(chunk.capacity - chunk.fill, total - done)
             first = chunk.start + chunk.fill
             some = blobs[done : done + count]
             if count == 1:  # faster than slices of one
@@ -128,12 +123,12 @@ class Pending(Columns):
 
     def rewards(self, row: int) -> dict[int, Rewards]:
         """Give the rewards, by decision key, of the chunk that a row lies in."""
-        return self._chunk(row).rewards
+        return self.chunk_of(row).rewards
 
     def rewarded(self, rows: Rows) -> list[int]:
         """Give the places in ``rows`` of the decisions with rewards."""
-        slots = rows // CHUNK
-        by_slot = {slot: self._chunk(slot * CHUNK).rewards for slot in np.unique(slots).tolist()}
+        slots = self.slots_of(rows)
+        by_slot = {slot: self.chunk_in(slot).rewards for slot in np.unique(slots).tolist()}
         if not any(by_slot.values()):
             return []
         pairs = enumerate(zip(self.key[rows].tolist(), slots.tolist(), strict=True))
@@ -141,17 +136,18 @@ class Pending(Columns):
 
     def touch(self, rows: Rows) -> None:
         """Say that the status or the rewards of rows change: the next snapshot writes them."""
-        for slot in set((rows // CHUNK).tolist()):
-            self._blocks.touch(self._chunk(slot * CHUNK).status_key)
+        for slot in set(self.slots_of(rows).tolist()):
+            self._blocks.touch(self.chunk_in(slot).status_key)
 
     def touch_row(self, row: int) -> None:
         """Say the same of one row."""
-        self._blocks.touch(self._chunk(row).status_key)
+        self._blocks.touch(self.chunk_of(row).status_key)
 
     def blob(self, row: int) -> bytes:
         """Give what :mod:`decision_codec` packed for a row."""
-        start = int(self.end[row - 1]) if row % CHUNK else 0
-        return self._chunk(row).slab[start : int(self.end[row])]
+        chunk = self.chunk_of(row)
+        start = int(self.end[row - 1]) if row > chunk.start else 0
+        return chunk.slab[start : int(self.end[row])]
 
     def headers(self, rows: Rows) -> NDArray[Any]:
         """Give the header of each row's bytes (:data:`decision_codec.HEADER`)."""
@@ -186,16 +182,16 @@ class Pending(Columns):
 
         There is at least one row, and each has so many bytes.
         """
-        starts = np.where(rows % CHUNK == 0, 0, self.end[rows - 1]) + skip
-        slots = rows // CHUNK
+        starts = self.byte_starts(rows) + skip
+        slots = self.slots_of(rows)
         first = int(slots[0])
         if (slots == first).all():
-            some: NDArray[np.void] = _windows(self._chunk(first * CHUNK), width)[starts]
+            some: NDArray[np.void] = _windows(self.chunk_in(first), width)[starts]
             return some
         every = np.empty(len(rows), dtype=f"V{width}")
         for slot in np.unique(slots).tolist():
             mine = slots == slot
-            every[mine] = _windows(self._chunk(slot * CHUNK), width)[starts[mine]]
+            every[mine] = _windows(self.chunk_in(slot), width)[starts[mine]]
         return every
 
     def due(self, horizon: int, window: NDArray[np.int64]) -> Rows:
@@ -232,23 +228,18 @@ class Pending(Columns):
         self.touch(rows)
         self.flags[rows] = 0
         self.size -= len(rows)
-        slots, counts = np.unique(rows // CHUNK, return_counts=True)
+        slots, counts = np.unique(self.slots_of(rows), return_counts=True)
         for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
-            chunk = self._chunk(slot * CHUNK)
+            chunk = self.chunk_in(slot)
             chunk.alive -= count
             if not chunk.alive:
                 family = chunk.family
                 if self._open.get(family) is chunk:
                     del self._open[family]
-                self.chunks[slot] = None
-                self._free.append(slot)
+                self.free_chunk(slot)
                 for key in (chunk.decisions_key, chunk.status_key):
                     del self._keyed[key]
                     self._blocks.touch(key)
-
-    def held(self) -> Iterator[Chunk]:
-        """Go through the chunks."""
-        return (chunk for chunk in self.chunks if chunk is not None)
 
     def expiries(self, chunk: Chunk, window: NDArray[np.int64]) -> tuple[Rows, Rows]:
         """Give the rows of a chunk that hold a decision, and when each expires."""
@@ -281,7 +272,7 @@ class Pending(Columns):
             if is_status(key):
                 statuses[name] = block
             else:
-                self.unpack_records(self._claim(name, family_of(block)), block)
+                self.unpack_records(self._new_chunk(name, family_of(block)), block)
 
         self._blocks.restore(snapshot, segments, take)
         for chunk in self.held():
@@ -300,32 +291,16 @@ class Pending(Columns):
             chunk = self._keyed[key]
             yield self.pack_status(chunk) if is_status(key) else self.pack_records(chunk)
 
-    def _chunk(self, row: int) -> Chunk:
-        chunk = self.chunks[row // CHUNK]
-        assert chunk is not None
-        return chunk
-
     def _room(self, family: int) -> Chunk:
         if family not in self._open:
-            self._open[family] = self._claim(self._names, family)
+            self._open[family] = self._new_chunk(self._names, family)
             self._names += 1
         return self._open[family]
 
-    def _claim(self, name: int, family: int) -> Chunk:
-        if not self._free:
-            self._grow()
-        slot = self._free.pop()
-        chunk = Chunk(name=name, family=family, start=slot * CHUNK, capacity=CHUNK)
-        self.chunks[slot] = chunk
+    def _new_chunk(self, name: int, family: int) -> Chunk:
+        chunk = self.make_chunk(name, family)
         self._keyed[chunk.decisions_key] = self._keyed[chunk.status_key] = chunk
         return chunk
-
-    def _grow(self) -> None:
-        slots = len(self.chunks)
-        more = max(1, slots // 8)
-        self.chunks += [None] * more
-        self._free += reversed(range(slots, slots + more))
-        self.resize((slots + more) * CHUNK)
 
 
 def places_by_value(values: NDArray[Any]) -> Iterator[Places]:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from operators.envelope import Message
 from operators.logic.attribution import reasons
+from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_classes import EXPOSURE
 from operators.logic.attribution.decision_codec import packed_subject
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.outcomes import encode_outcome, settled_outcome
-from operators.logic.attribution.pending import ACTIVE, VOID, Rows, places_by_value
+from operators.logic.attribution.pending import ACTIVE, VOID, places_by_value
 from operators.logic.attribution.rules import WHOLE
 from operators.logic.attribution.transitions import void
 from operators.logic.settlements import Settlements

@@ -8,12 +8,12 @@ import numpy as np
 
 from operators.envelope import Event
 from operators.logic.attribution import reasons
-from operators.logic.attribution.chunks import DecisionColumns
+from operators.logic.attribution.chunks import DecisionColumns, Rows
 from operators.logic.attribution.decision_classes import IMMEDIATE, DecisionClass
 from operators.logic.attribution.decision_codec import pack_decisions, packed_subject
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.outcomes import pending_outcome, void_outcome
-from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID, Rows
+from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
 from operators.logic.attribution.rules import WHOLE, first_reward
 from operators.logic.attribution.waiting import Withdrawal
 from schemas.consent import allows_profile
