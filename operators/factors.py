@@ -34,7 +34,7 @@ class FactorsState(Struct):
     withdrawn: list[tuple[int, str]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
     """The factors of all shards' subjects; a withdrawal has its place in the order, too.
 
@@ -44,7 +44,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
 
     order: CanonicalOrder
     ttl: float
-    most: int
+    max_subjects: int
     model: FactorModel | None = None
     withdrawn: list[tuple[int, str]] = field(default_factory=list)
     metrics: FactorMetrics = field(default_factory=FactorMetrics)
@@ -78,7 +78,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
         """Begin anew with another number of factors; without any, keep nothing of anybody."""
         if width == (self.model.settings.factors if self.model else 0):
             return
-        settings = FactorSettings(factors=width, ttl=self.ttl, max_subjects=self.most)
+        settings = FactorSettings(factors=width, ttl=self.ttl, max_subjects=self.max_subjects)
         self.model = FactorModel(settings) if width else None
         if self.model is not None and self.segments is not None:
             self.model.use(self.segments)
@@ -137,15 +137,21 @@ def resumed(
     metrics: FactorMetrics,
 ) -> FactorsLogic:
     """Go on from a snapshot, or begin where there is none."""
-    limits = (settings.profile_ttl, settings.factor_subjects)
     segments = shard_files(folder, 0)  # one model for all shards
+    logic = FactorsLogic(
+        order=CanonicalOrder(shards),
+        ttl=settings.profile_ttl,
+        max_subjects=settings.factor_subjects,
+        metrics=metrics,
+        segments=segments,
+    )
     if snapshot is None:
-        order = CanonicalOrder(shards)
-        return FactorsLogic(order, *limits, metrics=metrics, segments=segments)
+        return logic
     state = unpack(_KIND, _VERSION, FactorsState, snapshot)
-    model = None if state.model is None else FactorModel.load(state.model, segments)
-    order = CanonicalOrder.load(state.order)
-    return FactorsLogic(order, *limits, model, state.withdrawn, metrics, segments)
+    logic.order = CanonicalOrder.load(state.order)
+    logic.model = None if state.model is None else FactorModel.load(state.model, segments)
+    logic.withdrawn = state.withdrawn
+    return logic
 
 
 @operator

@@ -68,7 +68,7 @@ def updates(withdrawn: list[tuple[int, str]], seed: int) -> list[FactorUpdate]:
 
 def learned(given: list[FactorUpdate], seed: int) -> FactorsLogic:
     rng = random.Random(seed)
-    logic = FactorsLogic(CanonicalOrder(SHARDS), 1e9, 1000)
+    logic = FactorsLogic(order=CanonicalOrder(SHARDS), ttl=1e9, max_subjects=1000)
     while given:
         some = rng.randrange(1, 4)
         batch, given = given[:some], given[some:]
@@ -107,7 +107,7 @@ def test_what_is_known_does_not_depend_on_who_was_ahead(seed: int) -> None:
 
 
 def test_news_is_given_once_and_names_its_time() -> None:
-    logic = FactorsLogic(CanonicalOrder(1), 1e9, 1000)
+    logic = FactorsLogic(order=CanonicalOrder(1), ttl=1e9, max_subjects=1000)
     update = FactorUpdate(0, at(10), WIDTH, [block(30)])
     ((vectors,), _) = logic.on_batch([update])
     assert vectors.time == at(9), "an update is complete before its watermark"
@@ -166,7 +166,9 @@ def test_when_no_slot_asks_nothing_is_kept_of_anybody() -> None:
 
 def test_who_made_room_is_counted() -> None:
     registry = CollectorRegistry()
-    logic = FactorsLogic(CanonicalOrder(1), 1e9, 4, metrics=FactorMetrics(registry))
+    logic = FactorsLogic(
+        order=CanonicalOrder(1), ttl=1e9, max_subjects=4, metrics=FactorMetrics(registry)
+    )
     logic.on_batch([FactorUpdate(0, ALWAYS, WIDTH, [block(60)])])
     assert logic.model is not None
     assert len(logic.model) == 4
