@@ -176,15 +176,15 @@ class RequestAdmission(
         self, events: Sequence[Event], catalog: Catalog, refused: list[Rejected]
     ) -> list[Event]:
         oldest = self.watermark - self.horizon
-        kept = []
+        timely = []
         for event in events:
             if event.body.slot_id not in catalog.slots:
                 refused.append(_refusal("unknown_slot", event, "slot_id"))
             elif event.at < oldest:
                 refused.append(_refusal("stale_request", event, "time"))
             else:
-                kept.append(event)
-        return kept
+                timely.append(event)
+        return timely
 
     def _fresh(self, events: list[Event], refused: list[Rejected]) -> list[tuple[Event, int]]:
         """Give the events that were not seen before, each with the digest of its content."""

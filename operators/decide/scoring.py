@@ -75,25 +75,25 @@ class Scorer:
         _observe(self._metrics, group, policy, selection, now)
 
     def _feature_map(self, slot: Slot) -> FeatureMap:
-        kept = self._maps.get(slot.slot_id)
-        if kept is None or kept[0] != slot:
-            kept = self._maps[slot.slot_id] = (slot, FeatureMap(slot.features))
-        return kept[1]
+        cached = self._maps.get(slot.slot_id)
+        if cached is None or cached[0] != slot:
+            cached = self._maps[slot.slot_id] = (slot, FeatureMap(slot.features))
+        return cached[1]
 
     def _shape(self, slot: Slot) -> str:
         """Name what a posterior for this slot must have been learned under."""
-        kept = self._shapes.get(slot.slot_id)
-        if kept is None or kept[0] != slot:
-            kept = self._shapes[slot.slot_id] = (slot, policy_shape(slot))
-        return kept[1]
+        cached = self._shapes.get(slot.slot_id)
+        if cached is None or cached[0] != slot:
+            cached = self._shapes[slot.slot_id] = (slot, policy_shape(slot))
+        return cached[1]
 
     def _first_policy(self, group: RequestGroup, dim: int) -> PublishedPolicy:
         """Give the prior of a slot that has learned nothing yet under its present settings."""
-        kept = self._firsts.get(group.slot.slot_id)
-        if kept is None or kept[0] != group.revision:
+        cached = self._firsts.get(group.slot.slot_id)
+        if cached is None or cached[0] != group.revision:
             policy = first_policy(group.slot, group.actions, dim)
-            kept = self._firsts[group.slot.slot_id] = (group.revision, policy)
-        return kept[1]
+            cached = self._firsts[group.slot.slot_id] = (group.revision, policy)
+        return cached[1]
 
 
 def _joined(groups: list[RequestGroup]) -> RequestGroup:

@@ -73,7 +73,7 @@ class SegmentedState:
         self._removed: dict[str, None] = {}
         # What the last snapshot packed, and what of its blocks a segment may take.
         self._last: set[str] = set()
-        self._cold: list[str] = []
+        self._at_rest: list[str] = []
         self._settled = False
         # The needed segments: of sealed blocks by key, and all others, the oldest first.
         self._sealed: dict[str, int] = {}
@@ -114,7 +114,7 @@ class SegmentedState:
         if len(packed) >= 2 * STEP:
             self._flush([key for key in packed if key not in touched])
         elif self._settled:
-            self._flush([key for key in self._cold if key in packed and key not in touched])
+            self._flush([key for key in self._at_rest if key in packed and key not in touched])
 
     def snapshot(self) -> SegmentedSnapshot:
         """Give what a snapshot keeps, once the segments that it needs are durable."""
@@ -123,9 +123,9 @@ class SegmentedState:
             return SegmentedSnapshot(blocks=dict(zip(keys, self._pack(keys), strict=True)))
         changed = list(self._touched)
         self._gather(changed)
-        hot = self._last.intersection(changed)
+        changing = self._last.intersection(changed)
         self._last = set(changed)
-        self._cold = [key for key in self._packed if key not in hot]
+        self._at_rest = [key for key in self._packed if key not in changing]
         if not self._log:
             self._removed.clear()
         needed = {*self._log, *self._sealed.values()}
