@@ -1,1 +1,1 @@
-"""The dataflows, their registry and their wiring; below, a room for each thing around them."""
+"""The dataflows, their registry and their wiring; the folders below run and inspect them."""

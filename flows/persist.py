@@ -9,7 +9,7 @@ from flows.registry import INPUT, OUTPUT, PERSIST, Step
 from flows.wiring import Wiring
 from operators.envelope import Batch
 from operators.io.metrics.records import RecordMetrics
-from operators.io.reading import as_written
+from operators.io.reading import read_undecoded
 from operators.io.store.protocol import Writes
 from operators.persist import rows_of
 
@@ -34,7 +34,7 @@ def build(
     """Build the flow that writes every result to the store.
 
     ``source`` gives batches of the topics that the store keeps, undecoded:
-    :func:`operators.io.reading.as_written`; ``sink`` is a :class:`operators.persist.StoreSink`.
+    :func:`operators.io.reading.read_undecoded`; ``sink`` is a :class:`operators.persist.StoreSink`.
     """
 
     def to_rows(item: tuple[str, Batch]) -> tuple[str, Writes]:
@@ -51,6 +51,6 @@ def build(
 
 def wire(wiring: Wiring) -> Dataflow:
     """Build the dataflow on Kafka and the durable store."""
-    source = wiring.topics(PERSIST.resumes, as_written)
+    source = wiring.topics(PERSIST.resumes, read_undecoded)
     limit = wiring.settings.kafka.max_record_bytes
     return build(source, wiring.store(), limit, wiring.metrics.records)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # Bytewax takes its time
 
     from flows.wiring import Wiring
     from operators.io.metrics.root import Metrics
-    from operators.logic.placement import Place
+    from operators.logic.placement import WorkerPlace
     from schemas.clock import Clock
     from schemas.settings import Settings
 
@@ -92,7 +92,7 @@ class Flow:
         settings: "Settings",
         clock: "Clock",
         metrics: "Metrics",
-        place: "Place | None" = None,
+        place: "WorkerPlace | None" = None,
     ) -> "Dataflow":
         """Build it on the sources and sinks that the settings describe, for one worker process."""
         from flows.wiring import Wiring

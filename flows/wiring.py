@@ -1,4 +1,4 @@
-"""Settings to sources and sinks: what the module of every flow takes its ends from."""
+"""Makes the sources and sinks of every flow from the settings."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from operators.io.reading import Read
 from operators.io.redis import RedisSink
 from operators.io.store.open import open_store
 from operators.logic.catalog_check import flaw_of
-from operators.logic.placement import ALONE, Place
+from operators.logic.placement import ALONE, WorkerPlace
 from operators.persist import StoreSink
 from operators.publish import FENCES
 from schemas.clock import Clock
@@ -26,7 +26,7 @@ class Wiring:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, metrics: Metrics, place: Place = ALONE
+        self, settings: Settings, clock: Clock, metrics: Metrics, place: WorkerPlace = ALONE
     ) -> None:
         self.settings = settings
         self.metrics = metrics

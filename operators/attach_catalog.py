@@ -1,4 +1,4 @@
-"""Attach the catalog: batches wait until it is loaded and carry the one of their event time."""
+"""Attach the catalog: batches wait until it is loaded, then carry the catalog of their time."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ _KIND, _VERSION = "admit", 2
 
 @dataclass(frozen=True)
 class Attached:
-    """Batches with their catalog, at once and gathered; the records that could not be used."""
+    """Streams of batches with their catalog, undelayed and gathered, and of rejected records."""
 
     batches: KeyedStream[CatalogedBatch]
     gathered: KeyedStream[Gathered]

@@ -26,7 +26,7 @@ _KIND, _VERSION = "attribution", 2
 
 @dataclass(frozen=True)
 class Attributed:
-    """Posterior updates keyed by slot, factor updates all alike; records and rejects by shard."""
+    """Posterior updates by slot, factor updates under one key, outcomes and rejects by shard."""
 
     posterior_updates: KeyedStream[PosteriorUpdate]
     factor_updates: KeyedStream[FactorUpdate]
@@ -73,7 +73,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
     metrics: AttributionMetrics = field(default_factory=AttributionMetrics)
 
     def on_batch(self, values: list[CatalogedBatch]) -> tuple[Iterable[_Out], bool]:
-        """Step through the batches in order."""
+        """Take in the batches in order; give updates, outcomes and rejects."""
         out: list[_Out] = []
         if self.shard is None:
             self.shard = values[0].shard

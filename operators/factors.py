@@ -36,10 +36,10 @@ class FactorsState(Struct):
 
 @dataclass(kw_only=True)
 class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
-    """The factors of all shards' subjects; a withdrawal has its place in the order, too.
+    """The factor model of all shards; it learns outcomes and withdrawals in order of time.
 
     What the model is after the same settlements and withdrawals does not depend on how they were
-    batched, or on which shard was ahead. With ``segments``, most of the model is there.
+    batched, or on which shard was ahead. With ``segments``, most of the model is kept in those files.
     """
 
     order: CanonicalOrder
@@ -51,7 +51,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
     segments: ShardFiles | None = None
 
     def on_batch(self, values: list[FactorUpdate]) -> tuple[Iterable[FactorVectors], bool]:
-        """Learn what every shard has passed, and tell whose factors changed."""
+        """Learn what every shard has reported by now, and send on the factors that changed."""
         newest = NEVER
         for value in values:
             self._configure(value.width)

@@ -19,7 +19,7 @@ class Gathered:
 
 
 class Gathering:
-    """Batches of one shard that become one.
+    """Collects small batches of one shard and makes one of them.
 
     The one is complete with ``LARGEST`` events, after ``wait`` seconds on ``clock`` (``due``),
     where the catalog changes, and at the end of the input.
@@ -33,7 +33,7 @@ class Gathering:
         self._count = 0
 
     def add(self, batch: CatalogedBatch) -> list[Gathered]:
-        """Take in a batch; give what is complete."""
+        """Take in a batch; give the gathered batches that this completes."""
         out = []
         if self.batches and self.batches[-1].catalog is not batch.catalog:
             out += self.release()

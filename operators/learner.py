@@ -20,7 +20,7 @@ from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Policy, load_policy
 from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
-from operators.logic.policies.settled import Settled
+from operators.logic.policies.settled import SettledPolicy
 from operators.logic.publish_rule import PublishRule
 from operators.logic.settlements import Settlements, in_order
 from operators.logic.slot_policy import name_actions, new_policy, policy_dim, policy_shape
@@ -29,14 +29,15 @@ from schemas.catalog import Action, Slot
 from schemas.clock import ALWAYS, NEVER, Clock, moment
 from schemas.results import PolicyCheckpoint, PolicySnapshot
 
-Given = PublishedPolicy | PolicySnapshot | PolicyCheckpoint
+LearnerOutput = PublishedPolicy | PolicySnapshot | PolicyCheckpoint
+"""What a learner sends on: a policy to scoring, its snapshot and checkpoints to their topics."""
 
 GENERATION = 1 << 16
 """Versions jump to a multiple of this when the log shows higher ones than the learner's own."""
 
 
 @dataclass(kw_only=True)
-class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
+class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
     """One slot's learner: it adds up what every shard changes, and publishes the policy.
 
     :mod:`operators.logic.publish_rule` says when. The slot, and what is learned in it, are there
@@ -55,7 +56,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
     decisions: float = 0.0
     rewards: float = 0.0
     publish_rule: PublishRule = field(default_factory=PublishRule)
-    settled: Settled | None = None
+    settled: SettledPolicy | None = None
     checkpointed: int = NEVER
     _fingerprint: str | None = None
 
@@ -67,19 +68,19 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
             self._fingerprint = FeatureMap(self.slot.features).logged_fingerprint
         return self._fingerprint
 
-    def on_batch(self, values: list[PosteriorUpdate]) -> tuple[Iterable[Given], bool]:
+    def on_batch(self, values: list[PosteriorUpdate]) -> tuple[Iterable[LearnerOutput], bool]:
         """Add the updates to the statistics, and publish when it is time."""
         self._follow_catalog(values[-1].slot, values[-1].actions)
         self._learn(values)
         for update in values:
             self.publish_rule.rewards += update.rewards
             self.newest = max(self.newest, update.newest)
-            self.version = continued(self.version, update.version)
+            self.version = resume_version(self.version, update.version)
         self._learn_settled(values)
         return [*self._publish_if_due(), *self._checkpoint_if_due()], StatefulBatchLogic.RETAIN
 
-    def on_notify(self) -> tuple[Iterable[Given], bool]:
-        """Publish what no further update came to publish, and the state after a restart."""
+    def on_notify(self) -> tuple[Iterable[LearnerOutput], bool]:
+        """Publish at the time asked for: changes that no later update published, or a restart."""
         overdue = self.publish_rule.is_overdue(self.clock())
         return self._publish(export=True) if overdue else (), StatefulBatchLogic.RETAIN
 
@@ -91,7 +92,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
         return rule.wake
 
     def snapshot(self) -> bytes:
-        """Keep the statistics, the click model and what was published of them."""
+        """Write the statistics, the click model and when they were last published."""
         assert self.slot is not None
         assert self.policy is not None
         assert self.model is not None
@@ -123,7 +124,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
         dim = policy_dim(slot, FeatureMap(slot.features))
         if self.policy is None or self.model is None or _differs(self.slot, slot):
             self.policy = new_policy(slot, actions, dim)
-            self.settled = Settled(new_policy(slot, actions, dim))
+            self.settled = SettledPolicy(new_policy(slot, actions, dim))
             self.model = ClickModel(dim, scaled=scaled_columns(slot.features))
             self.decisions = self.rewards = 0.0
         else:
@@ -155,7 +156,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
         self.publish_rule.changed = True
 
     def _learn_settled(self, updates: Iterable[PosteriorUpdate]) -> None:
-        """Teach what every shard has passed to the click model and to the settled policy."""
+        """Let the click model and the settled policy learn settlements that are now complete."""
         assert self.model is not None
         assert self.slot is not None
         assert self.settled is not None
@@ -172,7 +173,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
             self.metrics.model(self.slot.slot_id, self.model.report())
 
     def _checkpoint_if_due(self) -> list[PolicyCheckpoint]:
-        """Give what settled decisions have taught, now and then; nothing of pending ones."""
+        """Write a checkpoint of what settled decisions have taught, at intervals of event time."""
         reached = self.order.watermark
         if not self.checkpointed + CHECKPOINT_INTERVAL <= reached < ALWAYS - 1:
             return []
@@ -187,7 +188,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
                 actions=list(self.actions),
                 policy=policy,
                 model=self.model.dump(),
-                order=self.order.passed(),
+                order=self.order.dump_without_waiting(),
                 version=self.version,
                 newest=min(self.newest, reached),
                 decisions=self.settled.decisions,
@@ -205,13 +206,13 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
     def _publish_if_due(self) -> list[PublishedPolicy | PolicySnapshot]:
         assert self.slot is not None
         due = self.publish_rule.is_due(self.slot.policy, self.newest)
-        return self._publish(export=self.publish_rule.exports(self.newest)) if due else []
+        return self._publish(export=self.publish_rule.is_export_due(self.newest)) if due else []
 
     def _publish(self, *, export: bool) -> list[PublishedPolicy | PolicySnapshot]:
         assert self.slot is not None
         assert self.policy is not None
         self.version += 1
-        self.publish_rule.published_up_to(self.newest)
+        self.publish_rule.note_published(self.newest)
         published = PublishedPolicy(
             slot_id=self.slot.slot_id,
             kind=self.slot.policy.kind,
@@ -244,9 +245,11 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, Given, bytes]):
 
 
 def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLogic:
-    """Go on from a snapshot; what it knew is published at once, for scoring waits for it."""
+    """Go on from a snapshot; its policy is published at once, because scoring waits for it."""
     state = unpack_learner(snapshot)
-    settled = Settled(load_policy(state.settled), state.settled_decisions, state.settled_rewards)
+    settled = SettledPolicy(
+        load_policy(state.settled), state.settled_decisions, state.settled_rewards
+    )
     return LearnerLogic(
         order=CanonicalOrder.load(state.order),
         clock=clock,
@@ -271,14 +274,14 @@ def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLo
     )
 
 
-def continued(version: int, seen: int) -> int:
+def resume_version(version: int, seen: int) -> int:
     """Give the version to go on from when the log shows decisions of version ``seen``.
 
     A higher one than the learner's own comes from a life that its state does not remember (a lost
     recovery store, or the end of an epoch that a crash undid): versions then go on above whatever
     that life may have published, so that they rise for every reader, for ever.
 
-    >>> continued(7, 7), continued(7, 9), continued(70_000, 200_000)
+    >>> resume_version(7, 7), resume_version(7, 9), resume_version(70_000, 200_000)
     (7, 65536, 262144)
     """
     return version if seen <= version else (seen // GENERATION + 1) * GENERATION

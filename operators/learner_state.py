@@ -19,7 +19,7 @@ _PART = 30_000
 
 
 class LearnerState(Struct, kw_only=True):
-    """What a learner's snapshot keeps; ``newest`` and what follows are event times and counts.
+    """A learner's snapshot; ``newest`` and what follows are event times and counts.
 
     ``policy`` holds ``decisions`` and ``rewards``, those of pending decisions included; ``settled``
     holds ``settled_decisions`` and ``settled_rewards``, of decisions whose reward window has

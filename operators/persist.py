@@ -65,7 +65,7 @@ def rows_of(
 
 @dataclass(frozen=True)
 class Patience:
-    """How a sink waits for a store that is away; seconds.
+    """How long a sink waits between attempts at a store that does not answer, in seconds.
 
     After ``open_after`` failures in a row the circuit is open: the store is only pinged, and the
     transaction is sent again once it answers.

@@ -33,7 +33,7 @@ from schemas.state import pack, unpack
 _KIND, _VERSION = "profile", 3
 
 _PARTS = 16
-"""In an interval, changes are published so many times."""
+"""How many times in an interval changes are published."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ class ProfileLogic(
     published: int = NEVER
     watermark: int = NEVER
     catalog: Catalog | None = None
-    asking: frozenset[str] = frozenset()
+    profile_slots: frozenset[str] = frozenset()
     """The slots that decide by profile features."""
-    takers: dict[type, Callable[[Event], object]] = field(init=False)
-    """What takes in an event, by the type of its record."""
+    handlers: dict[type, Callable[[Event], object]] = field(init=False)
+    """What handles an event, by the type of its record."""
     metrics: ProfileMetrics = field(default_factory=ProfileMetrics)
 
     def __post_init__(self) -> None:
-        """Find what takes in each kind of record."""
-        self.takers = {
+        """Say what handles each type of record."""
+        self.handlers = {
             DecisionRequest: self._request,
             DecisionBack: self.profiles.decision,
             Impression: self.profiles.impression,
@@ -91,7 +91,7 @@ class ProfileLogic(
     def on_batch(
         self, values: list[CatalogedBatch | FactorVectors]
     ) -> tuple[Iterable[CatalogedBatch | list[Profile]], bool]:
-        """Update profiles in event order and hand requests what may be known."""
+        """Update profiles in event order and attach what consent allows to the requests."""
         out: list[CatalogedBatch | list[Profile]] = []
         batches = False
         for batch in values:
@@ -104,11 +104,11 @@ class ProfileLogic(
                 batches = True
             if batch.catalog is not self.catalog:
                 self.catalog = batch.catalog
-                self.asking = asking(batch.catalog)
+                self.profile_slots = slots_with_profiles(batch.catalog)
                 self.profiles.categorise(categories(batch.catalog))
             self.profiles.now = self.watermark
             for event in batch.events:
-                self.takers[type(event.body)](event)
+                self.handlers[type(event.body)](event)
             self.watermark = max(self.watermark, batch.watermark)
             out.append(batch)
         over = self.watermark == ALWAYS
@@ -138,14 +138,14 @@ class ProfileLogic(
 
     def _request(self, event: Event) -> None:
         profiles, subject = self.profiles, event.subject
-        if event.body.slot_id in self.asking and profiles.allows_profile(subject):
+        if event.body.slot_id in self.profile_slots and profiles.allows_profile(subject):
             event.profile = profiles.features_of(subject)
             event.embedding = profiles.embedding_of(subject)
         event.personal = profiles.request(event)
 
 
-def asking(catalog: Catalog) -> frozenset[str]:
-    """Name the slots whose features say something of the subject's profile."""
+def slots_with_profiles(catalog: Catalog) -> frozenset[str]:
+    """Name the slots whose features use the subject's profile or embedding."""
     return frozenset(
         slot_id
         for slot_id, slot in catalog.slots.items()

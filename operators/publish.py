@@ -1,4 +1,4 @@
-"""Messages for our topics: what is written to each, and the fence key that it is known by.
+"""Messages for the topics that the flow writes, and the fence key that each is known by.
 
 After a crash a sink reads what its topic has already and does not write it again. It knows a record
 by its fence key: 64 bits that its message carried (:attr:`operators.envelope.Message.id`, 0 where

@@ -1,4 +1,4 @@
-"""What steps give one another beside records: changes for learners, and changed factors."""
+"""What travels between steps beside events: updates of learners and factors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class PosteriorUpdate:
 
 @dataclass(slots=True)
 class FactorUpdate:
-    """What the factors learn from one shard, of all slots that ask for them.
+    """What the factor model learns from one shard, over all slots that use factors.
 
     ``settled`` name their subjects and are complete before ``watermark``; ``withdrawn`` subjects
     are to be forgotten at the time beside them. ``width`` is the number of factors asked for, 0
@@ -50,7 +50,7 @@ class FactorUpdate:
 
 @dataclass(slots=True)
 class FactorVectors:
-    """Subjects whose factors changed: how many outcomes they learned since then, and the factors.
+    """The subjects whose factors changed, each with the number of changes and the new factors.
 
     It holds nothing of what a subject withdrew before ``time``, the settlement of the last outcome
     learned.

@@ -1,1 +1,1 @@
-"""What flows: the records of every topic, their names, their codec and the settings."""
+"""The records of every topic, their names, their codec, and the settings."""

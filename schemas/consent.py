@@ -1,4 +1,4 @@
-"""The one rule from the purposes that a visitor consents to, to what they allow.
+"""The one rule that says what a visitor's consent to some purposes allows.
 
 Purposes are those of the IAB Europe Transparency and Consent Framework, version 2.2, by number.
 """

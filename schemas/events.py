@@ -113,7 +113,7 @@ class Placed(Struct, gc=False):
 
 
 class DecisionBack(Struct, kw_only=True, gc=False):
-    """What attribution, Redis and verification read back of a :class:`Decision`.
+    """The fields of a :class:`Decision` that the flow reads back from its own topic.
 
     A field that they need is declared here, one for the audit alone in :class:`Decision`. A new
     one has a default, says since which migration it is stored, and is written in

@@ -1,4 +1,4 @@
-"""Records that Banditflow makes: outcomes, profiles, policies, winners, deliveries, receipts."""
+"""Records that Banditflow makes: outcomes, profiles, policies, dead letters and others."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -82,7 +82,9 @@ class PolicySnapshot(Struct, kw_only=True, omit_defaults=True):
 
 
 class PolicyCheckpoint(Struct, kw_only=True, omit_defaults=True):
-    """A part of what a slot's learner holds of settled decisions alone: a start from the store.
+    """One part of a checkpoint: what settled decisions taught a slot's learner.
+
+    ``banditflow run personalize --from-store`` can start from it.
 
     It counts every decision of the slot whose reward window had closed by ``time`` and no other.
     ``state``, joined over the ``parts``, is the learner's own compact form (base64). ``generation``

@@ -1,4 +1,4 @@
-"""Every topic: one table that says how it is cut, what lies on it, who writes it, whom it names."""
+"""Every topic in one table: its partitions, its records, who writes it, whom it names."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -61,7 +61,7 @@ APPLICATIONS = "applications"
 
 
 class TopicSpec(Struct, frozen=True, kw_only=True):
-    """What there is to know of a topic.
+    """A topic's partitions, records, writers, and how it names visitors.
 
     ``key`` says what its records are keyed by; ``shared`` topics have the common partition count,
     others one partition. ``record`` is the type, or the union of types, that is written (None:

@@ -1,4 +1,4 @@
-"""Numbers on the command line: a wrong one is refused before anything starts."""
+"""Reads numbers on the command line; a wrong one is refused before anything starts."""
 
 import argparse
 import math

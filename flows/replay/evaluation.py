@@ -27,7 +27,7 @@ class Progressive:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class PolicyValue:
     """A policy's value on a log; ``relative`` is the IPS value over the logging policy's."""
 
     policy: str
@@ -36,8 +36,8 @@ class Value:
     relative: float
 
 
-def in_order(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Sort settled outcomes by the time of their decisions."""
+def by_decision_time(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Sort settled outcomes by the times of their decisions."""
     return sorted(outcomes, key=lambda outcome: (outcome.time, outcome.decision_id))
 
 
@@ -72,13 +72,13 @@ def progressive(
     return Progressive(target, policy.publish())
 
 
-def values(outcomes: Sequence[Outcome], targets: dict[str, Floats]) -> list[Value]:
+def values(outcomes: Sequence[Outcome], targets: dict[str, Floats]) -> list[PolicyValue]:
     """Estimate the value of the logging policy and of each policy in ``targets``."""
     rewards = np.array([outcome.reward for outcome in outcomes])
     propensities = np.array([outcome.propensity for outcome in outcomes])
     logged = float(rewards.mean())
     return [
-        Value(name, estimate, snips(rewards, propensities, target), estimate.value / logged)
+        PolicyValue(name, estimate, snips(rewards, propensities, target), estimate.value / logged)
         for name, target in {"logged": propensities, **targets}.items()
         for estimate in [ips(rewards, propensities, target)]
     ]

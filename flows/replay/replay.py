@@ -12,7 +12,7 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
 from flows import personalize
-from flows.replay.evaluation import Value, in_order, progressive, values
+from flows.replay.evaluation import PolicyValue, by_decision_time, progressive, values
 from flows.replay.logged import action_id, catalog_of, records_of
 from flows.replay.open_bandit import Floats, OpenBanditLog, production_prior, thompson_probabilities
 from flows.runtime.clock import system_clock
@@ -60,7 +60,7 @@ class ReplayReport(Struct):
     dead_letters: dict[str, int]
     recounted: bool
     clicks_by_action: dict[str, int]
-    values: list[Value]
+    values: list[PolicyValue]
     learned: list[ActionSummary]
     seconds: float
 
@@ -82,7 +82,7 @@ def replay(
     slot = next(entry for entry in catalog if isinstance(entry, Slot))
     actions = [entry for entry in catalog if isinstance(entry, Action)]
     records = records_of(log, slot.features, settings, ETA)
-    made = through_the_flow(records, catalog, settings)
+    made = run_flow(records, catalog, settings)
     scored = progressive(slot, actions, made.outcomes, refresh, advance)
     clicks: Counter[str] = Counter()
     for outcome in made.outcomes:
@@ -103,9 +103,7 @@ def replay(
     )
 
 
-def through_the_flow(
-    records: Records, catalog: Sequence[CatalogEntry], settings: Settings
-) -> Replayed:
+def run_flow(records: Records, catalog: Sequence[CatalogEntry], settings: Settings) -> Replayed:
     """Run the personalize flow on records in memory, to the end of every reward window."""
     shards = settings.kafka.partitions
     outcomes, dead_letters, decisions = (MemorySink(shards) for _ in range(3))
@@ -126,7 +124,7 @@ def through_the_flow(
     run_main(personalize.build(sources, sinks, settings, system_clock, metrics))
     settled = [o for o in _read(outcomes, Outcome) if o.status == "settled"]
     reasons = Counter(letter.reason for letter in _read(dead_letters, DeadLetter))
-    return Replayed(in_order(settled), dict(reasons))
+    return Replayed(by_decision_time(settled), dict(reasons))
 
 
 def references(log: OpenBanditLog, outcomes: Sequence[Outcome]) -> dict[str, Floats]:

@@ -26,7 +26,7 @@ class NotExplainedError(ValueError):
     """A decision cannot be explained; the message says why."""
 
 
-def why(
+def explain_decision(
     decision: StoredRow, x: Floats | None, feature_map: FeatureMap, policy: StoredRow | None
 ) -> Report:
     """Explain a decision by the newest policy that was published, and say which that is.

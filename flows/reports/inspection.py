@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import redis
 
-from flows.reports.explanation import why
+from flows.reports.explanation import explain_decision
 from flows.runtime.flow_metrics import read_metrics
 from operators.cache import redis_decision_key, redis_features_key, redis_policy_key
 from operators.io.redis import CachedCopy, client, read
@@ -135,7 +135,9 @@ def _described(settings: Settings, store: Store, row: StoredRow) -> Report:
             name: value for name, value in zip(names, x.tolist(), strict=True) if value
         }
     try:
-        report["why"] = why(row, x, feature_map, _policy(settings, store, row["slot_id"])[1])
+        report["why"] = explain_decision(
+            row, x, feature_map, _policy(settings, store, row["slot_id"])[1]
+        )
     except ValueError as error:  # ours: each says what is amiss
         report |= {"why": None, "why_not": str(error)}
     return report

@@ -29,7 +29,7 @@ from flows.runtime.supervisor import Supervisor
 from operators.io.kafka import client as kafka_client
 from operators.io.metrics.exporter import process_registry, serve
 from operators.io.metrics.root import Metrics
-from operators.logic.placement import Place
+from operators.logic.placement import WorkerPlace
 from schemas.settings import Settings, child_environment
 
 RESTARTS = 10
@@ -72,7 +72,7 @@ def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[st
     with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(
             FLOWS[flow].dataflow(
-                settings, system_clock, metrics, Place(process, max(1, len(addresses)))
+                settings, system_clock, metrics, WorkerPlace(process, max(1, len(addresses)))
             ),
             process_id=process if addresses else None,
             addresses=list(addresses) or None,

@@ -25,11 +25,11 @@ from operators.attribute import AttributeState, pack_attribute
 from operators.decide.admission import begin_admission
 from operators.io.kafka.group import begin_at
 from operators.io.kafka.partition import read_partition
-from operators.io.kafka.starts import Held, Start, held_from, starts
+from operators.io.kafka.starts import FirstRecord, Start, first_records, starts
 from operators.io.segments import segment_folders
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Store, StoredRow
-from operators.learner import continued
+from operators.learner import resume_version
 from operators.learner_state import pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
 from operators.logic.catalog_check import read_entry
@@ -67,13 +67,13 @@ class MissingRecords:
     topic: Topic
     shard: int
     needed: int
-    held: Held
+    first: FirstRecord
 
     def __str__(self) -> str:
         """Say it in a sentence."""
-        since = "holds nothing" if self.held.time is None else f"begins {_clock(self.held.time)}"
+        since = "holds nothing" if self.first.time is None else f"begins {_clock(self.first.time)}"
         return (
-            f"{self.topic}/{self.shard} {since} (offset {self.held.offset}), needed from "
+            f"{self.topic}/{self.shard} {since} (offset {self.first.offset}), needed from "
             f"{_clock(self.needed)}: what was decided, shown or clicked before is not learned again"
         )
 
@@ -110,7 +110,7 @@ def before_run(settings: Settings, flow: str, from_store: bool) -> None:
         for line in warm_start(settings).describe():
             print(f"{flow}: from the store: {line}", file=sys.stderr, flush=True)
         return
-    firsts = held_from(settings.kafka, [Topic.DECISIONS], system_clock)
+    firsts = first_records(settings.kafka, [Topic.DECISIONS], system_clock)
     cut_short = [first for first in firsts if first.offset > 0]
     if cut_short:
         topics = settings.kafka
@@ -192,15 +192,19 @@ def _begin(
     for start in starts(settings.kafka, cut_short, since, system_clock):
         offsets.setdefault(start.shard, {})[start.topic] = start.offset
         missing += _missing(start, since)
-    for held in held_from(settings.kafka, _READ_WHOLE, system_clock):
-        offsets[held.shard][held.topic] = held.offset
+    for first in first_records(settings.kafka, _READ_WHOLE, system_clock):
+        offsets[first.shard][first.topic] = first.offset
     return WarmStart(checkpoints, offsets, since, missing)
 
 
 def _missing(start: Start, since: int) -> Iterable[MissingRecords]:
-    held = start.held
-    if held.offset > 0 and start.offset <= held.offset and (held.time is None or held.time > since):
-        yield MissingRecords(start.topic, start.shard, since, held)
+    first = start.first
+    if (
+        first.offset > 0
+        and start.offset <= first.offset
+        and (first.time is None or first.time > since)
+    ):
+        yield MissingRecords(start.topic, start.shard, since, first)
 
 
 def _write(
@@ -234,7 +238,7 @@ def _write(
 def _continued(snapshot: bytes, version: int) -> bytes:
     """Let versions go on above what the store, and so any reader, has seen."""
     state = unpack_learner(snapshot)
-    return pack_learner(structs.replace(state, version=continued(state.version, version + 1)))
+    return pack_learner(structs.replace(state, version=resume_version(state.version, version + 1)))
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from flows.verification.findings import Verification
-from flows.verification.reading import Cut, Place
+from flows.verification.reading import Cut, TopicOffset
 from operators.envelope import Event
 from schemas.events import DecisionBack
 from schemas.topics import Topic
@@ -13,14 +13,14 @@ REFUSALS = frozenset({"unknown_slot", "stale_request", "no_eligible_action"})
 
 
 class RequestAnswers:
-    """What the decisions topic says to each request of a shard, by key."""
+    """The decisions of a shard's requests, by key."""
 
     def __init__(self, report: Verification) -> None:
         self._report = report
         self._first_digests: dict[int, int] = {}
 
     def take(self, event: Event) -> None:
-        """Count answers that say another thing than the first, and those that say the same."""
+        """Count further decisions of a request: those that differ from the first, and repeats."""
         body: DecisionBack = event.body
         digest = hash((body.action_id, body.propensity, body.policy_version, body.features))
         first = self._first_digests.get(event.key)
@@ -32,12 +32,12 @@ class RequestAnswers:
         else:
             self._report.contradicted += 1
 
-    def compare(self, requests: Iterable[Event], cut: Cut, letters: dict[Place, str]) -> None:
+    def compare(self, requests: Iterable[Event], cut: Cut, letters: dict[TopicOffset, str]) -> None:
         """Count requests that were taken in, and those without an answer."""
         report = self._report
         asked, refused = set(), set()
         for event in requests:
-            if not cut.holds(event):
+            if not cut.includes(event):
                 continue
             report.requests += 1
             asked.add(event.key)

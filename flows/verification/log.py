@@ -45,7 +45,7 @@ def record_log(settings: Settings, folder: Path) -> int:
     The file holds visitors' raw ids: only its owner may read it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = in_order(copied(settings))
+    log = sort_log(copied(settings))
     opener = lambda path, flags: os.open(path, flags, 0o600)  # noqa: E731
     encoder = msgspec.json.Encoder()
     with open(folder / _FILE, "wb", opener=opener) as file:
@@ -68,8 +68,8 @@ def read_log(folder: Path) -> tuple[int, list[Logged]]:
         raise LogError(f"{path} is no recorded log: {error}") from error
 
 
-def in_order(log: Sequence[Logged] | Iterator[Logged]) -> list[Logged]:
-    """Sort by time; the catalog comes first, and what a partition holds keeps its order."""
+def sort_log(log: Sequence[Logged] | Iterator[Logged]) -> list[Logged]:
+    """Sort records by time, the catalog first; those of one partition keep their order."""
     return sorted(log, key=lambda record: (record.topic is not Topic.CATALOG, record.time))
 
 

@@ -33,7 +33,7 @@ class Outcomes:
         self.evicted: set[int] = set()
 
     def compare(self, payloads: Iterable[bytes], of_all_events: Callable[[], Verdicts]) -> None:
-        """Go through the records; ``of_all_events`` judges those written after the snapshot."""
+        """Compare the records; those written after the snapshot with the verdicts of all events."""
         for payload in payloads:
             outcome = decode(Topic.OUTCOMES, payload)
             if isinstance(outcome, Flaw):

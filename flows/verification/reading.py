@@ -25,22 +25,22 @@ from schemas.results import DeadLetter
 from schemas.settings import Settings
 from schemas.topics import Topic
 
-Place = tuple[str, int]
+TopicOffset = tuple[str, int]
 """Topic and offset of a record of a shard."""
 
 
 class Cut(Struct):
-    """What one shard had taken in: everything before ``offsets`` but what it still ``held``.
+    """What one shard had taken in at its snapshot: records before ``offsets`` but for ``held``.
 
     ``waiting`` are the keys of requests that wait for a policy.
     """
 
     offsets: dict[Topic, int]
-    held: set[Place]
+    held: set[TopicOffset]
     waiting: set[int]
     ledger: Ledger
 
-    def holds(self, event: Event) -> bool:
+    def includes(self, event: Event) -> bool:
         """Say whether an event had been taken in."""
         topic, offset = Topic(event.origin.topic), event.origin.offset
         return offset < self.offsets.get(topic, 0) and (str(topic), offset) not in self.held
@@ -86,9 +86,9 @@ def catalog_of(settings: Settings) -> CatalogHistory:
     return history
 
 
-def dead_letters_of(settings: Settings, shard: int) -> dict[Place, str]:
+def dead_letters_of(settings: Settings, shard: int) -> dict[TopicOffset, str]:
     """Give the reason of each dead letter of a shard by the place of its record."""
-    reasons: dict[Place, str] = {}
+    reasons: dict[TopicOffset, str] = {}
     for payload, _, _, _ in read_partition(settings.kafka, Topic.DEAD_LETTERS, shard, system_clock):
         letter = decode(Topic.DEAD_LETTERS, payload, settings.kafka.max_record_bytes)
         if isinstance(letter, DeadLetter) and letter.partition == shard:

@@ -80,7 +80,7 @@ def _learners(_: Settings, states: States) -> Iterator[Line]:
 def _profiles(settings: Settings, states: States) -> Iterator[Line]:
     """Profiles by shard and subject."""
     for shard, profiles in _kept_profiles(settings, states):
-        for profile in profiles.kept():
+        for profile in profiles.all_profiles():
             yield {
                 "shard": shard,
                 "subject": profile.subject,

@@ -13,7 +13,7 @@ from flows.runtime.snapshots import offsets_of, read_states
 from flows.verification.findings import TableCheck
 from operators.envelope import Event
 from operators.io.kafka.partition import read_partition
-from operators.io.reading import as_written
+from operators.io.reading import read_undecoded
 from operators.io.store.lookups import read_row
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Store, StoredRow
@@ -127,6 +127,6 @@ def _batches(settings: Settings, topic: Topic, shard: int, limit: int) -> Iterat
         if batch and (len(batch) == _AT_ONCE or batch[0].origin.offset < limit <= offset):
             yield batch
             batch = []
-        batch.append(as_written(topic, shard, key, payload, offset, time))
+        batch.append(read_undecoded(topic, shard, key, payload, offset, time))
     if batch:
         yield batch

@@ -13,7 +13,7 @@ from flows.verification.outcomes import Outcomes
 from flows.verification.pending import compare_pending, weights_of
 from flows.verification.reading import (
     Cut,
-    Place,
+    TopicOffset,
     catalog_of,
     cut_of,
     dead_letters_of,
@@ -73,7 +73,7 @@ def _compare_shard(
     """Compare what one shard made; its events are forgotten afterwards."""
     letters = dead_letters_of(settings, shard)
     usable = _read_events(settings, verification, shard, cut, letters)
-    taken_in = [event for event in usable if cut.holds(event)]
+    taken_in = [event for event in usable if cut.includes(event)]
     verdicts = _judged(history, taken_in)
     outcomes = Outcomes(verification, verdicts, cut.ledger.horizon)
     payloads = (
@@ -87,7 +87,11 @@ def _compare_shard(
 
 
 def _read_events(
-    settings: Settings, verification: Verification, shard: int, cut: Cut, letters: dict[Place, str]
+    settings: Settings,
+    verification: Verification,
+    shard: int,
+    cut: Cut,
+    letters: dict[TopicOffset, str],
 ) -> list[Event]:
     """Read a shard's events, see that its requests are answered, and give what counts."""
     answers, usable = RequestAnswers(verification), []

@@ -16,7 +16,7 @@ from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import ShardFiles, shard_files
 from operators.logic.catalog import Catalog, CatalogedBatch
-from operators.logic.deciding.seen_requests import Seen, SeenRequests
+from operators.logic.deciding.seen_requests import RequestStatus, SeenRequests
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.state.segmented import SegmentedSnapshot
 from operators.streams import of_type
@@ -89,9 +89,9 @@ class AdmissionState(Struct, kw_only=True):
 class RequestAdmission(
     StatefulBatchLogic[CatalogedBatch | PublishedPolicy, "RequestGroup | list[Rejected]", bytes]
 ):
-    """One shard's requests: first come, answered once.
+    """One shard's requests: the first with its key is admitted, repetitions are dropped.
 
-    With a ``folder``, most of what was seen is in segment files there.
+    With a ``folder``, most of the keys seen are in segment files there.
     """
 
     horizon: int
@@ -195,11 +195,11 @@ class RequestAdmission(
         verdicts = self.seen.admit(keys, hashes, max([event.at for event in events]))
         fresh = []
         for event, hash_, verdict in zip(events, hashes, verdicts, strict=True):
-            if verdict is Seen.FRESH:
+            if verdict is RequestStatus.FRESH:
                 fresh.append((event, hash_))
-            elif verdict is Seen.CONFLICT:
+            elif verdict is RequestStatus.CONFLICT:
                 refused.append(_refusal("conflicting_request", event, "decision_id"))
-        repeated = len(events) - len(fresh) - verdicts.count(Seen.CONFLICT)
+        repeated = len(events) - len(fresh) - verdicts.count(RequestStatus.CONFLICT)
         self.metrics.repeated_requests(repeated)
         return fresh
 

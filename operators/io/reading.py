@@ -34,7 +34,7 @@ class ColumnReader(Protocol):
     many: ReadMany
 
 
-def as_written(
+def read_undecoded(
     topic: Topic,
     shard: int,
     key: bytes | None,

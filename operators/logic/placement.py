@@ -1,4 +1,4 @@
-"""Which worker of a cluster holds what, so that a shard's batches stay on one.
+"""Which worker of a cluster holds which shard, so that a shard's batches stay on one.
 
 Bytewax sends the state of a key to worker ``hash(key) % workers``, by SipHash-1-3 with a key of
 zeros (Aumasson and Bernstein 2012, "SipHash: a fast short-input PRF") over the key's UTF-8 and a
@@ -20,10 +20,10 @@ _MASK: Final = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerPlace:
     """One worker of a cluster of some.
 
-    >>> [[shard for shard in range(6) if Place(n, 3).owns(shard)] for n in range(3)]
+    >>> [[shard for shard in range(6) if WorkerPlace(n, 3).owns(shard)] for n in range(3)]
     [[0, 3], [1, 4], [2, 5]]
     """
 
@@ -35,7 +35,7 @@ class Place:
         return worker_of(shard_key(shard), self.workers) == self.worker
 
 
-ALONE: Final = Place()
+ALONE: Final = WorkerPlace()
 """The only worker there is."""
 
 

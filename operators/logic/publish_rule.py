@@ -1,4 +1,4 @@
-"""When a learner's policy is published: the one place that knows."""
+"""The rule by which a learner publishes its policy."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ SNAPSHOT_INTERVAL = 1_000_000
 
 @dataclass(kw_only=True)
 class PublishRule:
-    """What was learned since the last publication, and whether it is time for the next.
+    """Decides when a policy is published, by what was learned since the last publication.
 
     A policy that has changed is published after ``publish_rewards`` rewards or
     ``publish_interval`` seconds of event time (:class:`schemas.catalog.PolicySettings`); where no
@@ -22,7 +22,7 @@ class PublishRule:
     >>> rule = PublishRule(changed=True)
     >>> rule.is_due(PolicySettings(publish_rewards=2), newest=1), rule.wake
     (True, None)
-    >>> rule.published_up_to(1)
+    >>> rule.note_published(1)
     >>> rule.changed, rule.is_due(PolicySettings(publish_rewards=2), newest=1)
     (False, False)
     """
@@ -31,13 +31,16 @@ class PublishRule:
     """Rewards learned since the last publication."""
 
     published: int = NEVER
-    """The newest outcome in the last publication."""
+    """The event time of the newest outcome in the last publication."""
 
     exported: int = NEVER
-    """The newest outcome in the last snapshot that left the dataflow."""
+    """The event time of the newest outcome in the last snapshot that left the dataflow."""
 
     changed: bool = False
+    """Whether anything was learned, or the catalog changed, since the last publication."""
+
     wake: datetime | None = None
+    """When to publish at the latest, on the clock; None where nothing waits for it."""
 
     def is_due(self, settings: PolicySettings, newest: int) -> bool:
         """Tell whether to publish, where ``newest`` is the time of the newest outcome learned."""
@@ -45,7 +48,7 @@ class PublishRule:
         return self.changed and (self.rewards >= settings.publish_rewards or waited)
 
     def is_overdue(self, now: datetime) -> bool:
-        """Tell whether the time to wake has come; an earlier call may be one asked for before."""
+        """Tell whether the time to wake has come, for Bytewax may call at times set earlier."""
         return self.wake is not None and self.wake <= now
 
     def wait(self, settings: PolicySettings, now: datetime) -> None:
@@ -53,10 +56,10 @@ class PublishRule:
         if self.changed and self.wake is None:
             self.wake = now + timedelta(seconds=settings.publish_interval)
 
-    def exports(self, newest: int) -> bool:
+    def is_export_due(self, newest: int) -> bool:
         """Tell whether a snapshot should leave the dataflow with the publication."""
         return newest - self.exported >= SNAPSHOT_INTERVAL
 
-    def published_up_to(self, newest: int) -> None:
-        """Note a publication of all that was learned."""
+    def note_published(self, newest: int) -> None:
+        """Note that all outcomes up to ``newest`` were published."""
         self.rewards, self.published, self.changed, self.wake = 0, newest, False, None

@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
         return micros(self.decision.body.expires_at)
 
     def outcome(self) -> Outcome:
-        """Give the outcome that the decision settles with; of several withdrawals the earliest."""
+        """Give the outcome that it settles with; the earliest withdrawal is its reason."""
         body: DecisionBack = self.decision.body
         final = Outcome(
             time=body.time,

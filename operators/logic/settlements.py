@@ -64,7 +64,7 @@ class Settlements:
         return int(np.searchsorted(self.end, time, side="right"))
 
     def fitted(self, dim: int) -> "Settlements | None":
-        """Give the same with ``dim`` features: without any, the intercept alone; else None."""
+        """Give ``dim`` features each: without any, the intercept alone; None for another number."""
         width = self.x.shape[1]
         if width == dim:
             return self
@@ -102,7 +102,7 @@ class Settlements:
 
 
 def in_order(blocks: Iterable[Settlements]) -> Settlements | None:
-    """Join settlements of as many features each, by (end of window, key); None without any row."""
+    """Join blocks of settlements, sorted by (end of window, key); None without any row."""
     blocks = [block for block in blocks if len(block)]
     if not blocks:
         return None
@@ -126,7 +126,7 @@ def in_order(blocks: Iterable[Settlements]) -> Settlements | None:
 
 
 def sampled(keys: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
-    """Tell which keys belong to a share of all; the same ones for ever, fewer for a smaller share.
+    """Tell which keys lie in a fixed sample; the sample of a smaller share is part of it.
 
     Keys are keyed hashes: their value is a fair coin that nobody can choose.
 

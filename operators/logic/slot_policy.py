@@ -1,4 +1,4 @@
-"""A slot's policy as the catalog declares it."""
+"""Makes the policy that a slot's catalog record declares."""
 
 from hashlib import blake2b
 
@@ -19,7 +19,7 @@ def policy_dim(slot: Slot, feature_map: FeatureMap) -> int:
 
 
 def policy_shape(slot: Slot) -> str:
-    """Name what a posterior depends on: policy, its parameters, features, the slate's size."""
+    """Digest what a posterior depends on: policy, its parameters, features, the slate's size."""
     settings = (slot.policy.kind, slot.policy.params, slot.features, slot.slate_size)
     return blake2b(_ENCODER.encode(settings), digest_size=8).hexdigest()
 
@@ -44,7 +44,7 @@ def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> Non
 
 
 def first_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> PublishedPolicy:
-    """Give the prior as version 0."""
+    """Publish the prior as version 0, for slots whose learner has published nothing yet."""
     posterior = new_policy(slot, actions, dim).publish()
     return PublishedPolicy(
         slot_id=slot.slot_id,

@@ -14,7 +14,7 @@ import pytest
 
 from flows.devkit.embedded import Server, Supervisor
 from flows.devkit.simulation import Simulator
-from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.record_writer import RecordWriter
 from flows.devkit.visitors import HOURS, Visitors
 from flows.runtime.snapshots import progress
 from flows.verification.verify import verify
@@ -38,14 +38,14 @@ def settings(apache_kafka: Server, valkey: Server, topic_prefix: str, tmp_path: 
 def ask_at_once(settings: Settings, visitors: Visitors) -> None:
     """Write the backlog's requests, and clicks on some of what will be decided."""
     producer = confluent_kafka.Producer(producer_config(settings.kafka))
-    pen = Pen("backlog", visitors)
+    writer = RecordWriter("backlog", visitors)
     for number in range(BACKLOG):
-        user, now = number % len(pen.keys), time.time()
-        request = pen.request(number, user, number % HOURS, now)
-        producer.produce(settings.kafka.topic(Topic.DECISION_REQUESTS), request, pen.keys[user])
+        user, now = number % len(writer.keys), time.time()
+        request = writer.request(number, user, number % HOURS, now)
+        producer.produce(settings.kafka.topic(Topic.DECISION_REQUESTS), request, writer.keys[user])
         if number % 7 == 0:
-            click = pen.click(number, user, now)
-            producer.produce(settings.kafka.topic(Topic.CLICKS), click, pen.keys[user])
+            click = writer.click(number, user, now)
+            producer.produce(settings.kafka.topic(Topic.CLICKS), click, writer.keys[user])
         producer.poll(0)
     assert producer.flush(30) == 0
 

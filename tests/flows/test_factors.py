@@ -147,7 +147,7 @@ def replayed(log: Log, folder: Path, crashes: list[int]) -> tuple[Any, dict[str,
     embeddings = {
         profile.subject: (profile.version, profile.embedding)
         for snapshot in states[Steps.PROFILES].values()
-        for profile in Profiles.load(unpack_profiles(snapshot).profiles, 1e9).kept()
+        for profile in Profiles.load(unpack_profiles(snapshot).profiles, 1e9).all_profiles()
     }
     return states[Steps.FACTORS], embeddings
 

@@ -8,10 +8,10 @@ import pytest
 
 from flows.devkit.demo_catalog import SLOT, demo_catalog
 from flows.devkit.simulation import KINDS, malformed
-from flows.devkit.simulation.mischief import PLACES
+from flows.devkit.simulation.injector import PLACES
 from flows.replay.logged import catalog_of, records_of
 from flows.replay.open_bandit import SHIPPED, OpenBanditLog, read_open_bandit
-from flows.replay.replay import ETA, SECRET, through_the_flow
+from flows.replay.replay import ETA, SECRET, run_flow
 from operators.io.memory import Record
 from schemas.catalog import PolicySettings, Slot
 from schemas.settings import Settings, load
@@ -60,10 +60,10 @@ def test_each_malformed_record_is_a_dead_letter_and_the_good_ones_do_not_notice(
     slot = catalog[0]
     assert isinstance(slot, Slot)
     records = records_of(log, slot.features, settings, ETA)
-    alone = through_the_flow(records, catalog, settings)
+    alone = run_flow(records, catalog, settings)
     mixed, kinds = spoiled(records, log, settings)
     catalog = [*catalog, *demo_catalog(1, actions=2)]
-    together = through_the_flow(mixed, catalog, settings)
+    together = run_flow(mixed, catalog, settings)
     assert alone.dead_letters == {}
     assert len(kinds) == len(KINDS) >= 20
     assert sum(together.dead_letters.values()) == COUNT

@@ -17,7 +17,7 @@ from flows.persist import build
 from flows.runtime.clock import system_clock
 from operators.envelope import Batch
 from operators.io.metrics.records import RecordMetrics
-from operators.io.reading import as_written
+from operators.io.reading import read_undecoded
 from operators.io.store.protocol import Store, StoreError, StoreUnavailable, Writes
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import Patience, StoreSink, rows_of
@@ -211,7 +211,7 @@ def test_bad_records_are_dead_letters_and_the_rest_is_stored(store: SqliteStore)
     shards = batches(4)
     payload = shards["1"][0][0].payload
     for offset, broken in ((9_000, payload[:-2]), (9_001, b"\xff" * 10)):
-        shards["1"][0].append(as_written(Topic.DECISIONS, 1, None, broken, offset, 0))
+        shards["1"][0].append(read_undecoded(Topic.DECISIONS, 1, None, broken, offset, 0))
     shards["1"][0] += make.events(make.outcome(1, propensity=1.5), offset=9_002, shard=1)
     run_main(build(Batches(shards), sink(store), MAX_RECORD_BYTES, RecordMetrics()))
     assert store.counts()["decisions"] == 100

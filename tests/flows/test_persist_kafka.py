@@ -11,7 +11,7 @@ from flows.registry import PERSIST
 from flows.runtime.clock import system_clock
 from operators.io.kafka import TopicSource, create_topics
 from operators.io.metrics.records import RecordMetrics
-from operators.io.reading import as_written
+from operators.io.reading import read_undecoded
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import StoreSink
 from schemas.topics import Topic
@@ -48,7 +48,7 @@ def test_topics_reach_the_store(broker: Server, topic_prefix: str, tmp_path: Pat
     store = SqliteStore(tmp_path / "store.db")
     store.migrate(system_clock())
     source = TopicSource(
-        settings.kafka, settings.time, as_written, system_clock, PERSIST.resumes, bounded=True
+        settings.kafka, settings.time, read_undecoded, system_clock, PERSIST.resumes, bounded=True
     )
     run_main(
         build(

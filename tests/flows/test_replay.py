@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from flows.cli.main import main
-from flows.replay.evaluation import in_order, progressive, values
+from flows.replay.evaluation import by_decision_time, progressive, values
 from flows.replay.logged import WINDOW, action_id, catalog_of, records_of
 from flows.replay.open_bandit import (
     POLICIES,
@@ -124,7 +124,7 @@ def test_a_row_is_scored_by_the_rows_before_it_alone() -> None:
         policy=PolicySettings(params={"prior_reward": 1.0, "prior_failure": 3.0}),
     )
     actions = [action(f"a{k}") for k in range(3)]
-    outcomes = in_order([outcome(n, features=None, eta=0.0) for n in reversed(range(60))])
+    outcomes = by_decision_time([outcome(n, features=None, eta=0.0) for n in reversed(range(60))])
     found = progressive(slot, actions, outcomes, refresh=1)
     a, b = np.ones(3), np.full(3, 3.0)
     for row, settled in enumerate(outcomes):
@@ -141,7 +141,7 @@ def test_a_row_is_scored_by_the_rows_before_it_alone() -> None:
 
 
 def test_values_put_the_policies_beside_the_logging_one() -> None:
-    outcomes = in_order([outcome(n) for n in range(40)])
+    outcomes = by_decision_time([outcome(n) for n in range(40)])
     logged, other = values(outcomes, {"other": np.full(40, 0.25)})
     rewards = [o.reward for o in outcomes]
     assert_allclose(logged.ips.value, np.mean(rewards))

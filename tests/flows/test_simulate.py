@@ -17,9 +17,9 @@ from flows.cli.main import main
 from flows.devkit.embedded import Server
 from flows.devkit.simulation import Injection, Simulator, SimulatorReport, malformed
 from flows.devkit.simulation.arrivals import Arrivals
-from flows.devkit.simulation.mischief import PLACES
+from flows.devkit.simulation.injector import PLACES
 from flows.devkit.simulation.outbox import Outbox
-from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.record_writer import RecordWriter
 from flows.devkit.simulation.script import BLOCK, Script
 from flows.devkit.simulation.tally import Answers, Histogram, Tally
 from flows.devkit.visitors import Visitors
@@ -259,13 +259,13 @@ def test_the_loop_is_closed_and_what_it_reports_lies_on_the_topics(deployment: S
     script = Script(simulator.visitors, 11)
     fates = script.block(0)
     users = {r.decision_id: r.subject for r in asked}
-    pen = Pen(simulator.run_id, simulator.visitors)
+    writer = RecordWriter(simulator.run_id, simulator.visitors)
     for number in range(report.requests):
-        assert users[pen.decision_id(number)] == f"visitor-{fates.users[number]}"
+        assert users[writer.decision_id(number)] == f"visitor-{fates.users[number]}"
     wanted = {
         name
         for name, impression in shown.items()
-        for number in [pen.number(name)]
+        for number in [writer.number(name)]
         if number is not None
         for place in [int(impression.action_id.rpartition("-")[2])]
         if fates.click[number]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flows.runtime.clock import system_clock
 from flows.runtime.neighbours import with_neighbours
-from operators.io.reading import as_written
+from operators.io.reading import read_undecoded
 from operators.io.store.protocol import Store, Writes, compact
 from operators.io.store.rows import RecordPlace, row_of
 from operators.io.store.tables import TABLES
@@ -303,7 +303,7 @@ def test_records_that_do_not_decode_become_dead_letters(store: Store) -> None:
         good.payload.replace(b'Z"', b'"'),
     ]
     bad = [
-        as_written(Topic.DECISIONS, 3, None, payload, offset, good.origin.time)
+        read_undecoded(Topic.DECISIONS, 3, None, payload, offset, good.origin.time)
         for offset, payload in enumerate(payloads, 1)
     ]
     store.apply(rows_of(3, [*bad, good]))

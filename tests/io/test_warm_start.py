@@ -37,7 +37,7 @@ from operators.io.kafka import (
 from operators.io.memory import MemoryCatalogSource, MemorySink, Records
 from operators.io.metrics.records import RecordMetrics
 from operators.io.metrics.root import Metrics
-from operators.io.reading import as_written
+from operators.io.reading import read_undecoded
 from operators.io.store.open import migrate, open_store
 from operators.learner_state import LearnerState, unpack_learner
 from operators.logic.policies import load_policy
@@ -146,7 +146,12 @@ class Deployment:
 
     def persist(self, kept: Sequence[Topic]) -> None:
         source: Source = TopicSource(
-            self.settings.kafka, self.settings.time, as_written, system_clock, kept, bounded=True
+            self.settings.kafka,
+            self.settings.time,
+            read_undecoded,
+            system_clock,
+            kept,
+            bounded=True,
         )
         sink = StoreSink(lambda: open_store(self.settings.store), SHARDS)
         run_main(persist.build(source, sink, self.settings.kafka.max_record_bytes, RecordMetrics()))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.logic.subjects.consents import Consents, Standing
+from operators.logic.subjects.consents import Consents, StandingConsent
 from operators.logic.subjects.profiles import Profiles
 from schemas.consent import Purpose, allows_profile
 
@@ -60,7 +60,7 @@ def recomputed(events):
     last = [event for event in valid if event[1] == newest]
     purposes = set.intersection(*({p for p in event[2] if p < 16} for event in last))
     version, basis = max((event[4], event[3]) for event in last)
-    return Standing(newest, tuple(sorted(purposes)), basis, version)
+    return StandingConsent(newest, tuple(sorted(purposes)), basis, version)
 
 
 @settings(max_examples=400, deadline=None)
@@ -88,7 +88,7 @@ def test_of_two_at_the_same_time_only_what_both_allow_counts():
     for order in ((0, 1), (1, 0)):
         both = [said(NOON, [1, 5, 6], version="1"), said(NOON, [1, 8], "contract", "2")]
         profiles = after([both[place] for place in order])
-        assert profiles.consent_of("ann") == Standing(NOON, (1,), "contract", "2")
+        assert profiles.consent_of("ann") == StandingConsent(NOON, (1,), "contract", "2")
         assert not profiles.allows_profile("ann")
 
 
@@ -99,7 +99,7 @@ def test_an_erasure_counts_before_a_consent_of_the_same_time():
 
 def test_a_withdrawal_stays_known_with_its_version_and_time():
     profiles = after([said(NOON, [5, 6], version="1"), said(NOON + HOUR, [], version="2")])
-    assert profiles.consent_of("ann") == Standing(NOON + HOUR, (), "consent", "2")
+    assert profiles.consent_of("ann") == StandingConsent(NOON + HOUR, (), "consent", "2")
     assert len(profiles) == 0
     (gone,) = profiles.changed()
     assert gone.deleted
@@ -108,7 +108,7 @@ def test_a_withdrawal_stays_known_with_its_version_and_time():
 
 def test_a_consent_that_allows_no_profile_is_kept_by_itself():
     profiles = after([said(NOON, [1, 8, 10], version="7")])
-    assert profiles.consent_of("ann") == Standing(NOON, (1, 8, 10), "consent", "7")
+    assert profiles.consent_of("ann") == StandingConsent(NOON, (1, 8, 10), "consent", "7")
     assert (len(profiles), profiles.features_of("ann"), profiles.changed()) == (0, {}, [])
 
 
@@ -164,5 +164,5 @@ def test_a_consent_that_expired_does_not_come_back_with_the_unseen_profile():
 
 def test_consents_are_small():
     consents = Consents()
-    consents.give("ann", NOON, SimpleNamespace(purposes=[*Purpose], basis="consent", version="1"))
+    consents.add("ann", NOON, SimpleNamespace(purposes=[*Purpose], basis="consent", version="1"))
     assert len(consents.packed("ann")) < 40

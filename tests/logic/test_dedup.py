@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import operators.logic.deciding.seen_requests as dedup
-from operators.logic.deciding.seen_requests import Seen, SeenRequests
+from operators.logic.deciding.seen_requests import RequestStatus, SeenRequests
 from operators.logic.state.segmented import SegmentedSnapshot
 from schemas.state import pack, unpack
 
@@ -62,9 +62,9 @@ def test_it_agrees_with_a_dictionary(
             kept = truth.setdefault(key + 2**63, content) if key + 2**63 in truth else None
             if kept is None:
                 truth[key + 2**63] = content
-                expected.append(Seen.FRESH)
+                expected.append(RequestStatus.FRESH)
             else:
-                expected.append(Seen.REPEAT if kept == content else Seen.CONFLICT)
+                expected.append(RequestStatus.REPEAT if kept == content else RequestStatus.CONFLICT)
         keys = [key + 2**63 for key, _ in batch]
         assert seen.admit(keys, [content for _, content in batch], at=number) == expected
     assert len(seen) == len(truth)
@@ -76,7 +76,7 @@ def test_runs_are_forgotten_only_when_wholly_old() -> None:
         seen.admit([2 * at, 2 * at + 1], [0, 0], at=at)
     seen.forget(before=350)
     young = list(range(700, 800))
-    assert seen.admit(young, [0] * len(young), at=400) == [Seen.REPEAT] * len(young)
+    assert seen.admit(young, [0] * len(young), at=400) == [RequestStatus.REPEAT] * len(young)
     assert len(seen) < 400
 
 

@@ -63,7 +63,7 @@ def test_coordinates_are_the_encoding_of_numbers_scaled_beforehand(seed, sizes, 
     moments = Moments(weight.sum(), weight @ x, weight @ (x * x), float(n))
     scaled = scaled_columns(SPEC)
     assert scaled is not None
-    z = coordinates(scaled, moments).of(x)
+    z = coordinates(scaled, moments).transform(x)
     numbers = x[:, 1:4]
     mean = weight @ numbers / weight.sum()
     deviation = np.sqrt(weight @ (numbers - mean) ** 2 / weight.sum())
@@ -73,7 +73,7 @@ def test_coordinates_are_the_encoding_of_numbers_scaled_beforehand(seed, sizes, 
         for row, values in zip(raw, beforehand.tolist(), strict=True)
     ]
     np.testing.assert_allclose(z, encode(ready), rtol=2e-4, atol=2e-4)
-    forms = coordinates(scaled, moments).of_forms((weight[:, None] * x).T @ x[None])
+    forms = coordinates(scaled, moments).transform_forms((weight[:, None] * x).T @ x[None])
     np.testing.assert_allclose(forms[0], (weight[:, None] * z).T @ z, rtol=1e-6, atol=1e-6)
 
 
@@ -82,9 +82,12 @@ def test_a_constant_and_what_few_decisions_say_are_left_out():
     assert scaled is not None
     x = np.array([[1.0, 1e5, 3.0], [1.0, 1e5, 5.0]] * 10)
     known = Moments(20.0, x.sum(axis=0), (x * x).sum(axis=0), 20.0)
-    assert coordinates(scaled, known).of(x)[:2].tolist() == [[1.0, 0.0, -1.0], [1.0, 0.0, 1.0]]
+    assert coordinates(scaled, known).transform(x)[:2].tolist() == [
+        [1.0, 0.0, -1.0],
+        [1.0, 0.0, 1.0],
+    ]
     few = Moments(19.0, 0.95 * x.sum(axis=0), 0.95 * (x * x).sum(axis=0), 19.0)
-    assert coordinates(scaled, few).of(x)[:2].tolist() == [[1.0, 0.0, 0.0]] * 2
+    assert coordinates(scaled, few).transform(x)[:2].tolist() == [[1.0, 0.0, 0.0]] * 2
 
 
 def test_without_numbers_there_is_nothing_to_scale():

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.runtime.ports import HOST, free_port
-from operators.logic.placement import Place, shard_key, shard_of, worker_of
+from operators.logic.placement import WorkerPlace, shard_key, shard_of, worker_of
 from tests.support import keys_flow
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 60), st.integers(1, 24))
 def test_each_shard_is_of_one_worker_and_says_its_number(shard: int, workers: int) -> None:
-    owners = [worker for worker in range(workers) if Place(worker, workers).owns(shard)]
+    owners = [worker for worker in range(workers) if WorkerPlace(worker, workers).owns(shard)]
     assert owners == [worker_of(shard_key(shard), workers)]
     assert shard_of(shard_key(shard)) == shard
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from operators.logic.policies import Deltas, Policy, PolicyError, load_policy, make_policy
 from operators.logic.policies.base import Floats
-from operators.logic.policies.neighbours import lent, similarities
+from operators.logic.policies.neighbours import neighbour_shift, similarities
 from operators.logic.policies.prior import BasePrior, fit
 
 IDS = [f"a{i}" for i in range(8)]
@@ -91,7 +91,9 @@ def test_what_is_lent_is_a_shrunken_average_of_the_neighbours(
     residual, evidence = rng.normal(size=(len(IDS), 2)), rng.random(len(IDS))
     evidence[0] = 0.0
     matrix = similarities(IDS, neighbours)
-    found = np.zeros_like(residual) if matrix is None else lent(matrix, residual, evidence)
+    found = (
+        np.zeros_like(residual) if matrix is None else neighbour_shift(matrix, residual, evidence)
+    )
     for i, action_id in enumerate(IDS):
         top, total = np.zeros(2), 0.3
         for other, similarity in neighbours.get(action_id, {}).items():

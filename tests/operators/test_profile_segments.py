@@ -84,10 +84,10 @@ def test_after_any_crash_the_profiles_are_those_that_one_snapshot_would_keep(
         else:
             since.append((kind, subject, at))
             assert _play(kept, kind, subject, at) == _play(twin, kind, subject, at)
-        assert [*kept.kept()] == [*twin.kept()]
+        assert [*kept.all_profiles()] == [*twin.all_profiles()]
         assert [*kept.consents()] == [*twin.consents()]
     ended = loaded(kept.dump(), ShardFiles(folder, 0))
-    assert [*ended.kept()] == [*twin.kept()]
+    assert [*ended.all_profiles()] == [*twin.all_profiles()]
     assert [*ended.consents()] == [*twin.consents()]
     assert ended.changed() == twin.changed()
 

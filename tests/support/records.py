@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from operators.envelope import Event
-from operators.io.reading import as_written
+from operators.io.reading import read_undecoded
 from operators.io.store.protocol import Writes
 from operators.io.store.rows import RecordPlace, row_of
 from operators.persist import rows_of
@@ -253,7 +253,7 @@ def event(record: msgspec.Struct, offset: int, shard: int = 0) -> Event:
     """A record as it lies on its topic."""
     topic = _TOPICS[type(record)]
     payload = msgspec.json.encode(record)
-    return as_written(topic, shard, None, payload, offset, micros(START))
+    return read_undecoded(topic, shard, None, payload, offset, micros(START))
 
 
 def events(*records: msgspec.Struct, offset: int = 0, shard: int = 0) -> list[Event]:

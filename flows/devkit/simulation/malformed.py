@@ -1,4 +1,4 @@
-"""Records that nothing can be done with, one kind for each way to be wrong."""
+"""Makes records that cannot be used, one kind for each way to be wrong."""
 
 import json
 from collections.abc import Callable, Mapping

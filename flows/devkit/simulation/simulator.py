@@ -12,9 +12,9 @@ from msgspec import Struct
 from flows.devkit.demo_catalog import action_id
 from flows.devkit.simulation.arrivals import Arrivals
 from flows.devkit.simulation.injection import Injection
-from flows.devkit.simulation.mischief import Mischief
+from flows.devkit.simulation.injector import Injector
 from flows.devkit.simulation.outbox import Outbox
-from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.record_writer import RecordWriter
 from flows.devkit.simulation.script import CLICK, DISORDER, DUPLICATE, IMPRESSION, REQUEST, Script
 from flows.devkit.simulation.tally import Answers, SimulatorReport, Tally
 from flows.devkit.simulation.wire import Wire
@@ -93,7 +93,7 @@ class Simulator:
         self._script = Script(self.visitors, seed)
         self._arrivals = Arrivals(self._script, rate, seconds, even=arrivals == "even")
         self._places = {action_id(place): place for place in range(actions)}
-        self._pen = Pen(self.run_id, self.visitors)
+        self._writer = RecordWriter(self.run_id, self.visitors)
         self._decoder = msgspec.json.Decoder(_Answer)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -125,14 +125,14 @@ class Simulator:
         """
         wire = Wire(self._settings)
         outbox = Outbox(wire, self._injection)
-        mischief = Mischief(outbox, self._pen, self._injection, self._seed)
+        injector = Injector(outbox, self._writer, self._injection, self._seed)
         try:
             self._consent(wire)
             self._start, self._cpu = time.time(), time.process_time()
             reported = heard = self._start
             while not self._over(outbox, heard):
                 now = time.time()
-                self._ask(now, outbox, mischief)
+                self._ask(now, outbox, injector)
                 outbox.send_due(now)
                 payloads = wire.receive(_TICK)
                 if payloads:
@@ -152,8 +152,10 @@ class Simulator:
     def _consent(self, wire: Wire) -> None:
         rng = np.random.default_rng([TAG, self._seed, 2])
         now = time.time()
-        for user in np.flatnonzero(rng.random(len(self._pen.keys)) < self._consent_share).tolist():
-            wire.send(Topic.CONSENTS, self._pen.keys[user], self._pen.consent(user, now))
+        for user in np.flatnonzero(
+            rng.random(len(self._writer.keys)) < self._consent_share
+        ).tolist():
+            wire.send(Topic.CONSENTS, self._writer.keys[user], self._writer.consent(user, now))
         wire.flush()
 
     def _over(self, outbox: Outbox, heard: float) -> bool:
@@ -164,19 +166,19 @@ class Simulator:
             return False
         return not self._pending or time.time() - max(heard, self._start) > self._patience
 
-    def _ask(self, now: float, outbox: Outbox, mischief: Mischief) -> None:
-        pen, keys = self._pen, self._pen.keys
+    def _ask(self, now: float, outbox: Outbox, injector: Injector) -> None:
+        writer, keys = self._writer, self._writer.keys
         asked = 0
         for first, fate in self._arrivals.due(now - self._start):
             duplicate = fate.chances[:, DUPLICATE, REQUEST].tolist()
             disorder = fate.chances[:, DISORDER, REQUEST].tolist()
             rows = zip(fate.users.tolist(), fate.hours.tolist(), duplicate, disorder, strict=True)
             for number, (user, hour, twice, later) in enumerate(rows, first):
-                value = pen.request(number, user, hour, now)
+                value = writer.request(number, user, hour, now)
                 self._pending[number] = outbox.put(
                     Topic.DECISION_REQUESTS, keys[user], value, now, now, twice, later
                 )
-            mischief.do(first, fate, now)
+            injector.inject(first, fate, now)
             asked += len(fate.users)
         if asked:
             with self._lock:
@@ -187,7 +189,7 @@ class Simulator:
         """Look at what was decided: everyone sees it, some will click."""
         numbers, kept, sent, foreign, repeated = [], [], [], 0, 0
         for answer in map(self._decoder.decode, payloads):
-            number = self._pen.number(answer.decision_id)
+            number = self._writer.number(answer.decision_id)
             if number is None:
                 foreign += 1
                 continue
@@ -214,7 +216,7 @@ class Simulator:
         places = np.array([self._places[answer.action_id] for answer in answers])
         p = self.visitors.click[fate.users, fate.hours, places]
         clicked = fate.click < p
-        pen, keys = self._pen, self._pen.keys
+        writer, keys = self._writer, self._writer.keys
         chances = fate.chances
         rows = zip(
             numbers.tolist(),
@@ -225,14 +227,14 @@ class Simulator:
             strict=True,
         )
         for number, answer, user, twice, later in rows:
-            value = pen.impression(number, user, answer.action_id, now)
+            value = writer.impression(number, user, answer.action_id, now)
             outbox.put(Topic.IMPRESSIONS, keys[user], value, now, now, twice, later)
         for row in np.flatnonzero(clicked).tolist():
             user, at = int(fate.users[row]), now + self._click_delay * float(fate.delay[row])
             outbox.put(
                 Topic.CLICKS,
                 keys[user],
-                pen.click(int(numbers[row]), user, at),
+                writer.click(int(numbers[row]), user, at),
                 at,
                 now,
                 float(chances[row, DUPLICATE, CLICK]),

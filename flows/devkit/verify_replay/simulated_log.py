@@ -10,7 +10,7 @@ import numpy as np
 from flows.devkit.demo_catalog import SLOT, demo_catalog
 from flows.devkit.simulation.malformed import malformed
 from flows.devkit.visitors import HOURS, Visitors
-from flows.verification.log import Logged, in_order
+from flows.verification.log import Logged, sort_log
 from operators.logic.murmur2 import partition_of
 from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
 from schemas.codec import encode
@@ -52,7 +52,7 @@ def simulated_log(requests: int, rate: float, partitions: int, seed: int) -> lis
             log += _sent(rng, topic, record, time, partitions)
         if rng.random() < _BROKEN:
             log.append(_spoiled(rng, number, at, partitions))
-    return in_order(log)
+    return sort_log(log)
 
 
 def _catalog(seed: int) -> Iterator[CatalogEntry]:

@@ -15,7 +15,7 @@ from rich.table import Table
 from flows.devkit.embedded import APACHE_KAFKA, NOIDA, VALKEY, Embedded, Server, Supervisor
 from flows.devkit.verify_replay.runs import Run, prepare, run_killed, run_once
 from flows.verification.findings import TOLERANCE, Verification
-from flows.verification.log import Logged, copied, in_order, read_log
+from flows.verification.log import Logged, copied, read_log, sort_log
 from flows.verification.sameness import Comparison, compare_runs
 from operators.io.kafka.client import KafkaTrouble
 from schemas.settings import Settings
@@ -172,7 +172,7 @@ def _undecided(log: Sequence[Logged]) -> Iterator[Logged]:
 
 def _left_by(settings: Settings) -> list[Logged]:
     """Give what a run left on its topics, decisions included."""
-    return in_order(copied(settings))
+    return sort_log(copied(settings))
 
 
 @contextlib.contextmanager

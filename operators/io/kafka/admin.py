@@ -10,10 +10,10 @@ from confluent_kafka.cimpl import NewTopic
 from operators.io.kafka.client import (
     PATIENCE,
     KafkaTrouble,
+    ask_until_answered,
     check_partitions,
     client_config,
     partition_counts,
-    patiently,
 )
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
@@ -36,7 +36,7 @@ def create_topics(settings: KafkaSettings) -> list[str]:
         settings.topic(topic)
         for topic in Topic
         if settings.topic(topic) not in counts
-        and patiently(settings, partial(_create, admin, settings, topic))
+        and ask_until_answered(settings, partial(_create, admin, settings, topic))
     ]
     _wait_until_known(settings, admin)
     return created

@@ -10,7 +10,7 @@ from typing_extensions import override
 from operators.envelope import CatalogUpdate, Origin, Rejected
 from operators.io.kafka.client import check_topics
 from operators.io.kafka.fetch import SharedConsumer
-from operators.io.kafka.group import written
+from operators.io.kafka.group import broker_time
 from operators.io.kafka.pace import Beat, Pace
 from operators.io.metrics.kafka import KafkaMetrics
 from schemas.catalog import CatalogEntry
@@ -64,7 +64,9 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
             found = decode(Topic.CATALOG, payload, self._limit)
             flaw = found if isinstance(found, Flaw) else self._check(found)
             if flaw is not None:
-                origin = Origin(Topic.CATALOG, 0, message.offset(), written(message, self._clock))
+                origin = Origin(
+                    Topic.CATALOG, 0, message.offset(), broker_time(message, self._clock)
+                )
                 rejected.append(Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail))
             else:
                 entries.append(found)

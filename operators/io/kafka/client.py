@@ -106,7 +106,7 @@ def partition_counts(
 
     ``client`` is any confluent-kafka client.
     """
-    metadata = patiently(settings, lambda: client.list_topics(timeout=5), metrics)
+    metadata = ask_until_answered(settings, lambda: client.list_topics(timeout=5), metrics)
     return {
         name: len(topic.partitions)
         for name, topic in metadata.topics.items()
@@ -140,10 +140,10 @@ def check_partitions(settings: KafkaSettings, topic: Topic, count: int | None) -
         )
 
 
-def patiently(
+def ask_until_answered(
     settings: KafkaSettings, ask: Callable[[], Any], metrics: KafkaMetrics | None = None
 ) -> Any:
-    """Repeat a question until the broker answers, or raise once ``PATIENCE`` is over."""
+    """Repeat a request until the broker answers; raise after ``PATIENCE`` seconds."""
     metrics = metrics or KafkaMetrics()
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -189,5 +189,7 @@ def range_of(
 ) -> tuple[int, int]:
     """Ask for a partition's first offset and the offset after its last record."""
     place = confluent_kafka.TopicPartition(topic, partition)
-    low, high = patiently(settings, lambda: client.get_watermark_offsets(place, timeout=5), metrics)
+    low, high = ask_until_answered(
+        settings, lambda: client.get_watermark_offsets(place, timeout=5), metrics
+    )
     return low, high

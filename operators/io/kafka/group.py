@@ -46,7 +46,7 @@ class SourceState(Struct):
 
 
 class Feeder(Protocol):
-    """What a partition needs of the source that it belongs to."""
+    """What a partition group needs of its source: fetching, and the slowest watermark."""
 
     settings: KafkaSettings
     time: EventTimeSettings
@@ -102,7 +102,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         source.metrics.watch(self)
 
     def next_batch(self) -> list[Item]:
-        """Give the events that may go and what could not be read, or nothing."""
+        """Give the events that the alignment releases and the unreadable records, or nothing."""
         if self._over:
             raise StopIteration
         self._source.beat.look()
@@ -177,7 +177,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             [message.key() for message in messages],
             [message.value() for message in messages],
             [message.offset() for message in messages],
-            times := written_all(messages, self._source.clock),
+            times := broker_times(messages, self._source.clock),
         )
         limits = [event.origin.time for event in events] if rejected else times
         lane.extend(events, [event.at for event in events], limits)
@@ -198,13 +198,13 @@ def next_turn(seconds: float, now: datetime) -> datetime:
     return datetime.fromtimestamp((now.timestamp() // seconds + 1) * seconds, UTC)
 
 
-def written(message: Fetched, clock: Clock) -> int:
+def broker_time(message: Fetched, clock: Clock) -> int:
     """Give the broker's timestamp in microseconds; now, where the broker keeps none."""
-    return written_all([message], clock)[0]
+    return broker_times([message], clock)[0]
 
 
-def written_all(messages: Sequence[Fetched], clock: Clock) -> list[int]:
-    """Give the broker's timestamp of each message, as :func:`written` does."""
+def broker_times(messages: Sequence[Fetched], clock: Clock) -> list[int]:
+    """Give the broker's timestamp of each message, as :func:`broker_time` does."""
     now = micros(clock())
     stamps = [message.timestamp() for message in messages]
     return [milliseconds * 1000 if kind else now for kind, milliseconds in stamps]

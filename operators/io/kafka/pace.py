@@ -22,7 +22,7 @@ _STEP: Final = 0.05
 
 
 class Beat:
-    """When one source looks for more; its partitions end their epochs in the same look."""
+    """When one source polls for input, so that its partitions end their epochs together."""
 
     def __init__(self, pace: "Pace") -> None:
         self._pace = pace
@@ -63,7 +63,9 @@ class Beat:
 
 
 class Pace:
-    """The beats of all the sources of a process; ``alone``: the flow has no other process.
+    """Lets all sources of a process end their epochs at one time; one :class:`Beat` each.
+
+    ``alone`` says that the flow has no other process.
 
     Nobody looks between the end of its interval and the time at which the last of the process's
     sources may end its epoch; with several processes, at which their clocks all show a multiple of

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from confluent_kafka import KafkaError, TopicPartition
 
 from operators.io.kafka.client import consumer, range_of
-from operators.io.kafka.group import written
+from operators.io.kafka.group import broker_time
 from schemas.clock import Clock
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
@@ -31,7 +31,7 @@ def read_partition(
                 offset = int(message.offset() or 0)
                 if error is None:
                     position = offset + 1
-                    time = written(message, clock)
+                    time = broker_time(message, clock)
                     yield message.value() or b"", message.key(), offset, time
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = max(position, offset)

@@ -14,7 +14,7 @@ from operators.envelope import Message
 from operators.io.kafka.client import PATIENCE, Fetched, KafkaTrouble, check_topics, producer
 from operators.io.kafka.fence import Identify, ids_written
 from operators.io.metrics.kafka import KafkaMetrics
-from operators.logic.placement import ALONE, Place, shard_of
+from operators.logic.placement import ALONE, WorkerPlace, shard_of
 from schemas.settings import KafkaSettings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
@@ -148,7 +148,7 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
         shared: SharedProducer,
         topic: Topic,
         identify: Identify | None = None,
-        place: Place = ALONE,
+        place: WorkerPlace = ALONE,
         horizon: float = math.inf,
     ) -> None:
         self._shared = shared

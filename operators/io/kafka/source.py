@@ -12,7 +12,7 @@ from operators.io.kafka.group import LIVE_TURN, GroupPartition, Item, restore
 from operators.io.kafka.pace import Pace
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import Read, by_column
-from operators.logic.placement import ALONE, Place
+from operators.logic.placement import ALONE, WorkerPlace
 from schemas.clock import NEVER, Clock
 from schemas.settings import EventTimeSettings, KafkaSettings
 from schemas.topics import GROUP, Topic
@@ -117,7 +117,7 @@ class GroupSource(KafkaSource):
         topics: Sequence[Topic] = GROUP,
         start: Start = "beginning",
         bounded: bool = False,
-        place: Place = ALONE,
+        place: WorkerPlace = ALONE,
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
     ) -> None:

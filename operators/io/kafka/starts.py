@@ -1,18 +1,18 @@
-"""Where topic partitions begin, and where in them a time lies."""
+"""Looks up first offsets: of a partition, and of what it holds from a time on."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
-from operators.io.kafka.client import consumer, patiently, range_of
-from operators.io.kafka.group import written
+from operators.io.kafka.client import ask_until_answered, consumer, range_of
+from operators.io.kafka.group import broker_time
 from schemas.clock import Clock
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 
 
-class Held(NamedTuple):
+class FirstRecord(NamedTuple):
     """The first record that a partition holds; ``time`` is the broker's, None where it is empty."""
 
     topic: Topic
@@ -27,14 +27,16 @@ class Start(NamedTuple):
     topic: Topic
     shard: int
     offset: int
-    held: Held
+    first: FirstRecord
 
 
-def held_from(settings: KafkaSettings, topics: Iterable[Topic], clock: Clock) -> list[Held]:
+def first_records(
+    settings: KafkaSettings, topics: Iterable[Topic], clock: Clock
+) -> list[FirstRecord]:
     """Give the first record of each partition of some topics."""
     client = consumer(settings)
     try:
-        return [_held(settings, client, *place, clock)[0] for place in _places(settings, topics)]
+        return [_first(settings, client, *place, clock)[0] for place in _places(settings, topics)]
     finally:
         client.close()
 
@@ -61,16 +63,16 @@ def _places(settings: KafkaSettings, topics: Iterable[Topic]) -> Iterator[tuple[
 def _start(
     settings: KafkaSettings, client: Consumer, topic: Topic, shard: int, time: int, clock: Clock
 ) -> Start:
-    held, high = _held(settings, client, topic, shard, clock)
+    first, high = _first(settings, client, topic, shard, clock)
     asked = TopicPartition(settings.topic(topic), shard, max(0, time // 1000))
-    (answer,) = patiently(settings, lambda: client.offsets_for_times([asked], timeout=5))
-    offset = high if answer.offset in {OFFSET_END, -1} else max(answer.offset, held.offset)
-    return Start(topic, shard, offset, held)
+    (answer,) = ask_until_answered(settings, lambda: client.offsets_for_times([asked], timeout=5))
+    offset = high if answer.offset in {OFFSET_END, -1} else max(answer.offset, first.offset)
+    return Start(topic, shard, offset, first)
 
 
-def _held(
+def _first(
     settings: KafkaSettings, client: Consumer, topic: Topic, shard: int, clock: Clock
-) -> tuple[Held, int]:
+) -> tuple[FirstRecord, int]:
     name = settings.topic(topic)
     low, high = range_of(settings, client, name, shard)
     time = None
@@ -79,6 +81,6 @@ def _held(
         while time is None:
             for message in client.consume(1, 0.1):
                 if message.error() is None:
-                    time = written(message, clock)
+                    time = broker_time(message, clock)
         client.unassign()
-    return Held(topic, shard, low, time), high
+    return FirstRecord(topic, shard, low, time), high

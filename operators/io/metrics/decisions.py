@@ -1,4 +1,4 @@
-"""What deciding reports: latency, staleness, what was drawn, and values of no use."""
+"""What deciding reports: latency, staleness, what was drawn, and unusable feature values."""
 
 from collections.abc import Mapping, Sequence
 

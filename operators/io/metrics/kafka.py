@@ -16,8 +16,8 @@ _REPEAT = 60.0
 """Seconds until an error of the same name is worth another line in the log."""
 
 
-class Lagging(Protocol):
-    """What reads topics, and says how far it has come."""
+class LagReader(Protocol):
+    """A source that can say how far it is behind the ends of its topics."""
 
     def lags(self) -> dict[tuple[str, int], int]:
         """Give the number of offsets between the end of each (topic, partition) and here."""
@@ -39,7 +39,7 @@ class KafkaMetrics(Collector):
         )
         self._errors: Counts[str] = Counts()
         self._suppressed: Counts[str] = Counts()
-        self._readers: WeakSet[Lagging] = WeakSet()
+        self._readers: WeakSet[LagReader] = WeakSet()
         self._monotonic = monotonic
         self._last_reported: dict[str, float] = {}
         if registry is not None:
@@ -62,7 +62,7 @@ class KafkaMetrics(Collector):
         self._last_reported[name] = now
         return True
 
-    def watch(self, reader: Lagging) -> None:
+    def watch(self, reader: LagReader) -> None:
         """Report a reader's lags for as long as it lives."""
         self._readers.add(reader)
 

@@ -1,4 +1,4 @@
-"""What learners report: posterior means, measures of the click model, and what taught nothing."""
+"""What learners report: posterior means, the click model's measures, and ignored updates."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What came of the records that a flow read: taken in, dropped as repeats, or of no use."""
+"""What became of the records that a flow read: taken in, dropped as repeats, or rejected."""
 
 from collections import Counter as Counts
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The store's tables, said once for every database: columns, keys, and which of two rows stays.
+"""The store's tables, declared once for all databases: columns, keys, which of two rows stays.
 
 A column is filled by the record's field of the same name, or by the one that it names; the rows
 (:mod:`operators.io.store.rows`) and SQLite's schema follow from the columns, ``ops/sql`` is checked
@@ -42,7 +42,7 @@ class Column:
     """A column; ``required`` columns are never NULL, a ``blank`` text is "" where it is NULL.
 
     ``field`` names the field of the record that fills it, where that has another name. A column
-    that is younger than its table stands after the others: ``since`` is the number of the
+    that was added later than its table stands after the others: ``since`` is the number of the
     migration of ``ops/sql`` that adds it, ``default`` what older rows say (NULL where it is None).
     """
 
@@ -141,13 +141,13 @@ _KINDS: dict[Any, Kind] = {
 }
 
 
-def younger_columns(record: type[Struct]) -> Iterator[Column]:
+def later_columns(record: type[Struct]) -> Iterator[Column]:
     """Give the columns of the fields that say :func:`~schemas.fields.stored_since`, oldest first.
 
     What is no plain value is stored as JSON.
     """
-    younger = [(since, each) for each in fields(record) if (since := migration_of(each))]
-    for since, each in sorted(younger, key=lambda pair: pair[0]):
+    later = [(since, each) for each in fields(record) if (since := migration_of(each))]
+    for since, each in sorted(later, key=lambda pair: pair[0]):
         names = [type_ for type_ in _members(plain_type(each.type)) if type_ is not NoneType]
         kind = _KINDS.get(names[0], Kind.JSON) if len(names) == 1 else Kind.JSON
         default = each.default
@@ -157,7 +157,7 @@ def younger_columns(record: type[Struct]) -> Iterator[Column]:
         elif isinstance(default, str | float | int):
             yield Column(each.name, kind, since=since, default=default)
         else:
-            raise TypeError(f"{record.__name__}.{each.name}: a younger field needs a plain default")
+            raise TypeError(f"{record.__name__}.{each.name}: a later field needs a plain default")
 
 
 def _members(type_: Any) -> tuple[Any, ...]:
@@ -258,7 +258,7 @@ DECISIONS = Table(
         real("eta"),
         real("draw"),
         blank("request_hash"),
-        *younger_columns(Decision),
+        *later_columns(Decision),
     ),
     key=("decision_key",),
 )
@@ -286,7 +286,7 @@ OUTCOMES = Table(
         optional("experiment_id"),
         optional("variation_id"),
         real("eta"),
-        *younger_columns(Outcome),
+        *later_columns(Outcome),
     ),
     key=("decision_key",),
     newer=("version",),

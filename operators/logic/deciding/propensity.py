@@ -5,7 +5,14 @@ from numpy.typing import NDArray
 
 from operators.logic.deciding.quadrature import beta_probabilities, gaussian_probabilities
 
-__all__ = ["NO_ACTION", "beta_probabilities", "choose", "even", "gaussian_probabilities", "mix"]
+__all__ = [
+    "NO_ACTION",
+    "beta_probabilities",
+    "choose",
+    "gaussian_probabilities",
+    "mix",
+    "uniform_over",
+]
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +66,7 @@ def mix(
     allowed = np.ones(p.shape, dtype=bool) if eligible is None else eligible
     q = np.where(allowed, p, 0.0)
     total = q.sum(axis=1, keepdims=True)
-    uniform = even(allowed)
+    uniform = uniform_over(allowed)
     q = np.where(total > 0.0, q / np.where(total > 0.0, total, 1.0), uniform)
     if np.any(floor):
         least = np.where(allowed, floor, 0.0)
@@ -73,10 +80,10 @@ def mix(
     return np.asarray(np.divide(q, total, out=np.zeros_like(q), where=total > 0.0))
 
 
-def even(eligible: NDArray[np.bool_]) -> Floats:
-    """Give each row's eligible actions the same probability.
+def uniform_over(eligible: NDArray[np.bool_]) -> Floats:
+    """Give each of a row's eligible actions the same probability.
 
-    >>> even(np.array([[True, False, True]]))
+    >>> uniform_over(np.array([[True, False, True]]))
     array([[0.5, 0. , 0.5]])
     """
     return np.asarray(eligible / np.maximum(eligible.sum(axis=1, keepdims=True), 1))

@@ -12,8 +12,8 @@ from operators.logic.state.segmented import SegmentedSnapshot, SegmentedState
 from operators.logic.state.segments import SegmentFiles
 
 
-class Seen(IntEnum):
-    """What the memory says of a request."""
+class RequestStatus(IntEnum):
+    """Whether a request is new, a repetition, or another request with the same key."""
 
     FRESH = 0
     REPEAT = 1
@@ -74,14 +74,14 @@ class SeenRequests:
         return seen
 
     def use(self, segments: SegmentFiles) -> None:
-        """Keep runs there from now on."""
+        """Keep the sorted runs of keys in these segment files from now on."""
         self._blocks.use(segments)
 
     def __len__(self) -> int:
         """Count the remembered requests."""
         return len(self._open) + sum(len(run.keys) for run in self._runs)
 
-    def admit(self, keys: Sequence[int], contents: Sequence[int], at: int) -> list[Seen]:
+    def admit(self, keys: Sequence[int], contents: Sequence[int], at: int) -> list[RequestStatus]:
         """Classify a batch of requests in order and remember the fresh ones.
 
         ``at`` is the newest event time of the batch, in microseconds.
@@ -94,9 +94,11 @@ class SeenRequests:
                 earlier = self._open.get(key)
             if earlier is None:
                 self._open[key] = content
-                verdicts.append(Seen.FRESH)
+                verdicts.append(RequestStatus.FRESH)
             else:
-                verdicts.append(Seen.REPEAT if earlier == content else Seen.CONFLICT)
+                verdicts.append(
+                    RequestStatus.REPEAT if earlier == content else RequestStatus.CONFLICT
+                )
         self._newest = max(self._newest, at)
         self._blocks.touch(_OPEN)
         if len(self._open) >= _SEAL:

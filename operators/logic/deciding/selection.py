@@ -7,7 +7,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from operators.logic.deciding import draws
-from operators.logic.deciding.propensity import choose, even, mix
+from operators.logic.deciding.propensity import choose, mix, uniform_over
 from operators.logic.deciding.slates import (
     Slates,
     at_positions,
@@ -89,7 +89,7 @@ def select(slot: Slot, posterior: Posterior, candidates: Candidates, secret: byt
     held_out = group < share
     given = logged = uniformly = policy
     if share > 0.0:
-        uniformly = even(np.ones(policy.shape, dtype=bool) if mask is None else mask)
+        uniformly = uniform_over(np.ones(policy.shape, dtype=bool) if mask is None else mask)
         given = logged = np.where(held_out[:, None], uniformly, policy)
         if slot.holdout.unit == "decision":
             logged = (1.0 - share) * policy + share * uniformly

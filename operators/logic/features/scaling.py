@@ -69,13 +69,13 @@ class Coordinates:
         self.rows = rows
         self.matrix = matrix
 
-    def of(self, x: Floats) -> Floats:
-        """Give the coordinates of vectors [..., d]."""
+    def transform(self, x: Floats) -> Floats:
+        """Map vectors [..., d] into the coordinates."""
         z = x.copy()
         z[..., self.rows] = x @ self.matrix.T
         return z
 
-    def of_forms(self, forms: Floats) -> Floats:
+    def transform_forms(self, forms: Floats) -> Floats:
         """Give T F Tᵀ of symmetric matrices [K, d, d]: sums of x xᵀ become those of z zᵀ."""
         half = forms.copy()
         half[:, self.rows] = self.matrix @ forms
@@ -86,7 +86,7 @@ class Coordinates:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """What decisions add up to: sums of w, w x and w x² [d], and how many ``count``."""
+    """Sums over decisions of w, w x and w x² [d], and how many decisions ``count``."""
 
     weight: float
     first: Floats
@@ -95,7 +95,7 @@ class Moments:
 
 
 def coordinates(scaled: Scaled, moments: Moments) -> Coordinates:
-    """Derive the coordinates from what all decisions add up to, whatever their weights.
+    """Derive the coordinates from the moments of all decisions, whatever their weights.
 
     A number without deviation, or before :data:`WARM` decisions count, is left out: its row is
     zero.

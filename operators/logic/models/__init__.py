@@ -3,14 +3,14 @@
 from operators.logic.models.calibration import Calibration, CalibrationState, ReliabilityBin
 from operators.logic.models.click import ClickModel, ClickSettings
 from operators.logic.models.drift import Drift, DriftState
-from operators.logic.models.factors import Change, FactorModel, FactorSettings
+from operators.logic.models.factors import ChangedFactors, FactorModel, FactorSettings
 from operators.logic.models.order import CanonicalOrder
 
 __all__ = [
     "Calibration",
     "CalibrationState",
     "CanonicalOrder",
-    "Change",
+    "ChangedFactors",
     "ClickModel",
     "ClickSettings",
     "Drift",

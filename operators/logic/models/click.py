@@ -15,7 +15,7 @@ from operators.logic.models.drift import Drift, DriftState
 from operators.logic.models.factorization import FactorizationMachine
 from operators.logic.models.keyed import KeyedLatents
 from operators.logic.models.online_scale import OnlineScale, OnlineScaleState
-from operators.logic.models.tables import PackedTable, entries, table, vectors
+from operators.logic.models.tables import PackedTable, pack_numbers, pack_vectors, unpack_table
 from operators.logic.settlements import Settlements, sampled
 from schemas.state import pack, unpack
 
@@ -94,7 +94,7 @@ class ClickModel:
         self._model: Any = _build(self.settings)
 
     def learn(self, settled: Settlements) -> int:
-        """Score and learn settlements of ``dim`` features in their order; count those learned."""
+        """Score, then learn settlements of ``dim`` features in order; give their number."""
         taken = self._taken(settled)
         rows = settled.x[taken].astype(np.float64)
         clicked = (settled.reward[taken] > self.settings.threshold).tolist()
@@ -122,9 +122,9 @@ class ClickModel:
         """Write the state compactly; :meth:`load` gives a model that predicts and learns alike."""
         model = self._model
         optimizer = _optimizer(model)
-        tables = {name: table(getattr(optimizer, name)) for name in _memory(self.settings)}
+        tables = {name: pack_numbers(getattr(optimizer, name)) for name in _memory(self.settings)}
         linear = self.settings.kind == "logistic"
-        tables["weights"] = table(model._weights.to_dict() if linear else model.weights)
+        tables["weights"] = pack_numbers(model._weights.to_dict() if linear else model.weights)
         state = _State(
             settings=self.settings,
             dim=self.dim,
@@ -132,7 +132,7 @@ class ClickModel:
             intercept=float(model.intercept),
             iterations=optimizer.n_iterations,
             tables=tables,
-            latents=None if linear else vectors(model.latents, self.settings.factors),
+            latents=None if linear else pack_vectors(model.latents, self.settings.factors),
             calibration=self.calibration.state(),
             drift=self.drift.state(),
             seen=self.seen,
@@ -150,13 +150,13 @@ class ClickModel:
         model.intercept = state.intercept
         optimizer.n_iterations = state.iterations
         for name in _memory(state.settings):
-            getattr(optimizer, name).update(entries(state.tables[name]))
-        weights = dict(entries(state.tables["weights"]))
+            getattr(optimizer, name).update(unpack_table(state.tables[name]))
+        weights = dict(unpack_table(state.tables["weights"]))
         if state.latents is None:
             model._weights = utils.VectorDict(weights)
         else:
             model.weights.update(weights)
-            model.latents.update(entries(state.latents))
+            model.latents.update(unpack_table(state.latents))
         click.calibration.restore(state.calibration)
         click.drift.restore(state.drift)
         click.seen = state.seen

@@ -24,7 +24,7 @@ _SUBJECT = struct.Struct("<qqd")
 
 
 class FactorSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """The shape and pace of the factorisation.
+    """The number of factors, the learning rates and what is remembered of subjects.
 
     A subject unseen for ``ttl`` seconds of event time is forgotten, and the longest unseen ones
     beyond ``max_subjects``. ``sample`` and ``threshold`` are as for the click model.
@@ -41,8 +41,8 @@ class FactorSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     max_subjects: int = 1_000_000
 
 
-class Change(NamedTuple):
-    """A subject's factors, and how many outcomes taught them since they were last given."""
+class ChangedFactors(NamedTuple):
+    """A subject's factors, and how many outcomes changed them since the last :meth:`changed`."""
 
     factors: Floats
     outcomes: int
@@ -81,7 +81,7 @@ class FactorModel:
         self._blocks = SegmentedState(self._taught, self._pack_subjects)
 
     def use(self, segments: SegmentFiles) -> None:
-        """Keep most of the subjects' factors there from now on."""
+        """Keep most of the subjects' factors in these segment files from now on."""
         self._blocks.use(segments)
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class FactorModel:
         return len(self._taught)
 
     def learn(self, settled: Settlements) -> int:
-        """Learn settlements with subjects in their order; count those learned.
+        """Learn the settlements that name a subject, in order; give how many those were.
 
         ``evicted`` counts the subjects forgotten for want of room.
         """
@@ -119,10 +119,10 @@ class FactorModel:
         known = action_id in self._model.i_latents
         return self._model.i_latents[action_id].copy() if known else None
 
-    def changed(self) -> dict[str, Change]:
+    def changed(self) -> dict[str, ChangedFactors]:
         """Give the factors of the subjects that changed since the last call."""
         changes, self._changed = sorted(self._changed.items()), Counter()
-        return {name: Change(self._model.u_latents[name].copy(), n) for name, n in changes}
+        return {name: ChangedFactors(self._model.u_latents[name].copy(), n) for name, n in changes}
 
     def forget(self, subject: str) -> bool:
         """Remove a subject's factors; tell whether there were any.

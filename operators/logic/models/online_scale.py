@@ -40,7 +40,7 @@ class OnlineScale:
 
     def apply(self, row: Floats) -> Floats:
         """Give a row in the scale in force."""
-        return self._view.of(row)
+        return self._view.transform(row)
 
     def take(self, row: Floats) -> None:
         """Take in a row; the scale in force changes when their number has doubled."""

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from operators.logic.settlements import Settlements, SettlementsState
+from schemas.clock import NEVER
 from schemas.state import pack, unpack
 
 _KIND, _VERSION = "canonical-order", 2
-_NEVER = -(2**62)
 
 
 class _State(Struct):
@@ -37,9 +37,9 @@ class CanonicalOrder:
     def __init__(self, shards: int) -> None:
         if shards < 1:
             raise ValueError("shards: at least one is needed")
-        self._watermarks = [_NEVER] * shards
+        self._watermarks = [NEVER] * shards
         self._waiting: list[Settlements] = []
-        self._released = _NEVER
+        self._released = NEVER
         self.late = 0
 
     @property
@@ -49,7 +49,7 @@ class CanonicalOrder:
 
     @property
     def released(self) -> int:
-        """Give the time up to which settlements have been given: what comes for it is late."""
+        """Give the time up to which settlements were released; what is added before it is late."""
         return self._released
 
     def __len__(self) -> int:
@@ -81,8 +81,8 @@ class CanonicalOrder:
         waiting = [block.state() for block in self._waiting]
         return pack(_KIND, _VERSION, _State(self._watermarks, self._released, self.late, waiting))
 
-    def passed(self) -> bytes:
-        """Write a state that has given all that is complete by now, and holds nothing back."""
+    def dump_without_waiting(self) -> bytes:
+        """Write the state without what waits, for checkpoints: every shard is at the watermark."""
         order = CanonicalOrder(len(self._watermarks))
         order._watermarks = [self.watermark] * len(self._watermarks)
         order._released = self._released

@@ -20,7 +20,7 @@ class PackedTable(Struct):
     width: int = 1
 
 
-def table(numbers: Mapping[int, float]) -> PackedTable:
+def pack_numbers(numbers: Mapping[int, float]) -> PackedTable:
     """Pack a mapping to numbers."""
     keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
     return PackedTable(
@@ -28,14 +28,14 @@ def table(numbers: Mapping[int, float]) -> PackedTable:
     )
 
 
-def vectors(numbers: Mapping[int, Floats], width: int) -> PackedTable:
+def pack_vectors(numbers: Mapping[int, Floats], width: int) -> PackedTable:
     """Pack a mapping to vectors of ``width`` numbers."""
     keys = np.fromiter(numbers.keys(), np.int64, len(numbers))
     return PackedTable(keys.tobytes(), b"".join(v.tobytes() for v in numbers.values()), width)
 
 
-def entries(table: PackedTable) -> Iterable[tuple[int, Any]]:
-    """Unpack a mapping, in its order."""
+def unpack_table(table: PackedTable) -> Iterable[tuple[int, Any]]:
+    """Read a packed mapping as pairs of key and value, in its order."""
     keys = np.frombuffer(table.keys, np.int64).tolist()
     values = np.frombuffer(table.values)
     if len(values) != len(keys) * table.width:

@@ -1,4 +1,4 @@
-"""What policies share whose knowledge is sums: replicas merge, contributions can be removed."""
+"""What policies with additive statistics share: replicas merge, contributions are removable."""
 
 from typing import Self
 
@@ -7,7 +7,7 @@ from operators.logic.policies.statistics import Statistics
 
 
 class Additive:
-    """A policy that has learned nothing but additive statistics."""
+    """A policy whose whole state is additive statistics."""
 
     _statistics: Statistics
 

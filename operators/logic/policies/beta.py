@@ -11,10 +11,10 @@ from msgspec import Meta, Struct
 from operators.logic.deciding.quadrature import beta_probabilities
 from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
-from operators.logic.policies.neighbours import Neighbours, lent, similarities
+from operators.logic.policies.neighbours import Neighbours, neighbour_shift, similarities
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import columns_of, lined_up, mean_and_deviation, totals
+from operators.logic.policies.tally import add_totals, aligned_rows, columns_of, mean_and_deviation
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 
@@ -45,7 +45,7 @@ class BetaParams(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BetaPosteriorState(Struct):
-    """The written form of a :class:`BetaPosterior`; ``lent`` moves prior rates, where not empty."""
+    """The written form of a :class:`BetaPosterior`; ``lent`` moves the prior rates."""
 
     params: BetaParams
     ids: list[str]
@@ -181,7 +181,7 @@ class Beta(Additive):
     def learn(self, deltas: Deltas) -> None:
         """Add the contributions of a micro-batch."""
         deltas.check(0)
-        totals(self._statistics, deltas)
+        add_totals(self._statistics, deltas)
 
     def merge(self, other: Self) -> None:
         """Add the statistics of another replica, and what its actions resemble."""
@@ -194,7 +194,7 @@ class Beta(Additive):
         ids = sorted(statistics.ids if self._active is None else self._active)
         retired = sorted(set(statistics.ids).difference(ids))
         known, k = ids + retired, len(ids)
-        counts, rewards = lined_up(statistics, known, now, "counts", "rewards")
+        counts, rewards = aligned_rows(statistics, known, now, "counts", "rewards")
         state = BetaPosteriorState(self._params, ids, counts[:k].tolist(), rewards[:k].tolist())
         moved = self._lent(known, counts, rewards)
         if moved is not None:
@@ -212,7 +212,7 @@ class Beta(Additive):
         total = weight + won + np.maximum(counts - rewards, 0.0)
         residual = ((params.prior_reward + won) / total - params.prior_reward / weight)[:, None]
         return np.asarray(
-            params.neighbours * lent(similarity, residual, 1.0 - weight / total)[:, 0]
+            params.neighbours * neighbour_shift(similarity, residual, 1.0 - weight / total)[:, 0]
         )
 
     def dump(self) -> bytes:

@@ -23,7 +23,7 @@ from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import lined_up, published_ids
+from operators.logic.policies.tally import aligned_rows, published_ids
 from schemas.state import pack, unpack
 
 _VERSION = 1
@@ -119,11 +119,13 @@ class Diagonal(Additive):
         ids, (counts, rewards) = published_ids(
             self._statistics, self._active, now, "counts", "rewards"
         )
-        score, squares, slope = lined_up(self._statistics, ids, now, "score", "squares", "slope")
+        score, squares, slope = aligned_rows(
+            self._statistics, ids, now, "score", "squares", "slope"
+        )
         view = self._coordinates(now)
         if view is not None:
-            once = lined_up(self._statistics, ids, now, "squares_once", "slope_once")
-            score = view.of(score)
+            once = aligned_rows(self._statistics, ids, now, "squares_once", "slope_once")
+            score = view.transform(score)
             squares, slope = _moved(view, squares, once[0]), _moved(view, slope, once[1])
         empty = np.zeros((1, self.dim))
         base = np.zeros(self.dim)

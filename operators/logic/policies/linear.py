@@ -25,7 +25,7 @@ from operators.logic.policies.neighbours import Neighbours, similarities
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.prior import BasePrior, fit
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import lined_up
+from operators.logic.policies.tally import aligned_rows
 from schemas.state import pack, unpack
 
 _VERSION = 1
@@ -190,10 +190,10 @@ class Linear(Additive):
         retired = sorted(set(self._statistics.ids).difference(ids))
         known = ids + retired
         names = ("counts", "rewards", "h", "information")
-        counts, rewards, h, information = lined_up(self._statistics, known, now, *names)
+        counts, rewards, h, information = aligned_rows(self._statistics, known, now, *names)
         view = self._coordinates(information, counts)
         if view is not None:
-            information, h = view.of_forms(information), view.of(h)
+            information, h = view.transform_forms(information), view.transform(h)
         similarity = similarities(known, self._neighbours) if self._params.neighbours else None
         features = self._feature_matrix(known)
         fitted = fit(information, self._weighted(h), features, self._base(), similarity)

@@ -108,7 +108,7 @@ class LinearPosterior:
 
     def scaled(self, x: Floats) -> Floats:
         """Give the vectors that ``mean`` multiplies, for logged ones [..., d]."""
-        return x if self._coordinates is None else self._coordinates.of(x)
+        return x if self._coordinates is None else self._coordinates.transform(x)
 
     def _stack(self, columns: Indices) -> tuple[Floats, NDArray[np.float32]]:
         mean = np.ascontiguousarray(self.mean[columns].T)
@@ -126,7 +126,7 @@ class LinearPosterior:
         return Weights(greedy_probabilities(eta, mask, self._epsilon), eta, width)
 
     def greedily(self, epsilon: float) -> "LinearPosterior":
-        """Give the posterior that chooses by its means, but for a share of ``epsilon``."""
+        """Give the posterior that chooses epsilon-greedily by its means."""
         return LinearPosterior(
             "greedy",
             0.0,
@@ -191,7 +191,7 @@ class LinearPosterior:
 
 
 def greedy_probabilities(score: Floats, mask: Mask | None, epsilon: float) -> Floats:
-    """Give the best eligible action (ties shared) all but ``epsilon``, which is spread evenly.
+    """Give epsilon-greedy probabilities: ``epsilon`` is spread evenly, the best share the rest.
 
     >>> greedy_probabilities(np.array([[1.0, 3.0, 2.0, 3.0]]), None, 0.2)
     array([[0.05, 0.45, 0.05, 0.45]])

@@ -9,7 +9,7 @@ from operators.logic.policies.base import Deltas
 
 
 def with_features(deltas: Deltas, dim: int) -> Deltas | None:
-    """Give deltas with ``dim`` features: without any logged, the intercept alone; else None."""
+    """Give ``dim`` features each: without any, the intercept alone; None for another number."""
     given = deltas.x.shape[1]
     if given == dim:
         return deltas

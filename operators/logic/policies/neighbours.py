@@ -36,8 +36,8 @@ def similarities(ids: Sequence[str], neighbours: Neighbours) -> Floats | None:
     return matrix if matrix.any() else None
 
 
-def lent(similarity: Floats, residual: Floats, evidence: Floats) -> Floats:
-    """Give what each action's neighbours lend it, [K, d]; 0 where there are none.
+def neighbour_shift(similarity: Floats, residual: Floats, evidence: Floats) -> Floats:
+    """Give how far neighbours move each action's prior mean, [K, d]; 0 where there are none.
 
     Parameters
     ----------
@@ -48,7 +48,9 @@ def lent(similarity: Floats, residual: Floats, evidence: Floats) -> Floats:
 
     Examples
     --------
-    >>> lent(np.array([[0.0, 1.0], [0.0, 0.0]]), np.array([[0.0], [2.6]]), np.ones(2)).round(6)
+    >>> neighbour_shift(
+    ...     np.array([[0.0, 1.0], [0.0, 0.0]]), np.array([[0.0], [2.6]]), np.ones(2)
+    ... ).round(6)
     array([[2.],
            [0.]])
     """

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg.lapack import dtrtri
 
 from operators.logic.policies.base import Floats
-from operators.logic.policies.neighbours import lent
+from operators.logic.policies.neighbours import neighbour_shift
 
 _JITTER = 1e-10
 """Share of a matrix's mean diagonal that is added to it, which bounds its condition number."""
@@ -37,7 +37,7 @@ class BasePrior:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedPosteriors:
     """Posteriors of K actions, and the prior of an action that is not among them.
 
     ``mean`` [K + 1, d]; ``factor`` [K + 1, d, d] are lower triangular with covariance
@@ -54,7 +54,7 @@ def fit(
     features: Floats | None,
     base: BasePrior,
     similarity: Floats | None = None,
-) -> Fitted:
+) -> FittedPosteriors:
     """Compute the posteriors N(A⁻¹ (h + A0 μ0), A⁻¹), A = Λ + A0, under the fitted prior.
 
     Parameters
@@ -79,7 +79,7 @@ def fit(
             prior_mean = centre + hat @ (mean - centre)
         if similarity is not None and base.neighbours > 0.0:
             evidence = _evidence(factor, covariance)
-            moved = lent(similarity, mean - prior_mean, evidence)
+            moved = neighbour_shift(similarity, mean - prior_mean, evidence)
             prior_mean = prior_mean + base.neighbours * moved
         residual = mean - prior_mean
         stacked = factor.reshape(-1, d)
@@ -88,7 +88,7 @@ def fit(
     factor, precision = _factors(information, covariance)
     mean = _solve(factor, h + prior_mean @ precision)
     root = inverse_factor(precision[None])
-    return Fitted(np.vstack([mean, centre]), np.concatenate([factor, root]))
+    return FittedPosteriors(np.vstack([mean, centre]), np.concatenate([factor, root]))
 
 
 def _evidence(factor: Floats, covariance: Floats) -> Floats:

@@ -11,7 +11,7 @@ from operators.logic.policies import Deltas, Policy
 from operators.logic.settlements import Settlements
 
 
-class Settled:
+class SettledPolicy:
     """A slot's policy learned from its settled decisions alone, with their totals."""
 
     def __init__(self, policy: Policy, decisions: float = 0.0, rewards: float = 0.0) -> None:
@@ -28,7 +28,7 @@ class Settled:
 
 
 def deltas_of(settled: Settlements) -> Deltas:
-    """Give the whole contributions of settlements."""
+    """Turn settlements into deltas: each decision counts once, with its final reward."""
     return Deltas(
         action_ids=settled.actions,
         x=settled.x.astype(np.float64),

@@ -10,7 +10,7 @@ from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import columns_of, published_ids, rate_posterior, totals
+from operators.logic.policies.tally import add_totals, columns_of, published_ids, rate_posterior
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 
@@ -123,7 +123,7 @@ class Split(Additive):
     def learn(self, deltas: Deltas) -> None:
         """Count."""
         deltas.check(0)
-        totals(self._statistics, deltas)
+        add_totals(self._statistics, deltas)
 
     def publish(self, now: float | None = None) -> SplitPosterior:
         """Give the shares and the counts so far."""

@@ -1,4 +1,4 @@
-"""Counts and rewards per action, and how they are lined up for publishing."""
+"""Counts and rewards per action, and their rows in the order of the published actions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,8 +8,8 @@ from operators.logic.policies.base import Deltas, Floats, Indices
 from operators.logic.policies.statistics import Statistics
 
 
-def totals(statistics: Statistics, deltas: Deltas) -> None:
-    """Add the deltas' weighted counts and rewards."""
+def add_totals(statistics: Statistics, deltas: Deltas) -> None:
+    """Add the deltas' weighted counts and rewards to the statistics."""
     rows, weight = statistics.place(deltas.action_ids, deltas.time)
     k = len(statistics.ids)
     counts, rewards = statistics["counts"], statistics["rewards"]
@@ -27,10 +27,10 @@ def published_ids(
 ) -> tuple[list[str], list[Floats]]:
     """Give the sorted actions to publish and their rows of the named arrays, 0 where none."""
     ids = sorted(statistics.ids if active is None else active)
-    return ids, lined_up(statistics, ids, now, *names)
+    return ids, aligned_rows(statistics, ids, now, *names)
 
 
-def lined_up(
+def aligned_rows(
     statistics: Statistics, ids: Sequence[str], now: float | None, *names: str
 ) -> list[Floats]:
     """Give the rows of the named arrays as of ``now``, in the order of ``ids``."""

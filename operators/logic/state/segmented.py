@@ -86,7 +86,7 @@ class SegmentedState:
         self._clean = True
 
     def use(self, segments: SegmentFiles) -> None:
-        """Keep the blocks in these segments from now on."""
+        """Keep the blocks in these segment files from now on."""
         self._files = segments
         self._touched = dict.fromkeys(self._keys)
 

@@ -1,4 +1,4 @@
-"""What each subject consents to, and since when, whatever the order in which it was said."""
+"""What each subject consents to, and since when, whatever order the records come in."""
 
 import struct
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ _MOST = 16
 """Purposes have numbers from 1 to 11; the framework may add a few, others are passed over."""
 
 
-class Given(Protocol):
-    """What a record of consent says (:class:`schemas.events.Consent`)."""
+class ConsentTerms(Protocol):
+    """The fields of a consent record (:class:`schemas.events.Consent`) that are kept."""
 
     purposes: list[int]
     basis: str
     version: str
 
 
-class Standing(Struct, frozen=True, gc=False):
+class StandingConsent(Struct, frozen=True, gc=False):
     """A subject's consent as it stands since ``at`` (microseconds since 1970).
 
     ``purposes`` are sorted numbers, none when everything is withdrawn; ``basis`` is the legal
@@ -38,21 +38,24 @@ class Standing(Struct, frozen=True, gc=False):
         """Tell whether a profile may be kept."""
         return allows_profile(self.purposes)
 
-    def joined(self, other: "Standing") -> "Standing":
-        """Give what stands after both, in either order and however often each is said.
+    def joined(self, other: "StandingConsent") -> "StandingConsent":
+        """Merge two consents of a subject into the one that is in force, in either order.
 
         The newer one counts. Of two at the same time only the purposes that are in both, with the
         greater version and basis.
 
-        >>> one, two = Standing(9, (1, 5, 6), "consent", "1"), Standing(9, (1, 8), "consent", "2")
-        >>> one.joined(two) == two.joined(one) == Standing(9, (1,), "consent", "2")
+        >>> one, two = (
+        ...     StandingConsent(9, (1, 5, 6), "consent", "1"),
+        ...     StandingConsent(9, (1, 8), "consent", "2"),
+        ... )
+        >>> one.joined(two) == two.joined(one) == StandingConsent(9, (1,), "consent", "2")
         True
         """
         if self.at != other.at:
             return max(self, other, key=lambda each: each.at)
         purposes = tuple(purpose for purpose in self.purposes if purpose in other.purposes)
         version, basis = max((self.version, self.basis), (other.version, other.basis))
-        return Standing(self.at, purposes, basis, version)
+        return StandingConsent(self.at, purposes, basis, version)
 
 
 _HEAD = struct.Struct("<qH")
@@ -67,18 +70,18 @@ class Consents:
 
     >>> from schemas.events import Consent
     >>> consents, given = Consents(), dict(id="c", time="2026-01-01", subject="ann")
-    >>> consents.give("ann", 20, Consent(**given, purposes=[])).allows_profile
+    >>> consents.add("ann", 20, Consent(**given, purposes=[])).allows_profile
     False
-    >>> consents.give("ann", 10, Consent(**given, purposes=[5, 6])) is None
+    >>> consents.add("ann", 10, Consent(**given, purposes=[5, 6])) is None
     True
-    >>> consents.erase("ann", 30), consents.give("ann", 25, Consent(**given, purposes=[5, 6]))
+    >>> consents.erase("ann", 30), consents.add("ann", 25, Consent(**given, purposes=[5, 6]))
     (None, None)
     """
 
     def __init__(self) -> None:
         self._packed: dict[str, bytes] = {}
         self.ended: dict[str, int] = {}
-        """Until when, by subject, what was said counts no more."""
+        """By subject, the time up to which its consent records no longer count."""
 
     def __len__(self) -> int:
         """Count the subjects whose consent is known."""
@@ -92,8 +95,8 @@ class Consents:
         """Go through the subjects whose consent is known."""
         return iter(self._packed)
 
-    def get(self, subject: str) -> Standing | None:
-        """Give a subject's consent as it stands; ``None`` if it never said or was forgotten."""
+    def get(self, subject: str) -> StandingConsent | None:
+        """Give a subject's consent in force; ``None`` if it never gave one or was forgotten."""
         packed = self._packed.get(subject)
         return None if packed is None else _unpacked(packed)
 
@@ -106,12 +109,12 @@ class Consents:
         at: int = _HEAD.unpack_from(self._packed[subject])[0]
         return at
 
-    def give(self, subject: str, at: int, given: Given) -> Standing | None:
-        """Take in what a subject said at ``at``; give what stands now if that is something else."""
+    def add(self, subject: str, at: int, terms: ConsentTerms) -> StandingConsent | None:
+        """Add a consent record of time ``at``; give the consent now in force, if it changed."""
         if at <= self.ended.get(subject, at - 1):
             return None
-        purposes = sorted({purpose for purpose in given.purposes if 0 < purpose < _MOST})
-        now = Standing(at, tuple(purposes), given.basis, given.version)
+        purposes = sorted({purpose for purpose in terms.purposes if 0 < purpose < _MOST})
+        now = StandingConsent(at, tuple(purposes), terms.basis, terms.version)
         known = self.get(subject)
         if known is not None:
             now = known.joined(now)
@@ -120,8 +123,8 @@ class Consents:
         self._packed[subject] = _packed(now)
         return now
 
-    def erase(self, subject: str, at: int) -> Standing | None:
-        """Forget what was said up to ``at``; give what was said later and still stands."""
+    def erase(self, subject: str, at: int) -> StandingConsent | None:
+        """Forget consents up to ``at``; give a later one, which stays in force."""
         self.ended[subject] = max(at, self.ended.get(subject, at))
         known = self.get(subject)
         if known is not None and known.at <= at:
@@ -130,7 +133,7 @@ class Consents:
         return known
 
     def forget(self, subject: str) -> None:
-        """Forget what a subject said; of what allowed no profile, an older one stays ended."""
+        """Forget a subject's consent, but not the time of a withdrawal: no older one returns."""
         known = self.get(subject)
         if known is None:
             return
@@ -139,12 +142,12 @@ class Consents:
             self.ended[subject] = max(known.at, self.ended.get(subject, known.at))
 
     def expire(self, before: int) -> None:
-        """Forget when what ended before that time ended."""
+        """Drop the entries of ``ended`` that are older than ``before``."""
         if self.ended and min(self.ended.values()) < before:
             self.ended = {s: at for s, at in self.ended.items() if at >= before}
 
     def packed(self, subject: str) -> bytes:
-        """Give a known consent as it is kept."""
+        """Give a known consent in its packed form."""
         return self._packed[subject]
 
     def load(self, subject: str, packed: bytes) -> None:
@@ -152,16 +155,16 @@ class Consents:
         self._packed[subject] = packed
 
 
-def _packed(standing: Standing) -> bytes:
+def _packed(standing: StandingConsent) -> bytes:
     bits = sum(1 << purpose for purpose in standing.purposes)
     tail = msgpack.encode((standing.basis, standing.version))
     return _HEAD.pack(standing.at, bits) + tail
 
 
-def _unpacked(packed: bytes) -> Standing:
+def _unpacked(packed: bytes) -> StandingConsent:
     at, bits = _HEAD.unpack_from(packed)
     basis, version = _TAIL.decode(memoryview(packed)[_HEAD.size :])
-    return Standing(at, _purposes(bits), basis, version)
+    return StandingConsent(at, _purposes(bits), basis, version)
 
 
 @cache

@@ -24,7 +24,7 @@ _ENCODER = msgpack.Encoder()
 _DECODER = msgpack.Decoder(_Remembered)
 
 
-class Memory:
+class SubjectMemory:
     """Consents, records, tastes and embeddings by subject.
 
     A subject without a consent has no record, one without a record no tastes and no embedding.
@@ -40,7 +40,7 @@ class Memory:
         """Say that something of a subject may have changed, or is gone."""
 
     def use(self, segments: SegmentFiles) -> None:
-        """Keep most of the state there from now on."""
+        """Keep most of the state in these segment files from now on."""
         self._blocks.use(segments)
 
     def forget_profile(self, subject: str) -> ProfileRecord | None:
@@ -58,7 +58,7 @@ class Memory:
         return self._blocks.snapshot()
 
     @classmethod
-    def load(cls, snapshot: SegmentedSnapshot, segments: SegmentFiles | None) -> "Memory":
+    def load(cls, snapshot: SegmentedSnapshot, segments: SegmentFiles | None) -> "SubjectMemory":
         """Read what :meth:`snapshot` gave, and go on with the segments."""
         memory = cls()
         memory._blocks.restore(snapshot, segments, memory._restore)

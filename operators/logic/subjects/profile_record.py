@@ -1,4 +1,4 @@
-"""What is remembered of each subject: 88 bytes, and open for changes while it changes."""
+"""A subject's profile in 88 bytes, unpacked (open) while events of the subject come."""
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -142,8 +142,8 @@ class ProfileRecords:
         """Give a subject's record, which must not be changed."""
         return self._open.get(subject) or ProfileRecord(*_LAYOUT.unpack(self._packed[subject]))
 
-    def seen(self) -> Iterator[tuple[str, int]]:
-        """Go through the subjects and when each was seen last."""
+    def last_seen(self) -> Iterator[tuple[str, int]]:
+        """Go through the subjects, each with the time when it was seen last."""
         self._close()
         return ((s, _SEEN.unpack_from(packed, _SEEN_AT)[0]) for s, packed in self._packed.items())
 

@@ -13,8 +13,8 @@ from msgspec import Struct
 from operators.logic.state.segmented import SegmentedSnapshot
 from operators.logic.state.segments import SegmentFiles
 from operators.logic.subjects import profile_record as records
-from operators.logic.subjects.consents import Standing
-from operators.logic.subjects.profile_memory import Memory
+from operators.logic.subjects.consents import StandingConsent
+from operators.logic.subjects.profile_memory import SubjectMemory
 from operators.logic.subjects.profile_record import NO_CATEGORY, ProfileRecord
 from operators.logic.subjects.tastes import Tastes
 from schemas import state
@@ -68,7 +68,7 @@ class Profiles:
         self._decay = -1e-6 / half_life_s
         self._late = round(late_s * 1e6)
         self._width = max(1, self._ttl // _BUCKETS)
-        self._remember(Memory())
+        self._remember(SubjectMemory())
         self._buckets: dict[int, list[str]] = defaultdict(list)
         self._changed: dict[str, int] = {}
         self.now = -(2**62)
@@ -78,7 +78,7 @@ class Profiles:
         self._codes: dict[str, int] = {}
 
     def use(self, segments: SegmentFiles) -> None:
-        """Keep most of the state there from now on."""
+        """Keep most of the state in these segment files from now on."""
         self._memory.use(segments)
 
     def __len__(self) -> int:
@@ -144,7 +144,7 @@ class Profiles:
     def consent(self, event: SubjectEvent) -> None:
         """Put a subject's consent in force; if it allows no profile, the profile is forgotten."""
         subject = event.subject
-        consent = self._consents.give(subject, event.at, event.body)
+        consent = self._consents.add(subject, event.at, event.body)
         if consent is None:
             return
         self._memory.touch(subject)
@@ -172,7 +172,7 @@ class Profiles:
             self._changed.setdefault(subject, self.now)
 
     def embed(self, subject: str, embedding: Sequence[float], at: int, changes: int) -> None:
-        """Set a subject's embedding as of ``at``, after ``changes`` of it since it was last set.
+        """Set a subject's embedding as of ``at``, which has changed ``changes`` times since the last.
 
         Nothing happens without consent, or where the consent in force is younger.
         """
@@ -182,7 +182,7 @@ class Profiles:
             self._embeddings[subject] = np.asarray(embedding, "<f4").tobytes()
             self._changed.setdefault(subject, self.now)
 
-    def consent_of(self, subject: str) -> Standing | None:
+    def consent_of(self, subject: str) -> StandingConsent | None:
         """Give a subject's consent as it stands, withdrawn or not; ``None`` if it is not known."""
         return self._consents.get(subject)
 
@@ -192,7 +192,7 @@ class Profiles:
         return None if packed is None else np.frombuffer(packed, "<f4").tolist()
 
     def features_of(self, subject: str) -> dict[str, float]:
-        """Give a subject's features by name (``docs/reference/features.md``); none, no consent."""
+        """Give a subject's features by name (``docs/reference/features.md``), or none."""
         record = self._records.get(subject)
         return {} if record is None else self._features(subject, record)
 
@@ -214,7 +214,7 @@ class Profiles:
         return features
 
     def changed(self, until: int | None = None) -> list[Profile]:
-        """Give each profile that changed since it was last given, removed ones as deleted.
+        """Give each profile that changed since it was last published, removed ones as deleted.
 
         With ``until`` those that did not change before stay for a later call; a removed one never.
         """
@@ -235,11 +235,11 @@ class Profiles:
             del self._changed[subject]
         return removed + [self._profile(subject) for subject in sorted(due)]
 
-    def kept(self) -> Iterator[Profile]:
-        """Go through all profiles by subject, without saying that they were given."""
+    def all_profiles(self) -> Iterator[Profile]:
+        """Go through all profiles by subject, without marking them as published."""
         return (self._profile(subject) for subject in sorted(self._records))
 
-    def consents(self) -> Iterator[tuple[str, Standing]]:
+    def consents(self) -> Iterator[tuple[str, StandingConsent]]:
         """Go through all consents by subject, those that allow no profile included."""
         for subject in sorted(self._consents):
             consent = self._consents.get(subject)
@@ -288,8 +288,8 @@ class Profiles:
         """Read what :meth:`dump` wrote; the categories of actions are to be named again."""
         kept = state.unpack(_KIND, _VERSION, _State, snapshot)
         profiles = cls(ttl_s, half_life_s, late_s)
-        profiles._remember(Memory.load(kept.memory, segments))
-        for subject, seen in profiles._records.seen():
+        profiles._remember(SubjectMemory.load(kept.memory, segments))
+        for subject, seen in profiles._records.last_seen():
             profiles._file(subject, seen)
         for subject in profiles._consents:
             if subject not in profiles._records:
@@ -300,7 +300,7 @@ class Profiles:
         profiles._removed = kept.removed
         return profiles
 
-    def _remember(self, memory: Memory) -> None:
+    def _remember(self, memory: SubjectMemory) -> None:
         self._memory = memory
         self._records, self._tastes = memory.records, memory.tastes
         self._embeddings, self._consents = memory.embeddings, memory.consents

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flows.devkit.demo_catalog import SLOT, action_id, demo_catalog
-from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.record_writer import RecordWriter
 from flows.devkit.simulation.script import Script
 from flows.devkit.visitors import Visitors
 from flows.runtime.clock import system_clock
@@ -123,9 +123,9 @@ class Loop:
         )
         self._visitors = Visitors(seed, actions)
         self._script = Script(self._visitors, seed)
-        self._pen = Pen("bench", self._visitors)
+        self._writer = RecordWriter("bench", self._visitors)
         self._places = {action_id(place): place for place in range(actions)}
-        self._shards = [partition_of(key.decode(), partitions) for key in self._pen.keys]
+        self._shards = [partition_of(key.decode(), partitions) for key in self._writer.keys]
         self._due: list[tuple[int, int, Logged]] = []
         self._offsets: dict[tuple[Topic, int], int] = defaultdict(int)
         self._read = reader(self.settings)
@@ -156,8 +156,8 @@ class Loop:
         self._since: dict[int, float] = {}
         for admit in self._admit:
             admit.on_batch([CatalogUpdate(self.catalog, complete=True)])
-        for user in range(round(0.95 * len(self._pen.keys))):
-            self._put(Topic.CONSENTS, user, self._pen.consent(user, START), START)
+        for user in range(round(0.95 * len(self._writer.keys))):
+            self._put(Topic.CONSENTS, user, self._writer.consent(user, START), START)
 
     def turn(self, requests: int) -> Made:
         """Let ``requests`` visitors come, and everything else that is due by then happen."""
@@ -264,7 +264,9 @@ class Loop:
         times = np.linspace(self._now, until, count, endpoint=False).tolist()
         rows = zip(fate.users.tolist(), fate.hours.tolist(), times, strict=True)
         for number, (user, hour, at) in enumerate(rows, self.requests):
-            self._put(Topic.DECISION_REQUESTS, user, self._pen.request(number, user, hour, at), at)
+            self._put(
+                Topic.DECISION_REQUESTS, user, self._writer.request(number, user, hour, at), at
+            )
         self.requests += count
 
     def _see(self, made: Made) -> None:
@@ -274,7 +276,7 @@ class Loop:
                 at = round(self._now * 1e6)
                 self._push(Logged(Topic.DECISIONS, shard_of(shard), None, message.value, at))
                 body: Any = self._read(Topic.DECISIONS, shard_of(shard), None, message.value, 0, at)
-                number = self._pen.number(body.body.decision_id)
+                number = self._writer.number(body.body.decision_id)
                 assert number is not None
                 self._react(number, body.body.action_id, body.at * 1e-6)
 
@@ -282,13 +284,17 @@ class Loop:
         fate = self._script.rows(np.array([number]))
         user, hour = int(fate.users[0]), int(fate.hours[0])
         seen = max(asked + SEEN_AFTER, self._now)
-        self._put(Topic.IMPRESSIONS, user, self._pen.impression(number, user, action, seen), seen)
+        self._put(
+            Topic.IMPRESSIONS, user, self._writer.impression(number, user, action, seen), seen
+        )
         if fate.click[0] < self._visitors.click[user, hour, self._places[action]]:
             at = seen + CLICK_DELAY * float(fate.delay[0])
-            self._put(Topic.CLICKS, user, self._pen.click(number, user, at), at)
+            self._put(Topic.CLICKS, user, self._writer.click(number, user, at), at)
 
     def _put(self, topic: Topic, user: int, value: bytes, at: float) -> None:
-        self._push(Logged(topic, self._shards[user], self._pen.keys[user], value, round(at * 1e6)))
+        self._push(
+            Logged(topic, self._shards[user], self._writer.keys[user], value, round(at * 1e6))
+        )
 
     def _push(self, record: Logged) -> None:
         self._pushed = getattr(self, "_pushed", 0) + 1

@@ -15,7 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from flows.devkit.demo_catalog import action_id
-from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.record_writer import RecordWriter
 from flows.devkit.simulation.script import Script
 from flows.devkit.visitors import Visitors
 from operators.io.kafka import consumer_config, producer_config
@@ -69,7 +69,7 @@ class Visits:
         visitors = Visitors(seed, actions)
         self._visitors = visitors
         self._script = Script(visitors, seed)
-        self._pen = Pen(run, visitors)
+        self._writer = RecordWriter(run, visitors)
         self._places = {action_id(place): place for place in range(actions)}
         self._names = {topic: settings.kafka.topic(topic) for topic in Topic}
         # librdkafka's own linger: what a fleet of web servers sends comes in batches too.
@@ -94,8 +94,8 @@ class Visits:
     def consent(self) -> None:
         """Let most visitors consent to a profile."""
         now = time.time()
-        for user in range(round(_CONSENTING * len(self._pen.keys))):
-            self._send(Topic.CONSENTS, user, self._pen.consent(user, now))
+        for user in range(round(_CONSENTING * len(self._writer.keys))):
+            self._send(Topic.CONSENTS, user, self._writer.consent(user, now))
         self._producer.flush(60)
 
     def burst(self, requests: int, patience: float = 300.0) -> None:
@@ -126,7 +126,7 @@ class Visits:
             now = time.time()
             upto = sent if self.stopped else min(count, int((now - start) * rate) + 1, sent + 2000)
             for number in range(sent, upto):
-                value = self._pen.request(number, users[number], hours[number], due[number])
+                value = self._writer.request(number, users[number], hours[number], due[number])
                 self._send(Topic.DECISION_REQUESTS, users[number], value)
             if upto > sent:
                 heard.sent_late[sent:upto] = time.time() - due[sent:upto]
@@ -138,7 +138,7 @@ class Visits:
                     continue
                 now = last = time.time()
                 said = self._decode(message.value() or b"")
-                name = self._pen.number(said.decision_id)
+                name = self._writer.number(said.decision_id)
                 if name is None or name >= count:
                     continue
                 if not np.isnan(heard.latency[name]):
@@ -151,11 +151,11 @@ class Visits:
                 if not react:
                     continue
                 user, place = users[name], self._places[said.action_id]
-                value = self._pen.impression(name, user, said.action_id, now)
+                value = self._writer.impression(name, user, said.action_id, now)
                 self._send(Topic.IMPRESSIONS, user, value)
                 heard.events += 1
                 if fate.click[name] < clicks[user, hours[name], place]:
-                    self._send(Topic.CLICKS, user, self._pen.click(name, user, now))
+                    self._send(Topic.CLICKS, user, self._writer.click(name, user, now))
                     heard.events += 1
             self.answered = answers
             if now - max(last, due[min(sent, count - 1)] if sent < count else last) > patience:
@@ -165,7 +165,7 @@ class Visits:
     def _send(self, topic: Topic, user: int, value: bytes) -> None:
         while True:
             try:
-                self._producer.produce(self._names[topic], value, self._pen.keys[user])
+                self._producer.produce(self._names[topic], value, self._writer.keys[user])
                 return
             except BufferError:
                 self._producer.poll(0.005)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from flows.runtime.clock import system_clock
-from flows.verification.log import Logged, in_order
+from flows.verification.log import Logged, sort_log
 from operators.io.kafka.partition import read_partition
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -36,7 +36,7 @@ def read_lines(path: Path) -> list[Logged]:
 
 def on_topics(settings: Settings, topics: Iterable[Topic]) -> list[Logged]:
     """Read all that lies on some topics, in an order that keeps each partition's."""
-    return in_order(_partition_by_partition(settings, topics))
+    return sort_log(_partition_by_partition(settings, topics))
 
 
 def _partition_by_partition(settings: Settings, topics: Iterable[Topic]) -> Iterator[Logged]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 import numpy as np
 
-from flows.verification.log import Logged, in_order
+from flows.verification.log import Logged, sort_log
 from schemas.codec import encode
 from schemas.events import Click, Consent, DecisionRequest, Impression
 from schemas.topics import Topic
@@ -30,7 +30,7 @@ def opening() -> list[Logged]:
     for name in names:
         consent = Consent(id=f"consent-{name}", time=START, subject=name, purposes=PURPOSES)
         log.append(sent(Topic.CONSENTS, consent))
-    return in_order(log)
+    return sort_log(log)
 
 
 def burst(number: int, seed: int) -> list[Logged]:
@@ -46,7 +46,7 @@ def burst(number: int, seed: int) -> list[Logged]:
     log += awkward(number, start)
     if number == 1:
         log += _of_the_crowd(start)
-    return in_order(log)
+    return sort_log(log)
 
 
 def ending() -> list[Logged]:
@@ -61,12 +61,12 @@ def ending() -> list[Logged]:
             id=f"orphan-{shard}", time=later, subject=name, slot_id="hero", decision_id="never-made"
         )
         log.append(sent(Topic.CLICKS, orphan))
-    return in_order(log)
+    return sort_log(log)
 
 
 def hindsight(number: int, asked: Sequence[Logged], decisions: Sequence[Logged]) -> list[Logged]:
     """Give what can only be said once a burst was decided, in the order of time."""
-    return in_order(_named(number, asked, decisions) + contradicted(number, decisions))
+    return sort_log(_named(number, asked, decisions) + contradicted(number, decisions))
 
 
 def _of_the_crowd(start: datetime) -> Iterator[Logged]:

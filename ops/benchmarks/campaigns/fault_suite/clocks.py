@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.record_writer import RecordWriter
 from flows.devkit.visitors import Visitors
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fault_suite.judge import judge
@@ -42,14 +42,19 @@ def step_the_visitors_clocks(found: Finding, lab: Lab) -> None:
 
 def _asked(run: str, count: int, step: float) -> Iterator[Record]:
     visitors = Visitors(SEED)
-    pen, now = Pen(run, visitors), time.time() + step
+    writer, now = RecordWriter(run, visitors), time.time() + step
     for number in range(count):
-        user = number % len(pen.keys)
-        yield Topic.DECISION_REQUESTS, pen.keys[user], pen.request(number, user, 0, now), -1
+        user = number % len(writer.keys)
+        yield Topic.DECISION_REQUESTS, writer.keys[user], writer.request(number, user, 0, now), -1
 
 
 def _seen(run: str, count: int, step: float) -> Iterator[Record]:
-    pen, now = Pen(run, Visitors(SEED)), time.time() + step
+    writer, now = RecordWriter(run, Visitors(SEED)), time.time() + step
     for number in range(count):
-        user = number % len(pen.keys)
-        yield Topic.IMPRESSIONS, pen.keys[user], pen.impression(number, user, "hero-00", now), -1
+        user = number % len(writer.keys)
+        yield (
+            Topic.IMPRESSIONS,
+            writer.keys[user],
+            writer.impression(number, user, "hero-00", now),
+            -1,
+        )

@@ -8,7 +8,7 @@ import msgspec
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.record_writer import RecordWriter
 from flows.devkit.visitors import Visitors
 from flows.registry import PERSIST, PERSONALIZE
 from flows.runtime.clock import system_clock
@@ -105,26 +105,26 @@ def _delete(stage: Stage, topic: Topic, partition: int) -> int:
 
 def asked_in(stage: Stage, partition: int, run: str, count: int) -> Iterator[Record]:
     """Give requests of visitors who belong to one partition."""
-    pen, now = Pen(run, Visitors(SEED)), time.time()
-    for number, user in enumerate(_users(stage, pen, partition, count)):
-        yield Topic.DECISION_REQUESTS, pen.keys[user], pen.request(number, user, 0, now), -1
+    writer, now = RecordWriter(run, Visitors(SEED)), time.time()
+    for number, user in enumerate(_users(stage, writer, partition, count)):
+        yield Topic.DECISION_REQUESTS, writer.keys[user], writer.request(number, user, 0, now), -1
 
 
 def _seen_in(stage: Stage, partition: int, run: str, count: int) -> Iterator[Record]:
     """Give the impressions of these requests, and a click for every fifth."""
-    pen, now = Pen(run, Visitors(SEED)), time.time()
-    for number, user in enumerate(_users(stage, pen, partition, count)):
-        key = pen.keys[user]
-        shown = msgspec.json.decode(pen.impression(number, user, "", now))
+    writer, now = RecordWriter(run, Visitors(SEED)), time.time()
+    for number, user in enumerate(_users(stage, writer, partition, count)):
+        key = writer.keys[user]
+        shown = msgspec.json.decode(writer.impression(number, user, "", now))
         del shown["action_id"]
         yield Topic.IMPRESSIONS, key, msgspec.json.encode(shown), -1
         if number % 5 == 0:
-            yield Topic.CLICKS, key, pen.click(number, user, now), -1
+            yield Topic.CLICKS, key, writer.click(number, user, now), -1
 
 
-def _users(stage: Stage, pen: Pen, partition: int, count: int) -> list[int]:
+def _users(stage: Stage, writer: RecordWriter, partition: int, count: int) -> list[int]:
     shards = stage.settings.kafka.partitions
-    own = [user for user, key in enumerate(pen.keys) if partition_of(key, shards) == partition]
+    own = [user for user, key in enumerate(writer.keys) if partition_of(key, shards) == partition]
     return [own[number % len(own)] for number in range(count)]
 
 

@@ -9,7 +9,7 @@ from flows.devkit.demo_catalog import SLOT
 from flows.devkit.simulation.injection import Injection
 from flows.devkit.simulation.malformed import KINDS, OF_REQUESTS, malformed
 from flows.devkit.simulation.outbox import Outbox
-from flows.devkit.simulation.pen import Pen
+from flows.devkit.simulation.record_writer import RecordWriter
 from flows.devkit.simulation.script import LATE, MALFORMED, REQUEST, Fate
 from flows.devkit.visitors import TAG
 from schemas.topics import Topic
@@ -23,17 +23,19 @@ PLACES = [
 """Every kind of malformed record on every topic that can have it; they take turns."""
 
 
-class Mischief:
-    """Sends what the injection asks for with a batch of requests."""
+class Injector:
+    """Sends the late and malformed records that an :class:`Injection` asks for."""
 
-    def __init__(self, outbox: Outbox, pen: Pen, injection: Injection, seed: int) -> None:
+    def __init__(
+        self, outbox: Outbox, writer: RecordWriter, injection: Injection, seed: int
+    ) -> None:
         self._outbox = outbox
-        self._pen = pen
+        self._writer = writer
         self._injection = injection
         self._rng = np.random.default_rng([TAG, seed, 3])
 
-    def do(self, first: int, fate: Fate, now: float) -> None:
-        """Spoil something with some of these requests, whose first is number ``first``."""
+    def inject(self, first: int, fate: Fate, now: float) -> None:
+        """Send such records beside some of these requests, whose first is number ``first``."""
         if not self._injection.any:
             return
         chances = fate.chances[:, :, REQUEST]
@@ -43,14 +45,14 @@ class Mischief:
             self._malformed(int(fate.users[row]), now)
 
     def _late(self, number: int, user: int, now: float) -> None:
-        value = self._pen.late_click(number, user, now - self._injection.late_seconds)
-        self._outbox.put(Topic.CLICKS, self._pen.keys[user], value, now, now)
+        value = self._writer.late_click(number, user, now - self._injection.late_seconds)
+        self._outbox.put(Topic.CLICKS, self._writer.keys[user], value, now, now)
         self._outbox.injected["late"] += 1
 
     def _malformed(self, user: int, now: float) -> None:
         number = self._outbox.injected["malformed"]
         topic, kind = PLACES[number % len(PLACES)]
-        key = self._pen.keys[user]
+        key = self._writer.keys[user]
         good: dict[str, Any] = {
             "id": f"malformed-{number}",
             "time": datetime.fromtimestamp(now, UTC).isoformat(),

@@ -1,4 +1,4 @@
-"""Writes the records of simulated visitors; ids tell the run and the request's number."""
+"""Writes the records of simulated visitors; ids name the run and the request's number."""
 
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -14,8 +14,8 @@ from schemas.events import Click, Consent, DecisionRequest, Impression
 SOURCE = "simulator"
 
 
-class Pen:
-    """Encodes what a visitor does. Times are seconds since 1970."""
+class RecordWriter:
+    """Encodes the records of what a visitor does. Times are seconds since 1970."""
 
     def __init__(self, run: str, visitors: Visitors) -> None:
         self._run = run
@@ -29,12 +29,12 @@ class Pen:
         self.keys = [name.encode() for name in self._names]
 
     def request(self, number: int, user: int, hour: int, at: float) -> bytes:
-        """Ask what to show."""
+        """Write a decision request."""
         name = self.decision_id(number)
         return self._encode(
             DecisionRequest(
                 id=name,
-                time=moment(at),
+                time=time_at(at),
                 subject=self._names[user],
                 source=SOURCE,
                 slot_id=SLOT,
@@ -44,11 +44,11 @@ class Pen:
         )
 
     def impression(self, number: int, user: int, action: str, at: float) -> bytes:
-        """See what was decided."""
+        """Write the impression of a decided action."""
         return self._encode(
             Impression(
                 id=f"{self._run}-i{number}",
-                time=moment(at),
+                time=time_at(at),
                 subject=self._names[user],
                 source=SOURCE,
                 decision_id=self.decision_id(number),
@@ -58,20 +58,20 @@ class Pen:
         )
 
     def click(self, number: int, user: int, at: float) -> bytes:
-        """Click it."""
+        """Write a click on a decision."""
         return self._click(f"{self._run}-c{number}", self.decision_id(number), user, at)
 
     def late_click(self, number: int, user: int, at: float) -> bytes:
-        """Click what was never decided, at a time long past."""
+        """Write a click on no decision, at a time long past."""
         name = f"{self._run}-late{number}"
         return self._click(name, name, user, at)
 
     def consent(self, user: int, at: float) -> bytes:
-        """Consent to a profile."""
+        """Write a consent that allows a profile."""
         return self._encode(
             Consent(
                 id=f"{self._run}-consent{user}",
-                time=moment(at),
+                time=time_at(at),
                 subject=self._names[user],
                 source=SOURCE,
                 purposes=list(Purpose),
@@ -79,14 +79,14 @@ class Pen:
         )
 
     def decision_id(self, number: int) -> str:
-        """Name a request."""
+        """Give the decision id of a request."""
         return f"{self._prefix}{number:012x}"
 
     def number(self, decision_id: str) -> int | None:
         """Give the number of the request that was decided; None if it is not of this run.
 
-        >>> pen = Pen("r", Visitors(0, users=2))
-        >>> pen.number(pen.decision_id(17)), pen.number("x")
+        >>> writer = RecordWriter("r", Visitors(0, users=2))
+        >>> writer.number(writer.decision_id(17)), writer.number("x")
         (17, None)
         """
         return int(decision_id[24:], 16) if decision_id.startswith(self._prefix) else None
@@ -95,7 +95,7 @@ class Pen:
         return self._encode(
             Click(
                 id=name,
-                time=moment(at),
+                time=time_at(at),
                 subject=self._names[user],
                 source=SOURCE,
                 decision_id=decision_id,
@@ -112,6 +112,6 @@ class Pen:
         return found
 
 
-def moment(at: float) -> datetime:
+def time_at(at: float) -> datetime:
     """Give seconds since 1970 as a time."""
     return datetime.fromtimestamp(at, UTC)
