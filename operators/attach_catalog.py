@@ -20,6 +20,7 @@ from schemas.state import pack, unpack
 from schemas.topics import Topic
 
 _KIND, _VERSION = "admit", 2
+"""Named after the id of the step in the personalize flow, ``admit``, which never changes."""
 
 
 @dataclass(frozen=True)

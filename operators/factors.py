@@ -39,7 +39,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
     """The factor model of all shards; it learns outcomes and withdrawals in order of time.
 
     What the model is after the same settlements and withdrawals does not depend on how they were
-    batched, or on which shard was ahead. With ``segments``, most of the model is kept in those files.
+    batched, or on which shard was ahead. With ``segments``, most of the model is kept there.
     """
 
     order: CanonicalOrder

@@ -23,10 +23,9 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Generic, TypeVar
 
-E = TypeVar("E")
+from schemas.clock import ALWAYS, NEVER
 
-NEVER = -(2**62)
-ALWAYS = 2**62
+E = TypeVar("E")
 
 _TIME = itemgetter(0)
 
@@ -95,7 +94,7 @@ class Alignment(Generic[E]):
         return all(lane.at_end and not lane.events for lane in self.lanes)
 
     def release(self, limit: int, now: int) -> list[E]:
-        """Give up to ``limit`` events that may go (more only where keys tie), by time.
+        """Remove and return at most ``limit`` events that may go, by time (more where keys tie).
 
         Events of equal time come in the order of lanes, then offsets. ``now`` is any steady clock;
         only its differences are used.

@@ -3,7 +3,8 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.logic.alignment import ALWAYS, NEVER, Alignment
+from operators.logic.alignment import Alignment
+from schemas.clock import ALWAYS, NEVER
 
 
 class Ev(NamedTuple):

@@ -93,8 +93,8 @@ def _within(value: float | Floats, limit: float) -> bool:
     """Tell whether all of the value lies in [0, limit)."""
     if isinstance(value, float):
         return 0.0 <= value < limit
-    found = np.asarray(value)
-    return bool(((found >= 0.0) & (found < limit)).all())
+    numbers = np.asarray(value)
+    return bool(((numbers >= 0.0) & (numbers < limit)).all())
 
 
 def choose(p: Floats, u: Floats) -> NDArray[np.intp]:

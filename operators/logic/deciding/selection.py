@@ -87,16 +87,16 @@ def select(slot: Slot, posterior: Posterior, candidates: Candidates, secret: byt
     if slot.holdout.unit == "subject" and share > 0.0:
         group = draws.sticky_uniforms(secret, slot.slot_id, candidates.subjects)
     held_out = group < share
-    given = logged = uniformly = policy
+    drawn_from = logged = uniform_vector = policy
     if share > 0.0:
-        uniformly = uniform_over(np.ones(policy.shape, dtype=bool) if mask is None else mask)
-        given = logged = np.where(held_out[:, None], uniformly, policy)
+        uniform_vector = uniform_over(np.ones(policy.shape, dtype=bool) if mask is None else mask)
+        drawn_from = logged = np.where(held_out[:, None], uniform_vector, policy)
         if slot.holdout.unit == "decision":
-            logged = (1.0 - share) * policy + share * uniformly
+            logged = (1.0 - share) * policy + share * uniform_vector
     eta = np.broadcast_to(weights.eta, logged.shape)
     size = min(slot.slate_size, len(candidates.action_ids))
     if size == 1:
-        chosen = choose(given, uniform)
+        chosen = choose(drawn_from, uniform)
         propensity = logged[np.arange(len(chosen)), chosen]
         return Selection(
             action_ids=candidates.action_ids,
@@ -109,9 +109,9 @@ def select(slot: Slot, posterior: Posterior, candidates: Candidates, secret: byt
             propensity=propensity,
         )
     uniforms = slate_uniforms(*names, size)
-    slates = draw_slates(given, uniforms)
+    slates = draw_slates(drawn_from, uniforms)
     if share > 0.0 and slot.holdout.unit == "decision":
-        slates = mixed_slates(slates.chosen, [(1.0 - share, policy), (share, uniformly)])
+        slates = mixed_slates(slates.chosen, [(1.0 - share, policy), (share, uniform_vector)])
     return Selection(
         action_ids=candidates.action_ids,
         mask=mask,

@@ -193,15 +193,15 @@ class Beta(Additive):
         statistics = self._statistics
         ids = sorted(statistics.ids if self._active is None else self._active)
         retired = sorted(set(statistics.ids).difference(ids))
-        known, k = ids + retired, len(ids)
-        counts, rewards = aligned_rows(statistics, known, now, "counts", "rewards")
+        all_ids, k = ids + retired, len(ids)
+        counts, rewards = aligned_rows(statistics, all_ids, now, "counts", "rewards")
         state = BetaPosteriorState(self._params, ids, counts[:k].tolist(), rewards[:k].tolist())
-        moved = self._lent(known, counts, rewards)
-        if moved is not None:
-            state.lent = moved[:k].tolist()
+        shift = self._prior_shift(all_ids, counts, rewards)
+        if shift is not None:
+            state.lent = shift[:k].tolist()
         return BetaPosterior(state)
 
-    def _lent(self, ids: Sequence[str], counts: Floats, rewards: Floats) -> Floats | None:
+    def _prior_shift(self, ids: Sequence[str], counts: Floats, rewards: Floats) -> Floats | None:
         """Give what neighbours add to each action's prior rate; None where nobody has any."""
         params = self._params
         similarity = similarities(ids, self._neighbours) if params.neighbours else None

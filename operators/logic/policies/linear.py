@@ -188,24 +188,24 @@ class Linear(Additive):
         active = self._statistics.ids if self._active is None else self._active
         ids = sorted(active)
         retired = sorted(set(self._statistics.ids).difference(ids))
-        known = ids + retired
+        all_ids = ids + retired
         names = ("counts", "rewards", "h", "information")
-        counts, rewards, h, information = aligned_rows(self._statistics, known, now, *names)
+        counts, rewards, h, information = aligned_rows(self._statistics, all_ids, now, *names)
         view = self._coordinates(information, counts)
         if view is not None:
             information, h = view.transform_forms(information), view.transform(h)
-        similarity = similarities(known, self._neighbours) if self._params.neighbours else None
-        features = self._feature_matrix(known)
+        similarity = similarities(all_ids, self._neighbours) if self._params.neighbours else None
+        features = self._feature_matrix(all_ids)
         fitted = fit(information, self._weighted(h), features, self._base(), similarity)
-        kept = [*range(len(ids)), len(known)]
+        rows = [*range(len(ids)), len(all_ids)]
         tallies = (counts[: len(ids)], rewards[: len(ids)])
         return LinearPosterior(
             self.kind,
             self._params.alpha,
             ids,
             tallies,
-            fitted.mean[kept],
-            fitted.factor[kept],
+            fitted.mean[rows],
+            fitted.factor[rows],
             coordinates=view,
         )
 

@@ -79,8 +79,8 @@ def fit(
             prior_mean = centre + hat @ (mean - centre)
         if similarity is not None and base.neighbours > 0.0:
             evidence = _evidence(factor, covariance)
-            moved = neighbour_shift(similarity, mean - prior_mean, evidence)
-            prior_mean = prior_mean + base.neighbours * moved
+            shift = neighbour_shift(similarity, mean - prior_mean, evidence)
+            prior_mean = prior_mean + base.neighbours * shift
         residual = mean - prior_mean
         stacked = factor.reshape(-1, d)
         spread = residual.T @ residual + stacked.T @ stacked

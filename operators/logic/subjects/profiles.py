@@ -172,7 +172,7 @@ class Profiles:
             self._changed.setdefault(subject, self.now)
 
     def embed(self, subject: str, embedding: Sequence[float], at: int, changes: int) -> None:
-        """Set a subject's embedding as of ``at``, which has changed ``changes`` times since the last.
+        """Set a subject's embedding as of ``at``; it changed ``changes`` times since the last one.
 
         Nothing happens without consent, or where the consent in force is younger.
         """
@@ -267,14 +267,14 @@ class Profiles:
 
         Where there are segments, only what is not in them, once they are durable.
         """
-        kept = _State(
+        stored = _State(
             memory=self._memory.snapshot(),
             categories=self._categories,
             ended=self._consents.ended,
             changed=self._changed,
             removed=self._removed,
         )
-        return state.pack(_KIND, _VERSION, kept)
+        return state.pack(_KIND, _VERSION, stored)
 
     @classmethod
     def load(
@@ -286,18 +286,18 @@ class Profiles:
         segments: SegmentFiles | None = None,
     ) -> "Profiles":
         """Read what :meth:`dump` wrote; the categories of actions are to be named again."""
-        kept = state.unpack(_KIND, _VERSION, _State, snapshot)
+        stored = state.unpack(_KIND, _VERSION, _State, snapshot)
         profiles = cls(ttl_s, half_life_s, late_s)
-        profiles._remember(SubjectMemory.load(kept.memory, segments))
+        profiles._remember(SubjectMemory.load(stored.memory, segments))
         for subject, seen in profiles._records.last_seen():
             profiles._file(subject, seen)
         for subject in profiles._consents:
             if subject not in profiles._records:
                 profiles._file(subject, profiles._consents.since(subject))
-        profiles._categories = kept.categories
-        profiles._consents.ended = kept.ended
-        profiles._changed = kept.changed
-        profiles._removed = kept.removed
+        profiles._categories = stored.categories
+        profiles._consents.ended = stored.ended
+        profiles._changed = stored.changed
+        profiles._removed = stored.removed
         return profiles
 
     def _remember(self, memory: SubjectMemory) -> None:
