@@ -71,7 +71,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
         """Keep the model and what waits for its place in the order."""
         model = None if self.model is None else self.model.dump()
         if model is None and self.segments is not None:
-            self.segments.settle(())
+            self.segments.sync(())
         return pack(_KIND, _VERSION, FactorsState(self.order.dump(), model, self.withdrawn))
 
     def _configure(self, width: int) -> None:

@@ -62,8 +62,8 @@ class ShardFiles:
         self._running[number] = _WRITER.submit(_write, self._folder / file, data)
         return number
 
-    def settle(self, needed: Collection[int]) -> Mapping[int, int]:
-        """Return once all is durable: the check sum of each segment written since the last time.
+    def sync(self, needed: Collection[int]) -> Mapping[int, int]:
+        """Wait until all segments are durable; give the check sums of those that are new.
 
         Segments that neither ``needed`` nor the previous snapshots name begin to be deleted: the
         next call returns once they are gone. Raises what a write raised.
@@ -97,7 +97,7 @@ class ReadOnlyFiles:
         """Refuse."""
         raise NotImplementedError("the folder is only read")
 
-    def settle(self, needed: Collection[int]) -> Mapping[int, int]:
+    def sync(self, needed: Collection[int]) -> Mapping[int, int]:
         """Refuse."""
         raise NotImplementedError("the folder is only read")
 

@@ -34,7 +34,7 @@ class Files:
         self.files[self.number] = data
         return self.number
 
-    def settle(self, needed: Collection[int]) -> Mapping[int, int]:
+    def sync(self, needed: Collection[int]) -> Mapping[int, int]:
         assert set(needed) <= self.files.keys()
         self.files = {number: self.files[number] for number in needed}
         return dict.fromkeys(needed, 7)

@@ -57,7 +57,7 @@ class DecisionColumns(NamedTuple):
 
 
 class ChunkStatus(Struct, array_like=True):
-    """What is stored of a chunk's status, for as many rows as its decisions have."""
+    """The stored form of what changes of a chunk's decisions: status, weights and rewards."""
 
     columns: bytes
     rewards: dict[int, Rewards]
@@ -160,7 +160,7 @@ class ChunkedColumns:
         self._chunks[slot] = None
         self._free.append(slot)
 
-    def held(self) -> Iterator[Chunk]:
+    def chunks_in_use(self) -> Iterator[Chunk]:
         """Go through the chunks."""
         return (chunk for chunk in self._chunks if chunk is not None)
 

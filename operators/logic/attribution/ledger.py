@@ -1,4 +1,4 @@
-"""What one shard knows of its decisions, and what the step that is being taken leads to."""
+"""The state of one shard's attribution, and what the current step changes and reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 
 class AttributionState(Struct, kw_only=True):
-    """What a snapshot keeps of one shard.
+    """The snapshot of one shard's attribution.
 
     After a start from the store, ``counted`` says by slot up to which end of their window decisions
     are in the learner already: they are read once more, for the sake of younger ones.
@@ -207,13 +207,13 @@ class Ledger:
         self.changes = ContributionChanges()
         self._leaving: list[Rows] = []
 
-    def leave(self, rows: Rows) -> None:
-        """Be done with rows: they are removed when the step ends."""
+    def remove_at_end(self, rows: Rows) -> None:
+        """Free rows of settled or evicted decisions; they stay readable until the step ends."""
         self.pending.flags[rows] = 0
         self._leaving.append(rows)
 
     def is_counted(self, slot_id: str, time: int) -> bool:
-        """Say whether a start from the store had the slot's decisions that closed by ``time``."""
+        """Say whether the slot's decisions closed by ``time`` came with a start from the store."""
         return time <= self.counted.get(slot_id, NEVER)
 
     def delays_of(self, slot_id: str) -> DelayHistogram:

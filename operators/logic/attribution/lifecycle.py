@@ -48,7 +48,7 @@ class Attribution:
 
     @property
     def pending(self) -> int:
-        """How many decisions are kept."""
+        """How many decisions are pending."""
         return len(self._ledger.pending)
 
     @property
@@ -57,7 +57,7 @@ class Attribution:
         return len(self._ledger.orphans) + len(self._ledger.quarantine)
 
     def use(self, segments: SegmentFiles) -> None:
-        """Keep most of the pending decisions there from now on."""
+        """Keep most of the pending decisions in these segment files from now on."""
         self._ledger.pending.use(segments)
 
     def state(self) -> AttributionState:

@@ -121,7 +121,7 @@ def settled_outcome(
 
 
 def void_outcome(pending: Pending, row: int, decided: DecisionClass, reason: str) -> Outcome:
-    """Report that a decision counts for nothing; nothing of its subject is said."""
+    """Report that a decision counts for nothing, without its subject and features."""
     at = int(pending.at[row])
     return Outcome(
         time=moment(at),

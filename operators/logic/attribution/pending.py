@@ -72,15 +72,15 @@ class Pending(ChunkedColumns):
             chunk = self._room(family)
             count = min(chunk.capacity - chunk.fill, total - done)
             first = chunk.start + chunk.fill
-            some = blobs[done : done + count]
+            part = blobs[done : done + count]
             if count == 1:  # faster than slices of one
                 self._write(first, columns, done)
-                self.end[first] = chunk.used + len(some[0])
+                self.end[first] = chunk.used + len(part[0])
             else:
                 span = slice(first, first + count)
                 self._write(span, columns, slice(done, done + count))
-                self.end[span] = chunk.used + np.cumsum([len(blob) for blob in some])
-            chunk.write(b"".join(some))
+                self.end[span] = chunk.used + np.cumsum([len(blob) for blob in part])
+            chunk.write(b"".join(part))
             chunk.first_expiry = min(chunk.first_expiry, first_expiry)
             chunk.fill += count
             chunk.alive += count
@@ -140,7 +140,7 @@ class Pending(ChunkedColumns):
             self._blocks.touch(self.chunk_in(slot).status_key)
 
     def touch_row(self, row: int) -> None:
-        """Say the same of one row."""
+        """Say that the status or the rewards of one row change, as :meth:`touch` does."""
         self._blocks.touch(self.chunk_of(row).status_key)
 
     def blob(self, row: int) -> bytes:
@@ -161,7 +161,7 @@ class Pending(ChunkedColumns):
         return ((part, x.astype(np.float64)) for part, x in self.stored_features(rows))
 
     def stored_features(self, rows: Rows) -> Iterator[tuple[Places, NDArray[np.float32]]]:
-        """Give the same in the precision that they are kept in."""
+        """Give what :meth:`features` gives, but as the float32 numbers that are stored."""
         if len(rows) <= _FEW:
             vectors = [packed_features(self.blob(row)) for row in rows.tolist()]
             size = len(vectors[0])
@@ -171,11 +171,11 @@ class Pending(ChunkedColumns):
         floats = self.headers(rows)["floats"]
         floats = np.where(floats == NO_FEATURES, 0, floats)
         for part in places_by_value(floats):
-            some, width = rows[part], 4 * int(floats[part][0])
+            part_rows, width = rows[part], 4 * int(floats[part][0])
             flat = np.empty(0, "<f4")
             if width:
-                flat = self.packed(some, HEADER_BYTES, width).view("<f4")
-            yield part, _matrix(flat, len(some))
+                flat = self.packed(part_rows, HEADER_BYTES, width).view("<f4")
+            yield part, _matrix(flat, len(part_rows))
 
     def packed(self, rows: Rows, skip: Rows | int, width: int) -> NDArray[np.void]:
         """Give ``width`` of the bytes that each row was packed in, after the first ``skip``.
@@ -186,18 +186,18 @@ class Pending(ChunkedColumns):
         slots = self.slots_of(rows)
         first = int(slots[0])
         if (slots == first).all():
-            some: NDArray[np.void] = _windows(self.chunk_in(first), width)[starts]
-            return some
+            packed: NDArray[np.void] = _windows(self.chunk_in(first), width)[starts]
+            return packed
         every = np.empty(len(rows), dtype=f"V{width}")
         for slot in np.unique(slots).tolist():
-            mine = slots == slot
-            every[mine] = _windows(self.chunk_in(slot), width)[starts[mine]]
+            in_slot = slots == slot
+            every[in_slot] = _windows(self.chunk_in(slot), width)[starts[in_slot]]
         return every
 
     def due(self, horizon: int, window: NDArray[np.int64]) -> Rows:
         """Give the rows that expire before ``horizon``, by (expiry, key)."""
         late: list[Rows] = []
-        for chunk in self.held():
+        for chunk in self.chunks_in_use():
             if chunk.first_expiry < horizon:
                 rows, expiry = self.expiries(chunk, window)
                 over = expiry < horizon
@@ -207,7 +207,7 @@ class Pending(ChunkedColumns):
 
     def soonest(self, count: int, window: NDArray[np.int64]) -> Rows:
         """Give about ``count`` rows that expire first, by (expiry, key)."""
-        chunks = sorted(self.held(), key=lambda chunk: (chunk.first_expiry, chunk.name))
+        chunks = sorted(self.chunks_in_use(), key=lambda chunk: (chunk.first_expiry, chunk.name))
         first: list[Rows] = []
         for chunk in chunks:
             if count <= sum(map(len, first)):
@@ -247,7 +247,7 @@ class Pending(ChunkedColumns):
         return rows, self.at[rows] + window[self.decision_class[rows]]
 
     def use(self, segments: SegmentFiles) -> None:
-        """Keep most of the state there from now on."""
+        """Keep most of the state in these segment files from now on."""
         self._blocks.use(segments)
 
     def tidy(self) -> None:
@@ -275,7 +275,7 @@ class Pending(ChunkedColumns):
                 self.unpack_records(self._new_chunk(name, family_of(block)), block)
 
         self._blocks.restore(snapshot, segments, take)
-        for chunk in self.held():
+        for chunk in self.chunks_in_use():
             self.unpack_status(chunk, statuses[chunk.name])
             live, expiry = self.expiries(chunk, window)
             chunk.alive = len(live)
@@ -304,7 +304,7 @@ class Pending(ChunkedColumns):
 
 
 def places_by_value(values: NDArray[Any]) -> Iterator[Places]:
-    """Give the places of each value."""
+    """Give the places of each distinct value, an array for each."""
     if len(values) == 1 or (values == values[0]).all():
         yield slice(None)
     else:

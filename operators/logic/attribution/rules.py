@@ -140,7 +140,7 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
 
 
 def first_reward(at: int, id_: str, value: float) -> Rewards:
-    """Begin with the first reward of a decision to arrive."""
+    """Start the rewards of a decision with the first that arrives."""
     return Rewards(first_at=at, first_id=id_, first=value, highest=value, total=round(value * GRID))
 
 
@@ -176,5 +176,5 @@ class DelayHistogram(Struct):
 
 
 def prior_delays() -> DelayHistogram:
-    """Begin with the weight of one observation, spread over the bins."""
+    """Make the histogram of a slot without observations: one, spread over the bins."""
     return DelayHistogram([_PRIOR] * BINS)

@@ -50,9 +50,9 @@ def update_exposure(ledger: Ledger, now: int) -> None:
         age = (now - pending.at[of_slot]) / np.maximum(classes.window[number], 1)
         target = ledger.delays_of(classes.slot_ids[slot]).weights(age).astype(np.int64)
         weight = pending.weight[of_slot].astype(np.int64)
-        more = target >= weight + _FINEST
-        of_slot, target, weight = of_slot[more], target[more], weight[more]
-        share, default = (target - weight) / WHOLE, classes.default_reward[number[more]]
+        raised = target >= weight + _FINEST
+        of_slot, target, weight = of_slot[raised], target[raised], weight[raised]
+        share, default = (target - weight) / WHOLE, classes.default_reward[number[raised]]
         reward = target / WHOLE * default - weight / WHOLE * default
         ledger.changes.add_many(of_slot, share, reward)
         pending.weight[of_slot] = target
@@ -75,7 +75,7 @@ def settle(ledger: Ledger, rows: Rows) -> None:
         for number, count in Counter(pending.decision_class[active].tolist()).items():
             result.count(ledger.classes.all[number].slot_id, "settled", count)
         result.settled += _settlements(ledger, active, reward)
-    ledger.leave(rows)
+    ledger.remove_at_end(rows)
 
 
 def _settlements(ledger: Ledger, rows: Rows, reward: Floats) -> Iterator[tuple[str, Settlements]]:
@@ -83,23 +83,23 @@ def _settlements(ledger: Ledger, rows: Rows, reward: Floats) -> Iterator[tuple[s
     pending, classes = ledger.pending, ledger.classes
     window = classes.window[pending.decision_class[rows]]
     for group in places_by_value(classes.feature_group[pending.decision_class[rows]]):
-        mine = rows[group]
-        for part, x in pending.stored_features(mine):
-            some = mine[part]
-            numbers = pending.decision_class[some].tolist()
-            first, at = classes.all[numbers[0]], pending.at[some]
+        group_rows = rows[group]
+        for part, x in pending.stored_features(group_rows):
+            part_rows = group_rows[part]
+            numbers = pending.decision_class[part_rows].tolist()
+            first, at = classes.all[numbers[0]], pending.at[part_rows]
             names: list[str | None] = []
             if first.slot_id in classes.name_subjects:
-                names = [packed_subject(pending.blob(row)) for row in some.tolist()]
+                names = [packed_subject(pending.blob(row)) for row in part_rows.tolist()]
             yield (
                 first.slot_id,
                 Settlements(
                     fingerprint=first.fingerprint,
                     end=at + window[group][part],
-                    key=pending.key[some],
+                    key=pending.key[part_rows],
                     at=at,
                     reward=reward[group][part],
-                    eta=pending.eta[some],
+                    eta=pending.eta[part_rows],
                     actions=[classes.action_ids[number] for number in numbers],
                     x=x,
                     subjects=names,
@@ -113,11 +113,11 @@ def _report(ledger: Ledger, rows: Rows, final: Floats) -> list[Message]:
     rewarded = pending.rewarded(rows)
     unrewarded = np.delete(rows, rewarded) if rewarded else rows
     weight = pending.weight[unrewarded]
-    late = np.flatnonzero(weight < WHOLE)
-    if len(late):
-        learned = weight[late] / WHOLE
-        reward = classes.default_reward[pending.decision_class[unrewarded[late]]]
-        ledger.changes.add_many(unrewarded[late], 1.0 - learned, reward - learned * reward)
+    partly = np.flatnonzero(weight < WHOLE)
+    if len(partly):
+        learned = weight[partly] / WHOLE
+        reward = classes.default_reward[pending.decision_class[unrewarded[partly]]]
+        ledger.changes.add_many(unrewarded[partly], 1.0 - learned, reward - learned * reward)
     if len(unrewarded) > _FEW:
         messages = ledger.encoder.encode(unrewarded)
     else:

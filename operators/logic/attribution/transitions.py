@@ -26,7 +26,7 @@ _New = tuple[Event, int, bytes, int]
 
 
 def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
-    """Keep new decisions; give the events that waited for them."""
+    """Add new decisions to the pending ones; give the events that waited for them."""
     if not events:
         return []
     classes, horizon, reject = ledger.classes, ledger.horizon, ledger.result.reject
@@ -111,7 +111,7 @@ def _add_family(ledger: Ledger, family: int, decisions: list[_New]) -> None:
 
 
 def activate(ledger: Ledger, rows: Rows) -> None:
-    """Let decisions count; those of slots that do not wait count as failures at once."""
+    """Let decisions count; in learning mode ``immediate`` at once, by the default reward."""
     pending, classes = ledger.pending, ledger.classes
     pending.touch(rows)
     pending.flags[rows] |= ACTIVE
@@ -289,7 +289,7 @@ def evict(ledger: Ledger, most: int) -> None:
         for row in rows.tolist():
             if not pending.flags[row] & VOID:
                 void(ledger, row, reasons.EVICTED)
-        ledger.leave(rows)
+        ledger.remove_at_end(rows)
 
 
 def void(ledger: Ledger, row: int, reason: str) -> None:

@@ -129,7 +129,7 @@ class SegmentedState:
         if not self._log:
             self._removed.clear()
         needed = {*self._log, *self._sealed.values()}
-        known = {**self._checksums, **self._files.settle(needed)}
+        known = {**self._checksums, **self._files.sync(needed)}
         self._checksums = {number: known[number] for number in sorted(needed)}
         self._settled = True
         return SegmentedSnapshot(

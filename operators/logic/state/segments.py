@@ -13,8 +13,8 @@ class SegmentFiles(Protocol):
         """Begin to write a segment and give its number, above those of all segments before."""
         ...
 
-    def settle(self, needed: Collection[int]) -> Mapping[int, int]:
-        """Return once all is durable: the check sum of each segment written since the last time.
+    def sync(self, needed: Collection[int]) -> Mapping[int, int]:
+        """Wait until all segments are durable; give the check sums of those that are new.
 
         ``needed`` are the segments that the snapshot names; others are deleted in time.
         """
