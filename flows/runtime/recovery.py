@@ -56,15 +56,19 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
     """Make and own the flow's recovery store, readable by its owner only, within the block.
 
     Raises :class:`RecoveryError` when another running flow owns it: two flows on one store would
-    each take the other's snapshots for their own.
+    each take the other's snapshots for their own. Also where the folder cannot be written.
     """
     if not settings.state.recovery:
         yield
         return
     folder = recovery_folder(settings, flow)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
-    with (folder / "owner.lock").open("a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        opened = (folder / "owner.lock").open("a+")
+    except OSError as error:
+        raise RecoveryError(_unwritable(folder, str(error))) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

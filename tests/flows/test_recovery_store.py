@@ -107,6 +107,15 @@ def test_the_folder_is_for_its_owner_only(settings: Settings) -> None:
         os.umask(mask)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "recovery").write_text("a file, which is where the folder should be")
+    settings = load({}, secret="sixteen letters!", recovery=str(tmp_path / "recovery"))
+
+    wanted = re.escape(f"{tmp_path / 'recovery' / 'personalize'} cannot be written: ")
+    with pytest.raises(RecoveryError, match=wanted), owned_recovery(settings, "personalize"):
+        pass
+
+
 def test_without_a_folder_nothing_is_made() -> None:
     settings = load({}, secret="sixteen letters!")
     assert recovery_config(settings, "personalize") is None
