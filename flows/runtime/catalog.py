@@ -6,7 +6,7 @@ from pathlib import Path
 
 import confluent_kafka
 
-from operators.io.kafka.client import check_topics, producer_config
+from operators.io.kafka import client as kafka_client
 from operators.logic.catalog_check import read_entry
 from schemas.catalog import CatalogEntry
 from schemas.codec import Flaw, encode
@@ -44,8 +44,8 @@ def read_catalog(path: Path) -> list[CatalogEntry]:
 
 def publish(settings: Settings, entries: Sequence[CatalogEntry]) -> None:
     """Send catalog records to their topic, each under its ``id``, and wait until they are there."""
-    producer = confluent_kafka.Producer(producer_config(settings.kafka))
-    check_topics(settings.kafka, producer, [Topic.CATALOG])
+    producer = kafka_client.producer(settings.kafka)
+    kafka_client.check_topics(settings.kafka, producer, [Topic.CATALOG])
     failed: list[str] = []
 
     def delivered(error: confluent_kafka.KafkaError | None, _: confluent_kafka.Message) -> None:

@@ -14,6 +14,7 @@ from operators.io.kafka.client import (
     check_partitions,
     client_config,
     partition_counts,
+    refused_settings,
 )
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
@@ -26,7 +27,8 @@ def create_topics(settings: KafkaSettings) -> list[str]:
     :class:`~operators.io.kafka.client.KafkaTrouble` when an existing topic has another partition
     count than the settings say.
     """
-    admin = AdminClient(client_config(settings))
+    with refused_settings():
+        admin = AdminClient(client_config(settings))
     counts = partition_counts(settings, admin)
     for topic in Topic:
         name = settings.topic(topic)

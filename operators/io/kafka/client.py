@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -170,14 +171,27 @@ def consumer(
     settings: KafkaSettings, metrics: KafkaMetrics | None = None, **options: Any
 ) -> confluent_kafka.Consumer:
     """Make a consumer for explicit assignment."""
-    return confluent_kafka.Consumer(consumer_config(settings, metrics) | options)
+    with refused_settings():
+        return confluent_kafka.Consumer(consumer_config(settings, metrics) | options)
 
 
 def producer(
     settings: KafkaSettings, metrics: KafkaMetrics | None = None
 ) -> confluent_kafka.Producer:
     """Make a producer."""
-    return confluent_kafka.Producer(producer_config(settings, metrics))
+    with refused_settings():
+        return confluent_kafka.Producer(producer_config(settings, metrics))
+
+
+@contextmanager
+def refused_settings() -> Iterator[None]:
+    """Raise :class:`KafkaTrouble` where a client that is made within the block is refused."""
+    try:
+        yield
+    except KafkaException as error:
+        raise KafkaTrouble(
+            f"the Kafka client refuses its settings (BANDITFLOW_KAFKA_…): {error.args[0].str()}"
+        ) from error
 
 
 def range_of(
