@@ -78,10 +78,10 @@ class FeatureSpec(Struct, kw_only=True, forbid_unknown_fields=True):
 class Slot(CatalogRecord, kw_only=True, tag="slot"):
     """A place on a page, with how it decides, attributes and learns.
 
-    ``reward_window`` is in seconds from the decision. ``needs_impression``: a decision counts only
-    once it was shown (``viewable_only``: and reported viewable). ``reward_range`` is the declared
-    range of reward values, rescaled to [0, 1] for learning, ``default_reward`` included.
-    ``slate_size`` is the number of actions shown without repetition.
+    ``reward_window`` is in seconds from the decision, its end included. ``needs_impression``: a
+    decision counts only once it was shown (``viewable_only``: and reported viewable).
+    ``reward_range`` is the declared range of reward values, rescaled to [0, 1] for learning,
+    ``default_reward`` included. ``slate_size`` is the number of actions shown without repetition.
     """
 
     slot_id: Id

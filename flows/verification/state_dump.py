@@ -123,7 +123,7 @@ def _pending(settings: Settings, states: States) -> Iterator[Line]:
 
 def _decision(ledger: Ledger, row: int) -> Line:
     pending = ledger.pending
-    decided = ledger.classes.all[int(pending.decision_class[row])]
+    decision_class = ledger.classes.all[int(pending.decision_class[row])]
     key = int(pending.key[row])
     flags, at = int(pending.flags[row]), int(pending.at[row])
     features, subject, _ = unpack_decision(pending.blob(row))
@@ -132,10 +132,10 @@ def _decision(ledger: Ledger, row: int) -> Line:
     return {
         "key": f"{key:016x}",
         "subject": subject,
-        "slot_id": decided.slot_id,
-        "action_id": decided.action_id,
+        "slot_id": decision_class.slot_id,
+        "action_id": decision_class.action_id,
         "time": moment(at),
-        "closes": moment(at + decided.window),
+        "closes": moment(at + decision_class.window),
         "propensity": float(pending.propensity[row]),
         "eta": float(pending.eta[row]),
         "policy_version": int(pending.version[row]),
@@ -145,7 +145,7 @@ def _decision(ledger: Ledger, row: int) -> Line:
         "void": bool(flags & VOID),
         "weight": int(pending.weight[row]) / WHOLE,
         "rewards": rewards.count if rewards else 0,
-        "reward": rewards.reward(decided.rules) if rewards else None,
+        "reward": rewards.reward(decision_class.rules) if rewards else None,
     }
 
 

@@ -145,6 +145,7 @@ def _judge(
     withdrawals: Mapping[str, list[tuple[int, str]]],
     slot: Slot,
 ) -> Verdict:
+    """Judge a decision by its events from its time to the end of its window, both included."""
     body: DecisionBack = decision.body
     closes = micros(body.expires_at)
     withdrawn = tuple(

@@ -30,13 +30,13 @@ class Source:
         if closed < self.epoch:
             self.next = now + 0.001  # it may not look before the others have ended their epochs
             return
-        self.beat.look()
+        self.beat.note_poll()
         wanted = datetime.fromtimestamp(now + self.every).astimezone()
-        awake = self.beat.next_look(wanted)
+        awake = self.beat.next_poll(wanted)
         assert awake is not None
         self.next = max(awake.timestamp(), now) + self._random.random() * self._late
         if now - self.began >= INTERVAL:
-            self.beat.close()
+            self.beat.note_epoch_end()
             self.began, self.epoch = now, self.epoch + 1
             self.ends.append(now)
 
@@ -83,6 +83,6 @@ def test_left_alone_they_would_fall_further_and_further_apart() -> None:
 @pytest.mark.parametrize("wanted", [None, datetime.fromtimestamp(START + 9.0).astimezone()])
 def test_without_an_interval_everybody_looks_when_they_want(wanted: datetime | None) -> None:
     beat = Pace(system_clock).beat()
-    beat.look()
-    beat.close()
-    assert beat.next_look(wanted) is wanted
+    beat.note_poll()
+    beat.note_epoch_end()
+    assert beat.next_poll(wanted) is wanted

@@ -56,7 +56,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
 
     def next_batch(self) -> list[Item]:
         """Give new records, and once that the topic has been read to its end."""
-        self._beat.look()
+        self._beat.note_poll()
         self._shared.poll()
         entries, rejected = [], []
         for message in self._inlet.take(10_000):
@@ -81,11 +81,11 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
 
     def next_awake(self) -> datetime | None:
         """Look for updates every 20 milliseconds."""
-        return self._beat.next_look(self._awake)
+        return self._beat.next_poll(self._awake)
 
     def snapshot(self) -> bytes:
         """Keep the next offset to read."""
-        self._beat.close()
+        self._beat.note_epoch_end()
         return pack(_KIND, _VERSION, CatalogOffset(self._inlet.next_offset))
 
 

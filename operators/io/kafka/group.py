@@ -105,7 +105,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         """Give the events that the alignment releases and the unreadable records, or nothing."""
         if self._over:
             raise StopIteration
-        self._source.beat.look()
+        self._source.beat.note_poll()
         rejected = self._take_in()
         now = time.monotonic_ns() // 1000
         alignment = self.alignment
@@ -127,11 +127,11 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
 
     def next_awake(self) -> datetime | None:
         """Go on at once while there is more to read, otherwise at the next turn."""
-        return self._source.beat.next_look(self._awake)
+        return self._source.beat.next_poll(self._awake)
 
     def snapshot(self) -> bytes:
         """Keep where to read on: at the first record of each topic that was not released."""
-        self._source.beat.close()
+        self._source.beat.note_epoch_end()
         offsets = {topic.value: offset for topic, offset in self.offsets().items()}
         return pack(_KIND, _VERSION, SourceState(offsets, self.alignment.watermark))
 

@@ -38,28 +38,28 @@ class Beat:
         """When the source's partitions may end their epoch."""
         return (self._began or 0.0) + self._interval
 
-    def look(self) -> None:
-        """Note that a partition looks for more."""
+    def note_poll(self) -> None:
+        """Note that a partition polls for input."""
         self._looked = self._clock().timestamp()
         if self._began is None:
             self._began = self._looked
 
-    def close(self) -> None:
-        """Note that the partition that looked last has ended its epoch."""
+    def note_epoch_end(self) -> None:
+        """Note that the partition that polled last has ended its epoch."""
         if self._began is None or self._looked - self._began > self._interval / 2:
             self._began = self._looked
             self.ended += 1
 
-    def next_look(self, wanted: datetime | None) -> datetime | None:
-        """Give when to look again, where ``wanted`` (None: at once) would do otherwise."""
+    def next_poll(self, wanted: datetime | None) -> datetime | None:
+        """Give when to poll next: when ``wanted`` (None: at once), or at the epoch's common end."""
         if not self._interval:
             return wanted
         now = self._clock().timestamp()
         at = now if wanted is None else wanted.timestamp()
         if at < self.due - _CLOSE:
             return wanted
-        together = self._pace.together(self.ended)
-        return wanted if now >= together else datetime.fromtimestamp(together, UTC)
+        common = self._pace.common_end(self.ended)
+        return wanted if now >= common else datetime.fromtimestamp(common, UTC)
 
 
 class Pace:
@@ -88,8 +88,8 @@ class Pace:
         self._beats.append(Beat(self))
         return self._beats[-1]
 
-    def together(self, ended: int) -> float:
-        """Give the time at which the sources that have ended so many epochs end the next."""
+    def common_end(self, ended: int) -> float:
+        """Give when the sources that have ended this number of epochs end the next one together."""
         last = max(beat.due for beat in self._beats if beat.ended == ended)
         if self._alone:
             return last

@@ -105,22 +105,22 @@ def settled_ids(keys: NDArray[np.uint64]) -> list[int]:
 
 
 def pending_outcome(
-    pending: Pending, row: int, decided: DecisionClass, rewards: Rewards
+    pending: Pending, row: int, decision_class: DecisionClass, rewards: Rewards
 ) -> Outcome:
     """Report the reward that a decision has earned so far."""
-    return _active_outcome(pending, row, decided, rewards, "pending", rewards.count)
+    return _active_outcome(pending, row, decision_class, rewards, "pending", rewards.count)
 
 
 def settled_outcome(
-    pending: Pending, row: int, decided: DecisionClass, rewards: Rewards | None
+    pending: Pending, row: int, decision_class: DecisionClass, rewards: Rewards | None
 ) -> Outcome:
     """Report the final reward of a decision."""
-    outcome = _active_outcome(pending, row, decided, rewards, "settled", SETTLED_REVISION)
-    outcome.settled_at = moment(int(pending.at[row]) + decided.window)
+    outcome = _active_outcome(pending, row, decision_class, rewards, "settled", SETTLED_REVISION)
+    outcome.settled_at = moment(int(pending.at[row]) + decision_class.window)
     return outcome
 
 
-def void_outcome(pending: Pending, row: int, decided: DecisionClass, reason: str) -> Outcome:
+def void_outcome(pending: Pending, row: int, decision_class: DecisionClass, reason: str) -> Outcome:
     """Report that a decision counts for nothing, without its subject and features."""
     at = int(pending.at[row])
     return Outcome(
@@ -128,51 +128,51 @@ def void_outcome(pending: Pending, row: int, decided: DecisionClass, reason: str
         subject=None,
         decision_id=unpack_decision(pending.blob(row))[2],
         key=f"{int(pending.key[row]):016x}",
-        slot_id=decided.slot_id,
-        action_id=decided.action_id,
+        slot_id=decision_class.slot_id,
+        action_id=decision_class.action_id,
         propensity=float(pending.propensity[row]),
         reward=0.0,
         status="void",
         revision=VOID_REVISION,
         activated=False,
         policy_version=int(pending.version[row]),
-        policy=decided.policy,
+        policy=decision_class.policy,
         reason=reason,
-        experiment_id=decided.experiment_id,
-        variation_id=decided.variation_id,
-        settled_at=moment(at + decided.window),
+        experiment_id=decision_class.experiment_id,
+        variation_id=decision_class.variation_id,
+        settled_at=moment(at + decision_class.window),
     )
 
 
 def _active_outcome(
     pending: Pending,
     row: int,
-    decided: DecisionClass,
+    decision_class: DecisionClass,
     rewards: Rewards | None,
     status: OutcomeStatus,
     revision: int,
 ) -> Outcome:
     features, subject, decision_id = unpack_decision(pending.blob(row))
-    at = int(pending.at[row])
+    at, rules = int(pending.at[row]), decision_class.rules
     return Outcome(
         time=moment(at),
         subject=subject,
         decision_id=decision_id,
         key=f"{int(pending.key[row]):016x}",
-        slot_id=decided.slot_id,
-        action_id=decided.action_id,
+        slot_id=decision_class.slot_id,
+        action_id=decision_class.action_id,
         propensity=float(pending.propensity[row]),
-        reward=rewards.reward(decided.rules) if rewards else decided.rules.default_reward,
+        reward=rewards.reward(rules) if rewards else rules.default_reward,
         status=status,
         revision=revision,
         activated=True,
         policy_version=int(pending.version[row]),
-        policy=decided.policy,
+        policy=decision_class.policy,
         delay=(rewards.first_at - at) / 1e6 if rewards else None,
-        experiment_id=decided.experiment_id,
-        variation_id=decided.variation_id,
+        experiment_id=decision_class.experiment_id,
+        variation_id=decision_class.variation_id,
         features=features,
-        mapping=decided.fingerprint,
+        mapping=decision_class.fingerprint,
         eta=float(pending.eta[row]),
     )
 
@@ -225,23 +225,23 @@ class OutcomeEncoder:
         ]
 
 
-def _constants(decided: DecisionClass) -> bytes:
+def _constants(decision_class: DecisionClass) -> bytes:
     """Write what all settled outcomes without a reward say alike: fields of a JSON object."""
     record: dict[str, object] = {
-        "slot_id": decided.slot_id,
-        "action_id": decided.action_id,
-        "reward": decided.rules.default_reward,
+        "slot_id": decision_class.slot_id,
+        "action_id": decision_class.action_id,
+        "reward": decision_class.rules.default_reward,
         "status": "settled",
         "revision": SETTLED_REVISION,
         "activated": True,
-        "policy": decided.policy,
+        "policy": decision_class.policy,
     }
-    if decided.experiment_id is not None:
-        record["experiment_id"] = decided.experiment_id
-    if decided.variation_id is not None:
-        record["variation_id"] = decided.variation_id
-    if decided.fingerprint:
-        record["mapping"] = decided.fingerprint
+    if decision_class.experiment_id is not None:
+        record["experiment_id"] = decision_class.experiment_id
+    if decision_class.variation_id is not None:
+        record["variation_id"] = decision_class.variation_id
+    if decision_class.fingerprint:
+        record["mapping"] = decision_class.fingerprint
     return msgspec.json.encode(record)[1:-1]
 
 

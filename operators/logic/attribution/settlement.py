@@ -136,15 +136,15 @@ def _settle_rewarded(
 ) -> tuple[Message, float]:
     """Settle a decision with rewards; its delay joins ``shares`` where delays are learned."""
     pending = ledger.pending
-    decided = ledger.classes.all[int(pending.decision_class[row])]
+    decision_class = ledger.classes.all[int(pending.decision_class[row])]
     rewards = pending.rewards(row)[int(pending.key[row])]
     weight = int(pending.weight[row])
-    if decided.learning_mode == "wait":
-        ledger.changes.count_reward(decided.slot_id, rewards.first_at)
-    elif decided.learning_mode == "exposure" and decided.window > 0:
+    if decision_class.learning_mode == "wait":
+        ledger.changes.count_reward(decision_class.slot_id, rewards.first_at)
+    elif decision_class.learning_mode == "exposure" and decision_class.window > 0:
         delay = rewards.first_at - int(pending.at[row])
-        shares.setdefault(decided.slot_id, []).append(delay / decided.window)
-    reward = rewards.reward(decided.rules)
+        shares.setdefault(decision_class.slot_id, []).append(delay / decision_class.window)
+    reward = rewards.reward(decision_class.rules)
     if weight < WHOLE:
         ledger.changes.add(row, 1.0 - weight / WHOLE, reward - rewards.learned_reward)
     message = _message(ledger, row)
@@ -154,6 +154,6 @@ def _settle_rewarded(
 
 def _message(ledger: Ledger, row: int) -> Message:
     pending, key = ledger.pending, int(ledger.pending.key[row])
-    decided = ledger.classes.all[int(pending.decision_class[row])]
+    decision_class = ledger.classes.all[int(pending.decision_class[row])]
     rewards = pending.rewards(row).get(key)
-    return encode_outcome(key, settled_outcome(pending, row, decided, rewards))
+    return encode_outcome(key, settled_outcome(pending, row, decision_class, rewards))

@@ -130,10 +130,12 @@ def apply_impressions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     rows = np.array([row for _, row, _ in joined])
     activated: dict[int, int] = {}
     shown: set[int] = set()
-    for (event, row, decided), flags in zip(joined, pending.flags[rows].tolist(), strict=True):
-        body, rules = event.body, decided.rules
+    for (event, row, decision_class), flags in zip(
+        joined, pending.flags[rows].tolist(), strict=True
+    ):
+        body, rules = event.body, decision_class.rules
         action_id = body.action_id
-        if action_id is not None and action_id != decided.action_id and not rules.slate:
+        if action_id is not None and action_id != decision_class.action_id and not rules.slate:
             result.reject(event, reasons.WRONG_ACTION, "action_id")
         elif flags & VOID or (rules.viewable_only and not body.viewable):
             continue
@@ -158,8 +160,8 @@ def apply_impressions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
 def apply_rewards(ledger: Ledger, events: Sequence[Event]) -> None:
     """Count the clicks and rewards whose time lies within the window of their decision."""
     pending, result = ledger.pending, ledger.result
-    for event, row, decided in _with_decisions(ledger, events):
-        body, rules = event.body, decided.rules
+    for event, row, decision_class in _with_decisions(ledger, events):
+        body, rules = event.body, decision_class.rules
         value = rules.click_reward if type(body) is Click else body.value
         flags = int(pending.flags[row])
         if type(body) is Reward and not rules.low <= value <= rules.high:
@@ -172,11 +174,13 @@ def apply_rewards(ledger: Ledger, events: Sequence[Event]) -> None:
         else:
             if not flags & ACTIVE:
                 activate(ledger, np.array([row]))
-            _reward(ledger, event, row, decided, value)
+            _reward(ledger, event, row, decision_class, value)
 
 
-def _reward(ledger: Ledger, event: Event, row: int, decided: DecisionClass, value: float) -> None:
-    pending, key, rules = ledger.pending, event.key, decided.rules
+def _reward(
+    ledger: Ledger, event: Event, row: int, decision_class: DecisionClass, value: float
+) -> None:
+    pending, key, rules = ledger.pending, event.key, decision_class.rules
     id_ = f"{event.body.type}/{event.body.id}"
     by_key = pending.rewards(row)
     rewards = by_key.get(key)
@@ -192,13 +196,13 @@ def _reward(ledger: Ledger, event: Event, row: int, decided: DecisionClass, valu
             return
     pending.touch_row(row)
     reward = rewards.reward(rules)
-    if decided.learning_mode != "wait":
+    if decision_class.learning_mode != "wait":
         ledger.changes.add(row, 1.0 - weight, reward - rewards.learned_reward)
-        ledger.changes.count_reward(decided.slot_id, event.at)
+        ledger.changes.count_reward(decision_class.slot_id, event.at)
         pending.weight[row] = WHOLE
         rewards.learned_reward = reward
     if reward != before:
-        ledger.result.report(key, pending_outcome(pending, row, decided, rewards))
+        ledger.result.report(key, pending_outcome(pending, row, decision_class, rewards))
 
 
 def _with_decisions(
@@ -206,7 +210,8 @@ def _with_decisions(
 ) -> list[tuple[Event, int, DecisionClass]]:
     """Join events with the rows and classes of their decisions; the others wait or are rejected.
 
-    This is the reward window rule: an event counts from its decision's time to the window's end.
+    This is the reward window rule: an event counts from its decision's time to the end of the
+    window, both included, in whole microseconds. ``recount`` has the same rule of its own.
     """
     if not events:
         return []
@@ -222,16 +227,16 @@ def _with_decisions(
         if row < 0:
             _wait(ledger, event)
             continue
-        decided = classes[number]
+        decision_class = classes[number]
         age = event.at - at
-        if event.body.slot_id != decided.slot_id:
+        if event.body.slot_id != decision_class.slot_id:
             result.reject(event, reasons.WRONG_SLOT, "slot_id")
         elif age < 0:
             result.reject(event, reasons.BEFORE_DECISION, "time")
-        elif age > decided.window:
+        elif age > decision_class.window:
             result.reject(event, reasons.OUTSIDE_WINDOW, "time")
         else:
-            joined.append((event, row, decided))
+            joined.append((event, row, decision_class))
     return joined
 
 
@@ -296,18 +301,18 @@ def void(ledger: Ledger, row: int, reason: str) -> None:
     """Take back all that a decision contributed, and report it void."""
     pending = ledger.pending
     key = int(pending.key[row])
-    decided = ledger.classes.all[int(pending.decision_class[row])]
+    decision_class = ledger.classes.all[int(pending.decision_class[row])]
     weight = int(pending.weight[row]) / WHOLE
     pending.touch_row(row)
     rewards = pending.rewards(row).pop(key, None)
-    learned = rewards.learned_reward if rewards else weight * decided.rules.default_reward
+    learned = rewards.learned_reward if rewards else weight * decision_class.rules.default_reward
     ledger.changes.add(row, -weight, -learned)
     pending.weight[row] = 0
     pending.flags[row] = LIVE | VOID
     for event in ledger.quarantine.pop(key):
         if reason in (reasons.NOT_ACTIVATED, reasons.EVICTED):
             ledger.result.reject(event, reasons.CLICK_WITHOUT_IMPRESSION)
-    ledger.result.report(key, void_outcome(pending, row, decided, reason))
+    ledger.result.report(key, void_outcome(pending, row, decision_class, reason))
 
 
 def _tag(subject: str) -> int:
