@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from flows.devkit.simulation.wire import Wire
 from flows.runtime.catalog import publish
 from operators.io.kafka import KafkaTrouble, create_topics
 from operators.io.kafka import client as kafka_client
@@ -17,8 +18,9 @@ from schemas.settings import Settings, load
         lambda settings: kafka_client.producer(settings.kafka),
         lambda settings: create_topics(settings.kafka),
         lambda settings: publish(settings, []),
+        Wire,
     ],
-    ids=["consumer", "producer", "topics", "catalog"],
+    ids=["consumer", "producer", "topics", "catalog", "visitors"],
 )
 @pytest.mark.parametrize(
     ("variable", "value", "named"),

@@ -10,6 +10,7 @@ from operators.io.kafka.client import (
     consumer_config,
     producer_config,
     range_of,
+    refused_settings,
 )
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -28,12 +29,15 @@ class Wire:
         self.undelivered = 0
         # Malformed records may be as long as a broker takes them.
         long = {"message.max.bytes": 2_000_000, "delivery.report.only.error": True}
-        self._producer = confluent_kafka.Producer(
-            producer_config(settings.kafka) | long | {"on_delivery": self._failed, "linger.ms": 5}
-        )
-        self._consumer = confluent_kafka.Consumer(
-            consumer_config(settings.kafka) | {"enable.partition.eof": False}
-        )
+        with refused_settings():
+            self._producer = confluent_kafka.Producer(
+                producer_config(settings.kafka)
+                | long
+                | {"on_delivery": self._failed, "linger.ms": 5}
+            )
+            self._consumer = confluent_kafka.Consumer(
+                consumer_config(settings.kafka) | {"enable.partition.eof": False}
+            )
         check_topics(settings.kafka, self._producer, TOPICS)
         self._names = {topic: settings.kafka.topic(topic) for topic in TOPICS}
         self._consumer.assign(

@@ -1,5 +1,7 @@
 """Every metric of a process: each family is made once on a registry, each step gets its object."""
 
+from functools import cached_property
+
 from prometheus_client import CollectorRegistry
 
 from operators.io.metrics.attribution import AttributionMetrics
@@ -22,6 +24,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry, most_labels: int = MOST_LABELS) -> None:
         labels = Labels(most_labels)
+        self._registry = registry
         self.records = RecordMetrics(registry)
         self.attribution = AttributionMetrics(registry, labels)
         self.profiles = ProfileMetrics(registry)
@@ -29,5 +32,13 @@ class Metrics:
         self.learner = LearnerMetrics(registry, labels)
         self.decisions = DecisionMetrics(registry, labels, self.records)
         self.kafka = KafkaMetrics(registry)
-        self.redis = RedisMetrics(registry)
-        self.store = StoreMetrics(registry)
+
+    @cached_property
+    def redis(self) -> RedisMetrics:
+        """Those of Redis, exposed only where a flow writes there."""
+        return RedisMetrics(self._registry)
+
+    @cached_property
+    def store(self) -> StoreMetrics:
+        """Those of the durable store, exposed only where a flow writes there."""
+        return StoreMetrics(self._registry)
