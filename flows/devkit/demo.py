@@ -88,7 +88,7 @@ class Demo:
         self.cache = cache.client(self.settings.redis.url, 1.0)
 
     def report(self) -> SimulatorReport | None:
-        """Read what the simulator last said."""
+        """Read the simulator's last report."""
         with contextlib.suppress(OSError, msgspec.DecodeError):
             lines = self.progress.read_bytes().rstrip(b"\n").rsplit(b"\n", 1)
             line: Line = msgspec.json.decode(lines[-1], type=Progress | Summary)

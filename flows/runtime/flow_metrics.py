@@ -10,7 +10,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class FlowMetrics:
-    """What a process said of itself at one moment: samples by metric and labels."""
+    """The metrics that a process served at one moment: samples by metric and labels."""
 
     def __init__(self, text: str = "") -> None:
         self._samples: dict[str, dict[Labels, float]] = defaultdict(dict)

@@ -81,7 +81,10 @@ def test_every_field_that_is_the_decisions_says_what_the_decision_says() -> None
     said, decision = reports()
     decided = msgspec.to_builtins(decision)
     shared = {field.name for field in fields(Outcome)} - OWN
-    assert shared <= decided.keys(), f"{shared - decided.keys()}: of the decision, or in OWN here?"
+    assert shared <= decided.keys(), (
+        f"{sorted(shared - decided.keys())}: not a field of a decision: where it tells what became "
+        "of one, name it in OWN of tests/logic/test_outcome_fields.py"
+    )
     own = shared - {"key", "decision_id"}
     wrong = [
         f"outcomes.{name}: not the decision's: see {PLACES[place]}"

@@ -205,7 +205,7 @@ def run_killed(
 
 
 def run_once(settings: Settings, supervisor: Supervisor, log: Sequence[Logged]) -> Run:
-    """Run the flows, undisturbed, over a log that is there as a whole."""
+    """Run the flows without kills over a log that is on the topics from the start."""
     feed = Feed(settings)
     for record in log:
         feed.send(record)

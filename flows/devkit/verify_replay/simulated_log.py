@@ -41,7 +41,7 @@ _SPOILED = ("truncated", "no_subject", "unknown_slot", "noise", "utf16")
 
 
 def simulated_log(requests: int, rate: float, partitions: int, seed: int) -> list[Logged]:
-    """Make a log of so many requests, ``rate`` a second, the same for the same seed."""
+    """Make a log of ``requests`` requests, ``rate`` a second, the same for the same seed."""
     rng = np.random.default_rng(seed)
     visitors = Visitors(seed, users=500)
     log = [Logged(_ms(START), Topic.CATALOG, 0, None, encode(each)) for each in _catalog(seed)]
