@@ -20,7 +20,7 @@ Time = Annotated[datetime, Meta(tz=True)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 LearningMode = Literal["immediate", "wait", "exposure"]
-"""When an unanswered decision starts to count as a failure (design section 4)."""
+"""When an unanswered decision starts to count as a failure: ``docs/explanation/attribution.md``."""
 
 
 class Envelope(Struct, kw_only=True, gc=False):

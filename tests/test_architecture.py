@@ -32,7 +32,7 @@ ROOMS = {
     "operators/io": {"", "kafka", "store", "channels", "metrics"},
     "flows": set(FLOW_ROOMS),
 }  # fmt: skip
-"""The rooms that section 2 of the design names."""
+"""The rooms that there are: ``docs/explanation/the-tree.md`` says what each holds."""
 
 
 def relative(path: Path) -> str:
@@ -201,11 +201,11 @@ def test_flow_modules_hold_no_dataflow() -> None:
 
 
 @pytest.mark.parametrize("folder", ROOMS)
-def test_every_file_lies_in_a_room_that_the_design_names(folder: str) -> None:
+def test_every_file_lies_in_a_known_room(folder: str) -> None:
     top = ROOT / folder
     rooms = {path.relative_to(top).parts[:-1] for path in top.rglob("*.py")}
     strange = {parts[0] for parts in rooms if parts} - ROOMS[folder]
-    assert not strange, f"{folder}: the design names no {sorted(strange)}"
+    assert not strange, f"{folder}: no room is called {sorted(strange)}"
 
 
 def test_beside_their_rooms_flows_holds_the_flows_their_registry_and_wiring() -> None:
