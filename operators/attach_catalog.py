@@ -78,10 +78,11 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
                     out.append(list(value.rejected))
                 self.waiting.append(value)
         if self.complete:
-            out += self._gather_restored()
+            if self.restored:
+                out += self._gather_restored()
             for batch in self.waiting:
                 for part in self._parts(batch):
-                    self.metrics.taken_in(event.origin.topic for event in part.events)
+                    self.metrics.taken_in([event.origin.topic for event in part.events])
                     out.append(part)
                     out += self.gathering.add(part)
             self.waiting = []
