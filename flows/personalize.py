@@ -9,22 +9,24 @@ from bytewax.outputs import Sink
 
 from flows.registry import INPUT, OUTPUT, STATE, Step
 from flows.wiring import Wiring
-from operators.attach_catalog import attach_catalog
-from operators.attribute import attribute
+from operators.attach_catalog import HOLD_STATE, attach_catalog
+from operators.attribute import ATTRIBUTION_STATE, attribute
 from operators.cache import cache_decisions, cache_policies, cache_profiles
+from operators.decide.admission import ADMISSION_STATE
 from operators.decide.scoring import decide
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Message, Rejected
-from operators.factors import factors
+from operators.factors import FACTORS_STATE, factors
 from operators.gathering import Gathered
 from operators.io.metrics.root import Metrics
 from operators.io.redis import CacheWrite
 from operators.learn import learn
+from operators.learner_state import LEARNER_STATE
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.deciding.positions import by_position
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
-from operators.profile import profile
+from operators.profile import PROFILES_STATE, profile
 from operators.publish import (
     dead_letters,
     encode_checkpoints,
@@ -42,12 +44,12 @@ class Steps(Step):
 
     RECORDS = "personalize.records", INPUT
     CATALOG = "personalize.catalog", INPUT
-    HOLD = "personalize.admit.hold", STATE
-    PROFILES = "personalize.profile.keep", STATE
-    ATTRIBUTION = "personalize.attribute.life", STATE
-    FACTORS = "personalize.factors.learn", STATE
-    LEARNERS = "personalize.learn.slot", STATE
-    ADMISSION = "personalize.decide.queue.admit", STATE
+    HOLD = "personalize.admit.hold", STATE, HOLD_STATE
+    PROFILES = "personalize.profile.keep", STATE, PROFILES_STATE
+    ATTRIBUTION = "personalize.attribute.life", STATE, ATTRIBUTION_STATE
+    FACTORS = "personalize.factors.learn", STATE, FACTORS_STATE
+    LEARNERS = "personalize.learn.slot", STATE, LEARNER_STATE
+    ADMISSION = "personalize.decide.queue.admit", STATE, ADMISSION_STATE
     DECISIONS_OUT = "personalize.decisions_out", OUTPUT
     OUTCOMES_OUT = "personalize.outcomes_out", OUTPUT
     PROFILES_OUT = "personalize.profiles_out", OUTPUT

@@ -9,6 +9,7 @@ from enum import StrEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, Self, cast
 
+from schemas.state import StateFormat
 from schemas.topics import GROUP, STORED, Topic
 
 if TYPE_CHECKING:  # Bytewax takes its time
@@ -28,15 +29,18 @@ class Step(StrEnum):
     """The id of a step that keeps state, and its kind: the base of every flow's ``Steps``.
 
     An id is the names of the flow and of the operators around the step, joined by dots.
+    ``state_format`` is that of the snapshots of a ``STATE`` step: a start checks it first.
     """
 
     kind: str
+    state_format: StateFormat | None
 
-    def __new__(cls, step_id: str, kind: str) -> Self:
-        """Make a member from its id and its kind."""
+    def __new__(cls, step_id: str, kind: str, state_format: StateFormat | None = None) -> Self:
+        """Make a member from its id, its kind and the format of its snapshots."""
         step = str.__new__(cls, step_id)
         step._value_ = step_id
         step.kind = kind
+        step.state_format = state_format
         return step
 
 

@@ -16,10 +16,10 @@ from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogedBatch, CatalogHistory, CatalogState
 from operators.streams import of_type
 from schemas.clock import Clock
-from schemas.state import pack, unpack
+from schemas.state import StateFormat, pack, unpack
 from schemas.topics import Topic
 
-_KIND, _VERSION = "admit", 2
+HOLD_STATE = StateFormat("admit", 2)
 """Named after the id of the step in the personalize flow, ``admit``, which never changes."""
 
 
@@ -114,9 +114,7 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
             ]
             for batches in (self.waiting, [*self.restored, *self.gathering.batches])
         )
-        return pack(
-            _KIND, _VERSION, AttachState(self.history.state(), self.complete, held, gathered)
-        )
+        return pack(*HOLD_STATE, AttachState(self.history.state(), self.complete, held, gathered))
 
     def _gather_restored(self) -> list[_Out]:
         out: list[_Out] = []
@@ -157,7 +155,7 @@ def _record(event: Event) -> tuple[str, bytes, int, int]:
 
 def unpack_attach(snapshot: bytes) -> AttachState:
     """Read a shard's snapshot."""
-    return unpack(_KIND, _VERSION, AttachState, snapshot)
+    return unpack(*HOLD_STATE, AttachState, snapshot)
 
 
 def _resume(

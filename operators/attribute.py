@@ -19,9 +19,9 @@ from operators.streams import of_type
 from operators.updates import FactorUpdate, PosteriorUpdate
 from schemas.clock import NEVER
 from schemas.settings import EventTimeSettings, StateSettings
-from schemas.state import pack, unpack
+from schemas.state import StateFormat, pack, unpack
 
-_KIND, _VERSION = "attribution", 2
+ATTRIBUTION_STATE = StateFormat("attribution", 2)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
 
     def snapshot(self) -> bytes:
         """Keep all that is pending or waiting."""
-        return pack(_KIND, _VERSION, AttributeState(self.shard, self.attribution.state()))
+        return pack(*ATTRIBUTION_STATE, AttributeState(self.shard, self.attribution.state()))
 
     def _posterior_updates(
         self, shard: int, result: StepResult, catalog: Catalog
@@ -159,12 +159,12 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
 
 def pack_attribute(state: AttributeState) -> bytes:
     """Write a shard's snapshot."""
-    return pack(_KIND, _VERSION, state)
+    return pack(*ATTRIBUTION_STATE, state)
 
 
 def unpack_attribute(snapshot: bytes) -> AttributeState:
     """Read what a shard's snapshot keeps."""
-    return unpack(_KIND, _VERSION, AttributeState, snapshot)
+    return unpack(*ATTRIBUTION_STATE, AttributeState, snapshot)
 
 
 def resumed(

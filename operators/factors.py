@@ -21,9 +21,9 @@ from schemas.clock import NEVER
 from schemas.consent import allows_profile
 from schemas.events import Consent, Erasure
 from schemas.settings import StateSettings
-from schemas.state import pack, unpack
+from schemas.state import StateFormat, pack, unpack
 
-_KIND, _VERSION = "factors", 2
+FACTORS_STATE = StateFormat("factors", 2)
 
 
 class FactorsState(Struct):
@@ -72,7 +72,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
         model = None if self.model is None else self.model.dump()
         if model is None and self.segments is not None:
             self.segments.sync(())
-        return pack(_KIND, _VERSION, FactorsState(self.order.dump(), model, self.withdrawn))
+        return pack(*FACTORS_STATE, FactorsState(self.order.dump(), model, self.withdrawn))
 
     def _configure(self, width: int) -> None:
         """Begin anew with another number of factors; without any, keep nothing of anybody."""
@@ -147,7 +147,7 @@ def resumed(
     )
     if snapshot is None:
         return logic
-    state = unpack(_KIND, _VERSION, FactorsState, snapshot)
+    state = unpack(*FACTORS_STATE, FactorsState, snapshot)
     logic.order = CanonicalOrder.load(state.order)
     logic.model = None if state.model is None else FactorModel.load(state.model, segments)
     logic.withdrawn = state.withdrawn

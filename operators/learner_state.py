@@ -7,9 +7,9 @@ from msgspec import Struct
 from schemas.catalog import Action, Slot
 from schemas.clock import moment
 from schemas.results import PolicyCheckpoint
-from schemas.state import pack, unpack
+from schemas.state import StateFormat, pack, unpack
 
-_KIND, _VERSION = "learner", 2
+LEARNER_STATE = StateFormat("learner", 2)
 
 CHECKPOINT_INTERVAL = 30_000_000
 """Microseconds of event time between the checkpoints of settled decisions."""
@@ -47,12 +47,12 @@ class LearnerState(Struct, kw_only=True):
 
 def pack_learner(state: LearnerState) -> bytes:
     """Write a learner's snapshot."""
-    return pack(_KIND, _VERSION, state)
+    return pack(*LEARNER_STATE, state)
 
 
 def unpack_learner(snapshot: bytes) -> LearnerState:
     """Read what a learner's snapshot keeps."""
-    return unpack(_KIND, _VERSION, LearnerState, snapshot)
+    return unpack(*LEARNER_STATE, LearnerState, snapshot)
 
 
 def checkpoint(state: LearnerState) -> list[PolicyCheckpoint]:

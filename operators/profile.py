@@ -28,9 +28,9 @@ from schemas.events import (
 )
 from schemas.results import Profile
 from schemas.settings import StateSettings
-from schemas.state import pack, unpack
+from schemas.state import StateFormat, pack, unpack
 
-_KIND, _VERSION = "profile", 3
+PROFILES_STATE = StateFormat("profile", 3)
 
 _PARTS = 16
 """How many times in an interval changes are published."""
@@ -128,7 +128,7 @@ class ProfileLogic(
     def snapshot(self) -> bytes:
         """Keep the profiles, changes that are not yet published included."""
         state = ProfileState(self.shard, self.profiles.dump(), self.published, self.watermark)
-        return pack(_KIND, _VERSION, state)
+        return pack(*PROFILES_STATE, state)
 
     def _begin(self, shard: int) -> None:
         if self.shard is None:
@@ -165,7 +165,7 @@ def categories(catalog: Catalog) -> dict[str, str]:
 
 def unpack_profiles(snapshot: bytes) -> ProfileState:
     """Read what a shard's snapshot keeps."""
-    return unpack(_KIND, _VERSION, ProfileState, snapshot)
+    return unpack(*PROFILES_STATE, ProfileState, snapshot)
 
 
 def resumed(

@@ -1,6 +1,6 @@
 """Versioned, compact snapshots of operator state: a header that says what follows, then msgpack."""
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -10,6 +10,13 @@ T = TypeVar("T", bound=Struct)
 
 class StateError(ValueError):
     """A snapshot is not what the operator expects; the message says what to do."""
+
+
+class StateFormat(NamedTuple):
+    """The kind of a step's snapshots and the version of their form, as their header says them."""
+
+    kind: str
+    version: int
 
 
 def pack(kind: str, version: int, state: Struct) -> bytes:
@@ -28,7 +35,13 @@ def unpack(kind: str, version: int, type_: type[T], snapshot: bytes) -> T:
     Traceback (most recent call last):
     schemas.state.StateError: state of 'count' was given to 'counts': a step was renamed
     """
-    header, _, body = snapshot.partition(b"\n")
+    check_format(kind, version, snapshot)
+    return msgspec.msgpack.decode(snapshot.partition(b"\n")[2], type=type_)
+
+
+def check_format(kind: str, version: int, snapshot: bytes) -> None:
+    """Raise :class:`StateError` where a snapshot is of another kind or version."""
+    header = snapshot.partition(b"\n")[0]
     written_kind, _, written = header.decode(errors="replace").partition("/")
     if written_kind != kind:
         raise StateError(f"state of {written_kind!r} was given to {kind!r}: a step was renamed")
@@ -37,4 +50,3 @@ def unpack(kind: str, version: int, type_: type[T], snapshot: bytes) -> T:
             f"state {kind!r} was written as version {written}, this release reads version "
             f"{version}: run the release that wrote it, or start with an empty recovery store"
         )
-    return msgspec.msgpack.decode(body, type=type_)

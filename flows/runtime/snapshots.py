@@ -11,6 +11,7 @@ from flows.registry import Flow
 from flows.runtime.recovery import RESUME, RecoveryError, recovery_folder
 from operators.io.kafka.group import restore
 from schemas.settings import Settings
+from schemas.state import check_format
 from schemas.topics import Topic
 
 _NEWEST = """
@@ -54,6 +55,22 @@ def read_states(folder: Path) -> States:
 def states_of(settings: Settings, flow: Flow) -> States:
     """Read the snapshots that a restart of this flow would resume from: :func:`read_states`."""
     return read_states(recovery_folder(settings, flow.name))
+
+
+def check_formats(settings: Settings, flow: Flow) -> None:
+    """Raise :class:`schemas.state.StateError` where the recovery store is not of this release.
+
+    A worker would say the same of its snapshots, but among the words of all others that end with
+    it, and be started again in vain.
+    """
+    folder = recovery_folder(settings, flow.name)
+    if not settings.state.recovery or not any(folder.glob("part-*.sqlite3")):
+        return
+    states = read_states(folder)
+    for step in flow.steps:
+        if step.state_format is not None:
+            for snapshot in states.get(step, {}).values():
+                check_format(*step.state_format, snapshot)
 
 
 def offsets_of(flow: Flow, states: States) -> dict[tuple[Topic, int], int]:

@@ -25,10 +25,10 @@ from schemas.clock import NEVER
 from schemas.codec import decode
 from schemas.events import DecisionRequest
 from schemas.settings import EventTimeSettings
-from schemas.state import pack, unpack
+from schemas.state import StateFormat, pack, unpack
 from schemas.topics import Topic
 
-_KIND, _VERSION = "queue", 3
+ADMISSION_STATE = StateFormat("queue", 3)
 _ENCODER = Encoder(order="deterministic")
 
 
@@ -138,7 +138,7 @@ class RequestAdmission(
             waiting=waiting,
             watermark=self.watermark,
         )
-        return pack(_KIND, _VERSION, state)
+        return pack(*ADMISSION_STATE, state)
 
     def _begin(self, shard: int) -> None:
         if self.shard is None:
@@ -248,12 +248,12 @@ def begin_admission(policies: list[str]) -> bytes:
         waiting=[],
         watermark=NEVER,
     )
-    return pack(_KIND, _VERSION, state)
+    return pack(*ADMISSION_STATE, state)
 
 
 def unpack_admission(snapshot: bytes) -> AdmissionState:
     """Read what a shard's snapshot keeps."""
-    return unpack(_KIND, _VERSION, AdmissionState, snapshot)
+    return unpack(*ADMISSION_STATE, AdmissionState, snapshot)
 
 
 def eligible_actions(request: DecisionRequest, actions: tuple[Action, ...]) -> list[str] | None:

@@ -125,6 +125,7 @@ def test_an_old_recovery_store_is_refused_in_a_sentence_and_left_as_it_is(
     shutil.copytree(deployments.old.recovery, settings.state.recovery, dirs_exist_ok=True)
     before = states_of(settings, PERSONALIZE)
     assert REFUSED.fullmatch(refused(settings, "run", PERSONALIZE.name))
+    assert REFUSED.fullmatch(refused(settings, "run", PERSONALIZE.name, "--processes=2"))
     assert states_of(settings, PERSONALIZE) == before
     assert REFUSED.fullmatch(refused(settings, "state"))
 
@@ -152,7 +153,7 @@ def test_old_checkpoints_and_posteriors_are_read(old: Recorded) -> None:
 
 
 def refused(settings: Settings, *command: str) -> str:
-    """Run a command that fails; give the last line that it says."""
+    """Run a command that fails; give all that it says."""
     done = subprocess.run(
         [sys.executable, "-m", "flows", *command],
         env=child_environment(settings),
@@ -163,4 +164,4 @@ def refused(settings: Settings, *command: str) -> str:
         check=False,
     )
     assert done.returncode == 2, done.stderr
-    return done.stderr.strip().splitlines()[-1]
+    return done.stderr.strip()

@@ -51,3 +51,9 @@ def test_the_steps_of_an_old_recovery_store_have_kept_their_names() -> None:
 def test_steps_begin_with_the_name_of_their_flow(flow: str) -> None:
     assert all(step.startswith(f"{flow}.") for step in FLOWS[flow].steps)
     assert FLOWS[flow].offsets_step in FLOWS[flow].steps
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_a_start_knows_the_format_of_every_step_that_keeps_state(flow: str) -> None:
+    for step in FLOWS[flow].steps:
+        assert (step.kind == STATE) == (step.state_format is not None), step
