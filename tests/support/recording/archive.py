@@ -38,6 +38,10 @@ SETTINGS: Final[dict[str, Any]] = {
 """What the log was recorded with."""
 
 
+_SAFELY: Final[dict[str, Any]] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""Python 3.11 knows filters from 3.11.4 on, and 3.12 warns where none is named."""
+
+
 class Recorded(Struct):
     """What was recorded.
 
@@ -66,7 +70,7 @@ def recorded(archive: Path = ARCHIVE) -> Iterator[Recorded]:
     with TemporaryDirectory(prefix="banditflow-recorded-") as temporary:
         folder = Path(temporary)
         with tarfile.open(archive, "r:xz") as file:
-            file.extractall(folder, filter="data")
+            file.extractall(folder, **_SAFELY)
         yield Recorded(
             log=read_lines(folder / "log.jsonl"),
             made=read_lines(folder / "made.jsonl"),
