@@ -141,7 +141,8 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
             yield CatalogedBatch(
                 batch.shard, watermark, events[:cut], at_end=False, catalog=catalog
             )
-            events, start = events[cut:], change
+            events = events[cut:]
+            start = events[0].at  # several changes between two events are one cut
             change = self.history.next_change(start)
         catalog = self.history.as_of(start)
         yield CatalogedBatch(

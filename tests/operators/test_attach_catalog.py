@@ -122,6 +122,15 @@ def test_a_batch_is_cut_where_the_catalog_changes() -> None:
     assert [batch.at_end for batch in out] == [False, True]
 
 
+def test_many_changes_between_two_events_are_one_cut() -> None:
+    logic = resume(None)
+    versions = [make.slot("home", at, reward_window=float(at)) for at in range(1, 1000)]
+    feed(logic, CatalogUpdate(versions, [], complete=True))
+    out = batches(feed(logic, Batch(0, ALWAYS, clicks(0.5, 990.5, 2000.0))))
+    assert offsets(out) == [[0], [1], [2]]
+    assert [batch.catalog.slots["home"].reward_window for batch in out] == [1.0, 990.0, 999.0]
+
+
 @given(
     st.lists(st.integers(0, 60), max_size=30),
     st.lists(st.integers(1, 50), max_size=4, unique=True),
