@@ -82,14 +82,18 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
     def on_notify(self) -> tuple[Iterable[LearnerOutput], bool]:
         """Publish at the time asked for: changes that no later update published, or a restart."""
         overdue = self.publish_rule.is_overdue(self.clock())
-        return self._publish(export=True) if overdue else (), StatefulBatchLogic.RETAIN
+        return self._publish() if overdue else (), StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[Iterable[LearnerOutput], bool]:
+        """Publish and export what nothing more will come to publish: the input has ended."""
+        left = self.publish_rule.unexported
+        return self._publish(export=True) if left else (), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
-        """Ask to be woken when something learned is not published yet."""
-        rule = self.publish_rule
-        if rule.changed and rule.wake is None and self.slot is not None:
-            rule.wait(self.slot.policy, self.clock())
-        return rule.wake
+        """Ask to be woken when something learned is not published or not exported yet."""
+        if self.slot is None:
+            return None
+        return self.publish_rule.wake_at(self.slot.policy, self.clock())
 
     def snapshot(self) -> bytes:
         """Write the statistics, the click model and when they were last published."""
@@ -109,7 +113,6 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             rewards=self.rewards,
             fresh=self.publish_rule.rewards,
             published=self.publish_rule.published,
-            exported=self.publish_rule.exported,
             settled=self.settled.policy.dump(),
             settled_decisions=self.settled.decisions,
             settled_rewards=self.settled.rewards,
@@ -130,7 +133,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
         else:
             name_actions(self.policy, slot, actions)
         self.slot, self.actions, self._fingerprint = slot, actions, None
-        self.publish_rule.changed = True
+        self.publish_rule.note_learned()
 
     def _learn(self, updates: Iterable[PosteriorUpdate]) -> None:
         """Learn what has the policy's features; decisions of an earlier feature spec have not."""
@@ -153,7 +156,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
         self.policy.learn(deltas)
         self.decisions += float(deltas.count_delta.sum())
         self.rewards += float(deltas.reward_delta.sum())
-        self.publish_rule.changed = True
+        self.publish_rule.note_learned()
 
     def _learn_settled(self, updates: Iterable[PosteriorUpdate]) -> None:
         """Let the click model and the settled policy learn settlements that are now complete."""
@@ -170,7 +173,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             return
         self.settled.learn(ready)
         if self.model.learn(ready):
-            self.metrics.model(self.slot.slot_id, self.model.report())
+            self.publish_rule.note_reported()
 
     def _checkpoint_if_due(self) -> list[PolicyCheckpoint]:
         """Write a checkpoint of what settled decisions have taught, at intervals of event time."""
@@ -195,7 +198,6 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
                 rewards=self.settled.rewards,
                 fresh=0,
                 published=NEVER,
-                exported=NEVER,
                 settled=policy,
                 settled_decisions=self.settled.decisions,
                 settled_rewards=self.settled.rewards,
@@ -206,9 +208,10 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
     def _publish_if_due(self) -> list[PublishedPolicy | PolicySnapshot]:
         assert self.slot is not None
         due = self.publish_rule.is_due(self.slot.policy, self.newest)
-        return self._publish(export=self.publish_rule.is_export_due(self.newest)) if due else []
+        return self._publish() if due else []
 
-    def _publish(self, *, export: bool) -> list[PublishedPolicy | PolicySnapshot]:
+    def _publish(self, *, export: bool = False) -> list[PublishedPolicy | PolicySnapshot]:
+        """Publish the policy to scoring, and export a snapshot of it where one is due or asked."""
         assert self.slot is not None
         assert self.policy is not None
         self.version += 1
@@ -221,15 +224,17 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             posterior=self.policy.publish(),
             shape=policy_shape(self.slot),
         )
-        if not export:
+        now = self.clock()
+        if not export and not self.publish_rule.is_export_due(now):
             return [published]
-        self.publish_rule.exported = self.newest
+        self.publish_rule.note_exported(now)
         return [published, self._described(published)]
 
     def _described(self, published: PublishedPolicy) -> PolicySnapshot:
         assert self.model is not None
-        actions = published.posterior.summary()
+        actions, models = published.posterior.summary(), self.model.report()
         self.metrics.actions(published.slot_id, actions)
+        self.metrics.model(published.slot_id, models)
         return PolicySnapshot(
             slot_id=published.slot_id,
             policy=published.kind,
@@ -240,12 +245,16 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             actions=actions,
             posterior=base64.b64encode(published.posterior.dump()).decode(),
             published_at=self.clock(),
-            models=self.model.report(),
+            models=models,
         )
 
 
 def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLogic:
-    """Go on from a snapshot; its policy is published at once, because scoring waits for it."""
+    """Go on from a snapshot; its policy is published at once, because scoring waits for it.
+
+    Its version lies above all that a life may have exported that a crash undid: readers outside
+    take no version that is below the one they have.
+    """
     state = unpack_learner(snapshot)
     settled = SettledPolicy(
         load_policy(state.settled), state.settled_decisions, state.settled_rewards
@@ -258,16 +267,16 @@ def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLo
         actions=tuple(state.actions),
         policy=load_policy(state.policy),
         model=ClickModel.load(state.model),
-        version=state.version,
+        version=resume_version(state.version, state.version + 1),
         newest=state.newest,
         decisions=state.decisions,
         rewards=state.rewards,
         publish_rule=PublishRule(
             rewards=state.fresh,
             published=state.published,
-            exported=state.exported,
-            changed=True,
-            wake=clock(),
+            unpublished=True,
+            unexported=True,
+            publish_by=clock(),
         ),
         settled=settled,
         checkpointed=state.checkpointed,

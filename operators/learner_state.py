@@ -9,7 +9,7 @@ from schemas.clock import moment
 from schemas.results import PolicyCheckpoint
 from schemas.state import StateFormat, pack, unpack
 
-LEARNER_STATE = StateFormat("learner", 2)
+LEARNER_STATE = StateFormat("learner", 3)
 
 CHECKPOINT_INTERVAL = 30_000_000
 """Microseconds of event time between the checkpoints of settled decisions."""
@@ -23,8 +23,8 @@ class LearnerState(Struct, kw_only=True):
 
     ``policy`` holds ``decisions`` and ``rewards``, those of pending decisions included; ``settled``
     holds ``settled_decisions`` and ``settled_rewards``, of decisions whose reward window has
-    closed. ``fresh`` rewards were learned since the policy was ``published``; a snapshot of it was
-    ``exported``, and what is settled was ``checkpointed``.
+    closed. ``fresh`` rewards were learned since the policy was ``published``; what is settled was
+    ``checkpointed``.
     """
 
     slot: Slot
@@ -38,7 +38,6 @@ class LearnerState(Struct, kw_only=True):
     rewards: float
     fresh: int
     published: int
-    exported: int
     settled: bytes
     settled_decisions: float
     settled_rewards: float

@@ -1,4 +1,4 @@
-"""The rule by which a learner publishes its policy."""
+"""The rule by which a learner publishes its policy to scoring and exports it to other readers."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,25 +6,37 @@ from datetime import datetime, timedelta
 from schemas.catalog import PolicySettings
 from schemas.clock import NEVER
 
-SNAPSHOT_INTERVAL = 1_000_000
-"""Microseconds of event time between the snapshots that leave the dataflow."""
+EXPORT_INTERVAL = timedelta(seconds=1)
+"""At most so often on the clock a snapshot leaves the dataflow, and at the latest so long after
+something was learned."""
 
 
 @dataclass(kw_only=True)
 class PublishRule:
-    """Decides when a policy is published, by what was learned since the last publication.
+    """Decides when a policy is published and exported, by what was learned since.
 
-    A policy that has changed is published after ``publish_rewards`` rewards or
+    A policy that has changed is *published* to scoring after ``publish_rewards`` rewards or
     ``publish_interval`` seconds of event time (:class:`schemas.catalog.PolicySettings`); where no
-    further update comes to tell the time, when that interval has passed on the clock. Times are
-    event time in microseconds, but for ``wake``, which is the clock's.
+    further update comes to tell the time, when that interval has passed on the clock. A publication
+    is also *exported*, as a snapshot for readers outside, where the last one left at least
+    :data:`EXPORT_INTERVAL` ago; what was published since the last one leaves when that interval has
+    passed, also where nothing more comes. Times are event time in microseconds, but for those on
+    the clock.
 
-    >>> rule = PublishRule(changed=True)
-    >>> rule.is_due(PolicySettings(publish_rewards=2), newest=1), rule.wake
-    (True, None)
+    >>> from datetime import UTC
+    >>> now, settings = datetime(2026, 1, 1, tzinfo=UTC), PolicySettings(publish_rewards=2)
+    >>> rule = PublishRule()
+    >>> rule.note_learned()
+    >>> rule.is_due(settings, newest=1), rule.is_export_due(now)
+    (True, True)
+    >>> rule.note_exported(now)
     >>> rule.note_published(1)
-    >>> rule.changed, rule.is_due(PolicySettings(publish_rewards=2), newest=1)
-    (False, False)
+    >>> rule.is_due(settings, newest=1), rule.wake_at(settings, now)
+    (False, None)
+    >>> rule.note_learned()
+    >>> rule.note_published(1)
+    >>> rule.wake_at(settings, now) - now
+    datetime.timedelta(seconds=1)
     """
 
     rewards: int = 0
@@ -33,33 +45,58 @@ class PublishRule:
     published: int = NEVER
     """The event time of the newest outcome in the last publication."""
 
-    exported: int = NEVER
-    """The event time of the newest outcome in the last snapshot that left the dataflow."""
-
-    changed: bool = False
+    unpublished: bool = False
     """Whether anything was learned, or the catalog changed, since the last publication."""
 
-    wake: datetime | None = None
+    unexported: bool = False
+    """Whether anything was learned, or the catalog changed, since the last export."""
+
+    exported_at: datetime | None = None
+    """When the last snapshot left the dataflow, on the clock; None before the first of this run."""
+
+    publish_by: datetime | None = None
     """When to publish at the latest, on the clock; None where nothing waits for it."""
+
+    export_by: datetime | None = None
+    """When to export at the latest, on the clock; None where nothing waits for it."""
+
+    def note_learned(self) -> None:
+        """Note that there is something new for scoring and for readers outside."""
+        self.unpublished = self.unexported = True
+
+    def note_reported(self) -> None:
+        """Note that there is something new for readers outside alone."""
+        self.unexported = True
 
     def is_due(self, settings: PolicySettings, newest: int) -> bool:
         """Tell whether to publish, where ``newest`` is the time of the newest outcome learned."""
         waited = newest - self.published >= settings.publish_interval * 1e6
-        return self.changed and (self.rewards >= settings.publish_rewards or waited)
+        return self.unpublished and (self.rewards >= settings.publish_rewards or waited)
 
     def is_overdue(self, now: datetime) -> bool:
         """Tell whether the time to wake has come, for Bytewax may call at times set earlier."""
-        return self.wake is not None and self.wake <= now
+        return any(by is not None and by <= now for by in (self.publish_by, self.export_by))
 
-    def wait(self, settings: PolicySettings, now: datetime) -> None:
-        """Set when to wake, where something changed and no time is set yet."""
-        if self.changed and self.wake is None:
-            self.wake = now + timedelta(seconds=settings.publish_interval)
+    def wake_at(self, settings: PolicySettings, now: datetime) -> datetime | None:
+        """Say when to publish or export even if nothing more comes; None where nothing waits."""
+        if self.unpublished and self.publish_by is None:
+            self.publish_by = now + timedelta(seconds=settings.publish_interval)
+        if self.unexported and self.export_by is None:
+            # A clock that was set back since the last export must not delay the next.
+            last = now - EXPORT_INTERVAL if self.exported_at is None else min(self.exported_at, now)
+            self.export_by = max(last + EXPORT_INTERVAL, self.publish_by or now)
+        return min((by for by in (self.publish_by, self.export_by) if by is not None), default=None)
 
-    def is_export_due(self, newest: int) -> bool:
-        """Tell whether a snapshot should leave the dataflow with the publication."""
-        return newest - self.exported >= SNAPSHOT_INTERVAL
+    def is_export_due(self, now: datetime) -> bool:
+        """Tell whether a snapshot should leave the dataflow with a publication."""
+        if self.exported_at is None:
+            return True
+        return not timedelta(0) <= now - self.exported_at < EXPORT_INTERVAL
 
     def note_published(self, newest: int) -> None:
         """Note that all outcomes up to ``newest`` were published."""
-        self.rewards, self.published, self.changed, self.wake = 0, newest, False, None
+        self.rewards, self.published, self.unpublished, self.publish_by = 0, newest, False, None
+
+    def note_exported(self, now: datetime) -> None:
+        """Note that a snapshot of everything learned has left the dataflow."""
+        self.exported_at, self.unexported, self.export_by = now, False, None
