@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
+from flows.runtime.endings import FAULT, INTERRUPTED, STOPPED, explained, say, status_of
 from schemas.settings import unknown
 
 EPILOG = """\
@@ -43,28 +44,37 @@ class Command(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status; an error is a sentence on standard error."""
     words = sys.argv[1:] if arguments is None else arguments
-    wanted = next((word for word in words if not word.startswith("-")), "")
-    options = parser(wanted).parse_args(words)
-    for sentence in unknown():
-        print(f"banditflow: {sentence}", file=sys.stderr)
     try:
-        status = int(options.run(options) or 0)
+        status = _run(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read the output, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
         if _interrupted(error):
-            print("banditflow: stopped; a flow goes on from BANDITFLOW_RECOVERY", file=sys.stderr)
-            return 130
-        explained = _explained(error)
-        if explained is None:
+            say(STOPPED)
+            return INTERRUPTED
+        known = explained(error)
+        if known is None:
             raise
-        print(f"banditflow: {explained}", file=sys.stderr)
-        return 2
+        say(known)
+        return status_of(known)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Bytewax, which has printed it
+            raise
+        say(f"a fault in Bytewax: {error}")
+        return FAULT
     return status
+
+
+def _run(words: Sequence[str]) -> int:
+    wanted = next((word for word in words if not word.startswith("-")), "")
+    options = parser(wanted).parse_args(words)
+    for sentence in unknown():
+        say(sentence)
+    return int(options.run(options) or 0)
 
 
 def parser(wanted: str | None = None) -> argparse.ArgumentParser:
@@ -158,15 +168,6 @@ COMMANDS: dict[str, Command] = {
 
 HIDDEN = "worker"
 """The command by which ``run --processes`` starts its processes."""
-
-
-def _explained(error: BaseException | None) -> BaseException | None:
-    """Find the error that was written for people: ours, where Bytewax has wrapped it."""
-    while error is not None:
-        if type(error).__module__.split(".")[0] in {"flows", "operators", "schemas"}:
-            return error
-        error = error.__cause__
-    return None
 
 
 def _interrupted(error: BaseException | None) -> bool:

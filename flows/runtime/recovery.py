@@ -44,6 +44,12 @@ class RecoveryError(RuntimeError):
     """The recovery store cannot be used; the message says why and what to do."""
 
 
+class RecoveryUnwritable(RecoveryError):  # noqa: N818 - it reads as what is the case
+    """The recovery store cannot be written: with room, or its disk, again, the flow goes on."""
+
+    may_pass = True
+
+
 def recovery_config(settings: Settings, flow: str) -> RecoveryConfig | None:
     """Give Bytewax's configuration of the flow's recovery store; None where none is set."""
     if not settings.state.recovery:
@@ -67,7 +73,7 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
         folder.chmod(0o700)
         opened = (folder / "owner.lock").open("a+")
     except OSError as error:
-        raise RecoveryError(_unwritable(folder, str(error))) from error
+        raise RecoveryUnwritable(_unwritable(folder, str(error))) from error
     with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,7 +90,7 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
             if not list(folder.glob("part-*.sqlite3")):
                 make_store(folder)
         except OSError as error:
-            raise RecoveryError(_unwritable(folder, str(error))) from error
+            raise RecoveryUnwritable(_unwritable(folder, str(error))) from error
         yield
 
 
@@ -124,7 +130,9 @@ def discard_unfinished(settings: Settings, flow: str) -> None:
                 for _, _, epoch in database.execute(RESUME).fetchall():
                     database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
     except sqlite3.Error as error:
-        raise RecoveryError(_unwritable(folder, str(error))) from error
+        if not isinstance(error, sqlite3.OperationalError):
+            raise RecoveryError(_foreign(folder, str(error))) from error
+        raise RecoveryUnwritable(_unwritable(folder, str(error))) from error
 
 
 @contextlib.contextmanager
@@ -169,7 +177,7 @@ def named_recovery(settings: Settings, flow: str) -> Iterator[None]:
             raise
         quoted = re.search(r'Some\("(.*?)"\)', str(error))
         why = quoted[1] if quoted else str(error)
-        raise RecoveryError(_unwritable(recovery_folder(settings, flow), why)) from error
+        raise RecoveryUnwritable(_unwritable(recovery_folder(settings, flow), why)) from error
 
 
 def _unwritable(folder: Path, why: str) -> str:
@@ -177,6 +185,13 @@ def _unwritable(folder: Path, why: str) -> str:
         f"the recovery store {folder} cannot be written: {why}. Nothing is lost: make room there, "
         "or mend what is wrong with it, and start the flow again; it goes on from its last "
         "complete epoch"
+    )
+
+
+def _foreign(folder: Path, why: str) -> str:
+    return (
+        f"the recovery store {folder} (BANDITFLOW_RECOVERY) cannot be read: {why}. Bring back a "
+        "copy of it, or move it away: the flow then begins anew"
     )
 
 

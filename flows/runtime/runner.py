@@ -14,11 +14,13 @@ from bytewax.run import cli_main
 from threadpoolctl import threadpool_limits
 
 from flows.registry import FLOWS
+from flows.runtime import endings
+from flows.runtime.calls import catch_errors
 from flows.runtime.clock import system_clock
 from flows.runtime.ports import HOST, free_port
-from flows.runtime.processes import ChildFailed
+from flows.runtime.processes import Child, ChildFailed
 from flows.runtime.recovery import (
-    RecoveryError,
+    RecoveryUnwritable,
     attended_recovery,
     discard_unfinished,
     named_recovery,
@@ -39,6 +41,10 @@ RESTART_WINDOW = 120.0
 
 _PAUSE = 1.0
 """Seconds until a recovery store that cannot be written is tried again."""
+
+
+class Refused(RuntimeError):  # noqa: N818 - it reads as what is the case
+    """A worker process ended for a reason that a human must mend; the message is its sentence."""
 
 
 class CrashLoop(RuntimeError):  # noqa: N818 - it reads as what is the case
@@ -64,16 +70,18 @@ def run(flow: str, settings: Settings) -> None:
 def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[str] = ()) -> None:
     """Run one worker process of a flow whose recovery store somebody owns."""
     port = settings.metrics.port + process if settings.metrics.port else 0
+    signal.signal(signal.SIGINT, endings.interrupted)
     _tune_interpreter()
     registry = process_registry()
     metrics = Metrics(registry)
     url = serve(registry, settings.metrics.host, port)
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
+    place = WorkerPlace(process, max(1, len(addresses)))
+    dataflow = FLOWS[flow].dataflow(settings, system_clock, metrics, place)
+    catch_errors(dataflow, endings.end_by)
     with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(
-            FLOWS[flow].dataflow(
-                settings, system_clock, metrics, WorkerPlace(process, max(1, len(addresses)))
-            ),
+            dataflow,
             process_id=process if addresses else None,
             addresses=list(addresses) or None,
             epoch_interval=timedelta(seconds=settings.state.epoch),
@@ -98,42 +106,64 @@ def supervise(flow: str, settings: Settings, processes: int, logs: Path) -> None
     """Run a flow as ``processes`` workers; when one dies, all are started again.
 
     Bytewax ends the others itself, but nobody restarts them. Raises :class:`CrashLoop` when they
-    die more than :data:`RESTARTS` times within :data:`RESTART_WINDOW` seconds.
+    die more than :data:`RESTARTS` times within :data:`RESTART_WINDOW` seconds, and at once
+    :class:`Refused` where a worker says what a human must mend.
     """
     _end_on_sigterm()
+    try:
+        _keep_running(flow, settings, processes, logs)
+    except KeyboardInterrupt:
+        endings.say(endings.STOPPED)
+        raise
+
+
+def _keep_running(flow: str, settings: Settings, processes: int, logs: Path) -> None:
     deaths: deque[float] = deque(maxlen=RESTARTS)
     with owned_recovery(settings, flow):
         while True:
             try:
                 discard_unfinished(settings, flow)
                 _run_workers(flow, settings, processes, logs)
-            except (ChildFailed, RecoveryError) as failure:
+            except (ChildFailed, RecoveryUnwritable) as failure:
                 now = time.monotonic()
                 if len(deaths) == RESTARTS and now - deaths[0] < RESTART_WINDOW:
                     raise CrashLoop(f"{flow} dies again and again: {failure}") from failure
                 deaths.append(now)
                 print(f"{flow}: {_cause(failure)}; starting again", file=sys.stderr)
-                if isinstance(failure, RecoveryError):
+                if isinstance(failure, RecoveryUnwritable):
                     time.sleep(_PAUSE)
 
 
-def _cause(failure: ChildFailed | RecoveryError) -> str:
-    if isinstance(failure, RecoveryError):
+def _cause(failure: ChildFailed | RecoveryUnwritable) -> str:
+    if isinstance(failure, RecoveryUnwritable):
         return str(failure)
-    return f"{failure.child.name} died ({failure.child.tail(1)})"
+    log = failure.child.tail()
+    return f"{failure.child.name} died ({endings.said(log) or log.rpartition(chr(10))[2]})"
 
 
 def _run_workers(flow: str, settings: Settings, processes: int, logs: Path) -> None:
     addresses = [f"{HOST}:{free_port()}" for _ in range(processes)] if processes > 1 else []
-    with Supervisor(logs) as supervisor:
-        for process in range(processes):
-            command = [sys.executable, "-m", "flows", "worker", flow, "--process", str(process)]
-            supervisor.start(
-                f"{flow}-{process}",
-                command + [part for address in addresses for part in ("--address", address)],
-                env=child_environment(settings),
-            )
-        supervisor.wait()
+    supervisor = Supervisor(logs)
+    try:
+        with supervisor:
+            for process in range(processes):
+                command = [sys.executable, "-m", "flows", "worker", flow, "--process", str(process)]
+                supervisor.start(
+                    f"{flow}-{process}",
+                    command + [part for address in addresses for part in ("--address", address)],
+                    env=child_environment(settings),
+                )
+            supervisor.wait()
+    except ChildFailed:
+        _raise_refusal(supervisor.children)
+        raise
+
+
+def _raise_refusal(workers: Sequence[Child]) -> None:
+    """Raise :class:`Refused` where a worker has ended for a reason that a human must mend."""
+    for worker in workers:
+        if worker.poll() == endings.REFUSED:
+            raise Refused(endings.said(worker.tail()) or f"{worker.name} refuses: see {worker.log}")
 
 
 def _end_on_sigterm() -> None:

@@ -9,7 +9,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from operators.io.kafka.client import (
     PATIENCE,
-    KafkaTrouble,
+    KafkaUnavailable,
     ask_until_answered,
     check_partitions,
     client_config,
@@ -62,7 +62,7 @@ def _wait_until_known(settings: KafkaSettings, admin: AdminClient) -> None:
     deadline = time.monotonic() + PATIENCE
     while missing := wanted - partition_counts(settings, admin).keys():
         if time.monotonic() > deadline:
-            raise KafkaTrouble(
+            raise KafkaUnavailable(
                 f"topic {min(missing)!r} was created on {settings.bootstrap_servers} "
                 f"(BANDITFLOW_BOOTSTRAP_SERVERS), which did not know it for {PATIENCE:.0f} s"
             )

@@ -27,6 +27,12 @@ class KafkaTrouble(RuntimeError):  # noqa: N818 - it reads as what is the case
     """Kafka cannot do what a flow needs; the message names the topic or setting and a remedy."""
 
 
+class KafkaUnavailable(KafkaTrouble):
+    """Kafka does not answer, or not in time: started again, the flow may go on."""
+
+    may_pass = True
+
+
 def client_config(settings: KafkaSettings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
     """Give the librdkafka settings that every client shares: addresses and security.
 
@@ -155,7 +161,7 @@ def ask_until_answered(
             if not cause.retriable() and cause.code() not in _PASSING:
                 raise
             if time.monotonic() > deadline:
-                raise KafkaTrouble(
+                raise KafkaUnavailable(
                     f"no answer from Kafka at {settings.bootstrap_servers} "
                     f"(BANDITFLOW_BOOTSTRAP_SERVERS) for {PATIENCE:.0f} s: {cause.str()}"
                 ) from error

@@ -11,7 +11,7 @@ from msgspec import Struct
 from typing_extensions import override
 
 from operators.envelope import Message
-from operators.io.kafka.client import PATIENCE, Fetched, KafkaTrouble, check_topics, producer
+from operators.io.kafka.client import PATIENCE, Fetched, KafkaUnavailable, check_topics, producer
 from operators.io.kafka.fence import Identify, ids_written
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.logic.placement import ALONE, WorkerPlace, shard_of
@@ -90,7 +90,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
             self._client.flush(0.1)
         self._raise_failure()
         if self._unconfirmed:
-            raise KafkaTrouble(
+            raise KafkaUnavailable(
                 f"topic {self._topic!r}, partition {self._partition}: {self._unconfirmed} records "
                 f"are still unconfirmed after {PATIENCE:.0f} s; the epoch will be replayed"
             )
@@ -129,7 +129,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
 
     def _raise_failure(self) -> None:
         if self._failed is not None:
-            raise KafkaTrouble(
+            raise KafkaUnavailable(
                 f"topic {self._topic!r}, partition {self._partition}: a record was not written: "
                 f"{self._failed.str()}; the epoch will be replayed"
             )

@@ -23,6 +23,8 @@ class StoreUnavailable(StoreError):  # noqa: N818 (a state of the store, not a m
     ``code`` is the database's own code, a metric label of few values.
     """
 
+    may_pass = True
+
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(f"{code}: {message}" if message else code)
         self.code = code

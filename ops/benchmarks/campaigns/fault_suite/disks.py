@@ -75,9 +75,9 @@ def fill_the_recovery_disk(found: Finding, lab: Lab) -> None:
         named = bool(last) and re.search(folder, last[-1]) is not None
         found.that(
             "the flow stops",
-            "status 2, naming the folder",
+            "status 75, naming the folder",
             f"status {status}: {last[-1:]}",
-            status == 2 and named,
+            status == 75 and named,
         )
         found.exactly("the last snapshot is as it was", True, same)
         judge(found, stage, flow)

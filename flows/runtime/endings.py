@@ -1,0 +1,70 @@
+"""How a command ends: the sentence on standard error, and the exit status."""
+
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+FAULT, REFUSED, MAY_PASS, INTERRUPTED = 1, 2, 75, 130
+"""A fault of Banditflow; what a human must mend; what may pass when it is started again; Ctrl-C."""
+
+STOPPED = "stopped; a flow goes on from BANDITFLOW_RECOVERY"
+
+_PREFIX = "banditflow: "
+
+
+def explained(error: BaseException | None) -> Exception | None:
+    """Find the error that was written for people: ours, where Bytewax has wrapped it."""
+    while error is not None:
+        ours = type(error).__module__.split(".")[0] in {"flows", "operators", "schemas"}
+        if ours and isinstance(error, Exception):
+            return error
+        error = error.__cause__
+    return None
+
+
+def status_of(error: Exception) -> int:
+    """Give the exit status of an error that was written for people."""
+    return MAY_PASS if getattr(error, "may_pass", False) else REFUSED
+
+
+def say(sentence: object) -> None:
+    """Print a sentence on standard error at once."""
+    print(f"{_PREFIX}{sentence}", file=sys.stderr, flush=True)
+
+
+def said(log: str) -> str:
+    r"""Give the last sentence in the log of a process; nothing where it said none.
+
+    >>> said("banditflow: the store is in use\nthread panicked")
+    'the store is in use'
+    """
+    lines = [line for line in log.splitlines() if line.startswith(_PREFIX)]
+    return lines[-1].removeprefix(_PREFIX) if lines else ""
+
+
+def end_by(step_id: str, error: Exception) -> NoReturn:
+    """End this process by what a step raised: with its sentence, or the place of the fault.
+
+    Nothing is unwound, for Bytewax would cover the sentence with the text of a panic; and every
+    stop is a crash to recover from.
+    """
+    known = explained(error)
+    if known is None:
+        traceback.print_exception(error)
+        say(f"a fault in step {step_id}: {type(error).__name__}")
+    else:
+        say(known)
+    _end(FAULT if known is None else status_of(known))
+
+
+def interrupted(*_: object) -> NoReturn:
+    """End this process by Ctrl-C: the handler of the signal in a process that runs a flow."""
+    say(STOPPED)
+    _end(INTERRUPTED)
+
+
+def _end(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
