@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from msgspec import Struct
-from msgspec.json import Decoder
 
 from operators.envelope import Event
 from operators.io.backoff import Backoff
@@ -17,7 +16,7 @@ from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store, StoreUnavailable, Writes
 from operators.io.store.rows import RecordPlace, StoredDecision, StoredOutcome, refusal_row, row_of
 from operators.io.store.tables import DEAD_LETTERS
-from schemas.codec import MAX_RECORD_BYTES, Flaw, decode_with
+from schemas.codec import MAX_RECORD_BYTES, Flaw, RecordDecoder, decode_with
 from schemas.topics import STORED, TOPICS, Topic
 
 log = logging.getLogger(__name__)
@@ -27,8 +26,8 @@ _READ_AS: dict[Topic, type[Struct]] = {
     Topic.OUTCOMES: StoredOutcome,
 }
 
-DECODERS: dict[Topic, Decoder[Struct]] = {
-    topic: Decoder(_READ_AS.get(topic, TOPICS[topic].record)) for topic in STORED
+DECODERS: dict[Topic, RecordDecoder] = {
+    topic: RecordDecoder(_READ_AS.get(topic, TOPICS[topic].record)) for topic in STORED
 }
 """How each topic that the store keeps is read."""
 

@@ -1,4 +1,8 @@
-"""Times as whole microseconds since 1970, exactly: what the flow computes with; and clocks."""
+"""Times as whole microseconds since 1970, exactly: what the flow computes with; and clocks.
+
+The times of all records lie from :data:`EARLIEST` to before :data:`LATEST`: whatever is added to
+one, within the bounds of the settings and of the catalog, is a ``datetime`` too.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,6 +14,12 @@ NEVER = -(2**62)
 
 ALWAYS = 2**62
 """The watermark after the last event of a bounded input."""
+
+EARLIEST = 0
+"""The first moment that a record may be of: 1970-01-01T00:00:00Z."""
+
+LATEST = 7_258_118_400_000_000
+"""The first moment that no record may be of any more: 2200-01-01T00:00:00Z."""
 
 Clock = Callable[[], datetime]
 """Gives the time of day, with its zone; whoever needs it is handed one."""
@@ -29,3 +39,12 @@ def micros(time: datetime) -> int:
 def moment(at: int) -> datetime:
     """Give microseconds since 1970 as a time, the inverse of :func:`micros`."""
     return EPOCH + timedelta(microseconds=at)
+
+
+def in_calendar(time: datetime) -> bool:
+    """Tell whether a time lies from :data:`EARLIEST` to before :data:`LATEST`.
+
+    >>> in_calendar(EPOCH), in_calendar(datetime(1, 1, 1, tzinfo=UTC))
+    (True, False)
+    """
+    return 1970 < time.year < 2199 or EARLIEST <= micros(time) < LATEST

@@ -1,9 +1,10 @@
 """Records that Banditflow makes: outcomes, profiles, policies, dead letters and others."""
 
-from datetime import datetime
 from typing import Any, Literal
 
 from msgspec import Struct, field
+
+from schemas.events import Time
 
 OutcomeStatus = Literal["pending", "settled", "void"]
 DeliveryStatus = Literal["pending", "sent", "failed", "suppressed"]
@@ -17,7 +18,7 @@ class Outcome(Struct, kw_only=True, omit_defaults=True, gc=False):
     on the same decision, so (key, status, revision) names an outcome record.
     """
 
-    time: datetime
+    time: Time
     subject: str | None
     decision_id: str
     key: str
@@ -37,7 +38,7 @@ class Outcome(Struct, kw_only=True, omit_defaults=True, gc=False):
     features: str | None = None
     mapping: str = ""
     eta: float = 0.0
-    settled_at: datetime | None = None
+    settled_at: Time | None = None
 
 
 class Profile(Struct, kw_only=True, omit_defaults=True):
@@ -45,7 +46,7 @@ class Profile(Struct, kw_only=True, omit_defaults=True):
 
     subject: str
     version: int
-    time: datetime
+    time: Time
     features: dict[str, float] = field(default_factory=dict)
     embedding: list[float] | None = None
     purposes: list[int] = field(default_factory=list)
@@ -72,12 +73,12 @@ class PolicySnapshot(Struct, kw_only=True, omit_defaults=True):
     slot_id: str
     policy: str
     version: int
-    time: datetime
+    time: Time
     decisions: float
     rewards: float
     actions: list[ActionSummary]
     posterior: str
-    published_at: datetime | None = None
+    published_at: Time | None = None
     models: dict[str, float] = field(default_factory=dict)
 
 
@@ -92,7 +93,7 @@ class PolicyCheckpoint(Struct, kw_only=True, omit_defaults=True):
     """
 
     slot_id: str
-    time: datetime
+    time: Time
     version: int
     generation: int
     part: int
@@ -114,7 +115,7 @@ class DeadLetter(Struct, kw_only=True, omit_defaults=True, gc=False):
     offset: int
     size: int
     hash: str
-    time: datetime | None = None
+    time: Time | None = None
     field: str | None = None
     detail: str = ""
 
@@ -124,7 +125,7 @@ class TestReport(Struct, kw_only=True, omit_defaults=True):
 
     experiment_id: str
     slot_id: str
-    time: datetime
+    time: Time
     summary: dict[str, Any] = field(default_factory=dict)
 
 
@@ -135,7 +136,7 @@ class OptimizedContent(Struct, kw_only=True, omit_defaults=True):
     """
 
     slot_id: str
-    time: datetime
+    time: Time
     action_id: str
     segment: str = "all"
     experiment_id: str | None = None
@@ -152,7 +153,7 @@ class Delivery(Struct, kw_only=True, omit_defaults=True):
     """
 
     delivery_id: str
-    time: datetime
+    time: Time
     channel: str
     subject: str | None
     slot_id: str
@@ -161,7 +162,7 @@ class Delivery(Struct, kw_only=True, omit_defaults=True):
     revision: int
     attempts: int = 0
     decision_id: str | None = None
-    updated_at: datetime | None = None
+    updated_at: Time | None = None
     reason: str = ""
 
 
@@ -174,6 +175,6 @@ class ErasureReceipt(Struct, kw_only=True, omit_defaults=True):
     receipt_id: str
     event_id: str
     subject: str
-    time: datetime
-    completed_at: datetime
+    time: Time
+    completed_at: Time
     removed: dict[str, int] = field(default_factory=dict)

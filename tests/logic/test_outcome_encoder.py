@@ -19,6 +19,7 @@ from operators.logic.attribution.outcomes import (
 )
 from operators.logic.attribution.pending import Pending
 from operators.logic.attribution.rules import AttributionRules
+from schemas.clock import EARLIEST
 from schemas.codec import decode, encode
 from schemas.results import Outcome
 from schemas.topics import Topic
@@ -82,7 +83,7 @@ NAMES = st.one_of(
 )  # fmt: skip
 DECISIONS = st.tuples(
     st.integers(0, 2**64 - 1),
-    st.integers(-(10**15), 4 * 10**15),
+    st.integers(EARLIEST, 4 * 10**15),
     st.integers(0, len(CLASSES) - 1),
     st.floats(1e-12, 1.0),
     st.floats(-50.0, 50.0),

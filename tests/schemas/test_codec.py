@@ -1,6 +1,9 @@
 """Whatever bytes arrive, decoding gives a record or a flaw with a reason."""
 
 import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -8,10 +11,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.inspect import StructType, type_info
+from msgspec.structs import fields
 
-from schemas.codec import MAX_RECORD_BYTES, Flaw, decode, encode, encode_for_people
-from schemas.events import Click, Consent, DecisionRequest, Erasure
-from schemas.topics import Topic
+from schemas.clock import EARLIEST, LATEST, micros, moment
+from schemas.codec import (
+    DECODERS,
+    MAX_RECORD_BYTES,
+    Flaw,
+    decode,
+    decode_many,
+    encode,
+    encode_for_people,
+)
+from schemas.events import Click, Consent, DecisionBack, DecisionRequest, Erasure
+from schemas.topics import TOPICS, Topic
 from tests.support import records as make
 
 READ = [
@@ -209,3 +223,92 @@ def test_people_read_arrays_and_structs() -> None:
         "flaw": {"reason": "empty", "field": None, "detail": ""},
         "3": None,
     }
+
+
+def test_the_calendar_of_records_is_what_its_constants_say() -> None:
+    assert moment(EARLIEST) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert moment(LATEST) == datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def times_of(record: Any) -> list[str]:
+    return [field.name for field in fields(record) if "datetime" in str(field.type)]
+
+
+TIMES = [
+    (topic, name, record.__name__)
+    for topic in READ
+    for record in TOPICS[topic].records()
+    for name in times_of(record)
+    if topic != Topic.DECISIONS or name in DecisionBack.__struct_fields__
+]
+AT_THE_ENDS = [
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "1969-12-31T23:59:59.999999Z",
+    "1970-01-01T00:00:00+00:01",
+    "2199-12-31T23:59:00-00:01",
+    "2200-01-01T00:00:00Z",
+    "9999-12-31T23:59:59-14:00",
+]
+
+
+def of_type(topic: Topic, record: str) -> dict[str, Any]:
+    """A good record of this type: what the topic's good one lacks is added."""
+    tag = next(r for r in TOPICS[topic].records() if r.__name__ == record).__struct_config__.tag
+    more = {"action_id": "a", "slots": [], "experiment_id": "e"} if topic == Topic.CATALOG else {}
+    return {**GOOD[topic], **more, **({"type": tag} if tag else {})}
+
+
+@pytest.mark.parametrize("time", AT_THE_ENDS)
+@pytest.mark.parametrize(("topic", "field", "record"), TIMES)
+def test_a_time_outside_the_calendar_is_refused(
+    topic: Topic, field: str, record: str, time: str
+) -> None:
+    good = of_type(topic, record)
+    for decode_ in (decode, lambda *given: decode_many(DECODERS[given[0]], [given[1]])[0]):
+        flaw = decode_(topic, payload({**good, field: time}))
+        assert isinstance(flaw, Flaw)
+        assert (flaw.reason, flaw.field) == ("invalid_value", field)
+        assert time not in flaw.detail
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(TIMES), st.datetimes(timezones=st.timezones()))
+def test_every_time_that_is_read_lies_in_the_calendar(
+    place: tuple[Topic, str, str], time: datetime
+) -> None:
+    topic, field, record = place
+    try:
+        micros(time)
+    except OverflowError:
+        return
+    text = time.isoformat()
+    offset = re.search(r"[+-]\d\d:\d\d(:.*)?$", text)
+    if offset is None or offset.group(1):
+        return  # RFC 3339 has no seconds of an offset
+    found = decode(topic, payload({**of_type(topic, record), field: text}))
+    assert isinstance(found, Flaw) == (not EARLIEST <= micros(time) < LATEST)
+
+
+def test_what_records_nest_has_no_times() -> None:
+    """The codec checks the times of a record itself."""
+
+    def nested(type_: Any) -> Iterator[Any]:
+        if isinstance(type_, StructType):
+            yield type_.cls
+        for name in ("types", "item_types"):
+            for each in getattr(type_, name, ()):
+                yield from nested(each)
+        for name in ("item_type", "key_type", "value_type"):
+            if hasattr(type_, name):
+                yield from nested(getattr(type_, name))
+
+    def check(record: Any) -> None:
+        for field in fields(record):
+            for inner in nested(type_info(field.type)):
+                assert not times_of(inner), inner
+                check(inner)
+
+    for topic in READ:
+        for record in TOPICS[topic].records():
+            check(record)
