@@ -37,22 +37,25 @@ def dead_letter_message(letter: DeadLetter) -> Message:
     return Message(_place_key(letter), None, encode(letter))
 
 
-def dead_letter_fence(value: bytes) -> int:
-    """Read the fence key of a written dead letter; 0 for what is none."""
+def dead_letter_fence(value: bytes) -> int | None:
+    """Read the fence key of a written dead letter; None for what is none."""
     letter = decode(Topic.DEAD_LETTERS, value)
-    return _place_key(letter) if isinstance(letter, DeadLetter) else 0
+    return _place_key(letter) if isinstance(letter, DeadLetter) else None
 
 
 def _place_key(letter: DeadLetter) -> int:
     return _digest(f"{letter.topic}\0{letter.partition}\0{letter.offset}")
 
 
-FENCES: dict[Topic, Callable[[bytes], int]] = {
+FENCES: dict[Topic, Callable[[bytes], int | None]] = {
     Topic.DECISIONS: decision_fence,
     Topic.OUTCOMES: outcome_fence,
     Topic.DEAD_LETTERS: dead_letter_fence,
 }
-"""What reads the fence key of a written record; ``TopicSpec.fence`` names the fields it is of."""
+"""What reads the fence key of a written record; ``TopicSpec.fence`` names the fields it is of.
+
+It is 0 for a record of another writer, None for what is no record of the topic.
+"""
 
 
 def dead_letter(rejected: Rejected) -> DeadLetter:

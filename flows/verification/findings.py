@@ -39,7 +39,8 @@ class OutcomeCheck(Struct):
 
     ``missing`` were due and are not there; ``different`` say another thing than the recomputation
     or than an earlier record of the same revision; ``repeated`` were written twice alike, which no
-    reader notices. ``pending`` counts reports of rewards so far.
+    reader notices. ``pending`` counts reports of rewards so far. What is ``unreadable`` there is no
+    outcome: somebody else wrote it, or it is damaged, and no reader can be misled by it.
     """
 
     settled: int = 0
@@ -48,6 +49,7 @@ class OutcomeCheck(Struct):
     missing: int = 0
     different: int = 0
     repeated: int = 0
+    unreadable: int = 0
 
 
 class TableCheck(Struct):
@@ -112,6 +114,8 @@ def describe(report: Verification) -> list[str]:
         f"{outcomes.missing:,} missing, {outcomes.different:,} different, "
         f"{outcomes.repeated:,} written twice alike",
     ]
+    if outcomes.unreadable:
+        lines.append(f"outcomes: {outcomes.unreadable:,} records on their topic are none")
     if report.excluded:
         parts = ", ".join(
             f"{count:,} {reason}" for reason, count in sorted(report.excluded.items())

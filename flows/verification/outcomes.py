@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from flows.verification.findings import Verification
+from operators.decode import read_key
 from operators.logic.attribution import outcome_id, reasons
 from operators.logic.recount import Verdict
 from schemas.codec import Flaw, decode
@@ -36,8 +37,8 @@ class Outcomes:
         """Compare the records; those written after the snapshot with the verdicts of all events."""
         for payload in payloads:
             outcome = decode(Topic.OUTCOMES, payload)
-            if isinstance(outcome, Flaw):
-                self._checks.different += 1
+            if isinstance(outcome, Flaw) or read_key(outcome.key) is None:
+                self._checks.unreadable += 1
             elif self._first(outcome, payload):
                 self._take(outcome)
         self._checks.missing += len(self._due - self._reported)

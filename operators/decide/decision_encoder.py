@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from msgspec import Struct
-from msgspec.json import Decoder, Encoder
+from msgspec.json import Encoder
 
 from operators.decide.admission import RequestGroup
+from operators.decode import read_key
 from operators.envelope import Event, Message
 from operators.logic.deciding.propensity import NO_ACTION
 from operators.logic.deciding.selection import Candidates, Floats, Selection
@@ -20,7 +20,12 @@ from operators.logic.deciding.slates import Slates
 from operators.logic.features import FeatureMap, pack_rows
 from operators.logic.policies.published import PublishedPolicy
 from schemas.clock import moment
-from schemas.events import Decision, Placed
+from schemas.codec import decode
+from schemas.events import Decision, DecisionBack, Placed
+from schemas.topics import Topic
+
+WRITER = "personalize"
+"""What decisions of this flow name as their writer, which is the default."""
 
 LEFT_AT_DEFAULT = {
     "source": "every decision of this flow says the same",
@@ -117,16 +122,16 @@ def decision_messages(events: Iterable[Event], records: Sequence[bytes]) -> list
     return [Message(event.key, None, record) for event, record in zip(events, records, strict=True)]
 
 
-class _DecisionIdentity(Struct):
-    key: str
+def decision_fence(value: bytes) -> int | None:
+    """Read the fence key of a written decision: one answer per request.
 
-
-_IDENTITY = Decoder(_DecisionIdentity)
-
-
-def decision_fence(value: bytes) -> int:
-    """Read the fence key of a written decision: one answer per request."""
-    return int(_IDENTITY.decode(value).key, 16)
+    It is 0 for a decision of another writer, None for what does not read back as a decision: that
+    answers nothing, whatever key it bears.
+    """
+    decision = decode(Topic.DECISIONS, value)
+    if not isinstance(decision, DecisionBack):
+        return None
+    return read_key(decision.key) if decision.writer == WRITER else 0
 
 
 def _literal(value: Any) -> bytes:

@@ -8,6 +8,7 @@ from flows.devkit.embedded import Server
 from operators.envelope import Message
 from operators.io.kafka import KafkaSink, KafkaTrouble, SharedProducer, create_topics
 from operators.io.metrics.kafka import KafkaMetrics
+from operators.publish import FENCES
 from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support.kafka_flow import identify, log_of, produce, settings_for
@@ -97,6 +98,20 @@ def test_duplicated_bytes_of_a_killed_producer_count_once(deployment: Settings) 
     part.write_batch([messages(1, text=b"second")])
     part.snapshot()
     assert log_of(deployment, Topic.DECISIONS)[0] == [b"1:first", b"1:late"]
+
+
+@pytest.mark.parametrize("topic", sorted(FENCES))
+def test_a_fence_reads_past_what_is_no_record(deployment: Settings, topic: Topic) -> None:
+    strange = [b"\xff\x00", b"", b"{}", b'{"key": "no key", "status": "settled", "revision": 1}']
+    produce(deployment, topic, {0: strange})
+    registry = CollectorRegistry()
+    shared = SharedProducer(deployment.kafka, KafkaMetrics(registry))
+    part = KafkaSink(shared, topic, FENCES[topic]).build_part("out", "00000", None)
+    part.write_batch([messages(1)])
+    part.snapshot()
+    assert len(log_of(deployment, topic)[0]) == len(strange) + 1
+    labels = {"topic": deployment.kafka.topic(topic)}
+    assert registry.get_sample_value("banditflow_unreadable_total", labels) == len(strange)
 
 
 def test_a_frozen_broker_is_waited_for(deployment: Settings, server: Server) -> None:

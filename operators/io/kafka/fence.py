@@ -8,8 +8,8 @@ from operators.io.kafka.client import Fetched, KafkaTrouble, consumer, logger, n
 from operators.io.metrics.kafka import KafkaMetrics
 from schemas.settings import KafkaSettings
 
-Identify = Callable[[bytes], int]
-"""Gives the 64-bit fence key of a record's payload, 0 for one that is not fenced."""
+Identify = Callable[[bytes], int | None]
+"""Reads the 64-bit fence key of a payload; 0: of another writer, None: no record of the topic."""
 
 
 def ids_written(
@@ -22,8 +22,9 @@ def ids_written(
 ) -> dict[int, int]:
     """Read a partition from ``offset`` (None: its first) to its present end: fence key -> offset.
 
-    Keys come in the order of their lowest offsets. Where retention has deleted from ``offset`` on,
-    reading starts at what is left: the deleted records can no longer be read by anybody, and a
+    Keys come in the order of their lowest offsets. Records that others wrote, and what is no record
+    of the topic, fence nothing; the latter are counted. Where retention has deleted from ``offset``
+    on, reading starts at what is left: the deleted records can no longer be read by anybody, and a
     warning says so.
     """
     reader = consumer(settings, metrics)
@@ -36,6 +37,7 @@ def ids_written(
         offset = None
     position = low if offset is None else offset
     offsets: dict[int, int] = {}
+    unreadable = 0
     if position < high:
         reader.assign([TopicPartition(topic, partition, position)])
     while position < high:
@@ -44,7 +46,11 @@ def ids_written(
             error = message.error()
             if error is None:
                 position = message.offset() + 1
-                offsets.setdefault(identify(message.value() or b""), message.offset())
+                key = identify(message.value() or b"")
+                if key is None:
+                    unreadable += 1
+                elif key:
+                    offsets.setdefault(key, message.offset())
             elif error.code() == KafkaError._PARTITION_EOF:
                 position = max(position, message.offset())
             elif error.code() == KafkaError._AUTO_OFFSET_RESET or error.fatal():
@@ -55,5 +61,10 @@ def ids_written(
             else:
                 note_error(metrics, error)
     reader.close()
-    offsets.pop(0, None)
+    if unreadable:
+        metrics.unreadable(topic, unreadable)
+        logger.warning(
+            "topic %r, partition %d: %d records are none of ours, or damaged: the resume fence "
+            "leaves them out", topic, partition, unreadable,
+        )  # fmt: skip
     return offsets

@@ -39,6 +39,7 @@ class KafkaMetrics(Collector):
         )
         self._errors: Counts[str] = Counts()
         self._suppressed: Counts[str] = Counts()
+        self._unreadable: Counts[str] = Counts()
         self._readers: WeakSet[LagReader] = WeakSet()
         self._monotonic = monotonic
         self._last_reported: dict[str, float] = {}
@@ -52,6 +53,10 @@ class KafkaMetrics(Collector):
     def suppressed(self, topic: str, count: int) -> None:
         """Count writes that the resume fence suppressed."""
         self._suppressed[topic] += count
+
+    def unreadable(self, topic: str, count: int) -> None:
+        """Count records that a resume fence met and that are no records of the topic."""
+        self._unreadable[topic] += count
 
     def error(self, name: str) -> bool:
         """Count a client's error by librdkafka's name; tell whether it is time to log it again."""
@@ -78,21 +83,25 @@ class KafkaMetrics(Collector):
         return lags
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """Give the lags, the errors and the suppressed writes."""
-        lag, errors, suppressed = self._families()
+        """Give the lags, the errors, the suppressed writes and what could not be read."""
+        lag, errors, suppressed, unreadable = self._families()
         for (topic, partition), behind in self.lags().items():
             lag.add_metric([topic, str(partition)], behind)
         for name, count in self._errors.items():
             errors.add_metric([name], count)
         for topic, count in self._suppressed.items():
             suppressed.add_metric([topic], count)
-        yield from (lag, errors, suppressed)
+        for topic, count in self._unreadable.items():
+            unreadable.add_metric([topic], count)
+        yield from (lag, errors, suppressed, unreadable)
 
     def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """Name the metrics without values, so that others of these names are refused."""
         yield from self._families()
 
-    def _families(self) -> tuple[GaugeMetricFamily, CounterMetricFamily, CounterMetricFamily]:
+    def _families(
+        self,
+    ) -> tuple[GaugeMetricFamily, CounterMetricFamily, CounterMetricFamily, CounterMetricFamily]:
         return (
             GaugeMetricFamily(
                 "banditflow_consumer_lag_records",
@@ -105,6 +114,11 @@ class KafkaMetrics(Collector):
             CounterMetricFamily(
                 "banditflow_suppressed",
                 "Writes that the resume fence suppressed.",
+                labels=["topic"],
+            ),
+            CounterMetricFamily(
+                "banditflow_unreadable",
+                "Records that the resume fence met and could not read.",
                 labels=["topic"],
             ),
         )

@@ -1,6 +1,7 @@
 """Outcome records: what is reported of a decision, its identity, and its JSON, many at once."""
 
 import binascii
+import re
 from typing import Any, Final
 
 import msgspec
@@ -19,8 +20,9 @@ from operators.logic.attribution.decision_codec import (
 from operators.logic.attribution.pending import Pending
 from operators.logic.attribution.rules import Rewards
 from schemas.clock import moment
-from schemas.codec import encode
+from schemas.codec import decode, encode
 from schemas.results import Outcome, OutcomeStatus
+from schemas.topics import Topic
 
 SETTLED_REVISION: Final = 2**31 - 2
 VOID_REVISION: Final = 2**31 - 1
@@ -74,18 +76,14 @@ def outcome_id(key: int, status: OutcomeStatus, revision: int) -> int:
     return value ^ value >> 31 or 1
 
 
-class _OutcomeIdentity(msgspec.Struct):
-    key: str
-    status: OutcomeStatus
-    revision: int
+_KEY: Final = re.compile("[0-9a-f]{16}")
 
 
-_IDENTITY: Final = msgspec.json.Decoder(_OutcomeIdentity)
-
-
-def outcome_fence(value: bytes) -> int:
-    """Read the fence key of a written outcome record."""
-    outcome = _IDENTITY.decode(value)
+def outcome_fence(value: bytes) -> int | None:
+    """Read the fence key of a written outcome record; None for what is none."""
+    outcome = decode(Topic.OUTCOMES, value)
+    if not isinstance(outcome, Outcome) or not _KEY.fullmatch(outcome.key):
+        return None
     return outcome_id(int(outcome.key, 16), outcome.status, outcome.revision)
 
 
