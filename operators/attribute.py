@@ -21,7 +21,7 @@ from schemas.clock import NEVER
 from schemas.settings import EventTimeSettings, StateSettings
 from schemas.state import StateFormat, pack, unpack
 
-ATTRIBUTION_STATE = StateFormat("attribution", 2)
+ATTRIBUTION_STATE = StateFormat("attribution", 3)
 
 
 @dataclass(frozen=True)

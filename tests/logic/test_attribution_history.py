@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from operators.envelope import Event
-from operators.logic.attribution import chunks, key_index, pending, settlement
+from operators.logic.attribution import chunks, decision_classes, key_index, pending, settlement
 from operators.logic.recount import recount
 from schemas.clock import ALWAYS
 from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
@@ -26,6 +26,7 @@ def small_chunks() -> Iterator[None]:
         patch.setattr(chunks, "CHUNK", 3)
         for module in (key_index, pending, settlement):
             patch.setattr(module, "_FEW", 1)
+        patch.setattr(decision_classes, "_FEW", 0)
         yield
 
 

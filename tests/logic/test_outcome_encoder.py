@@ -97,7 +97,7 @@ DECISIONS = st.tuples(
 @settings(deadline=None, max_examples=200)
 @given(st.lists(DECISIONS, min_size=1, max_size=20, unique_by=lambda each: each[0]))
 def test_every_line_is_the_outcome(decisions: list[tuple[object, ...]]) -> None:
-    classes = DecisionClasses(CLASSES)
+    classes = DecisionClasses(dict(enumerate(CLASSES)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "CHUNK", 4)
         kept = Pending()

@@ -1,11 +1,14 @@
 """Decision classes: what many decisions have in common, stored once and numbered."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from operator import attrgetter
+from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from operators.logic.attribution.rules import AttributionRules, rules_of
 from schemas.catalog import Slot
@@ -14,6 +17,9 @@ from schemas.events import DecisionBack, LearningMode
 IMMEDIATE, WAIT, EXPOSURE = range(3)
 _MODES = {"immediate": IMMEDIATE, "wait": WAIT, "exposure": EXPOSURE}
 _MICROSECOND = timedelta(microseconds=1)
+_FEW: Final = 64
+"""So many classes without a row are not worth a sweep."""
+_LEAST: Final = 16
 _CLASS_FIELDS = attrgetter(
     "slot_id",
     "action_id",
@@ -51,36 +57,48 @@ class DecisionClass(Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class DecisionClasses:
-    """Numbers the decision classes; arrays and lists are indexed by that number.
+    """Numbers the decision classes that rows name; arrays and lists are indexed by that number.
 
     ``window`` (as an array, ``windows`` as a list) is in microseconds, ``mode`` one of the
     constants above, ``default_reward`` that of a decision without one, ``slot`` a number for
     each slot id (``slot_ids`` names it), ``feature_group`` one for each slot and feature
     fingerprint: the decisions whose features can be learned together.
     ``name_subjects`` are the slots whose settled decisions name their subjects, for the factors;
-    ``any_exposure`` says whether the delay distribution weighs any decision.
+    ``any_exposure`` says whether the delay distribution may weigh any decision.
+
+    Rows are counted by class (:meth:`hold`, :meth:`release`). Classes without a row are forgotten
+    when they are more than those with one (:meth:`sweep`), and their numbers are given anew:
+    columns of rows that hold a decision no more may name a number that means something else by now.
+
+    Parameters
+    ----------
+    classes
+        Classes by number, as :meth:`in_use` gave them; their rows are to be counted again.
     """
 
-    def __init__(self, classes: Iterable[DecisionClass] = ()) -> None:
-        self.all: list[DecisionClass] = []
+    def __init__(self, classes: Mapping[int, DecisionClass] | None = None) -> None:
+        self.all: dict[int, DecisionClass] = dict(classes or {})
         self.action_ids: list[str] = []
         self.windows: list[int] = []
         self.needs_impression: list[bool] = []
-        self.any_exposure = False
-        self.window = np.empty(0, dtype=np.int64)
-        self.mode = np.empty(0, dtype=np.uint8)
-        self.default_reward = np.empty(0)
-        self.slot = np.empty(0, dtype=np.int64)
-        self.feature_group = np.empty(0, dtype=np.int64)
-        self.slot_ids: list[str] = []
+        self.window = np.zeros(0, dtype=np.int64)
+        self.mode = np.zeros(0, dtype=np.uint8)
+        self.default_reward = np.zeros(0)
+        self.slot = np.zeros(0, dtype=np.int64)
+        self.feature_group = np.zeros(0, dtype=np.int64)
         self.name_subjects: set[str] = set()
-        self._feature_groups: dict[tuple[str, str], int] = {}
-        self._numbers: dict[DecisionClass, int] = {}
+        self.any_exposure = False
+        self.sweeps = 0
+        """How often numbers may have changed their meaning."""
+        self._rows = np.zeros(0, dtype=np.int64)
         self._recent: dict[tuple[object, ...], int] = {}
         self._rules: dict[str, AttributionRules] = {}
         self._slots: Mapping[str, Slot] | None = None
-        for each in classes:
-            self._number(each)
+        self._index()
+
+    def __len__(self) -> int:
+        """Count the classes that have a number, those without a row included."""
+        return len(self.all)
 
     def use(self, slots: Mapping[str, Slot]) -> None:
         """Take the rules of new decisions from these slots."""
@@ -93,7 +111,10 @@ class DecisionClasses:
             self._recent = {}
 
     def number(self, body: DecisionBack) -> int | None:
-        """Give the number of a decision's class; None when its slot is not in the catalog."""
+        """Give the number of a decision's class; None when its slot is not in the catalog.
+
+        It is good until the next :meth:`sweep`, and for as long as a row is held under it.
+        """
         span = body.expires_at - body.time
         recent = (_CLASS_FIELDS(body), span)
         number = self._recent.get(recent)
@@ -117,22 +138,89 @@ class DecisionClasses:
             )
         return number
 
+    def hold(self, numbers: Iterable[int]) -> None:
+        """Count rows that name these classes from now on."""
+        for number, count in Counter(numbers).items():
+            self._rows[number] += count
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Count rows that name these classes no more."""
+        for number, count in Counter(numbers).items():
+            self._rows[number] -= count
+
+    def exposed(self) -> NDArray[np.bool_]:
+        """Say of each number whether the delay distribution weighs rows that name it."""
+        weighed: NDArray[np.bool_] = (self.mode == EXPOSURE) & (self._rows > 0)
+        return weighed
+
+    def in_use(self) -> dict[int, DecisionClass]:
+        """Give the classes that rows name, by number."""
+        return {number: each for number, each in self.all.items() if self._rows[number]}
+
+    def sweep(self) -> bool:
+        """Forget the classes that no row names, when there are many; tell whether it did."""
+        if len(self.all) < self._sweep_at:
+            return False
+        self.all, self._recent = self.in_use(), {}
+        self.sweeps += 1
+        self._index()
+        return True
+
+    def _index(self) -> None:
+        """Make all that is looked up by number, slot or content anew."""
+        self._sweep_at = 2 * len(self.all) + _FEW
+        self._numbers = {each: number for number, each in self.all.items()}
+        self._slot_numbers: dict[str, int] = {}
+        self._feature_groups: dict[tuple[str, str], int] = {}
+        self.any_exposure = False
+        size = max(self.all, default=-1) + 1
+        self._free = [number for number in range(size - 1, -1, -1) if number not in self.all]
+        self._resize(size)
+        for number, each in self.all.items():
+            self._fill(number, each)
+
     def _number(self, new: DecisionClass) -> int:
         number = self._numbers.get(new)
         if number is None:
-            number = self._numbers[new] = len(self.all)
-            self.all.append(new)
-            self.action_ids.append(new.action_id)
-            self.windows.append(new.window)
-            self.needs_impression.append(new.needs_impression)
-            self.any_exposure |= new.learning_mode == "exposure"
-            if new.slot_id not in self.slot_ids:
-                self.slot_ids.append(new.slot_id)
-            self.window = np.append(self.window, np.int64(new.window))
-            self.mode = np.append(self.mode, np.uint8(_MODES[new.learning_mode]))
-            self.default_reward = np.append(self.default_reward, new.rules.default_reward)
-            groups = self._feature_groups
-            group = groups.setdefault((new.slot_id, new.fingerprint), len(groups))
-            self.feature_group = np.append(self.feature_group, np.int64(group))
-            self.slot = np.append(self.slot, np.int64(self.slot_ids.index(new.slot_id)))
+            if not self._free:
+                size = len(self.windows)
+                self._resize(max(_LEAST, 2 * size))
+                self._free = list(range(len(self.windows) - 1, size - 1, -1))
+            number = self._numbers[new] = self._free.pop()
+            self.all[number] = new
+            self._fill(number, new)
         return number
+
+    def _fill(self, number: int, new: DecisionClass) -> None:
+        self.action_ids[number] = new.action_id
+        self.windows[number] = self.window[number] = new.window
+        self.needs_impression[number] = new.needs_impression
+        self.mode[number] = _MODES[new.learning_mode]
+        self.any_exposure |= new.learning_mode == "exposure"
+        self.default_reward[number] = new.rules.default_reward
+        slots, groups = self._slot_numbers, self._feature_groups
+        self.slot[number] = slots.setdefault(new.slot_id, len(slots))
+        self.feature_group[number] = groups.setdefault((new.slot_id, new.fingerprint), len(groups))
+
+    def _resize(self, size: int) -> None:
+        for name in ("window", "mode", "default_reward", "slot", "feature_group", "_rows"):
+            setattr(self, name, _resized(getattr(self, name), size))
+        more = size - len(self.windows)
+        self.action_ids[size:] = [""] * more
+        self.windows[size:] = [0] * more
+        self.needs_impression[size:] = [False] * more
+
+    def knows_slot(self, slot_id: str) -> bool:
+        """Say whether a slot is in the catalog, or some class is of it."""
+        return slot_id in self._rules or slot_id in self._slot_numbers
+
+    @property
+    def slot_ids(self) -> list[str]:
+        """Give the slot ids by their number."""
+        return list(self._slot_numbers)
+
+
+def _resized(array: NDArray[Any], size: int) -> NDArray[Any]:
+    resized = np.zeros(size, dtype=array.dtype)
+    resized[: len(array)] = array[:size]
+    return resized

@@ -12,7 +12,7 @@ from operators.envelope import Event, Message, Rejected
 from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_classes import DecisionClass, DecisionClasses
 from operators.logic.attribution.outcomes import OutcomeEncoder, encode_outcome
-from operators.logic.attribution.pending import Pending, places_by_value
+from operators.logic.attribution.pending import LIVE, Pending, places_by_value
 from operators.logic.attribution.rules import DelayHistogram, prior_delays
 from operators.logic.attribution.waiting import (
     WaitingEvents,
@@ -34,13 +34,14 @@ Floats = NDArray[np.float64]
 class AttributionState(Struct, kw_only=True):
     """The snapshot of one shard's attribution.
 
-    After a start from the store, ``counted`` says by slot up to which end of their window decisions
+    ``classes`` are the decision classes that pending rows name, by number. After a start from the
+    store, ``counted`` says by slot up to which end of their window decisions
     are in the learner already: they are read once more, for the sake of younger ones.
     """
 
     horizon: int = NEVER
     exposed: int = NEVER
-    classes: list[DecisionClass] = stored(name="kinds", default_factory=list)
+    classes: dict[int, DecisionClass] = stored(name="kinds", default_factory=dict)
     pending: SegmentedSnapshot = stored(default_factory=SegmentedSnapshot)
     orphans: list[WaitingEventState] = []
     quarantined: list[WaitingEventState] = []
@@ -187,6 +188,7 @@ class Ledger:
         self.classes = DecisionClasses(state.classes)
         self.pending = Pending()
         self.pending.restore(state.pending, segments, self.classes.window)
+        self.classes.hold(self.pending.decision_class[self.pending.flags & LIVE != 0].tolist())
         self.encoder = OutcomeEncoder(self.pending, self.classes)
         self.orphans = WaitingEvents(max_orphans)
         self.quarantine = WaitingEvents(max_orphans)
@@ -228,20 +230,25 @@ class Ledger:
         result.horizon = self.horizon
         result.posterior_deltas = self.changes.deltas(self.pending, self.classes)
         for rows in self._leaving:
+            self.classes.release(self.pending.decision_class[rows].tolist())
             self.pending.remove(rows)
+        if self.classes.sweep():
+            known = self.classes.knows_slot
+            self._delays = {name: each for name, each in self._delays.items() if known(name)}
         self.pending.tidy()
         return result
 
     def state(self) -> AttributionState:
         """Give what a snapshot keeps."""
+        prior = prior_delays()
         return AttributionState(
             horizon=self.horizon,
             exposed=self.exposed,
-            classes=self.classes.all,
+            classes=self.classes.in_use(),
             pending=self.pending.snapshot(),
             orphans=list(map(waiting_state, self.orphans)),
             quarantined=list(map(waiting_state, self.quarantine)),
             withdrawals=self.withdrawals.state(),
-            delays=self._delays,
+            delays={name: each for name, each in self._delays.items() if each != prior},
             counted=self.counted,
         )

@@ -190,13 +190,15 @@ class OutcomeEncoder:
     def __init__(self, pending: Pending, classes: DecisionClasses) -> None:
         self._pending = pending
         self._classes = classes
-        self._constants: list[bytes] = []
+        self._constants: dict[int, bytes] = {}
+        self._sweeps = classes.sweeps
 
     def encode(self, rows: Rows) -> list[Message]:
         """Write what :func:`settled_outcome` says of each of some rows without a reward."""
-        pending, known = self._pending, self._classes.all
-        self._constants += map(_constants, known[len(self._constants) :])
+        pending = self._pending
         keys, at, numbers = pending.key[rows], pending.at[rows], pending.decision_class[rows]
+        each_number = numbers.tolist()
+        constants = self._constants_of(each_number)
         digits = keys.astype(">u8").tobytes().hex().encode()
         header = pending.headers(rows)
         parts = zip(
@@ -205,13 +207,12 @@ class OutcomeEncoder:
             _heads(at, at + self._classes.window[numbers], digits),
             _names(pending, rows, header),
             _features(pending, rows, header["floats"]),
-            numbers.tolist(),
+            each_number,
             _numbers(pending.propensity[rows]),
             _numbers(pending.version[rows]),
             _numbers(pending.eta[rows]),
             strict=True,
         )
-        constants = self._constants
         return [
             Message(
                 id_,
@@ -221,6 +222,15 @@ class OutcomeEncoder:
             )
             for id_, key, head, names, features, number, propensity, version, eta in parts
         ]
+
+    def _constants_of(self, numbers: list[int]) -> dict[int, bytes]:
+        """Give what all outcomes of each of these classes say alike, by number."""
+        classes = self._classes
+        if self._sweeps != classes.sweeps:
+            self._sweeps, self._constants = classes.sweeps, {}
+        for number in set(numbers) - self._constants.keys():
+            self._constants[number] = _constants(classes.all[number])
+        return self._constants
 
 
 def _constants(decision_class: DecisionClass) -> bytes:

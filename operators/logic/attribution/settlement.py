@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from operators.envelope import Message
 from operators.logic.attribution import reasons
 from operators.logic.attribution.chunks import Rows
-from operators.logic.attribution.decision_classes import EXPOSURE
 from operators.logic.attribution.decision_codec import packed_subject
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.outcomes import encode_outcome, settled_outcome
@@ -37,18 +36,19 @@ def update_exposure(ledger: Ledger, now: int) -> None:
     classes, pending = ledger.classes, ledger.pending
     if not classes.any_exposure:
         return
-    exposed = classes.mode == EXPOSURE
-    if now - ledger.exposed < classes.window[exposed].min() // _LOOKS:
+    exposed = classes.exposed()
+    if not exposed.any() or now - ledger.exposed < classes.window[exposed].min() // _LOOKS:
         return
     ledger.exposed = now
-    open_ = (pending.flags & (ACTIVE | VOID) == ACTIVE) & (pending.weight < WHOLE)
-    rows = np.flatnonzero(open_ & exposed[pending.decision_class])
+    rows = np.flatnonzero((pending.flags & (ACTIVE | VOID) == ACTIVE) & (pending.weight < WHOLE))
+    rows = rows[exposed[pending.decision_class[rows]]]
     slots = classes.slot[pending.decision_class[rows]]
+    slot_ids = classes.slot_ids
     for slot in np.unique(slots).tolist():
         of_slot = rows[slots == slot]
         number = pending.decision_class[of_slot]
         age = (now - pending.at[of_slot]) / np.maximum(classes.window[number], 1)
-        target = ledger.delays_of(classes.slot_ids[slot]).weights(age).astype(np.int64)
+        target = ledger.delays_of(slot_ids[slot]).weights(age).astype(np.int64)
         weight = pending.weight[of_slot].astype(np.int64)
         raised = target >= weight + _FINEST
         of_slot, target, weight = of_slot[raised], target[raised], weight[raised]

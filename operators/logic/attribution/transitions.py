@@ -102,6 +102,7 @@ def _add_family(ledger: Ledger, family: int, decisions: list[_New]) -> None:
     """Add decisions with similar windows; those that need no impression count at once."""
     events, numbers, blobs, expiries = zip(*decisions, strict=True)
     rows = ledger.pending.add(family, _columns(events, numbers), blobs, min(expiries))
+    ledger.classes.hold(numbers)
     needs_impression = ledger.classes.needs_impression
     if not all(needs_impression[number] for number in set(numbers)):
         activate(ledger, rows[[not needs_impression[number] for number in numbers]])

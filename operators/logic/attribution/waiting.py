@@ -2,12 +2,16 @@
 
 from collections import deque
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 from msgspec import Struct
 
 from operators.envelope import Event, Origin
 from schemas.events import Click, Impression, Reward
+
+_FEW: Final = 64
+"""So many places in the order of events that wait no more are not worth making it anew."""
 
 
 class WaitingEvents:
@@ -57,6 +61,9 @@ class WaitingEvents:
         """Take out what waits for this decision."""
         events = self._waiting.pop(key, [])
         self._count -= len(events)
+        if len(self._order) > 2 * self._count + _FEW:
+            self._order = [(event.at, event.key) for event in self]
+            heapify(self._order)
         return events
 
     def overflow(self) -> Iterator[Event]:
