@@ -35,8 +35,8 @@ class PublishRule:
     (False, None)
     >>> rule.note_learned()
     >>> rule.note_published(1)
-    >>> rule.wake_at(settings, now) - now
-    datetime.timedelta(seconds=1)
+    >>> (rule.wake_at(settings, now) - now).total_seconds()
+    1.0
     """
 
     rewards: int = 0
