@@ -106,9 +106,7 @@ def build(
     read = reader(settings)
 
     by_shard = op.flat_map("catalog_to_shards", catalog, every_shard)
-    cataloged = attach_catalog(
-        "admit", records, by_shard, read, time.gather, clock, metrics.records
-    )
+    cataloged = attach_catalog("admit", records, by_shard, read, time, clock, metrics.records)
     singles = op.map_value("positions", cataloged.gathered, _by_position)
     attributed = attribute("attribute", singles, time, state, metrics.attribution)
     factored = factors("factors", attributed.factor_updates, shard_count, state, metrics.factors)

@@ -15,7 +15,8 @@ from operators.gathering import Gathered, Gathering
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogedBatch, CatalogHistory, CatalogState
 from operators.streams import of_type
-from schemas.clock import Clock
+from schemas.clock import ALWAYS, Clock
+from schemas.settings import EventTimeSettings
 from schemas.state import StateFormat, pack, unpack
 from schemas.topics import Topic
 
@@ -65,6 +66,7 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
     """Batches that wait for the catalog."""
     restored: list[Batch] = field(default_factory=list)
     """Batches that were being gathered when the snapshot was taken: they are gathered anew."""
+    time: EventTimeSettings = field(default_factory=EventTimeSettings)
     metrics: RecordMetrics = field(default_factory=RecordMetrics)
 
     def on_batch(self, values: list[Batch | CatalogUpdate]) -> tuple[Iterable[_Out], bool]:
@@ -85,7 +87,9 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
                     self.metrics.taken_in([event.origin.topic for event in part.events])
                     out.append(part)
                     out += self.gathering.add(part)
-            self.waiting = []
+            if self.waiting:
+                self._forget(self.waiting[-1].watermark)
+                self.waiting = []
         return out, StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[Iterable[_Out], bool]:
@@ -129,10 +133,25 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
             self.history.add(entry)
         self.complete = self.complete or update.complete
 
+    def _forget(self, watermark: int) -> None:
+        """Drop the versions of the catalog that no record can ask for which is not too late.
+
+        A request is stale beyond the dedup horizon; a decision counts while its reward window is
+        open, which the allowed lateness extends.
+        """
+        if watermark == ALWAYS:  # the end of the input is not a time
+            return
+        time, window = self.time, self.history.longest_window
+        late = max(time.dedup_horizon * 1e6, time.allowed_lateness * 1e6 + window)
+        oldest = watermark - round(late)
+        if self.history.due <= oldest:
+            gathered = (_start(batch) for batch in self.gathering.batches)
+            self.history.forget(min([oldest, *gathered]))
+
     def _parts(self, batch: Batch) -> Iterator[CatalogedBatch]:
         """Cut the batch where the catalog changes, so that each part has one catalog."""
         events = batch.events
-        start = events[0].at if events else batch.watermark
+        start = _start(batch)
         change = self.history.next_change(start)
         while change is not None and events and change <= events[-1].at:
             cut = next(i for i, event in enumerate(events) if event.at >= change)
@@ -150,6 +169,11 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
         )
 
 
+def _start(batch: Batch) -> int:
+    """Give the time whose catalog a batch begins with."""
+    return batch.events[0].at if batch.events else batch.watermark
+
+
 def _record(event: Event) -> tuple[str, bytes, int, int]:
     return (str(event.origin.topic), event.payload, event.origin.offset, event.origin.time)
 
@@ -160,16 +184,25 @@ def unpack_attach(snapshot: bytes) -> AttachState:
 
 
 def _resume(
-    read: Reader, gathering: Gathering, snapshot: bytes | None, metrics: RecordMetrics
+    read: Reader,
+    gathering: Gathering,
+    time: EventTimeSettings,
+    snapshot: bytes | None,
+    metrics: RecordMetrics,
 ) -> AttachLogic:
     if snapshot is None:
         return AttachLogic(
-            read=read, history=CatalogHistory(), gathering=gathering, metrics=metrics
+            read=read, history=CatalogHistory(), gathering=gathering, time=time, metrics=metrics
         )
     state = unpack_attach(snapshot)
     history = CatalogHistory(state.catalog)
     logic = AttachLogic(
-        read=read, history=history, gathering=gathering, complete=state.complete, metrics=metrics
+        read=read,
+        history=history,
+        gathering=gathering,
+        time=time,
+        complete=state.complete,
+        metrics=metrics,
     )
     logic.waiting = [_batch(waiting, read) for waiting in state.held]
     logic.restored = [_batch(waiting, read) for waiting in state.gathered]
@@ -191,19 +224,20 @@ def attach_catalog(
     up: KeyedStream[Batch],
     catalog: KeyedStream[CatalogUpdate],
     read: Reader,
-    gather: float,
+    time: EventTimeSettings,
     clock: Clock,
     metrics: RecordMetrics,
 ) -> Attached:
     """Hold batches until the catalog is loaded; attach the catalog of their event time.
 
     A batch in which the catalog changes is cut there. ``catalog`` must reach every shard. What no
-    decision waits for comes a second time, in larger batches (``gathered``), after ``gather``
-    seconds on the clock at the latest.
+    decision waits for comes a second time, in larger batches (``gathered``), after the setting
+    ``gather`` in seconds on the clock at the latest. Versions of the catalog that only records too
+    late to count could ask for are forgotten.
     """
 
     def shim_builder(resume_state: bytes | None) -> AttachLogic:
-        return _resume(read, Gathering(gather, clock), resume_state, metrics)
+        return _resume(read, Gathering(time.gather, clock), time, resume_state, metrics)
 
     merged: KeyedStream[Batch | CatalogUpdate] = op.merge("merge", up, catalog)
     attached = op.stateful_batch("hold", merged, shim_builder)

@@ -1,8 +1,11 @@
 """The catalog as it stood at a moment of event time."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import chain
+from typing import Final
 
 from msgspec import Struct
 
@@ -23,6 +26,11 @@ class Catalog:
 
 NO_CATALOG = Catalog()
 
+TOMBSTONES_KEPT: Final = 86_400_000_000
+"""So many microseconds after its deletion an entry's id is one that was never heard of."""
+
+_FAR: Final = 2**63
+
 
 @dataclass(slots=True)
 class CatalogedBatch(Batch):
@@ -32,7 +40,7 @@ class CatalogedBatch(Batch):
 
 
 class CatalogState(Struct):
-    """What a snapshot keeps: every version of every entry, by time."""
+    """What a snapshot keeps: the versions of every entry that may still hold, by time."""
 
     entries: list[CatalogEntry] = []
 
@@ -42,11 +50,11 @@ _Version = tuple[int, CatalogEntry]
 
 
 class CatalogHistory:
-    """Every version of every catalog entry, and the catalog that holds at a given time.
+    """The versions of every catalog entry, and the catalog that holds at a given time.
 
     An entry holds from its time on; before the time of its first version the first one holds, so
     that a log older than its catalog can be replayed. Taking in n records and asking for a catalog
-    costs O(n log n).
+    costs O(n log n). Versions that no event can ask for any more are forgotten (:meth:`forget`).
 
     >>> from datetime import UTC, datetime
     >>> history = CatalogHistory()
@@ -63,17 +71,25 @@ class CatalogHistory:
         self._current: Catalog | None = None
         self._until = 0
         self._from = 0
+        # When versions take over from those before them, and when tombstones may go: a heap.
+        self._due: list[tuple[int, tuple[str, str]]] = []
+        self._longest = 0.0
         for entry in state.entries if state else []:
             self.add(entry)
 
     def add(self, entry: CatalogEntry) -> None:
         """Take in a version of an entry; the same record again changes nothing."""
         at = micros(entry.time)
-        versions = self._versions.setdefault(_identity(entry), [])
+        identity = _identity(entry)
+        versions = self._versions.setdefault(identity, [])
         place = bisect_left(versions, (at, entry.id), key=_order)
         if place < len(versions) and _order(versions[place]) == (at, entry.id):
             return
         versions.insert(place, (at, entry))
+        if isinstance(entry, Slot):
+            self._longest = max(self._longest, entry.reward_window)
+        if len(versions) > 1 or entry.deleted:
+            heappush(self._due, (versions[min(max(place, 1), len(versions) - 1)][0], identity))
         if len(versions) > 1:  # the first version holds before its time, too: it changes nothing
             self._times.append(versions[max(place, 1)][0])
             self._times_sorted = False
@@ -85,7 +101,7 @@ class CatalogHistory:
             times = self._change_times()
             place = bisect_right(times, at)
             self._from = times[place - 1] if place else -(2**63)
-            self._until = times[place] if place < len(times) else 2**63
+            self._until = times[place] if place < len(times) else _FAR
             self._revision += 1
             self._current = self._build(at)
         return self._current
@@ -96,9 +112,54 @@ class CatalogHistory:
         place = bisect_right(times, after)
         return times[place] if place < len(times) else None
 
+    @property
+    def longest_window(self) -> int:
+        """Give the longest reward window of any version of a slot, in microseconds."""
+        return round(self._longest * 1e6)
+
+    @property
+    def due(self) -> int:
+        """Give the earliest time that :meth:`forget` has something to do for."""
+        return self._due[0][0] if self._due else _FAR
+
+    def forget(self, before: int) -> None:
+        """Drop the versions that hold only before this time, and ids deleted for long enough.
+
+        What holds at this time or later stays the same; for an earlier one it is from now on the
+        catalog of this time. An id that was deleted :data:`TOMBSTONES_KEPT` ago is forgotten: it is
+        new when it comes again, and its first version holds before its time, too.
+        """
+        if self.due > before:
+            return
+        fewer_slots = False
+        while self.due <= before:
+            _, identity = heappop(self._due)
+            versions = self._versions.get(identity)
+            if versions is None:
+                continue
+            holds = max(bisect_right(versions, before, key=_time) - 1, 0)
+            fewer_slots |= holds > 0 and isinstance(versions[0][1], Slot)
+            del versions[:holds]
+            at, entry = versions[0]
+            if len(versions) == 1 and entry.deleted:
+                if at + TOMBSTONES_KEPT <= before:
+                    del self._versions[identity]
+                else:
+                    heappush(self._due, (at + TOMBSTONES_KEPT, identity))
+        times = self._change_times()
+        del times[: bisect_right(times, before)]
+        if self._until <= before:
+            self._current = None
+        if fewer_slots:
+            windows = (e.reward_window for _, e in self._every_version() if isinstance(e, Slot))
+            self._longest = max(windows, default=0.0)
+
     def state(self) -> CatalogState:
         """Give what a snapshot keeps."""
-        return CatalogState([entry for kept in self._versions.values() for _, entry in kept])
+        return CatalogState([entry for _, entry in self._every_version()])
+
+    def _every_version(self) -> Iterator[_Version]:
+        return chain.from_iterable(self._versions.values())
 
     def _change_times(self) -> list[int]:
         """Give the times at which a later version of an entry takes over, sorted."""
@@ -122,6 +183,10 @@ class CatalogHistory:
         return Catalog(slots, actions, experiments, self._revision)
 
 
+def _time(version: _Version) -> int:
+    return version[0]
+
+
 def _order(version: _Version) -> tuple[int, str]:
     """Give what versions are ordered by: of two with one time the later id holds."""
     return version[0], version[1].id
@@ -138,5 +203,5 @@ def _identity(entry: CatalogEntry) -> tuple[str, str]:
 
 
 def _held(versions: list[_Version], at: int) -> CatalogEntry:
-    place = bisect_right(versions, at, key=lambda version: version[0])
+    place = bisect_right(versions, at, key=_time)
     return versions[max(place - 1, 0)][1]

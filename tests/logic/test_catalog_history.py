@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.logic.catalog import Catalog, CatalogHistory
+from operators.logic.catalog import TOMBSTONES_KEPT, Catalog, CatalogHistory
 from schemas.catalog import CatalogEntry
 from schemas.clock import micros
 from tests.support import records as make
@@ -76,3 +76,98 @@ def test_the_catalog_of_a_time_depends_on_no_order_and_survives_a_snapshot(
         assert content(history.as_of(at)) == content(shuffled.as_of(at))
         assert content(history.as_of(at)) == content(restored.as_of(at))
         assert history.next_change(at) == shuffled.next_change(at)
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(["slot", "action", "experiment"]),
+        st.sampled_from(["home", "side", "other"]),
+        st.integers(-3, 6),
+        st.booleans(),
+        st.integers(0, 3),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+@given(EDITS)
+def test_forgetting_changes_no_catalog_that_can_still_be_asked_for(
+    edits: list[tuple[str, str, int, bool, int, bool]],
+) -> None:
+    made = {"slot": make.slot, "action": make.action, "experiment": make.experiment}
+    whole, pruned, now = CatalogHistory(), CatalogHistory(), 0
+    before = micros(make.START)
+    for number, (kind, name, ahead, deleted, passes, restart) in enumerate(edits):
+        now += passes
+        entry = made[kind](name, now + ahead, id=f"{number}", deleted=deleted)  # type: ignore[operator]
+        whole.add(entry)
+        pruned.add(entry)
+        before = micros(make.START + timedelta(seconds=now - 2))
+        pruned.forget(before)
+        assert pruned.due > before
+        if restart:
+            pruned = CatalogHistory(pruned.state())
+        for seconds in range(now - 2, now + 8):
+            at = micros(make.START + timedelta(seconds=seconds))
+            assert content(pruned.as_of(at)) == content(whole.as_of(at))
+            assert pruned.next_change(at) == whole.next_change(at)
+        late = micros(make.START + timedelta(seconds=now - 9))
+        assert content(pruned.as_of(late)) == content(whole.as_of(before))
+    may_hold = {
+        place(entry)
+        for seconds in range(now - 2, now + 8)
+        for entry in held(whole, micros(make.START + timedelta(seconds=seconds)))
+    }
+    kept = {place(entry) for entry in pruned.state().entries if not entry.deleted}
+    assert kept <= may_hold | {place(each) for each in pruned.state().entries if each.deleted}
+    assert may_hold <= kept
+
+
+def place(entry: CatalogEntry) -> object:
+    """An entry's kind, name and time; of versions at one time only the last holds."""
+    name = [getattr(entry, f"{kind}_id", None) for kind in ("action", "experiment", "slot")]
+    return type(entry), *name, entry.time
+
+
+def held(history: CatalogHistory, at: int) -> list[CatalogEntry]:
+    """Every entry that holds at a time, whether a slot shows it or not."""
+    entries = [
+        max((each for each in versions if each[0] <= at), default=versions[0], key=by_time)[1]
+        for versions in history._versions.values()
+    ]
+    return [entry for entry in entries if not entry.deleted]
+
+
+def by_time(version: tuple[int, CatalogEntry]) -> tuple[int, str]:
+    """What versions are ordered by."""
+    return version[0], version[1].id
+
+
+def test_versions_and_tombstones_go_when_nothing_can_ask_for_them() -> None:
+    history, day = CatalogHistory(), TOMBSTONES_KEPT // 1_000_000
+    for number in range(1000):
+        history.add(make.slot("home", number, reward_window=1.0 + number % 3))
+        history.add(make.action(f"a{number}", number))
+        history.add(make.action(f"a{number}", number + 5, deleted=True))
+        history.forget(micros(make.START + timedelta(seconds=number - 10)))
+        history = CatalogHistory(history.state()) if number % 200 == 0 else history
+        entries = history.state().entries
+        assert sum(not entry.deleted for entry in entries) <= 11 + 16
+        assert history.longest_window == 3_000_000 or number < 2
+        assert len(history._due) <= 3 * len(entries)
+    assert sum(entry.deleted for entry in history.state().entries) == 1000
+    history.forget(micros(make.START + timedelta(seconds=1000 + 5 + day)))
+    assert [entry.id for entry in history.state().entries] == ["slot-home-999"]
+    assert history._times == []
+
+
+def test_what_was_deleted_long_ago_is_new_when_it_comes_again() -> None:
+    history, day = loaded([make.slot("home"), make.slot("home", 10, deleted=True)]), 86_400
+    history.forget(micros(make.START + timedelta(seconds=day)))
+    again = make.slot("home", 2 * day)
+    assert not CatalogHistory(history.state()).as_of(micros(again.time) - 1).slots
+    history.forget(micros(make.START + timedelta(seconds=day + 10)))
+    assert history.state().entries == []
+    history.add(again)
+    assert history.as_of(micros(again.time) - 1).slots.keys() == {"home"}

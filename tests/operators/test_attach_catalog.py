@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.runtime.clock import system_clock
-from operators.attach_catalog import AttachLogic, _resume
+from operators.attach_catalog import AttachLogic, _resume, unpack_attach
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Event, Origin, Rejected
 from operators.gathering import LARGEST, Gathered, Gathering
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogHistory
 from operators.logic.murmur2 import partition_of
-from schemas.catalog import CatalogEntry
+from schemas.catalog import CatalogEntry, Slot
 from schemas.clock import ALWAYS, NEVER, micros
 from schemas.codec import encode
 from schemas.events import Click, DecisionRequest
-from schemas.settings import load
+from schemas.settings import EventTimeSettings, load
 from schemas.topics import Topic
 from tests.support import records as make
 
@@ -68,7 +68,8 @@ def woken(logic: AttachLogic) -> Out:
 
 
 def resume(snapshot: bytes | None) -> AttachLogic:
-    return _resume(READ, Gathering(WAIT, system_clock), snapshot, RecordMetrics())
+    gathering = Gathering(WAIT, system_clock)
+    return _resume(READ, gathering, EventTimeSettings(), snapshot, RecordMetrics())
 
 
 def offsets(out: list[Batch]) -> list[list[int]]:
@@ -227,3 +228,27 @@ def test_every_event_is_gathered_once_in_order_with_its_catalog_whatever_dies(
             assert window == (float(max(passed)) if passed else 1000.0)
     marks = [batch.watermark for batch in found]
     assert marks == sorted(marks)
+
+
+def test_the_catalog_of_a_snapshot_is_what_records_in_time_can_still_ask_for() -> None:
+    logic, whole, window = resume(None), CatalogHistory(), 5400.0
+    late = timedelta(seconds=window + EventTimeSettings().allowed_lateness)
+    for minute in range(200):
+        home = make.slot("home", 60 * minute, reward_window=window, floor=minute / 1000)
+        gone = make.action(f"a{minute}", 60 * minute, deleted=minute > 100)
+        for entry in (home, gone):
+            whole.add(entry)
+        now = make.START + timedelta(minutes=minute, seconds=30)
+        feed(logic, CatalogUpdate([home, gone], [], complete=True))
+        (batch,) = batches(feed(logic, Batch(0, micros(now), [])))
+        assert batch.catalog.slots["home"].floor == minute / 1000
+        if minute % 50 == 49:
+            logic = resume(logic.snapshot())
+        if minute % 10:
+            continue
+        kept = unpack_attach(logic.snapshot()).catalog.entries
+        slots = [each for each in kept if isinstance(each, Slot)]
+        assert len(slots) <= window / 60 + 3
+        asked = [now - late, now - late / 2, now]
+        for at in map(micros, asked):
+            assert logic.history.as_of(at).slots == whole.as_of(at).slots
