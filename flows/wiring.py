@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from operators.decode import reader
 from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer, TopicSource
+from operators.io.kafka.identity import TopicIds
 from operators.io.kafka.pace import Pace
 from operators.io.metrics.root import Metrics
 from operators.io.reading import Read
@@ -33,6 +34,7 @@ class Wiring:
         self.clock = clock
         self._place = place
         self._producer = SharedProducer(settings.kafka, metrics.kafka)
+        self._ids = TopicIds(settings.kafka, metrics.kafka)
         self._pace = Pace(clock, settings.state.epoch, place == ALONE)
 
     def events(self) -> GroupSource:
@@ -45,12 +47,13 @@ class Wiring:
             place=self._place,
             pace=self._pace,
             metrics=self.metrics.kafka,
+            ids=self._ids,
         )
 
     def catalog(self) -> CatalogSource:
         """Read the catalog from its beginning, and what is new in it."""
         return CatalogSource(
-            self.settings.kafka, flaw_of, self.clock, self._pace, self.metrics.kafka
+            self.settings.kafka, flaw_of, self.clock, self._pace, self.metrics.kafka, self._ids
         )
 
     def topics(self, topics: Sequence[Topic], read: Read) -> TopicSource:
@@ -63,12 +66,13 @@ class Wiring:
             topics,
             pace=self._pace,
             metrics=self.metrics.kafka,
+            ids=self._ids,
         )
 
     def topic(self, topic: Topic) -> KafkaSink:
         """Write to a topic; where it has a fence, what a crashed process wrote is not repeated."""
         horizon = self.settings.time.dedup_horizon
-        return KafkaSink(self._producer, topic, FENCES.get(topic), self._place, horizon)
+        return KafkaSink(self._producer, topic, FENCES.get(topic), self._place, horizon, self._ids)
 
     def cache(self) -> RedisSink:
         """Write copies to Redis."""

@@ -1,5 +1,6 @@
 """Versioned, compact snapshots of operator state: a header that says what follows, then msgpack."""
 
+from collections.abc import Collection
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -24,8 +25,12 @@ def pack(kind: str, version: int, state: Struct) -> bytes:
     return f"{kind}/{version}\n".encode() + msgspec.msgpack.encode(state)
 
 
-def unpack(kind: str, version: int, type_: type[T], snapshot: bytes) -> T:
+def unpack(
+    kind: str, version: int, type_: type[T], snapshot: bytes, *, older: Collection[int] = ()
+) -> T:
     """Read a snapshot of this kind and version; refuse any other with a clear message.
+
+    ``older`` are earlier versions that the type can read, too: they lack what has a default.
 
     >>> class Count(Struct):
     ...     n: int
@@ -35,17 +40,17 @@ def unpack(kind: str, version: int, type_: type[T], snapshot: bytes) -> T:
     Traceback (most recent call last):
     schemas.state.StateError: state of 'count' was given to 'counts': a step was renamed
     """
-    check_format(kind, version, snapshot)
+    check_format(kind, version, snapshot, older=older)
     return msgspec.msgpack.decode(snapshot.partition(b"\n")[2], type=type_)
 
 
-def check_format(kind: str, version: int, snapshot: bytes) -> None:
+def check_format(kind: str, version: int, snapshot: bytes, *, older: Collection[int] = ()) -> None:
     """Raise :class:`StateError` where a snapshot is of another kind or version."""
     header = snapshot.partition(b"\n")[0]
     written_kind, _, written = header.decode(errors="replace").partition("/")
     if written_kind != kind:
         raise StateError(f"state of {written_kind!r} was given to {kind!r}: a step was renamed")
-    if written != str(version):
+    if written not in {str(readable) for readable in (version, *older)}:
         raise StateError(
             f"state {kind!r} was written as version {written}, this release reads version "
             f"{version}: run the release that wrote it, or start with an empty recovery store"

@@ -11,6 +11,7 @@ from operators.envelope import CatalogUpdate, Origin, Rejected
 from operators.io.kafka.client import check_topics
 from operators.io.kafka.fetch import SharedConsumer
 from operators.io.kafka.group import broker_time
+from operators.io.kafka.identity import LogIdentity, TopicIds, check_logs
 from operators.io.kafka.pace import Beat, Pace
 from operators.io.metrics.kafka import KafkaMetrics
 from schemas.catalog import CatalogEntry
@@ -23,14 +24,16 @@ from schemas.topics import Topic
 Item = tuple[str, CatalogUpdate]
 Check = Callable[[CatalogEntry], Flaw | None]
 
-_KIND, _VERSION = "kafka-catalog", 1
+_KIND, _VERSION = "kafka-catalog", 2
+_WITHOUT_LOG = (1,)
 _IDLE_WAIT = timedelta(milliseconds=20)
 
 
 class CatalogOffset(Struct):
-    """The next offset to read."""
+    """The next offset to read, and the log that it belongs to."""
 
     offset: int
+    log: LogIdentity = LogIdentity()
 
 
 class CatalogPartition(StatefulSourcePartition[Item, bytes]):
@@ -41,6 +44,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         settings: KafkaSettings,
         shared: SharedConsumer,
         offset: int | None,
+        log: LogIdentity,
         check: Check,
         clock: Clock,
         beat: Beat,
@@ -50,7 +54,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         self._clock = clock
         self._beat = beat
         self._limit = settings.max_record_bytes
-        self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, offset)
+        self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, offset, log)
         self._complete = False
         self._awake: datetime | None = None
 
@@ -86,7 +90,8 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
     def snapshot(self) -> bytes:
         """Keep the next offset to read."""
         self._beat.note_epoch_end()
-        return pack(_KIND, _VERSION, CatalogOffset(self._inlet.next_offset))
+        state = CatalogOffset(self._inlet.next_offset, self._inlet.identity())
+        return pack(_KIND, _VERSION, state)
 
 
 class CatalogSource(FixedPartitionedSource[Item, bytes]):
@@ -103,9 +108,11 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
         clock: Clock,
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
+        ids: TopicIds | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics or KafkaMetrics()
+        self._ids = ids or TopicIds(settings, self._metrics)
         self._check = check
         self._clock = clock
         self._beat = (pace or Pace(clock)).beat()
@@ -118,12 +125,17 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
     ) -> StatefulSourcePartition[Item, bytes]:
-        """Open the topic where the snapshot says, or at its beginning."""
-        offset = None
+        """Open the topic where the snapshot says, or at its beginning.
+
+        Raises :class:`~operators.io.kafka.client.KafkaTrouble` where it was made anew since.
+        """
+        settings, ids, name = self._settings, self._ids, Topic.CATALOG.value
+        shared = SharedConsumer(settings, metrics=self._metrics)
+        check_topics(settings, shared.consumer, [Topic.CATALOG], self._metrics)
+        offset, log = None, LogIdentity()
         if resume_state is not None:
-            offset = unpack(_KIND, _VERSION, CatalogOffset, resume_state).offset
-        shared = SharedConsumer(self._settings, metrics=self._metrics)
-        check_topics(self._settings, shared.consumer, [Topic.CATALOG], self._metrics)
-        return CatalogPartition(
-            self._settings, shared, offset, self._check, self._clock, self._beat
-        )
+            state = unpack(_KIND, _VERSION, CatalogOffset, resume_state, older=_WITHOUT_LOG)
+            offset, log = state.offset, state.log
+            check_logs(settings, ids, 0, {name: offset}, {name: log}, self._metrics)
+        log = ids.now(settings.topic(Topic.CATALOG), log)
+        return CatalogPartition(settings, shared, offset, log, self._check, self._clock, self._beat)

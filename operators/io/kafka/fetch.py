@@ -9,6 +9,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, TopicPartition
 
 from operators.io.kafka.client import Fetched, KafkaTrouble, consumer, note_error, range_of
+from operators.io.kafka.identity import LogIdentity
 from operators.io.metrics.kafka import KafkaMetrics
 from schemas.settings import KafkaSettings
 
@@ -30,10 +31,19 @@ class Inlet:
     ``position`` is the offset after the last record fetched, end markers and gaps included.
     """
 
-    __slots__ = ("_shared", "messages", "paused", "place", "position")
+    __slots__ = ("_log", "_newest", "_shared", "messages", "paused", "place", "position")
 
-    def __init__(self, shared: "SharedConsumer", topic: str, partition: int, offset: int) -> None:
+    def __init__(
+        self,
+        shared: "SharedConsumer",
+        topic: str,
+        partition: int,
+        offset: int,
+        log: LogIdentity,
+    ) -> None:
         self._shared = shared
+        self._log = log
+        self._newest: Fetched | None = None
         self.place = TopicPartition(topic, partition, offset)
         self.messages: list[Fetched] = []
         self.position = offset
@@ -45,8 +55,14 @@ class Inlet:
         del self.messages[:limit]
         self._shared.waiting -= len(taken)
         if taken:
+            self._newest = taken[-1]
             self.position = max(self.position, taken[-1].offset() + 1)
         return taken
+
+    def identity(self) -> LogIdentity:
+        """Say which log this is, by the last record that was taken of it, too."""
+        self._log, self._newest = self._log.after(self._newest), None
+        return self._log
 
     @property
     def next_offset(self) -> int:
@@ -105,12 +121,23 @@ class SharedConsumer:
         self._lock = threading.Lock()
         self._empty_until = 0.0
 
-    def open(self, topic: str, partition: int, offset: int | None, end: bool = False) -> Inlet:
-        """Add a topic partition; without an offset it starts at the beginning, or at the end."""
+    def open(
+        self,
+        topic: str,
+        partition: int,
+        offset: int | None,
+        log: LogIdentity | None = None,
+        *,
+        end: bool = False,
+    ) -> Inlet:
+        """Add a topic partition; without an offset it starts at the beginning, or at the end.
+
+        ``log`` is what is known of the log so far.
+        """
         if offset is None:
             ends = range_of(self.settings, self.consumer, topic, partition, self.metrics)
             offset = ends[int(end)]
-        inlet = Inlet(self, topic, partition, offset)
+        inlet = Inlet(self, topic, partition, offset, log or LogIdentity())
         with self._lock:
             self._inlets.setdefault(topic, {})[partition] = inlet
             self._unassigned.append(inlet.place)

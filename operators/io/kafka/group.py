@@ -11,6 +11,7 @@ from msgspec import Struct
 from operators.envelope import Batch, Event, Rejected
 from operators.io.kafka.client import Fetched
 from operators.io.kafka.fetch import Inlet
+from operators.io.kafka.identity import LogIdentity
 from operators.io.kafka.pace import Beat
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import ReadMany
@@ -22,7 +23,9 @@ from schemas.topics import Topic
 
 Item = tuple[str, Batch]
 
-_KIND, _VERSION = "kafka-source", 1
+_KIND, _VERSION = "kafka-source", 2
+_WITHOUT_LOGS = (1,)
+"""Versions that say nothing of which log the offsets belong to: they are read from unproven."""
 CAPACITY = 8_000
 """Records of one topic partition that may wait, undecoded, for the other topics of the group."""
 
@@ -39,10 +42,14 @@ The turns of all groups fall together, so that later steps see one larger batch 
 
 
 class SourceState(Struct):
-    """The first offset of each topic that was not released, and the watermark."""
+    """The first offset of each topic that was not released, and the watermark.
+
+    ``logs`` says of each topic which log the offset belongs to.
+    """
 
     offsets: dict[str, int]
     watermark: int
+    logs: dict[str, LogIdentity] = {}
 
 
 class Feeder(Protocol):
@@ -69,7 +76,7 @@ def restore(snapshot: bytes | None) -> SourceState:
     """Read a partition's snapshot; without one, nothing was read yet."""
     if snapshot is None:
         return SourceState({}, NEVER)
-    return unpack(_KIND, _VERSION, SourceState, snapshot)
+    return unpack(_KIND, _VERSION, SourceState, snapshot, older=_WITHOUT_LOGS)
 
 
 def begin_at(offsets: Mapping[Topic, int]) -> bytes:
@@ -133,7 +140,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         """Keep where to read on: at the first record of each topic that was not released."""
         self._source.beat.note_epoch_end()
         offsets = {topic.value: offset for topic, offset in self.offsets().items()}
-        return pack(_KIND, _VERSION, SourceState(offsets, self.alignment.watermark))
+        logs = {topic.value: inlet.identity() for topic, inlet in self._inlets.items()}
+        return pack(_KIND, _VERSION, SourceState(offsets, self.alignment.watermark, logs))
 
     def offsets(self) -> dict[Topic, int]:
         """Give the first offset of each topic that was not released."""

@@ -7,28 +7,38 @@ from collections.abc import Sequence
 import confluent_kafka
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError
-from msgspec import Struct
+from msgspec import Struct, structs
 from typing_extensions import override
 
 from operators.envelope import Message
-from operators.io.kafka.client import PATIENCE, Fetched, KafkaUnavailable, check_topics, producer
+from operators.io.kafka.client import (
+    PATIENCE,
+    Fetched,
+    KafkaUnavailable,
+    check_topics,
+    logger,
+    producer,
+)
 from operators.io.kafka.fence import Identify, ids_written
+from operators.io.kafka.identity import LogIdentity, TopicIds, replaced_logs, seen_record
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.logic.placement import ALONE, WorkerPlace, shard_of
 from schemas.settings import KafkaSettings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
 
-_KIND, _VERSION = "kafka-sink", 1
+_KIND, _VERSION = "kafka-sink", 2
+_WITHOUT_LOG = (1,)
 
 
 class SinkState(Struct):
     """Where the fence starts to read on resume: at or before all that the next epoch may repeat.
 
-    None: at the partition's first offset.
+    None: at the partition's first offset. ``log`` is the log that the offset belongs to.
     """
 
     offset: int | None
+    log: LogIdentity = LogIdentity()
 
 
 class SharedProducer:
@@ -62,6 +72,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
     def __init__(
         self, client: confluent_kafka.Producer, topic: str, partition: int, offset: int | None,
         fence: dict[int, int], metrics: KafkaMetrics, horizon: float = math.inf,
+        log: LogIdentity | None = None,
     ) -> None:  # fmt: skip
         self._client = client
         self._topic = topic
@@ -70,6 +81,8 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
         self._fence = fence
         self._metrics = metrics
         self._horizon = horizon
+        self._log = log or LogIdentity()
+        self._newest: Fetched | None = None
         self._suppressed_at = time.monotonic()
         self._unconfirmed = 0
         self._failed: KafkaError | None = None
@@ -96,7 +109,11 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
             )
         if self._fence and time.monotonic() - self._suppressed_at > self._horizon:
             self._fence.clear()
-        return pack(_KIND, _VERSION, SinkState(next(iter(self._fence.values()), self._offset)))
+        if self._newest is not None:
+            seen = seen_record(self._newest, written=True)
+            self._log, self._newest = structs.replace(self._log, seen=seen), None
+        offset = next(iter(self._fence.values()), self._offset)
+        return pack(_KIND, _VERSION, SinkState(offset, self._log))
 
     def _unwritten(self, messages: Sequence[Message]) -> list[Message]:
         unwritten = [message for message in messages if message.id not in self._fence]
@@ -124,8 +141,8 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
         self._unconfirmed -= 1
         if error is not None:
             self._failed = self._failed or error
-        else:
-            self._offset = max(self._offset or 0, message.offset() + 1)
+        elif (after := message.offset() + 1) > (self._offset or 0):
+            self._offset, self._newest = after, message
 
     def _raise_failure(self) -> None:
         if self._failed is not None:
@@ -150,7 +167,9 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
         identify: Identify | None = None,
         place: WorkerPlace = ALONE,
         horizon: float = math.inf,
+        ids: TopicIds | None = None,
     ) -> None:
+        self._ids = ids or TopicIds(shared.settings, shared.metrics)
         self._shared = shared
         self._topic = topic
         self._identify = identify
@@ -171,16 +190,36 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
     ) -> StatefulSinkPartition[list[Message], bytes]:
-        """Open a partition behind its fence."""
+        """Open a partition behind its fence.
+
+        Where the topic was made anew, what the snapshot's offset means is gone with the old one:
+        the fence reads the new one from its start, and a warning says so.
+        """
         settings, client, metrics = self._shared.settings, self._shared.client, self._shared.metrics
         if not self._checked:
             check_topics(settings, client, [self._topic], metrics)
             self._checked = True
         topic, partition = settings.topic(self._topic), int(for_part)
-        offset = None
-        if resume_state is not None:
-            offset = unpack(_KIND, _VERSION, SinkState, resume_state).offset
+        if resume_state is None:
+            state = SinkState(None)
+        else:
+            state = unpack(_KIND, _VERSION, SinkState, resume_state, older=_WITHOUT_LOG)
         fence: dict[int, int] = {}
         if self._identify is not None:
-            fence = ids_written(settings, topic, partition, offset, self._identify, metrics)
-        return SinkPartition(client, topic, partition, offset, fence, metrics, self._horizon)
+            state = self._of_this_log(topic, partition, state)
+            fence = ids_written(settings, topic, partition, state.offset, self._identify, metrics)
+        return SinkPartition(
+            client, topic, partition, state.offset, fence, metrics, self._horizon, state.log
+        )
+
+    def _of_this_log(self, topic: str, partition: int, state: SinkState) -> SinkState:
+        """Give the state, or that of a partition without one where the topic was made anew."""
+        known, metrics = {(topic, partition): state.log}, self._shared.metrics
+        wrong = replaced_logs(self._shared.settings, self._ids, known, metrics)
+        for proof in wrong.values():
+            logger.warning(
+                "topic %r, partition %d: it was made anew (%s): the resume fence begins at its "
+                "first record", topic, partition, proof,
+            )  # fmt: skip
+            state = SinkState(None)
+        return structs.replace(state, log=self._ids.now(topic, state.log))

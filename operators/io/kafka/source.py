@@ -9,6 +9,7 @@ from typing_extensions import override
 from operators.io.kafka.client import check_topics
 from operators.io.kafka.fetch import AHEAD, SharedConsumer
 from operators.io.kafka.group import LIVE_TURN, GroupPartition, Item, restore
+from operators.io.kafka.identity import TopicIds, check_logs
 from operators.io.kafka.pace import Pace
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import Read, by_column
@@ -45,10 +46,12 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         turn: float = LIVE_TURN,
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
+        ids: TopicIds | None = None,
     ) -> None:
         self.settings = settings
         self.time = time
         self.metrics = metrics or KafkaMetrics()
+        self._ids = ids or TopicIds(settings, self.metrics)
         self.clock = clock
         self.beat = (pace or Pace(clock)).beat()
         self.read_many = by_column(read)
@@ -67,16 +70,21 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
     ) -> StatefulSourcePartition[Item, bytes]:
-        """Open a group where its snapshot says, or at the start."""
+        """Open a group where its snapshot says, or at the start.
+
+        Raises :class:`~operators.io.kafka.client.KafkaTrouble` where a topic was made anew since.
+        """
         shard, topics = self._groups[for_part]
         state = restore(resume_state)
         shared = self._connect()
+        check_logs(self.settings, self._ids, shard, state.offsets, state.logs, self.metrics)
         inlets = {
             topic: shared.open(
                 self.settings.topic(topic),
                 shard,
                 state.offsets.get(topic.value),
-                self._start == "end",
+                self._ids.now(self.settings.topic(topic), state.logs.get(topic.value)),
+                end=self._start == "end",
             )
             for topic in topics
         }
@@ -120,10 +128,11 @@ class GroupSource(KafkaSource):
         place: WorkerPlace = ALONE,
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
+        ids: TopicIds | None = None,
     ) -> None:
         groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
         super().__init__(
-            settings, time, read, clock, groups, start, bounded, pace=pace, metrics=metrics
+            settings, time, read, clock, groups, start, bounded, pace=pace, metrics=metrics, ids=ids
         )
 
 
@@ -146,6 +155,7 @@ class TopicSource(KafkaSource):
         bounded: bool = False,
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
+        ids: TopicIds | None = None,
     ) -> None:
         groups = {
             f"{topic.value}/{k}": (k, [topic])
@@ -153,7 +163,7 @@ class TopicSource(KafkaSource):
             for k in range(settings.partitions_of(topic))
         }
         super().__init__(
-            settings, time, read, clock, groups, start, bounded, _BATCH_TURN, pace, metrics
+            settings, time, read, clock, groups, start, bounded, _BATCH_TURN, pace, metrics, ids
         )
 
     def poll(self) -> None:
