@@ -176,13 +176,15 @@ def resumed(
 ) -> AttributeLogic:
     """Go on from a snapshot, or begin where there is none."""
     lateness = round(time.allowed_lateness * 1e6)
+    tolerance = round(time.clock_tolerance * 1e6)
     limits = (lateness, settings.max_pending, settings.max_orphans)
     if snapshot is None:
-        return AttributeLogic(attribution=Attribution(*limits), folder=folder, metrics=metrics)
+        attribution = Attribution(*limits, tolerance=tolerance)
+        return AttributeLogic(attribution=attribution, folder=folder, metrics=metrics)
     state = unpack_attribute(snapshot)
     segments = shard_files(folder, state.shard)
     return AttributeLogic(
-        attribution=Attribution(*limits, state.attribution, segments),
+        attribution=Attribution(*limits, state.attribution, segments, tolerance),
         folder=folder,
         given_horizon=state.attribution.horizon,
         shard=state.shard,

@@ -14,10 +14,10 @@ from schemas.settings import EventTimeSettings, KafkaSettings, Settings
 from schemas.topics import Topic
 
 Reader = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]
-"""Reads (topic, shard, record key, payload, offset, broker's timestamp in microseconds)."""
+"""Reads (topic, shard, record key, payload, offset, latest honest time in microseconds)."""
 
 _Records = Iterable[tuple[bytes | None, bytes | None, int, int, Any]]
-"""Record key, payload, offset, broker's timestamp and what was decoded of each record."""
+"""Record key, payload, offset, latest honest time and what was decoded of each record."""
 
 _EMPTY = blake2b(digest_size=8)
 _REMEMBERED = 200_000
@@ -87,8 +87,8 @@ class RecordReader:
     """Reads records of the personalize topics: one, or many by column at half the cost.
 
     A record becomes a :class:`Rejected` when it does not decode, lies in the wrong partition for
-    its subject (``misrouted``) or is ahead of the broker's clock by more than ``max_skew``
-    (``time_in_future``).
+    its subject (``misrouted``) or bears a time that is later by more than ``max_skew`` than the
+    latest that it may honestly bear (``time_in_future``).
     """
 
     def __init__(self, secret: bytes, kafka: KafkaSettings, time: EventTimeSettings) -> None:
@@ -102,7 +102,7 @@ class RecordReader:
         self, topic: Topic, shard: int, key: bytes | None, payload: bytes | None, offset: int,
         time: int,
     ) -> Event | Rejected:  # fmt: skip
-        """Read one record; ``time`` is the broker's timestamp in microseconds."""
+        """Read one record; ``time`` is the latest that it may honestly bear, in microseconds."""
         events, rejected = self.many(topic, shard, [key], [payload], [offset], [time])
         return events[0] if events else rejected[0]
 

@@ -16,7 +16,10 @@ class Origin(Struct, frozen=True, gc=False):
     partition: int
     offset: int
     time: int
-    """The broker's timestamp in microseconds since 1970."""
+    """The latest time that it may honestly bear, in microseconds since 1970.
+
+    When the broker appended it, where the topic keeps that; otherwise when it was read.
+    """
 
 
 class Event(Struct, gc=False):

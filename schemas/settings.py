@@ -98,7 +98,10 @@ class EventTimeSettings(Group, kw_only=True, frozen=True):
     """How far events may be from their time, and how long they are waited for; in seconds."""
 
     max_skew: Positive = 300.0
-    """A record further ahead of the broker's clock than this is a dead letter."""
+    """A record dated further ahead than this, of its append and of our clock, is a dead letter."""
+
+    clock_tolerance: Annotated[float, Meta(ge=0.0, le=300.0)] = 10.0
+    """What a visitor sees or does may bear a time so much earlier than its decision's."""
 
     allowed_lateness: Positive = 60.0
     idle_after: Positive = 1.0

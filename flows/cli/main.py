@@ -123,9 +123,11 @@ COMMANDS: dict[str, Command] = {
         "was learned and what the learned policy would have earned (IPS, SNIPS).",
     ),
     "topics": Command(
-        "create the topics of a deployment",
+        "create or check the topics of a deployment",
         "Create the topics that are missing on BANDITFLOW_BOOTSTRAP_SERVERS, with "
-        "BANDITFLOW_PARTITIONS partitions and BANDITFLOW_REPLICATION copies. It waits up to two "
+        "BANDITFLOW_PARTITIONS partitions, BANDITFLOW_REPLICATION copies and the broker's times "
+        "(LogAppendTime), and say which existing ones keep those of producers, and how to change "
+        "that; with check, only say it, and exit with 1 where there are some. It waits up to two "
         "minutes for a broker that is not there yet; existing topics are left as they are.",
     ),
     "catalog": Command(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from flows.personalize import Steps
 from flows.runtime.clock import system_clock
@@ -20,6 +20,7 @@ from operators.logic.attribution.ledger import Ledger
 from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
+from schemas.clock import ALWAYS, micros
 from schemas.codec import Flaw, decode
 from schemas.results import DeadLetter
 from schemas.settings import Settings
@@ -27,6 +28,17 @@ from schemas.topics import Topic
 
 TopicOffset = tuple[str, int]
 """Topic and offset of a record of a shard."""
+
+
+class DeadLetters(Struct):
+    """What became of a shard's rejected records, by their place.
+
+    ``reasons`` says why each was rejected. ``latest`` is the latest time that a record might bear
+    which was refused for a later one (``time_in_future``).
+    """
+
+    reasons: dict[TopicOffset, str] = field(default_factory=dict)
+    latest: dict[TopicOffset, int] = field(default_factory=dict)
 
 
 class Cut(Struct):
@@ -86,21 +98,29 @@ def catalog_of(settings: Settings) -> CatalogHistory:
     return history
 
 
-def dead_letters_of(settings: Settings, shard: int) -> dict[TopicOffset, str]:
-    """Give the reason of each dead letter of a shard by the place of its record."""
-    reasons: dict[TopicOffset, str] = {}
+def dead_letters_of(settings: Settings, shard: int) -> DeadLetters:
+    """Read the dead letters of a shard; of two for one record the first counts."""
+    letters = DeadLetters()
     for payload, _, _, _ in read_partition(settings.kafka, Topic.DEAD_LETTERS, shard, system_clock):
         letter = decode(Topic.DEAD_LETTERS, payload, settings.kafka.max_record_bytes)
         if isinstance(letter, DeadLetter) and letter.partition == shard:
-            reasons.setdefault((letter.topic, letter.offset), letter.reason)
-    return reasons
+            place = (letter.topic, letter.offset)
+            if letters.reasons.setdefault(place, letter.reason) == "time_in_future" and letter.time:
+                letters.latest.setdefault(place, micros(letter.time))
+    return letters
 
 
-def events(settings: Settings, topic: Topic, shard: int) -> Iterator[Event]:
-    """Read a partition's records as the flow does; what it could not read is left out."""
-    read = reader(settings)
-    for payload, key, offset, time in read_partition(settings.kafka, topic, shard, system_clock):
-        event = read(topic, shard, key, payload, offset, time)
+def events(settings: Settings, topic: Topic, shard: int, letters: DeadLetters) -> Iterator[Event]:
+    """Read a partition's records as the flow does; what it could not read is left out.
+
+    Whether a record was dated ahead depended on the clock when it was read, which only its dead
+    letter knows: it is taken at its word where the two times bear it out.
+    """
+    read, max_skew = reader(settings), round(settings.time.max_skew * 1e6)
+    for payload, key, offset, _ in read_partition(settings.kafka, topic, shard, system_clock):
+        event = read(topic, shard, key, payload, offset, ALWAYS)
         if isinstance(event, Event):
-            event.payload = b""
-            yield event
+            latest = letters.latest.get((topic.value, offset), ALWAYS)
+            if event.at <= latest + max_skew:
+                event.payload = b""
+                yield event

@@ -13,7 +13,7 @@ from flows.verification.outcomes import Outcomes
 from flows.verification.pending import compare_pending, weights_of
 from flows.verification.reading import (
     Cut,
-    TopicOffset,
+    DeadLetters,
     catalog_of,
     cut_of,
     dead_letters_of,
@@ -74,13 +74,14 @@ def _compare_shard(
     letters = dead_letters_of(settings, shard)
     usable = _read_events(settings, verification, shard, cut, letters)
     taken_in = [event for event in usable if cut.includes(event)]
-    verdicts = _judged(history, taken_in)
+    tolerance = round(settings.time.clock_tolerance * 1e6)
+    verdicts = _judged(history, tolerance, taken_in)
     outcomes = Outcomes(verification, verdicts, cut.ledger.horizon)
     payloads = (
         payload
         for payload, _, _, _ in read_partition(settings.kafka, Topic.OUTCOMES, shard, system_clock)
     )
-    outcomes.compare(payloads, partial(_judged, history, usable))
+    outcomes.compare(payloads, partial(_judged, history, tolerance, usable))
     compare_pending(verification, cut.ledger, verdicts, outcomes.evicted)
     learned = (verdict for key, verdict in verdicts.items() if key not in outcomes.evicted)
     learners.learn(learned, weights_of(cut.ledger, verdicts))
@@ -91,26 +92,27 @@ def _read_events(
     verification: Verification,
     shard: int,
     cut: Cut,
-    letters: dict[TopicOffset, str],
+    letters: DeadLetters,
 ) -> list[Event]:
     """Read a shard's events, see that its requests are answered, and give what counts."""
     answers, usable = RequestAnswers(verification), []
     for topic in PERSONALIZE.resumes:
         if topic is Topic.DECISION_REQUESTS:
             continue
-        for event in events(settings, topic, shard):
+        for event in events(settings, topic, shard, letters):
             if topic is Topic.DECISIONS:
                 answers.take(event)
-            reason = letters.get((topic.value, event.origin.offset))
+            reason = letters.reasons.get((topic.value, event.origin.offset))
             if reason in UNUSED:
                 verification.excluded[reason] = verification.excluded.get(reason, 0) + 1
             else:
                 usable.append(event)
-    answers.compare(events(settings, Topic.DECISION_REQUESTS, shard), cut, letters)
+    requests = events(settings, Topic.DECISION_REQUESTS, shard, letters)
+    answers.compare(requests, cut, letters.reasons)
     return usable
 
 
-def _judged(history: CatalogHistory, known: Sequence[Event]) -> dict[int, Verdict]:
+def _judged(history: CatalogHistory, tolerance: int, known: Sequence[Event]) -> dict[int, Verdict]:
     newest = max((event.at for event in known), default=0)
     singles = by_position(known, history.as_of(newest))
-    return recount(singles, lambda at: history.as_of(at).slots)
+    return recount(singles, lambda at: history.as_of(at).slots, tolerance)

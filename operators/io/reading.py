@@ -7,7 +7,7 @@ from operators.envelope import Event, Origin, Rejected
 from schemas.topics import Topic
 
 Read = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]
-"""Reads (topic, shard, record key, payload, offset, broker's timestamp in microseconds)."""
+"""Reads (topic, shard, record key, payload, offset, latest honest time in microseconds)."""
 
 EventsAndRejected = tuple[list[Event], list[Rejected]]
 

@@ -14,7 +14,8 @@ offset order. The rules:
   never falls. Every event read so far with a smaller key has been released.
 - When all lanes have been at their end, with nothing released, for ``idle_after``, the watermark
   goes on with the clock from its value at the last release: the log's own time goes on, whether
-  the log is live or historical.
+  the log is live or historical, but not beyond the present. A watermark that lies beyond it already
+  (somebody's clock was ahead, before a restart) stands still until then.
 """
 
 from bisect import bisect_right
@@ -48,8 +49,8 @@ class Lane(Generic[E]):
     def extend(self, events: Sequence[E], times: Sequence[int], limits: Sequence[int]) -> None:
         """Add events with their times; no key passes the event's ``limit``.
 
-        The limit (the broker's timestamp) keeps one visitor's fast clock from holding back all that
-        lies behind its event.
+        The limit (the latest time that the record may honestly bear) keeps one visitor's fast clock
+        from holding back all that lies behind its event, and from moving the watermark ahead.
         """
         self.events.extend(events)
         self.times.extend(times)
@@ -93,11 +94,12 @@ class Alignment(Generic[E]):
         """Whether every lane was read to its end and nothing waits."""
         return all(lane.at_end and not lane.events for lane in self.lanes)
 
-    def release(self, limit: int, now: int) -> list[E]:
+    def release(self, limit: int, now: int, present: int = ALWAYS) -> list[E]:
         """Remove and return at most ``limit`` events that may go, by time (more where keys tie).
 
         Events of equal time come in the order of lanes, then offsets. ``now`` is any steady clock;
-        only its differences are used.
+        only its differences are used. ``present`` is the time of day, beyond which an idle group
+        does not go.
         """
         bound = self._bound()
         counts = [bisect_right(lane.keys, bound) for lane in self.lanes]
@@ -110,13 +112,13 @@ class Alignment(Generic[E]):
                 timed += lane.take(count)
         timed.sort(key=_TIME)
         self.silent = self.silent and not timed
-        self._advance(bool(timed), now)
+        self._advance(bool(timed), now, present)
         return [event for _, event in timed]
 
-    def follow(self, watermark: int) -> None:
+    def follow(self, watermark: int, present: int = ALWAYS) -> None:
         """Raise the watermark of a group that has never had an event to that of its neighbours."""
         if self.silent and self.at_end:
-            self.watermark = max(self.watermark, watermark)
+            self.watermark = max(self.watermark, min(watermark, present))
 
     def _bound(self) -> int:
         return min((lane.frontier for lane in self.lanes if not lane.at_end), default=ALWAYS)
@@ -129,7 +131,7 @@ class Alignment(Generic[E]):
         keys.sort()
         return keys[limit - 1]
 
-    def _advance(self, released: bool, now: int) -> None:
+    def _advance(self, released: bool, now: int, present: int) -> None:
         waiting = [lane.keys[0] if lane.keys else lane.frontier
                    for lane in self.lanes if lane.keys or not lane.at_end]  # fmt: skip
         reached = min(waiting) if waiting else max(lane.frontier for lane in self.lanes)
@@ -139,4 +141,5 @@ class Alignment(Generic[E]):
         elif released or self._idle is None:
             self._idle = (now, self.watermark)
         elif now - self._idle[0] >= self.idle_after and self._idle[1] != NEVER:
-            self.watermark = max(self.watermark, self._idle[1] + now - self._idle[0])
+            reached = min(self._idle[1] + now - self._idle[0], present)
+            self.watermark = max(self.watermark, reached)

@@ -15,6 +15,7 @@ from operators.envelope import Event
 from operators.logic.attribution import reasons
 from operators.logic.attribution.outcomes import SETTLED_REVISION, VOID_REVISION
 from operators.logic.attribution.rules import on_grid
+from operators.logic.attribution.window import delay, outside
 from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas
 from schemas.catalog import Slot
@@ -70,7 +71,7 @@ class Verdict(NamedTuple):
         final.subject, final.features, final.eta = body.subject, body.features, body.eta
         final.mapping = body.mapping
         if self.first_at is not None:
-            final.delay = (self.first_at - self.decision.at) / 1e6
+            final.delay = delay(self.first_at - self.decision.at) / 1e6
         return final
 
 
@@ -78,10 +79,13 @@ SlotsAt = Callable[[int], Mapping[str, Slot]]
 """The slots as they stand at an event time in microseconds."""
 
 
-def recount(events: Iterable[Event], slots: Mapping[str, Slot] | SlotsAt) -> dict[int, Verdict]:
+def recount(
+    events: Iterable[Event], slots: Mapping[str, Slot] | SlotsAt, tolerance: int = 0
+) -> dict[int, Verdict]:
     """Judge every decision by its key; the first of two with one key is the answer.
 
     ``slots`` rule each decision as they stand at its time, where they are given as a function.
+    ``tolerance`` is how many microseconds earlier than its decision an event may be.
     """
     decisions: dict[int, Event] = {}
     rules: dict[int, Slot] = {}
@@ -101,7 +105,7 @@ def recount(events: Iterable[Event], slots: Mapping[str, Slot] | SlotsAt) -> dic
             case Consent() if not allows_profile(event.body.purposes):
                 withdrawals[event.subject].append((event.at, reasons.CONSENT_WITHDRAWN))
     return {
-        key: _judge(decision, histories.get(key, ()), withdrawals, rules[key])
+        key: _judge(decision, histories.get(key, ()), withdrawals, rules[key], tolerance)
         for key, decision in decisions.items()
     }
 
@@ -144,8 +148,9 @@ def _judge(
     history: Sequence[Event],
     withdrawals: Mapping[str, list[tuple[int, str]]],
     slot: Slot,
+    tolerance: int,
 ) -> Verdict:
-    """Judge a decision by its events from its time to the end of its window, both included."""
+    """Judge a decision by the events that belong to it."""
     body: DecisionBack = decision.body
     closes = micros(body.expires_at)
     withdrawn = tuple(
@@ -158,7 +163,8 @@ def _judge(
     inside = [
         event
         for event in history
-        if decision.at <= event.at <= closes and event.body.slot_id == slot.slot_id
+        if outside(event.at - decision.at, closes - decision.at, tolerance) is None
+        and event.body.slot_id == slot.slot_id
     ]
     earned = _distinct(_earning(event, slot) for event in inside if _earns(event, slot))
     shown = any(

@@ -11,12 +11,33 @@ from operators.envelope import Event
 from operators.logic.attribution import chunks, decision_classes, key_index, pending, settlement
 from operators.logic.recount import recount
 from schemas.clock import ALWAYS
-from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
+from tests.support.histories import (
+    LATENESS,
+    SECOND,
+    SLOTS,
+    START,
+    TOLERANCE,
+    WINDOW,
+    Driver,
+    Visitors,
+)
 
 SUBJECTS = ["11" * 16, "22" * 16, "visitor-3", None]
 VALUES = [0.0, 0.25, 0.5, 1.0, 2.0, 3.75, -0.5, 9.0]
-EDGES = [-1, 0, 1, 1000, 3 * SECOND, 3 * SECOND + 1000, WINDOW - 1, WINDOW, WINDOW + 1000]
-AGES = st.one_of(st.sampled_from(EDGES), st.integers(-SECOND, WINDOW + SECOND))
+EDGES = [
+    -TOLERANCE - 1,
+    -TOLERANCE,
+    -1,
+    0,
+    1,
+    1000,
+    3 * SECOND,
+    3 * SECOND + 1000,
+    WINDOW - 1,
+    WINDOW,
+    WINDOW + 1000,
+]
+AGES = st.one_of(st.sampled_from(EDGES), st.integers(-TOLERANCE - SECOND, WINDOW + SECOND))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,7 +53,7 @@ def small_chunks() -> Iterator[None]:
 
 def agree(driver: Driver, events: list[Event], visitors: Visitors) -> None:
     """Final reports and all that was taught equal the recomputation."""
-    expected = recount(events, SLOTS)
+    expected = recount(events, SLOTS, TOLERANCE)
     assert driver.final.keys() == expected.keys()
     for decision in visitors.decisions:
         if decision.key not in expected:
@@ -151,6 +172,45 @@ def test_a_click_counts_up_to_the_end_of_the_window_and_not_a_millisecond_after(
     assert "outside_window" in driver.reasons
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.data(),
+    slot_id=st.sampled_from(["plain", "sum", "at-once", "strict", "exposed", "slate"]),
+    tolerance=st.sampled_from([0, 1, TOLERANCE, LATENESS, 3 * LATENESS]),
+)
+def test_a_reward_counts_from_the_tolerance_before_its_decision_to_the_end_of_the_window(
+    data: st.DataObject, slot_id: str, tolerance: int
+) -> None:
+    """Whatever comes first, twice, or after a restart; written out, not by the shared rule."""
+    window = round(SLOTS[slot_id].reward_window * 1e6)
+    edges = [-tolerance - 1, -tolerance, 1 - tolerance, -1, 0, 1, window - 1, window, window + 1]
+    ages = data.draw(
+        st.lists(
+            st.one_of(st.sampled_from(edges), st.integers(-2 * tolerance - 9, 2 * window)),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    visitors, events = Visitors(), []
+    for key, age in enumerate(ages, 1):
+        decision = visitors.decision(slot_id, None, START + 10 * key, key)
+        events += [decision, visitors.impression(decision, decision.at, viewable=True)]
+        events += [visitors.click(decision, decision.at + age)] * data.draw(st.integers(1, 2))
+    driver = Driver(tolerance=tolerance)
+    for batch, watermark in arrivals(data.draw, events, data.draw(st.sampled_from([1, 2, 5]))):
+        driver.step(batch, watermark)
+        if data.draw(st.booleans()):
+            driver.restart()
+    driver.finish()
+    for key, age in enumerate(ages, 1):
+        counts = -tolerance <= age <= window
+        assert driver.final[key].delay == (max(age, 0) / 1e6 if counts else None)
+    refused = [reason for reason in driver.reasons if reason not in {"duplicate", "late"}]
+    early, beyond = sum(age < -tolerance for age in ages), sum(age > window for age in ages)
+    assert set(refused) <= {"before_decision", "outside_window", "no_decision"}
+    assert bool(early + beyond) == bool([r for r in driver.reasons if r != "duplicate"])
+
+
 class Life(RuleBasedStateMachine):
     """A shard over time: each event is at most the allowed lateness behind the watermark."""
 
@@ -207,7 +267,7 @@ class Life(RuleBasedStateMachine):
         self.now += forward
         self.driver.step(self.batch, self.now)
         self.batch = []
-        expected = recount(self.events, SLOTS)
+        expected = recount(self.events, SLOTS, TOLERANCE)
         for decision in self.visitors.decisions:
             closes = decision.at + round(SLOTS[decision.body.slot_id].reward_window * 1e6)
             if closes < self.driver.horizon:

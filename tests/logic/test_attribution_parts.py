@@ -15,7 +15,16 @@ from operators.logic.attribution.decision_codec import (
     unpack_decision,
 )
 from operators.logic.attribution.key_index import KeyIndex
-from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Driver, Visitors
+from tests.support.histories import (
+    LATENESS,
+    SECOND,
+    SLOTS,
+    START,
+    TOLERANCE,
+    WINDOW,
+    Driver,
+    Visitors,
+)
 
 NOT_A_NUMBER = "AACAPwAAwH8="
 """The features (1, NaN)."""
@@ -105,7 +114,9 @@ def test_an_orphan_is_given_up_when_no_decision_can_come_any_more() -> None:
     decision = visitors.decision("plain", None, START, key=1)
     driver.step([visitors.impression(decision, START)], START + LATENESS)
     assert driver.attribution.waiting == 1
-    driver.step([], START + LATENESS + SECOND)
+    driver.step([], START + LATENESS + TOLERANCE)  # it may bear an earlier time than its decision
+    assert driver.attribution.waiting == 1
+    driver.step([], START + LATENESS + TOLERANCE + SECOND)
     assert driver.reasons == [reasons.NO_DECISION]
     driver.step([visitors.click(decision, START)], START + LATENESS + SECOND)
     assert driver.reasons[-1] == reasons.LATE

@@ -143,7 +143,7 @@ def check(
     expected: dict[int, Verdict] = {}
     numbers: dict[int, float] = {}
     for mine in events:
-        expected |= recount(mine, SLOTS)
+        expected |= recount(mine, SLOTS, round(SETTINGS.time.clock_tolerance * 1e6))
         numbers |= {e.key: e.body.eta for e in mine if hasattr(e.body, "eta")}
     found = final(messages)
     assert found.keys() == expected.keys()

@@ -24,6 +24,7 @@ START = micros(datetime(2026, 3, 1, tzinfo=UTC))
 SECOND = 1_000_000
 WINDOW = 20 * SECOND
 LATENESS = 5 * SECOND
+TOLERANCE = 2 * SECOND
 
 
 def slot(slot_id: str, **fields: Any) -> Slot:
@@ -148,10 +149,12 @@ class Driver:
         lateness: int = LATENESS,
         max_pending: int = 10**6,
         max_orphans: int = 10**6,
+        tolerance: int = TOLERANCE,
     ) -> None:
         self.slots = slots
         self.limits = (lateness, max_pending, max_orphans)
-        self.attribution = Attribution(*self.limits)
+        self.tolerance = tolerance
+        self.attribution = Attribution(*self.limits, tolerance=tolerance)
         self.final: dict[int, Outcome] = {}
         self.settled: list[Outcome] = []
         self.outcomes: list[Outcome] = []
@@ -207,4 +210,4 @@ class Driver:
         """Go on from a snapshot."""
         snapshot = pack("attribution", 1, self.attribution.state())
         state = unpack("attribution", 1, AttributionState, snapshot)
-        self.attribution = Attribution(*self.limits, state)
+        self.attribution = Attribution(*self.limits, state, tolerance=self.tolerance)

@@ -1,10 +1,14 @@
-"""Creates the topics of a deployment."""
+"""Creates the topics of a deployment, and says whose times they keep."""
 
 import time
+from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from operators.io.kafka.client import (
@@ -19,10 +23,18 @@ from operators.io.kafka.client import (
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 
+TIMESTAMP_TYPE: Final = "message.timestamp.type"
+APPEND_TIME: Final = "LogAppendTime"
+"""With it a record's timestamp is the broker's; by default (``CreateTime``) its producer's."""
+
+_REFUSED: Final = {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST}
+"""What a broker answers that knows no such setting of a topic."""
+
 
 def create_topics(settings: KafkaSettings) -> list[str]:
     """Create the topics that are missing and give their names; existing ones are left as they are.
 
+    They keep the broker's times (:data:`APPEND_TIME`) where the broker can.
     Returns once the broker knows all of them, so that a flow can start at once. Raises
     :class:`~operators.io.kafka.client.KafkaTrouble` when an existing topic has another partition
     count than the settings say.
@@ -44,9 +56,38 @@ def create_topics(settings: KafkaSettings) -> list[str]:
     return created
 
 
+def timestamp_types(settings: KafkaSettings) -> dict[str, str | None]:
+    """Ask which times each existing topic keeps, by its name; None: the broker does not say."""
+    with refused_settings():
+        admin = AdminClient(client_config(settings))
+    known = partition_counts(settings, admin)
+    names = [name for name in map(settings.topic, Topic) if name in known]
+    asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    answers = admin.describe_configs(asked, request_timeout=10) if asked else {}
+    types: dict[str, str | None] = {}
+    for resource, answer in answers.items():
+        try:
+            kept = answer.result(timeout=20).get(TIMESTAMP_TYPE)
+        except KafkaException:  # some brokers have no such request, or do not allow it
+            kept = None
+        types[resource.name] = kept.value if kept else None
+    return {name: types[name] for name in names}
+
+
 def _create(admin: AdminClient, settings: KafkaSettings, topic: Topic) -> bool:
+    try:
+        return _create_with(admin, settings, topic, {TIMESTAMP_TYPE: APPEND_TIME})
+    except KafkaException as error:
+        if error.args[0].code() not in _REFUSED:
+            raise
+        return _create_with(admin, settings, topic, {})
+
+
+def _create_with(
+    admin: AdminClient, settings: KafkaSettings, topic: Topic, config: Mapping[str, str]
+) -> bool:
     name = settings.topic(topic)
-    new = NewTopic(name, settings.partitions_of(topic), settings.replication)
+    new = NewTopic(name, settings.partitions_of(topic), settings.replication, config=dict(config))
     try:
         admin.create_topics([new], operation_timeout=10)[name].result(timeout=20)
     except KafkaException as error:

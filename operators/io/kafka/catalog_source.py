@@ -10,12 +10,12 @@ from typing_extensions import override
 from operators.envelope import CatalogUpdate, Origin, Rejected
 from operators.io.kafka.client import check_topics
 from operators.io.kafka.fetch import SharedConsumer
-from operators.io.kafka.group import broker_time
 from operators.io.kafka.identity import LogIdentity, TopicIds, check_logs
 from operators.io.kafka.pace import Beat, Pace
+from operators.io.kafka.timestamps import latest_times
 from operators.io.metrics.kafka import KafkaMetrics
 from schemas.catalog import CatalogEntry
-from schemas.clock import Clock
+from schemas.clock import Clock, micros
 from schemas.codec import Flaw, decode
 from schemas.settings import KafkaSettings
 from schemas.state import pack, unpack
@@ -68,9 +68,8 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
             found = decode(Topic.CATALOG, payload, self._limit)
             flaw = found if isinstance(found, Flaw) else self._check(found)
             if flaw is not None:
-                origin = Origin(
-                    Topic.CATALOG, 0, message.offset(), broker_time(message, self._clock)
-                )
+                (time,) = latest_times([message], micros(self._clock()))
+                origin = Origin(Topic.CATALOG, 0, message.offset(), time)
                 rejected.append(Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail))
             else:
                 entries.append(found)

@@ -13,10 +13,11 @@ from operators.io.kafka.client import Fetched
 from operators.io.kafka.fetch import Inlet
 from operators.io.kafka.identity import LogIdentity
 from operators.io.kafka.pace import Beat
+from operators.io.kafka.timestamps import SteadyClock, is_append_time, latest_times
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import ReadMany
 from operators.logic.alignment import Alignment, Lane
-from schemas.clock import ALWAYS, NEVER, Clock, micros
+from schemas.clock import ALWAYS, NEVER, Clock
 from schemas.settings import EventTimeSettings, KafkaSettings
 from schemas.state import pack, unpack
 from schemas.topics import Topic
@@ -61,6 +62,8 @@ class Feeder(Protocol):
     bounded: bool
     beat: Beat
     clock: Clock
+    present: SteadyClock
+    """Our own clock, for what records may not be ahead of."""
     metrics: KafkaMetrics
     turn: float
     """Seconds between the turns of a group that was read to its end."""
@@ -70,6 +73,9 @@ class Feeder(Protocol):
 
     def slowest(self) -> int:
         """Give the smallest watermark of the groups that have had an event."""
+
+    def note_create_time(self, topic: Topic) -> None:
+        """Note that a topic's records bear the times of their producers, not of the broker."""
 
 
 def restore(snapshot: bytes | None) -> SourceState:
@@ -106,6 +112,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         self._sent_watermark, self._sent_end, self._sent_at = NEVER, False, 0
         self._awake: datetime | None = None
         self._over = False
+        self._unseen = set(inlets)
+        """The topics of which no record has come yet."""
         source.metrics.watch(self)
 
     def next_batch(self) -> list[Item]:
@@ -116,9 +124,10 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         rejected = self._take_in()
         now = time.monotonic_ns() // 1000
         alignment = self.alignment
-        events = alignment.release(self._limit, now)
+        present = self._source.present()
+        events = alignment.release(self._limit, now, present)
         if alignment.silent:
-            alignment.follow(self._source.slowest())
+            alignment.follow(self._source.slowest(), present)
         batch = Batch(self._shard, alignment.watermark, events, rejected, alignment.at_end)
         if self._source.bounded and batch.at_end:
             batch.watermark, self._over = ALWAYS, True
@@ -179,13 +188,17 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
     def _decode(
         self, topic: Topic, messages: Sequence[Fetched], lane: Lane[Event], out: list[Rejected]
     ) -> None:
+        if topic in self._unseen:
+            self._unseen.remove(topic)
+            if not is_append_time(messages[0]):
+                self._source.note_create_time(topic)
         events, rejected = self._source.read_many(
             topic,
             self._shard,
             [message.key() for message in messages],
             [message.value() for message in messages],
             [message.offset() for message in messages],
-            times := broker_times(messages, self._source.clock),
+            times := latest_times(messages, self._source.present()),
         )
         limits = [event.origin.time for event in events] if rejected else times
         lane.extend(events, [event.at for event in events], limits)
@@ -204,15 +217,3 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
 def next_turn(seconds: float, now: datetime) -> datetime:
     """Give the next time after now that is a multiple of ``seconds``: the same for all who ask."""
     return datetime.fromtimestamp((now.timestamp() // seconds + 1) * seconds, UTC)
-
-
-def broker_time(message: Fetched, clock: Clock) -> int:
-    """Give the broker's timestamp in microseconds; now, where the broker keeps none."""
-    return broker_times([message], clock)[0]
-
-
-def broker_times(messages: Sequence[Fetched], clock: Clock) -> list[int]:
-    """Give the broker's timestamp of each message, as :func:`broker_time` does."""
-    now = micros(clock())
-    stamps = [message.timestamp() for message in messages]
-    return [milliseconds * 1000 if kind else now for kind, milliseconds in stamps]

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from confluent_kafka import KafkaError, TopicPartition
 
 from operators.io.kafka.client import consumer, range_of
-from operators.io.kafka.group import broker_time
-from schemas.clock import Clock
+from operators.io.kafka.timestamps import written_at
+from schemas.clock import Clock, micros
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 
 Record = tuple[bytes, bytes | None, int, int]
-"""Payload, key, offset, the broker's timestamp in microseconds."""
+"""Payload, key, offset, the timestamp in microseconds, whoever set it."""
 
 
 def read_partition(
@@ -31,7 +31,7 @@ def read_partition(
                 offset = int(message.offset() or 0)
                 if error is None:
                     position = offset + 1
-                    time = broker_time(message, clock)
+                    time = written_at(message, micros(clock()))
                     yield message.value() or b"", message.key(), offset, time
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = max(position, offset)

@@ -6,15 +6,16 @@ from typing import Literal
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
 
-from operators.io.kafka.client import check_topics
+from operators.io.kafka.client import check_topics, logger
 from operators.io.kafka.fetch import AHEAD, SharedConsumer
 from operators.io.kafka.group import LIVE_TURN, GroupPartition, Item, restore
 from operators.io.kafka.identity import TopicIds, check_logs
 from operators.io.kafka.pace import Pace
+from operators.io.kafka.timestamps import SteadyClock
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import Read, by_column
 from operators.logic.placement import ALONE, WorkerPlace
-from schemas.clock import NEVER, Clock
+from schemas.clock import ALWAYS, NEVER, Clock, moment
 from schemas.settings import EventTimeSettings, KafkaSettings
 from schemas.topics import GROUP, Topic
 
@@ -53,6 +54,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         self.metrics = metrics or KafkaMetrics()
         self._ids = ids or TopicIds(settings, self.metrics)
         self.clock = clock
+        self.present = SteadyClock(clock)
         self.beat = (pace or Pace(clock)).beat()
         self.read_many = by_column(read)
         self.bounded = bounded
@@ -61,6 +63,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         self._start = start
         self._shared: SharedConsumer | None = None
         self._built: list[GroupPartition] = []
+        self._has_create_time = False
 
     def list_parts(self) -> list[str]:
         """Give the keys of the groups."""
@@ -88,6 +91,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
             )
             for topic in topics
         }
+        self._check_watermark(for_part, state.watermark)
         part = GroupPartition(self, for_part, shard, inlets, state.watermark)
         self._built.append(part)
         return part
@@ -100,6 +104,30 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         """Give the smallest watermark of the groups that have had an event (``NEVER``: none)."""
         with_events = [part.alignment for part in self._built if not part.alignment.silent]
         return min((alignment.watermark for alignment in with_events), default=NEVER)
+
+    def note_create_time(self, topic: Topic) -> None:
+        """Say once that a backlog is not protected from a producer whose clock is ahead."""
+        if not self._has_create_time:
+            self._has_create_time = True
+            logger.warning(
+                "topic %r keeps the times that producers set (CreateTime), which prove nothing: "
+                "while it is read live, records are held against this machine's clock; a backlog "
+                "is not protected from records dated ahead. `banditflow topics check` says which "
+                "topics to change, and how",
+                self.settings.topic(topic),
+            )
+
+    def _check_watermark(self, part: str, watermark: int) -> None:
+        """Say that a partition's time was ahead of our clock when it was last read."""
+        if self.present() + round(self.time.max_skew * 1e6) < watermark < ALWAYS:
+            logger.warning(
+                "partition %s was left at %s, which is ahead of this machine's clock: its time "
+                "stands still until then, and requests are refused as stale (stale_request). "
+                "If no clock is wrong any more, stop the flow, run `banditflow state "
+                "lower-watermark`, and start it again",
+                part,
+                f"{moment(watermark):%Y-%m-%d %H:%M:%S} UTC",
+            )
 
     def _connect(self) -> SharedConsumer:
         if self._shared is None:
@@ -174,3 +202,9 @@ class TopicSource(KafkaSource):
     def slowest(self) -> int:
         """Topics of different kinds say nothing of each other's time."""
         return NEVER
+
+    def note_create_time(self, topic: Topic) -> None:
+        """Note nothing: records come by their offsets."""
+
+    def _check_watermark(self, part: str, watermark: int) -> None:
+        """Leave it: the watermark is an offset."""

@@ -6,14 +6,14 @@ from typing import NamedTuple
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from operators.io.kafka.client import ask_until_answered, consumer, range_of
-from operators.io.kafka.group import broker_time
-from schemas.clock import Clock
+from operators.io.kafka.timestamps import written_at
+from schemas.clock import Clock, micros
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 
 
 class FirstRecord(NamedTuple):
-    """The first record that a partition holds; ``time`` is the broker's, None where it is empty."""
+    """A partition's first record; ``time`` is its timestamp, None where there is no record."""
 
     topic: Topic
     shard: int
@@ -81,6 +81,6 @@ def _first(
         while time is None:
             for message in client.consume(1, 0.1):
                 if message.error() is None:
-                    time = broker_time(message, clock)
+                    time = written_at(message, micros(clock()))
         client.unassign()
     return FirstRecord(topic, shard, low, time), high

@@ -178,12 +178,17 @@ class Ledger:
     Times are in microseconds. ``horizon`` is the time up to which decisions are settled, and
     ``exposed`` when exposure weights were brought up to date. ``result`` is what the current step
     leads to, and ``changes`` what it changes in contributions. The rows that it is done with stay
-    readable until it ends.
+    readable until it ends. ``tolerance`` is how much earlier than its decision an event may be.
     """
 
     def __init__(
-        self, max_orphans: int, state: AttributionState, segments: SegmentFiles | None
+        self,
+        max_orphans: int,
+        state: AttributionState,
+        segments: SegmentFiles | None,
+        tolerance: int = 0,
     ) -> None:
+        self.tolerance = tolerance
         self.horizon, self.exposed = state.horizon, state.exposed
         self.classes = DecisionClasses(state.classes)
         self.pending = Pending()

@@ -29,7 +29,8 @@ SETTLE_EVERY = 250_000
 class Attribution:
     """The state machine of one shard.
 
-    ``lateness`` is in microseconds. At most ``max_pending`` decisions are kept (those that expire
+    ``lateness`` and ``tolerance``, how much earlier than its decision an event may be, are in
+    microseconds. At most ``max_pending`` decisions are kept (those that expire
     first become void) and ``max_orphans`` events each that wait for their decision or, quarantined,
     for its impression (the oldest are rejected).
     """
@@ -41,10 +42,11 @@ class Attribution:
         max_orphans: int,
         state: AttributionState | None = None,
         segments: SegmentFiles | None = None,
+        tolerance: int = 0,
     ) -> None:
         self._lateness = lateness
         self._max_pending = max_pending
-        self._ledger = Ledger(max_orphans, state or AttributionState(), segments)
+        self._ledger = Ledger(max_orphans, state or AttributionState(), segments, tolerance)
 
     @property
     def pending(self) -> int:
@@ -107,7 +109,7 @@ class Attribution:
             horizon = ALWAYS
         if horizon > ledger.horizon:
             settle(ledger, ledger.pending.due(horizon, ledger.classes.window))
-            for event in ledger.orphans.before(horizon):
+            for event in ledger.orphans.before(horizon - ledger.tolerance):
                 if not ledger.is_counted(event.body.slot_id, event.at):
                     reject(event, reasons.NO_DECISION)
             ledger.withdrawals.forget(horizon)

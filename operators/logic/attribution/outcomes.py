@@ -19,6 +19,7 @@ from operators.logic.attribution.decision_codec import (
 )
 from operators.logic.attribution.pending import Pending
 from operators.logic.attribution.rules import Rewards
+from operators.logic.attribution.window import delay
 from schemas.clock import moment
 from schemas.codec import decode, encode
 from schemas.results import Outcome, OutcomeStatus
@@ -166,7 +167,7 @@ def _active_outcome(
         activated=True,
         policy_version=int(pending.version[row]),
         policy=decision_class.policy,
-        delay=(rewards.first_at - at) / 1e6 if rewards else None,
+        delay=delay(rewards.first_at - at) / 1e6 if rewards else None,
         experiment_id=decision_class.experiment_id,
         variation_id=decision_class.variation_id,
         features=features,

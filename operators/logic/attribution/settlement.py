@@ -16,6 +16,7 @@ from operators.logic.attribution.outcomes import encode_outcome, settled_outcome
 from operators.logic.attribution.pending import ACTIVE, VOID, places_by_value
 from operators.logic.attribution.rules import WHOLE
 from operators.logic.attribution.transitions import void
+from operators.logic.attribution.window import delay
 from operators.logic.settlements import Settlements
 
 Floats = NDArray[np.float64]
@@ -142,8 +143,8 @@ def _settle_rewarded(
     if decision_class.learning_mode == "wait":
         ledger.changes.count_reward(decision_class.slot_id, rewards.first_at)
     elif decision_class.learning_mode == "exposure" and decision_class.window > 0:
-        delay = rewards.first_at - int(pending.at[row])
-        shares.setdefault(decision_class.slot_id, []).append(delay / decision_class.window)
+        share = delay(rewards.first_at - int(pending.at[row])) / decision_class.window
+        shares.setdefault(decision_class.slot_id, []).append(share)
     reward = rewards.reward(decision_class.rules)
     if weight < WHOLE:
         ledger.changes.add(row, 1.0 - weight / WHOLE, reward - rewards.learned_reward)

@@ -16,6 +16,7 @@ from operators.logic.attribution.outcomes import pending_outcome, void_outcome
 from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
 from operators.logic.attribution.rules import WHOLE, first_reward
 from operators.logic.attribution.waiting import Withdrawal
+from operators.logic.attribution.window import outside
 from schemas.consent import allows_profile
 from schemas.events import Click, Erasure, Reward
 
@@ -211,12 +212,12 @@ def _with_decisions(
 ) -> list[tuple[Event, int, DecisionClass]]:
     """Join events with the rows and classes of their decisions; the others wait or are rejected.
 
-    This is the reward window rule: an event counts from its decision's time to the end of the
-    window, both included, in whole microseconds. ``recount`` has the same rule of its own.
+    :func:`operators.logic.attribution.window.outside` is the rule of the reward window.
     """
     if not events:
         return []
     pending, result, classes = ledger.pending, ledger.result, ledger.classes.all
+    tolerance = ledger.tolerance
     rows = pending.find([event.key for event in events])
     joined: list[tuple[Event, int, DecisionClass]] = []
     if not len(pending):
@@ -229,20 +230,17 @@ def _with_decisions(
             _wait(ledger, event)
             continue
         decision_class = classes[number]
-        age = event.at - at
         if event.body.slot_id != decision_class.slot_id:
             result.reject(event, reasons.WRONG_SLOT, "slot_id")
-        elif age < 0:
-            result.reject(event, reasons.BEFORE_DECISION, "time")
-        elif age > decision_class.window:
-            result.reject(event, reasons.OUTSIDE_WINDOW, "time")
+        elif (reason := outside(event.at - at, decision_class.window, tolerance)) is not None:
+            result.reject(event, reason, "time")
         else:
             joined.append((event, row, decision_class))
     return joined
 
 
 def _wait(ledger: Ledger, event: Event) -> None:
-    if event.at < ledger.horizon:
+    if event.at < ledger.horizon - ledger.tolerance:
         if not ledger.is_counted(event.body.slot_id, event.at):
             ledger.result.reject(event, reasons.LATE)
     elif not ledger.orphans.add(event):

@@ -1,0 +1,73 @@
+"""Whose times topics keep: those that are made, and those that are there."""
+
+from collections.abc import Mapping
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from flows.cli.main import main
+from flows.devkit.embedded import Server
+from operators.io.kafka import admin, client_config, create_topics
+from operators.io.kafka.admin import APPEND_TIME, timestamp_types
+from schemas.settings import Settings, environment_of
+from schemas.topics import Topic
+from tests.support.kafka_flow import settings_for
+
+
+@pytest.fixture
+def deployment(server: Server, topic_prefix: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    settings = settings_for(server.address, topic_prefix)
+    for name, value in environment_of(settings).items():
+        monkeypatch.setenv(name, value)
+    return settings
+
+
+def make_old(settings: Settings, topic: Topic) -> str:
+    """Make a topic as an earlier release did."""
+    name = settings.kafka.topic(topic)
+    client = AdminClient(client_config(settings.kafka))
+    new = NewTopic(name, settings.kafka.partitions_of(topic), 1)
+    client.create_topics([new])[name].result(timeout=20)
+    return name
+
+
+def test_new_topics_keep_the_brokers_times(
+    deployment: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["topics", "create"]) == 0
+    assert f"all {len(Topic)} topics keep the broker's times" in capsys.readouterr().out
+    types = timestamp_types(deployment.kafka)
+    assert types == dict.fromkeys(map(deployment.kafka.topic, Topic), APPEND_TIME)
+    assert main(["topics", "check"]) == 0
+
+
+def test_an_existing_topic_with_other_times_is_named_with_what_changes_it(
+    deployment: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = make_old(deployment, Topic.CLICKS)
+    assert main(["topics", "create"]) == 0
+    said = capsys.readouterr().out
+    assert f"--entity-name {name} --add-config message.timestamp.type=LogAppendTime" in said
+    assert said.count("--entity-name") == 1
+    assert main(["topics", "check"]) == 1
+    assert capsys.readouterr().out in said
+
+
+class Refusing(AdminClient):
+    """A broker that knows no settings of topics, and says nothing of them."""
+
+    def create_topics(self, new: list[NewTopic], **options: float) -> Mapping[str, object]:
+        if new[0].config:
+            raise KafkaException(KafkaError(KafkaError.INVALID_CONFIG))
+        made: Mapping[str, object] = super().create_topics(new, **options)
+        return made
+
+
+def test_a_broker_without_settings_of_topics_gets_them_without(
+    deployment: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "AdminClient", Refusing)
+    create_topics(deployment.kafka)
+    assert set(timestamp_types(deployment.kafka).values()) == {"CreateTime"}
