@@ -23,7 +23,7 @@ from schemas.events import Consent, Erasure
 from schemas.settings import StateSettings
 from schemas.state import StateFormat, pack, unpack
 
-FACTORS_STATE = StateFormat("factors", 2)
+FACTORS_STATE = StateFormat("factors", 3)
 
 
 class FactorsState(Struct):

@@ -22,6 +22,7 @@ from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.settled import SettledPolicy
 from operators.logic.publish_rule import PublishRule
+from operators.logic.retired import MOST_RETIRED, RetiredActions
 from operators.logic.settlements import Settlements, in_order
 from operators.logic.slot_policy import name_actions, new_policy, policy_dim, policy_shape
 from operators.updates import PosteriorUpdate
@@ -58,6 +59,10 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
     publish_rule: PublishRule = field(default_factory=PublishRule)
     settled: SettledPolicy | None = None
     checkpointed: int = NEVER
+    retired: RetiredActions = field(default_factory=RetiredActions)
+    longest_window: float = 0.0
+    newest_decision: int = NEVER
+    _listed: frozenset[str] = frozenset()
     _fingerprint: str | None = None
 
     @property
@@ -77,6 +82,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             self.newest = max(self.newest, update.newest)
             self.version = resume_version(self.version, update.version)
         self._learn_settled(values)
+        self._forget_retired()
         return [*self._publish_if_due(), *self._checkpoint_if_due()], StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[Iterable[LearnerOutput], bool]:
@@ -117,6 +123,9 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             settled_decisions=self.settled.decisions,
             settled_rewards=self.settled.rewards,
             checkpointed=self.checkpointed,
+            retired=self.retired.last_met,
+            longest_window=self.longest_window,
+            newest_decision=self.newest_decision,
         )
         return pack_learner(state)
 
@@ -130,9 +139,14 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             self.settled = SettledPolicy(new_policy(slot, actions, dim))
             self.model = ClickModel(dim, scaled=scaled_columns(slot.features))
             self.decisions = self.rewards = 0.0
+            self.retired = RetiredActions()
         else:
             name_actions(self.policy, slot, actions)
-        self.slot, self.actions, self._fingerprint = slot, actions, None
+        listed = frozenset(action.action_id for action in actions)
+        self.retired.meet(self._listed - listed, max(self.newest_decision, self.order.watermark))
+        self.retired.come_back(listed)
+        self.longest_window = max(self.longest_window, slot.reward_window)
+        self.slot, self.actions, self._listed, self._fingerprint = slot, actions, listed, None
         self.publish_rule.note_learned()
 
     def _learn(self, updates: Iterable[PosteriorUpdate]) -> None:
@@ -154,6 +168,10 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             return
         deltas = parts[0] if len(parts) == 1 else joined(parts)
         self.policy.learn(deltas)
+        self.newest_decision = max(self.newest_decision, round(float(deltas.time.max()) * 1e6))
+        unlisted = set(deltas.action_ids) - self._listed
+        if unlisted:
+            self.retired.meet(unlisted, self.newest_decision)
         self.decisions += float(deltas.count_delta.sum())
         self.rewards += float(deltas.reward_delta.sum())
         self.publish_rule.note_learned()
@@ -174,6 +192,16 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
         self.settled.learn(ready)
         if self.model.learn(ready):
             self.publish_rule.note_reported()
+
+    def _forget_retired(self) -> None:
+        """Forget actions that left the catalog long ago, where there are many."""
+        assert self.policy is not None
+        assert self.settled is not None
+        if len(self.retired) > MOST_RETIRED:
+            closed = self.order.watermark - round(self.longest_window * 1e6)
+            gone = self.retired.forget(closed, MOST_RETIRED)
+            for policy in (self.policy, self.settled.policy) if gone else ():
+                policy.forget(gone)
 
     def _checkpoint_if_due(self) -> list[PolicyCheckpoint]:
         """Write a checkpoint of what settled decisions have taught, at intervals of event time."""
@@ -202,6 +230,9 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
                 settled_decisions=self.settled.decisions,
                 settled_rewards=self.settled.rewards,
                 checkpointed=reached,
+                retired=self.retired.last_met,
+                longest_window=self.longest_window,
+                newest_decision=self.newest_decision,
             )
         )
 
@@ -280,6 +311,10 @@ def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLo
         ),
         settled=settled,
         checkpointed=state.checkpointed,
+        retired=RetiredActions(state.retired),
+        longest_window=state.longest_window,
+        newest_decision=state.newest_decision,
+        _listed=frozenset(action.action_id for action in state.actions),
     )
 
 

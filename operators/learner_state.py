@@ -5,7 +5,7 @@ import base64
 from msgspec import Struct
 
 from schemas.catalog import Action, Slot
-from schemas.clock import moment
+from schemas.clock import NEVER, moment
 from schemas.results import PolicyCheckpoint
 from schemas.state import StateFormat, pack, unpack
 
@@ -24,7 +24,9 @@ class LearnerState(Struct, kw_only=True):
     ``policy`` holds ``decisions`` and ``rewards``, those of pending decisions included; ``settled``
     holds ``settled_decisions`` and ``settled_rewards``, of decisions whose reward window has
     closed. ``fresh`` rewards were learned since the policy was ``published``; what is settled was
-    ``checkpointed``.
+    ``checkpointed``. ``retired`` are the actions that the slot no longer has, by when they were
+    last met, ``longest_window`` is the longest reward window that the slot has had, in seconds, and
+    ``newest_decision`` the time of the newest decision learned from.
     """
 
     slot: Slot
@@ -42,6 +44,9 @@ class LearnerState(Struct, kw_only=True):
     settled_decisions: float
     settled_rewards: float
     checkpointed: int
+    retired: dict[str, int] = {}
+    longest_window: float = 0.0
+    newest_decision: int = NEVER
 
 
 def pack_learner(state: LearnerState) -> bytes:

@@ -67,6 +67,8 @@ class Verification(Struct):
     ``excluded`` counts events, by the reason of their dead letter, that came too late or that no
     step could use. ``behind`` is the number of records that the store had not been given yet.
     ``skipped`` slots changed their policy within the log: what they had learned before is gone.
+    ``forgotten`` counts the actions that are not compared for the same reason: they were not always
+    in the catalog, and were more than a learner remembers.
     """
 
     requests: int = 0
@@ -80,6 +82,7 @@ class Verification(Struct):
     actions: list[ActionCheck] = field(default_factory=list)
     largest_difference: float = 0.0
     skipped: list[str] = field(default_factory=list)
+    forgotten: int = 0
     pending: PendingCheck = field(default_factory=PendingCheck)
     outcomes: OutcomeCheck = field(default_factory=OutcomeCheck)
     store: list[TableCheck] = field(default_factory=list)
@@ -123,6 +126,8 @@ def describe(report: Verification) -> list[str]:
         lines.append(f"excluded by their dead letters: {parts}")
     if report.skipped:
         lines.append(f"slots not compared, since their policy changed: {', '.join(report.skipped)}")
+    if report.forgotten:
+        lines.append(f"actions not compared, since they may be forgotten: {report.forgotten:,}")
     lines += [
         f"store, {table.table}: {table.rows:,} rows, {table.different:,} different"
         for table in report.store

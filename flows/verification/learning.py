@@ -17,6 +17,7 @@ from operators.logic.features import FeatureMap
 from operators.logic.policies import Policy
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.recount import Verdict, contributions
+from operators.logic.retired import MOST_RETIRED
 from operators.logic.slot_policy import new_policy, policy_dim, policy_shape
 
 
@@ -25,6 +26,7 @@ class Learners:
 
     def __init__(self, history: CatalogHistory) -> None:
         catalogs = [history.as_of(at) for at in _changes(history)]
+        self._catalogs = catalogs
         self._catalog: Catalog = catalogs[-1]
         self.skipped = sorted(_changed(catalogs))
         self._policies: dict[str, Policy] = {}
@@ -55,8 +57,24 @@ class Learners:
             learned = None
             if slot_id in learners:
                 learned = statistics_of(unpack_learner(learners[slot_id]).policy)
-            report.actions += checks_of(slot_id, learned or Statistics({}), fresh)
+            learned = learned or Statistics({})
+            forgotten = self._may_be_forgotten(slot_id, {*learned.ids, *fresh.ids})
+            report.forgotten += len(forgotten)
+            for statistics in (learned, fresh):
+                statistics.drop(forgotten)
+            report.actions += checks_of(slot_id, learned, fresh)
         report.largest_difference = max((a.difference for a in report.actions), default=0.0)
+
+    def _may_be_forgotten(self, slot_id: str, known: set[str]) -> set[str]:
+        """Name the actions that were not in the slot's catalog throughout, where they are many."""
+        present: set[str] = set()
+        left: set[str] = set()
+        for catalog in self._catalogs:
+            now = {action.action_id for action in catalog.actions.get(slot_id, ())}
+            left |= present - now
+            present = now
+        left |= known - present
+        return left if len(left) > MOST_RETIRED else set()
 
 
 class _Written(Struct):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from msgspec import structs
 from river import facto, linear_model, optim
 from scipy.stats import rankdata
 
@@ -164,7 +165,7 @@ def test_drift_is_found_when_the_world_changes_and_only_then():
 
 
 def test_another_kind_of_state_is_refused():
-    snapshot = ClickModel(4).dump().replace(b"click-model/2", b"click-model/9")
+    snapshot = ClickModel(4).dump().replace(b"click-model/3", b"click-model/9")
     with pytest.raises(StateError, match="was written as version 9"):
         ClickModel.load(snapshot)
 
@@ -190,3 +191,29 @@ def test_scaled_numbers_are_predicted_as_well_as_standardised_ones():
         losses[name] = model.calibration.log_loss()
     assert losses["scaled"] < losses["standardised"] + 0.02
     assert losses["raw"] > losses["standardised"] + 0.1
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_only_the_actions_learned_from_last_are_remembered(settings):
+    settings = structs.replace(settings, max_actions=6, warmup=10_000)
+    features = pack_rows(np.random.default_rng(1).normal(size=(900, 4)).astype(np.float32))
+    names = [f"a{number // 20 + number % 4}" for number in range(900)]
+    outcomes = [
+        settled(number, name, float(number % 3 == 0), features=features[number])
+        for number, name in enumerate(names)
+    ]
+    whole, again, sizes = ClickModel(4, settings), ClickModel(4, settings), []
+    whole.learn(settlements(outcomes))
+    for start in range(0, 900, 70):
+        again.learn(settlements(outcomes[start : start + 70]))
+        again = ClickModel.load(again.dump())
+        sizes.append(len(again.dump()) - 9 * min(start + 70, 900))  # without what AUC remembers
+        assert len(again._actions) <= 6
+    assert again.dump() == whole.dump()
+    assert list(again._actions)[-4:] == sorted(names[-4:])
+    assert max(sizes[6:]) < 1.1 * max(sizes[:6])
+    # A forgotten action is as one that was never seen.
+    for action_id in ("a0", "unheard-of"):
+        assert whole.predict(WORLD.x[:5], [action_id] * 5).tolist() == whole.predict(
+            WORLD.x[:5], ["another"] * 5
+        ).tolist()  # fmt: skip

@@ -113,3 +113,18 @@ def test_a_subject_starts_from_its_own_place_whenever_it_comes():
     for name in "xy":
         moved = np.abs(first.subject_factors(name) - second.subject_factors(name)).max()
         assert moved < 1e-2
+
+
+def test_only_the_actions_learned_from_last_are_remembered():
+    settings = FactorSettings(max_actions=6)
+    names = [f"a{number // 20 + number % 4}" for number in range(900)]
+    outcomes = [settled(n, name, float(n % 3 == 0)) for n, name in enumerate(names)]
+    whole, again = FactorModel(settings), FactorModel(settings)
+    whole.learn(settlements(outcomes))
+    for start in range(0, 900, 70):
+        again.learn(settlements(outcomes[start : start + 70]))
+        again = FactorModel.load(again.dump())
+        assert len(again._model.i_latents) == len(again._model.i_biases) <= 6
+    assert again.dump() == whole.dump()
+    assert whole.action_factors("a0") is None
+    assert whole.action_factors(names[-1]) is not None

@@ -22,7 +22,7 @@ from schemas.state import pack, unpack
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-_KIND, _VERSION = "click-model", 2
+_KIND, _VERSION = "click-model", 3
 _WORST = log_loss(0.0, True)
 """The largest log-loss there is: errors are divided by it for ADWIN."""
 
@@ -34,7 +34,8 @@ class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     products of action and context features from ``factors`` latent numbers each. The first
     ``warmup`` settled outcomes are all scored and learned, later ones with probability
     ``sample``, by their key: it bounds the cost, and rates stay unbiased. An outcome is a click
-    when its reward exceeds ``threshold``.
+    when its reward exceeds ``threshold``. Beyond ``max_actions`` the action that was learned from
+    the longest time ago is forgotten.
     """
 
     kind: Literal["logistic", "factorization"] = "logistic"
@@ -48,12 +49,13 @@ class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     threshold: float = 0.0
     window: int = 5000
     drift_delta: float = 0.002
+    max_actions: int = 1000
 
 
 class _State(Struct):
     settings: ClickSettings
     dim: int
-    actions: list[str]
+    actions: dict[str, int]
     intercept: float
     iterations: int
     tables: dict[str, PackedTable]
@@ -128,7 +130,7 @@ class ClickModel:
         state = _State(
             settings=self.settings,
             dim=self.dim,
-            actions=list(self._actions),
+            actions=self._actions,
             intercept=float(model.intercept),
             iterations=optimizer.n_iterations,
             tables=tables,
@@ -145,7 +147,7 @@ class ClickModel:
         """Read what :meth:`dump` wrote."""
         state = unpack(_KIND, _VERSION, _State, snapshot)
         click = cls(state.dim, state.settings)
-        click._actions = {action_id: place for place, action_id in enumerate(state.actions)}
+        click._actions = state.actions
         model, optimizer = click._model, _optimizer(click._model)
         model.intercept = state.intercept
         optimizer.n_iterations = state.iterations
@@ -170,13 +172,37 @@ class ClickModel:
         return np.flatnonzero(warm | sampled(settled.key, self.settings.sample))
 
     def _learn_one(self, row: Floats, action_id: str, clicked: bool) -> None:
-        self._actions.setdefault(action_id, len(self._actions))
+        self._meet(action_id)
         x = self._input(row, action_id)
         loss = self.calibration.update(self._predict_one(x), clicked)
         self.drift.update(min(loss / _WORST, 1.0))
         self._model.learn_one(x, clicked)
         if self._scale is not None:
             self._scale.take(row)
+
+    def _meet(self, action_id: str) -> None:
+        """Give an action its number; the dict lists them from the longest unseen to the newest."""
+        number = self._actions.pop(action_id, None)
+        if number is None:
+            number = len(self._actions)
+            if number >= self.settings.max_actions:
+                number = self._actions.pop(next(iter(self._actions)))
+                self._forget(number)
+        self._actions[action_id] = number
+
+    def _forget(self, number: int) -> None:
+        """Drop all weights of the action with this number."""
+        model, optimizer = self._model, _optimizer(self._model)
+        tables = [getattr(optimizer, name) for name in _memory(self.settings)]
+        if self.settings.kind == "factorization":
+            keys = range(self.dim + number, self.dim + number + 1)
+            tables += [model.weights, model.latents]
+        else:
+            keys = range(self.dim * (1 + number), self.dim * (2 + number))
+            tables.append(model._weights)
+        for table in tables:
+            for key in keys:
+                table.pop(key, None)
 
     def _predict_one(self, x: Mapping[Hashable, float]) -> float:
         return float(self._model.predict_proba_one(x)[True])

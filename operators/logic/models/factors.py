@@ -18,7 +18,7 @@ from schemas.state import pack, unpack
 
 Floats = NDArray[np.float64]
 
-_KIND, _VERSION = "factor-model", 2
+_KIND, _VERSION = "factor-model", 3
 _SUBJECT = struct.Struct("<qqd")
 """How a stored subject begins: when it was last taught and by which outcome, and its bias."""
 
@@ -27,7 +27,8 @@ class FactorSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """The number of factors, the learning rates and what is remembered of subjects.
 
     A subject unseen for ``ttl`` seconds of event time is forgotten, and the longest unseen ones
-    beyond ``max_subjects``. ``sample`` and ``threshold`` are as for the click model.
+    beyond ``max_subjects``; so are the longest unseen actions beyond ``max_actions``. ``sample``
+    and ``threshold`` are as for the click model.
     """
 
     factors: int = 8
@@ -39,6 +40,7 @@ class FactorSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     threshold: float = 0.0
     ttl: float = 30 * 86_400.0
     max_subjects: int = 1_000_000
+    max_actions: int = 20_000
 
 
 class ChangedFactors(NamedTuple):
@@ -75,6 +77,7 @@ class FactorModel:
     def __init__(self, settings: FactorSettings | None = None) -> None:
         self.settings = settings or FactorSettings()
         self._taught: dict[str, _Taught] = {}
+        self._actions: dict[str, None] = {}
         self._changed: Counter[str] = Counter()
         self.evicted = 0
         self._model = _build(self.settings)
@@ -101,6 +104,7 @@ class FactorModel:
             end, reward = int(settled.end[place]), float(settled.reward[place])
             clicked = reward > self.settings.threshold
             self._model.learn_one(subject, settled.actions[place], clicked)
+            self._meet_action(settled.actions[place])
             # Moved to the end: the dict lists subjects from the longest unseen to the newest.
             self._taught.pop(subject, None)
             self._taught[subject] = _Taught(end, int(self._model.global_mean.n))
@@ -116,7 +120,7 @@ class FactorModel:
 
     def action_factors(self, action_id: str) -> Floats | None:
         """Give an action's factors, ``None`` if it was never learned from."""
-        known = action_id in self._model.i_latents
+        known = action_id in self._actions
         return self._model.i_latents[action_id].copy() if known else None
 
     def changed(self) -> dict[str, ChangedFactors]:
@@ -152,8 +156,8 @@ class FactorModel:
             count=model.global_mean.n,
             mean=model.global_mean.get(),
             subjects=self._blocks.snapshot(),
-            actions=list(model.i_latents),
-            action_numbers=_numbers(model.i_latents, model.i_biases, model.i_latents),
+            actions=list(self._actions),
+            action_numbers=_numbers(self._actions, model.i_biases, model.i_latents),
         )
         return pack(_KIND, _VERSION, state)
 
@@ -165,6 +169,7 @@ class FactorModel:
         model, width = factors._model, state.settings.factors
         model.global_mean = stats.Mean._from_state(state.count, state.mean)
         _restore(state.actions, state.action_numbers, width, model.i_biases, model.i_latents)
+        factors._actions = dict.fromkeys(state.actions)
         factors._blocks.restore(state.subjects, segments, factors._restore_subject)
         in_order = sorted(factors._taught.items(), key=lambda item: item[1].number)
         factors._taught.clear()
@@ -182,6 +187,16 @@ class FactorModel:
         self._taught[subject] = _Taught(end, number)
         self._model.u_biases[subject] = bias
         self._model.u_latents[subject] = np.frombuffer(block, offset=_SUBJECT.size).copy()
+
+    def _meet_action(self, action_id: str) -> None:
+        """Note that an action was learned from: the dict lists them from the longest unseen on."""
+        self._actions.pop(action_id, None)
+        self._actions[action_id] = None
+        if len(self._actions) > self.settings.max_actions:
+            oldest = next(iter(self._actions))
+            del self._actions[oldest]
+            self._model.i_latents.pop(oldest, None)
+            self._model.i_biases.pop(oldest, None)
 
     def _evict(self, now: int) -> None:
         horizon = now - int(self.settings.ttl * 1e6)

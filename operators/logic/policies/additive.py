@@ -1,5 +1,6 @@
 """What policies with additive statistics share: replicas merge, contributions are removable."""
 
+from collections.abc import Collection
 from typing import Self
 
 from operators.logic.policies.base import Deltas
@@ -14,6 +15,10 @@ class Additive:
     def learn(self, deltas: Deltas) -> None:
         """Add the contributions of a micro-batch."""
         raise NotImplementedError
+
+    def forget(self, action_ids: Collection[str]) -> None:
+        """Drop the statistics of actions."""
+        self._statistics.drop(action_ids)
 
     def merge(self, other: Self) -> None:
         """Add the statistics of another replica."""

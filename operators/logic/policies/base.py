@@ -1,6 +1,6 @@
 """What every policy takes, keeps and gives: deltas, statistics, posteriors, weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -169,6 +169,10 @@ class Policy(Protocol):
 
     def learn(self, deltas: Deltas) -> None:
         """Add the contributions of a micro-batch."""
+        ...
+
+    def forget(self, action_ids: Collection[str]) -> None:
+        """Drop all that is known of actions that are not published: they are as if never seen."""
         ...
 
     def merge(self, other: Self) -> None:

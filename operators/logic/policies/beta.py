@@ -1,7 +1,7 @@
 """Beta-Bernoulli Thompson sampling: no context, exact counts."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import msgspec
@@ -182,6 +182,12 @@ class Beta(Additive):
         """Add the contributions of a micro-batch."""
         deltas.check(0)
         add_totals(self._statistics, deltas)
+
+    def forget(self, action_ids: Collection[str]) -> None:
+        """Drop the statistics of actions, and what was said of them."""
+        super().forget(action_ids)
+        for action_id in action_ids:
+            self._neighbours.pop(action_id, None)
 
     def merge(self, other: Self) -> None:
         """Add the statistics of another replica, and what its actions resemble."""

@@ -1,6 +1,6 @@
 """The greedy baseline: the best mean, with an optional uniform share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -70,6 +70,10 @@ class Greedy:
             count_delta=deltas.count_delta,
             reward_delta=deltas.reward_delta,
         )
+
+    def forget(self, action_ids: Collection[str]) -> None:
+        """Drop the statistics of actions."""
+        self._model.forget(action_ids)
 
     def merge(self, other: Self) -> None:
         """Add the statistics of another replica."""

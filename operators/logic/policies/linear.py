@@ -9,7 +9,7 @@ T Λ Tᵀ and T h, and the sum of all Λ holds the (W-weighted) means and deviat
 The linearisation does not mind: η is the same number in any coordinates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import msgspec
@@ -176,6 +176,13 @@ class Linear(Additive):
         p = expit(eta)
         slope = np.maximum(p * (1.0 - p), params.curvature_floor)
         return slope, slope * eta - p
+
+    def forget(self, action_ids: Collection[str]) -> None:
+        """Drop the statistics of actions, and what was said of them."""
+        super().forget(action_ids)
+        for action_id in action_ids:
+            self._neighbours.pop(action_id, None)
+            self._features.pop(action_id, None)
 
     def merge(self, other: Self) -> None:
         """Add the statistics of another replica, and what its actions resemble."""

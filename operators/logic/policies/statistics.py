@@ -7,7 +7,7 @@ moving it multiplies by an exact power of two.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -98,6 +98,23 @@ class Statistics:
         factor = sign * 2.0 ** max(other._reference - self._reference, _FORGOTTEN)
         for name in self._shapes:
             self[name][rows] += factor * other[name]
+
+    def drop(self, action_ids: Collection[str]) -> None:
+        """Forget what these actions contributed.
+
+        >>> s = Statistics({"counts": ()})
+        >>> rows, w = s.place(["a", "b", "c"], np.zeros(3))
+        >>> s["counts"][:] = [1.0, 2.0, 3.0]
+        >>> s.drop(["b", "unheard-of"])
+        >>> s.ids, s["counts"]
+        (['a', 'c'], array([1., 3.]))
+        """
+        gone = set(action_ids)
+        kept = [row for row, action_id in enumerate(self._ids) if action_id not in gone]
+        if len(kept) < len(self._ids):
+            self._arrays = {name: array[kept] for name, array in self._arrays.items()}
+            self._ids = [self._ids[row] for row in kept]
+            self._rows = {action_id: row for row, action_id in enumerate(self._ids)}
 
     def _weight(self, time: Floats) -> Floats:
         if self.half_life is None:
