@@ -6,7 +6,7 @@ range of their own, in :mod:`schemas.clock`.
 
 LEAST_INTEGER = -(2**63)
 GREATEST_INTEGER = 2**63 - 1
-"""Integers of free JSON (``context``, ``content``, …) lie within 64 bits."""
+"""Integers have 64 bits, in free JSON, too."""
 
 ID_LENGTH = 256
 """Characters of an identifier."""
@@ -23,10 +23,17 @@ MOST_CANDIDATES = 1000
 MOST_POSITIONS = 50
 """Actions that a slate may show."""
 
+GREATEST_POSITION = 65_535
+"""A ``position`` that is reported; what lies beyond the slate's length is the application's own."""
+
+GREATEST_REWARD = 1e9
+"""Size of the ``value`` of a reward."""
+
 MOST_PURPOSES = 1000
 """Purposes that a consent may list."""
 
 GREATEST_PURPOSE = 65_535
+"""Number of a purpose; those that no rule knows are passed over."""
 
 CONTEXT_DEPTH = 6
 """Levels of lists and objects in a ``context``; what lies deeper is as if missing."""

@@ -5,19 +5,33 @@ topics that applications write, ``subject`` is the visitor's raw id; on ours it 
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from schemas.fields import stored_since
+from schemas import bounds
+from schemas.fields import TOLERANT, free_json, stored_since
 
-Id = Annotated[str, Meta(min_length=1, max_length=256)]
+Id = Annotated[str, Meta(min_length=1, max_length=bounds.ID_LENGTH)]
 """An identifier: 1 to 256 characters."""
+
+Text = Annotated[str, Meta(max_length=bounds.TEXT_LENGTH)]
+"""A short text that names no record."""
 
 Time = Annotated[datetime, Meta(tz=True)]
 """An ISO 8601 time with a zone."""
 
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+Position = Annotated[int, Meta(ge=0, le=bounds.GREATEST_POSITION)]
+
+Purpose = Annotated[int, Meta(ge=0, le=bounds.GREATEST_PURPOSE)]
+
+if TYPE_CHECKING:
+    Context = dict[str, Any]
+else:
+    Context = Annotated[free_json(bounds.CONTEXT_DEPTH), TOLERANT]
+    """JSON that is known of the moment: what cannot be kept of it is as if missing."""
 
 LearningMode = Literal["immediate", "wait", "exposure"]
 """When an unanswered decision starts to count as a failure: ``docs/explanation/attribution.md``."""
@@ -29,7 +43,7 @@ class Envelope(Struct, kw_only=True, gc=False):
     id: Id
     time: Time
     subject: Id
-    source: str = ""
+    source: Text = ""
 
 
 class DecisionRequest(Envelope, kw_only=True):
@@ -41,11 +55,11 @@ class DecisionRequest(Envelope, kw_only=True):
 
     slot_id: Id
     decision_id: Id | None = None
-    context: dict[str, Any] = {}
-    actions: list[Id] | None = None
+    context: Context = {}
+    actions: Annotated[list[Id], Meta(max_length=bounds.MOST_CANDIDATES)] | None = None
     excluded: list[Id] = []
     deferred: bool = False
-    type: str = "decision-request"
+    type: Text = "decision-request"
 
 
 class Impression(Envelope, kw_only=True, gc=False):
@@ -54,9 +68,9 @@ class Impression(Envelope, kw_only=True, gc=False):
     decision_id: Id
     slot_id: Id
     action_id: Id | None = None
-    position: int | None = None
+    position: Position | None = None
     viewable: bool | None = None
-    type: str = "impression"
+    type: Text = "impression"
 
 
 class Click(Envelope, kw_only=True, gc=False):
@@ -64,9 +78,9 @@ class Click(Envelope, kw_only=True, gc=False):
 
     decision_id: Id
     slot_id: Id
-    position: int | None = None
-    target_url: str | None = None
-    type: str = "click"
+    position: Position | None = None
+    target_url: Annotated[str, Meta(max_length=bounds.URL_LENGTH)] | None = None
+    type: Text = "click"
 
 
 class Reward(Envelope, kw_only=True, gc=False):
@@ -74,8 +88,8 @@ class Reward(Envelope, kw_only=True, gc=False):
 
     decision_id: Id
     slot_id: Id
-    value: float
-    type: str = "reward"
+    value: Annotated[float, Meta(ge=-bounds.GREATEST_REWARD, le=bounds.GREATEST_REWARD)]
+    type: Text = "reward"
 
 
 class Consent(Envelope, kw_only=True, tag_field="type", tag="consent"):
@@ -84,9 +98,9 @@ class Consent(Envelope, kw_only=True, tag_field="type", tag="consent"):
     What they allow is said in :mod:`schemas.consent`; an empty list withdraws everything.
     """
 
-    purposes: list[int]
-    basis: str = "consent"
-    version: str = ""
+    purposes: Annotated[list[Purpose], Meta(max_length=bounds.MOST_PURPOSES)]
+    basis: Text = "consent"
+    version: Text = ""
 
 
 class Erasure(Envelope, kw_only=True, tag_field="type", tag="erasure"):

@@ -1,11 +1,17 @@
-"""What a field of a record says beyond its type: since when the store has a column for it."""
+"""What a field of a record says beyond its type: its column in the store, its free JSON."""
 
 from typing import Annotated, Any, get_args, get_origin
 
 from msgspec import Meta
 from msgspec.structs import FieldInfo
 
+from schemas.bounds import CONTEXT_DEPTH, GREATEST_INTEGER, LEAST_INTEGER
+
 _MIGRATION = "migration"
+_TOLERANT = "tolerant"
+
+TOLERANT = Meta(extra={_TOLERANT: True})
+"""Says that what cannot be kept of a field of free JSON is as if missing: it refuses no record."""
 
 
 def stored_since(migration: int) -> Meta:
@@ -38,3 +44,21 @@ def migration_of(field: FieldInfo | Any) -> int | None:
 
 def _says_migration(meta: Any) -> bool:
     return isinstance(meta, Meta) and bool(meta.extra) and _MIGRATION in (meta.extra or {})
+
+
+def is_tolerant(extra: dict[str, Any] | None) -> bool:
+    """Tell whether :data:`TOLERANT` is among what a field says."""
+    return bool(extra) and _TOLERANT in (extra or {})
+
+
+def free_json(levels: int = CONTEXT_DEPTH) -> Any:
+    """Give the type of a JSON object whose values every later step can write and read.
+
+    Integers have 64 bits; lists and objects lie in at most ``levels`` levels, this one included.
+    """
+    integer = Annotated[int, Meta(ge=LEAST_INTEGER, le=GREATEST_INTEGER)]
+    scalar: Any = integer | float | str | bool | None
+    value = scalar
+    for _ in range(levels - 1):
+        value = scalar | list[value] | dict[str, value]  # type: ignore[valid-type]
+    return dict[str, value]  # type: ignore[valid-type]

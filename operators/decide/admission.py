@@ -266,8 +266,8 @@ def eligible_actions(request: DecisionRequest, actions: tuple[Action, ...]) -> l
         return None
     known = [action.action_id for action in actions]
     asked = known if request.actions is None else list(dict.fromkeys(request.actions))
-    allowed = set(known) if known else set(asked)
-    return [name for name in asked if name in allowed and name not in request.excluded]
+    allowed = (set(known) if known else set(asked)).difference(request.excluded)
+    return [name for name in asked if name in allowed]
 
 
 def request_hash(request: DecisionRequest) -> int:

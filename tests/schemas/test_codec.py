@@ -148,7 +148,7 @@ def test_a_field_within_is_named_by_its_path() -> None:
 
 
 def test_ten_megabytes_are_refused_by_size_alone() -> None:
-    raw = payload({**OF_DECISION, "target_url": "u" * 10_000_000})
+    raw = payload({**OF_DECISION, "extra": "u" * 10_000_000})
     flaw = decode(Topic.CLICKS, raw)
     assert flaw == Flaw("too_large", detail=f"{len(raw)} bytes, the limit is {MAX_RECORD_BYTES}")
     assert isinstance(decode(Topic.CLICKS, raw, limit=len(raw)), Click)
