@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from flows.devkit.embedded import Server, Supervisor
 from flows.devkit.verify_replay.runs import prepare
@@ -28,7 +30,7 @@ from tests.support.recording import archive
 from tests.support.recording.archive import Recorded
 from tests.support.recording.catalog import SLOTS
 from tests.support.recording.comparing import assert_same, lasting
-from tests.support.recording.observed import observed, state_of
+from tests.support.recording.observed import Sections, observed, state_of
 from tests.support.recording.runs import ends, feed, run_to_the_end, settings_for
 
 REFUSED = re.compile(
@@ -39,6 +41,12 @@ REFUSED = re.compile(
 
 UNCHANGED = ("cut", "learners")
 """The parts of an old recovery store that this release reads."""
+
+OVERFLOWS, NO_JSON = b"1e999", b"1e99x"
+"""A number in a context for which the old release refused a request; for this one it is missing.
+
+The log is fed with what both refuse in its place.
+"""
 
 NEVER_IDLE = 3600.0
 """Seconds of silence before time goes on with the clock: here it never does."""
@@ -66,8 +74,35 @@ class Deployments:
             self.base, self.folder / name, prefix, redis_url=url, idle_after=NEVER_IDLE
         )
         prepare(settings)
-        feed(settings, [*self.old.log, *made])
+        log = [structs.replace(each, value=refused_by_both(each)) for each in self.old.log]
+        feed(settings, [*log, *made])
         return settings
+
+    def alike(self, found: Sections) -> Sections:
+        """Leave out the dead letters of the records that were changed, whose reasons differ."""
+        changed = tuple(f"{place}/" for place in self._changed())
+        letters = ("dead letters", "rows of dead_letters")
+        return found | {
+            name: {
+                at: letter for at, letter in found[name].items() if not f"{at}/".startswith(changed)
+            }
+            for name in letters
+            if name in found
+        }
+
+    def _changed(self) -> Iterator[str]:
+        offsets: Counter[tuple[str, int]] = Counter()
+        for each in self.old.log:
+            if each.value != refused_by_both(each):
+                yield f"{each.topic}/{each.partition}/{offsets[each.topic, each.partition]}"
+            offsets[each.topic, each.partition] += 1
+
+
+def refused_by_both(record: Logged) -> bytes:
+    """Give a record's value, spoiled where this release would read it otherwise."""
+    if record.topic != Topic.DECISION_REQUESTS:
+        return record.value
+    return record.value.replace(OVERFLOWS, NO_JSON)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +140,7 @@ def test_the_log_is_what_it_is_said_to_be(old: Recorded) -> None:
 def test_a_log_leads_to_what_it_led_to(deployments: Deployments) -> None:
     settings = deployments.make("anew", 11)
     run_to_the_end(settings, deployments.supervisor)
-    assert_same(deployments.old.expected, observed(settings))
+    assert_same(deployments.alike(deployments.old.expected), deployments.alike(observed(settings)))
 
 
 def test_everything_is_read_again_beside_what_was_written_before(deployments: Deployments) -> None:
@@ -115,7 +150,8 @@ def test_everything_is_read_again_beside_what_was_written_before(deployments: De
     run_to_the_end(settings, deployments.supervisor, [PERSONALIZE.name])
     assert ends(settings, [Topic.DECISIONS]) == decided  # nothing was answered twice
     found = observed(settings, stored=False, hot=False)
-    assert_same(lasting(deployments.old.expected), lasting(found))
+    expected = deployments.alike(deployments.old.expected)
+    assert_same(lasting(expected), lasting(deployments.alike(found)))
 
 
 def test_an_old_recovery_store_is_refused_in_a_sentence_and_left_as_it_is(
