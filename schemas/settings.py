@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from schemas.codec import MAX_RECORD_BYTES
+from schemas.setting_rules import flaw_of
 from schemas.topics import Topic, partitions
 
 PREFIX = "BANDITFLOW_"
@@ -18,7 +19,7 @@ _SECRETS = ("SECRET", "KAFKA_PASSWORD", "STORE_PASSWORD", "STORE_WALLET_PASSWORD
 _FROM_FILES = (*_SECRETS, "REDIS_URL", "KAFKA_OPTIONS")
 
 Positive = Annotated[float, Meta(gt=0.0)]
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
 class SettingsError(ValueError):
@@ -47,10 +48,10 @@ class KafkaSettings(Group, kw_only=True, frozen=True):
 
     bootstrap_servers: str = "localhost:9092"
     topic_prefix: str = ""
-    partitions: Count = 4
+    partitions: Annotated[int, Meta(ge=1, le=10_000)] = 4
     """Of every event topic: the number of shards."""
 
-    replication: Count = 1
+    replication: Annotated[int, Meta(ge=1, le=32_767)] = 1
     security: str = field(default="PLAINTEXT", name="kafka_security")
     mechanism: str = field(default="PLAIN", name="kafka_mechanism")
     username: str = field(default="", name="kafka_username")
@@ -61,7 +62,7 @@ class KafkaSettings(Group, kw_only=True, frozen=True):
     options: dict[str, str] = field(default_factory=dict, name="kafka_options")
     """Further librdkafka settings, as JSON."""
 
-    batch_size: Count = 1000
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     max_record_bytes: Count = MAX_RECORD_BYTES
 
     def topic(self, topic: Topic) -> str:
@@ -116,7 +117,7 @@ class StateSettings(Group, kw_only=True, frozen=True):
     recovery: str = ""
     """The folder of the recovery stores; empty: nothing survives a stop."""
 
-    epoch: Count = 5
+    epoch: Annotated[int, Meta(ge=1, le=86_400)] = 5
     max_pending: Count = 2_000_000
     max_orphans: Count = 100_000
     profile_interval: Positive = 5.0
@@ -264,9 +265,12 @@ def _read(raw: dict[str, Any], name: str, value: str) -> None:
     if variable.endswith("_FILE") and variable.removesuffix("_FILE") in _FROM_FILES:
         variable = variable.removesuffix("_FILE")
         try:
-            value = Path(value).read_text().strip()
+            value = Path(value).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise SettingsError(f"{name}: cannot read {value}: {error.strerror}") from error
+            shown = value if value.startswith(("/", ".")) else "it"  # maybe it is the secret itself
+            raise SettingsError(f"{name}: cannot read {shown}: {error.strerror}") from error
+        except ValueError as error:  # no text, or no path
+            raise SettingsError(f"{name}: cannot be read: it is not UTF-8 text") from error
     lower = variable.lower()
     if lower not in TYPES:
         return
@@ -276,7 +280,7 @@ def _read(raw: dict[str, Any], name: str, value: str) -> None:
 def _json_or_text(name: str, value: str) -> Any:
     try:
         return msgspec.json.decode(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise SettingsError(f"{name}: not JSON: {error}") from error
 
 
@@ -285,5 +289,8 @@ def _check(name: str, value: Any) -> None:
         raise SettingsError(f"{PREFIX}{name.upper()} is not a setting")
     try:
         msgspec.convert(value, TYPES[name], strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise SettingsError(f"{PREFIX}{name.upper()}: {error}") from error
+    flaw = flaw_of(name, value, name.upper() in _SECRETS) if isinstance(value, str) else None
+    if flaw is not None:
+        raise SettingsError(f"{PREFIX}{name.upper()}: {flaw}")

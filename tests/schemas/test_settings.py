@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.setting_rules import flaw_of
 from schemas.settings import (
     PREFIX,
     TYPES,
@@ -45,11 +46,26 @@ def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> Non
     assert load(redis_ttl=5.0).redis.ttl == 5.0
 
 
+def texts(name: str) -> st.SearchStrategy[str]:
+    """What the setting may be, where that is not any text."""
+    known = {
+        "bootstrap_servers": ["kafka", "kafka:9092, [::1]:9093", "PLAINTEXT://10.0.0.1:9092"],
+        "kafka_security": ["PLAINTEXT", "SASL_SSL"],
+        "redis_url": ["redis://cache", "rediss://user:p%23ss@cache:6380/0", "unix:///run/valkey"],
+        "store": ["sqlite::memory:", "oracle:db.example.com:1521/FREEPDB1"],
+        "topic_prefix": ["", "shop-1.", "a_b"],
+        "metrics_host": ["0.0.0.0", "localhost", "::1"],
+    }
+    if name in known:
+        return st.sampled_from(known[name])
+    return st.text(max_size=30).filter(lambda text: flaw_of(name, text, name in SECRETS) is None)
+
+
 @given(
     st.fixed_dictionaries(
-        {"secret": st.text(min_size=16, max_size=40)},
+        {"secret": st.text(st.characters(exclude_characters="\0"), min_size=16, max_size=40)},
         optional={
-            **{name: st.text(max_size=30) for name in TEXTS},
+            **{name: texts(name) for name in TEXTS},
             "kafka_options": st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3),
             "partitions": st.integers(1, 1000),
             "epoch": st.integers(1, 60),
@@ -77,12 +93,49 @@ def test_settings_survive_the_way_through_an_environment(values: dict[str, Any])
         ("kafka_options", "linger.ms=5"),
         ("kafka_options", '{"linger.ms": 5}'),
         ("kafka_options", "[]"),
+        ("kafka_options", "[" * 100_000),
+        ("kafka_options", "\udcff"),
+        ("epoch", "86401"),
+        ("partitions", "9" * 5000),
+        ("replication", "32768"),
+        ("batch_size", "1000001"),
+        ("max_pending", "\udcff"),
+        ("max_skew", "nan"),
+        ("topic_prefix", "shop/"),
+        ("topic_prefix", "é"),
+        ("recovery", "/var/\x1b[31m"),
+        ("recovery", "/var/\udcff"),
+        ("recovery", " "),
+        ("recovery", "x" * 5000),
+        ("bootstrap_servers", ""),
+        ("bootstrap_servers", "kafka:9092,"),
+        ("bootstrap_servers", "kafka:0"),
+        ("bootstrap_servers", "kafka:90920"),
+        ("bootstrap_servers", "http://kafka:9092"),
+        ("bootstrap_servers", "kafka 9092"),
+        ("kafka_security", "TLS"),
+        ("redis_url", "cache:6379"),
+        ("redis_url", "http://cache"),
+        ("redis_url", "redis://"),
+        ("redis_url", "redis://my cache:6379/0"),
+        ("redis_url", "redis://cache:port/0"),
+        ("redis_url", "redis://cache:0/0"),
+        ("redis_url", "redis://cache:99999/0"),
+        ("redis_url", "redis://cache/first"),
+        ("redis_url", "redis://user:too#short@cache:6379/0"),
+        ("store", "mysql:shop"),
+        ("store", "sqlite:"),
+        ("store", "banditflow.db"),
+        ("metrics_host", ""),
+        ("metrics_host", "http://0.0.0.0"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^BANDITFLOW_{name.upper()}: ") as refused:
         load(environment(**{"secret": SECRET, name: value}))
     assert "too short" not in str(refused.value)
+    assert "short@" not in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_an_unknown_override_is_refused_by_name() -> None:
@@ -97,6 +150,20 @@ def test_a_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
     values = {"secret": SECRET} if name != "secret" else {}
     settings = load(environment(**values, **{f"{name}_file": str(path)}))
     assert settings.flat()[name] == "read from a file"
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff\xfe\x00\x01" * 8, b"\0" * 32, None])
+def test_a_secret_file_that_holds_none_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"^BANDITFLOW_SECRET(_FILE)?: "):
+        load(environment(secret_file=str(path)))
+
+
+def test_a_secret_in_the_place_of_its_file_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match=r"^BANDITFLOW_SECRET_FILE: cannot read it") as refused:
+        load(environment(secret_file="unspoken-unspoken"))
+    assert "unspoken" not in str(refused.value)
 
 
 def test_a_missing_secret_file_is_named(tmp_path: Path) -> None:
