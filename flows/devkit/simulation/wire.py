@@ -29,7 +29,7 @@ class Wire:
         self.undelivered = 0
         # Malformed records may be as long as a broker takes them.
         long = {"message.max.bytes": 2_000_000, "delivery.report.only.error": True}
-        with refused_settings():
+        with refused_settings(settings.kafka):
             self._producer = confluent_kafka.Producer(
                 producer_config(settings.kafka)
                 | long

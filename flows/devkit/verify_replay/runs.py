@@ -4,11 +4,11 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from msgspec import Struct, field
 
@@ -21,7 +21,14 @@ from flows.verification.log import Logged
 from flows.verification.reading import catalog_of, cut_of
 from flows.verification.verify import Verification, verify
 from operators.io.kafka import create_topics
-from operators.io.kafka.client import client_config, consumer, producer, range_of
+from operators.io.kafka.client import (
+    admin_client,
+    ask_until_answered,
+    consumer,
+    partition_counts,
+    producer,
+    range_of,
+)
 from operators.io.store.open import migrate
 from operators.logic.murmur2 import partition_of
 from schemas.clock import moment
@@ -142,7 +149,8 @@ class Feed:
 
 def prepare(settings: Settings) -> None:
     """Make the topics, which keep records however old, and the store's schema."""
-    admin = AdminClient(client_config(settings.kafka))
+    admin = admin_client(settings.kafka)
+    partition_counts(settings.kafka, admin)  # once it is there
     wanted = [
         NewTopic(
             settings.kafka.topic(topic),
@@ -153,7 +161,7 @@ def prepare(settings: Settings) -> None:
         for topic in Topic
     ]
     for made in admin.create_topics(wanted, operation_timeout=10).values():
-        made.result(timeout=20)
+        ask_until_answered(settings.kafka, partial(made.result, timeout=20))
     create_topics(settings.kafka)
     migrate(settings.store, system_clock())
 

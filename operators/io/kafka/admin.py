@@ -14,11 +14,10 @@ from confluent_kafka.cimpl import NewTopic
 from operators.io.kafka.client import (
     PATIENCE,
     KafkaUnavailable,
+    admin_client,
     ask_until_answered,
     check_partitions,
-    client_config,
     partition_counts,
-    refused_settings,
 )
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
@@ -39,8 +38,7 @@ def create_topics(settings: KafkaSettings) -> list[str]:
     :class:`~operators.io.kafka.client.KafkaTrouble` when an existing topic has another partition
     count than the settings say.
     """
-    with refused_settings():
-        admin = AdminClient(client_config(settings))
+    admin = admin_client(settings)
     counts = partition_counts(settings, admin)
     for topic in Topic:
         name = settings.topic(topic)

@@ -9,7 +9,10 @@ from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
+from operators.io.kafka.options import flaw_of_options, refusal
+from operators.io.kafka.reach import unanswered
 from operators.io.metrics.kafka import KafkaMetrics
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
@@ -36,8 +39,8 @@ class KafkaUnavailable(KafkaTrouble):
 def client_config(settings: KafkaSettings, metrics: KafkaMetrics | None = None) -> dict[str, Any]:
     """Give the librdkafka settings that every client shares: addresses and security.
 
-    ``BANDITFLOW_KAFKA_OPTIONS`` are applied last, so a deployment can change anything. A client's
-    errors are counted in ``metrics``.
+    ``BANDITFLOW_KAFKA_OPTIONS`` are applied last, so a deployment can change anything but what
+    :mod:`operators.io.kafka.options` refuses. A client's errors are counted in ``metrics``.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
@@ -49,7 +52,7 @@ def client_config(settings: KafkaSettings, metrics: KafkaMetrics | None = None) 
         "reconnect.backoff.max.ms": 1000,
         "topic.metadata.refresh.interval.ms": 60_000,
     }
-    if settings.security.startswith("SASL"):
+    if settings.security.upper().startswith("SASL"):
         config["sasl.mechanism"] = settings.mechanism
     optional = {
         "sasl.username": settings.username,
@@ -150,23 +153,38 @@ def check_partitions(settings: KafkaSettings, topic: Topic, count: int | None) -
 def ask_until_answered(
     settings: KafkaSettings, ask: Callable[[], Any], metrics: KafkaMetrics | None = None
 ) -> Any:
-    """Repeat a request until the broker answers; raise after ``PATIENCE`` seconds."""
+    """Repeat a request until the broker answers; raise after ``PATIENCE`` seconds.
+
+    Which address does not answer, and why, is said soon, and again at the end. Raises
+    :class:`KafkaTrouble` at once where the broker's answer is that it refuses.
+    """
     metrics = metrics or KafkaMetrics()
     deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            cause = error.args[0]
-            if not cause.retriable() and cause.code() not in _PASSING:
-                raise
-            if time.monotonic() > deadline:
-                raise KafkaUnavailable(
-                    f"no answer from Kafka at {settings.bootstrap_servers} "
-                    f"(BANDITFLOW_BOOTSTRAP_SERVERS) for {PATIENCE:.0f} s: {cause.str()}"
-                ) from error
-            note_error(metrics, cause, settings.bootstrap_servers)
-            time.sleep(0.1)
+    with unanswered(settings, client_config(settings), PATIENCE) as said:
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                cause = error.args[0]
+                if not cause.retriable() and cause.code() not in _PASSING:
+                    raise KafkaTrouble(_refused(settings, cause)) from error
+                if time.monotonic() > deadline:
+                    why = said[-1] if said else f"{settings.bootstrap_servers}: {cause.str()}"
+                    raise KafkaUnavailable(
+                        "no answer from Kafka (BANDITFLOW_BOOTSTRAP_SERVERS) for "
+                        f"{PATIENCE:.0f} s: {why}"
+                    ) from error
+                metrics.error(cause.name())
+                time.sleep(0.1)
+
+
+def _refused(settings: KafkaSettings, cause: KafkaError) -> str:
+    remedy = {
+        KafkaError.INVALID_REPLICATION_FACTOR: ": see BANDITFLOW_REPLICATION",
+        KafkaError.INVALID_PARTITIONS: ": see BANDITFLOW_PARTITIONS",
+        KafkaError.TOPIC_EXCEPTION: ": see BANDITFLOW_TOPIC_PREFIX",
+    }.get(cause.code(), "")
+    return f"Kafka at {settings.bootstrap_servers} refuses: {' '.join(cause.str().split())}{remedy}"
 
 
 _PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT,
@@ -177,7 +195,7 @@ def consumer(
     settings: KafkaSettings, metrics: KafkaMetrics | None = None, **options: Any
 ) -> confluent_kafka.Consumer:
     """Make a consumer for explicit assignment."""
-    with refused_settings():
+    with refused_settings(settings):
         return confluent_kafka.Consumer(consumer_config(settings, metrics) | options)
 
 
@@ -185,19 +203,26 @@ def producer(
     settings: KafkaSettings, metrics: KafkaMetrics | None = None
 ) -> confluent_kafka.Producer:
     """Make a producer."""
-    with refused_settings():
+    with refused_settings(settings):
         return confluent_kafka.Producer(producer_config(settings, metrics))
 
 
+def admin_client(settings: KafkaSettings, metrics: KafkaMetrics | None = None) -> AdminClient:
+    """Make a client that makes and describes topics."""
+    with refused_settings(settings):
+        return AdminClient(client_config(settings, metrics))
+
+
 @contextmanager
-def refused_settings() -> Iterator[None]:
+def refused_settings(settings: KafkaSettings) -> Iterator[None]:
     """Raise :class:`KafkaTrouble` where a client that is made within the block is refused."""
+    flaw = flaw_of_options(settings)
+    if flaw is not None:
+        raise KafkaTrouble(flaw)
     try:
         yield
-    except KafkaException as error:
-        raise KafkaTrouble(
-            f"the Kafka client refuses its settings (BANDITFLOW_KAFKA_…): {error.args[0].str()}"
-        ) from error
+    except (KafkaException, TypeError, ValueError, AttributeError) as error:
+        raise KafkaTrouble(refusal(settings, error)) from error
 
 
 def range_of(

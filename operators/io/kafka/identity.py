@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
 from msgspec import Struct, structs
 
 from operators.io.kafka.client import (
@@ -19,12 +18,11 @@ from operators.io.kafka.client import (
     Fetched,
     KafkaTrouble,
     KafkaUnavailable,
+    admin_client,
     ask_until_answered,
-    client_config,
     consumer,
     note_error,
     range_of,
-    refused_settings,
 )
 from operators.io.metrics.kafka import KafkaMetrics
 from schemas.settings import KafkaSettings
@@ -86,8 +84,7 @@ class TopicIds:
         return structs.replace(known or LogIdentity(), topic_id=self.of(topic))
 
     def _ask(self) -> dict[str, str]:
-        with refused_settings():
-            admin = AdminClient(client_config(self._settings, self._metrics))
+        admin = admin_client(self._settings, self._metrics)
         names = TopicCollection([self._settings.topic(topic) for topic in Topic])
         answers = ask_until_answered(
             self._settings, partial(admin.describe_topics, names, request_timeout=5), self._metrics
