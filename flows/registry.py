@@ -63,6 +63,7 @@ class Flow:
 
     ``help`` is what the command line says of it. Its recovery store keeps the offsets of the
     topics in ``resumes``; those in ``rereads`` it reads from their beginning at every start.
+    ``caches`` says whether it writes to Redis, ``stores`` whether it writes to the durable store.
     """
 
     name: str
@@ -70,6 +71,8 @@ class Flow:
     resumes: tuple[Topic, ...]
     rereads: tuple[Topic, ...] = ()
     writes: tuple[Topic, ...] = ()
+    caches: bool = False
+    stores: bool = False
 
     @property
     def reads(self) -> tuple[Topic, ...]:
@@ -122,9 +125,12 @@ PERSONALIZE = Flow(
         Topic.CHECKPOINTS,
         Topic.DEAD_LETTERS,
     ),
+    caches=True,
 )
 
-PERSIST = Flow(name="persist", help="write the results to the durable store", resumes=STORED)
+PERSIST = Flow(
+    name="persist", help="write the results to the durable store", resumes=STORED, stores=True
+)
 
 FLOWS: dict[str, Flow] = {flow.name: flow for flow in (PERSONALIZE, PERSIST)}
 """Every flow by its name."""

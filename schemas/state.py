@@ -41,11 +41,19 @@ def unpack(
     schemas.state.StateError: state of 'count' was given to 'counts': a step was renamed
     """
     check_format(kind, version, snapshot, older=older)
-    return msgspec.msgpack.decode(snapshot.partition(b"\n")[2], type=type_)
+    try:
+        return msgspec.msgpack.decode(snapshot.partition(b"\n")[2], type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateError(
+            f"state {kind!r} is damaged: {error}: bring back a copy of the recovery store, or "
+            "start with an empty one"
+        ) from error
 
 
 def check_format(kind: str, version: int, snapshot: bytes, *, older: Collection[int] = ()) -> None:
     """Raise :class:`StateError` where a snapshot is of another kind or version."""
+    if not isinstance(snapshot, bytes):
+        raise StateError(f"state {kind!r} is none of ours: start with an empty recovery store")
     header = snapshot.partition(b"\n")[0]
     written_kind, _, written = header.decode(errors="replace").partition("/")
     if written_kind != kind:

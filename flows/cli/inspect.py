@@ -1,11 +1,10 @@
 """``banditflow inspect``: what is known of a slot, a subject or a decision, and why."""
 
 import argparse
-from pathlib import Path
 
-from flows.reports.inspection import NotFoundError, decision, features, slot, subject
+from flows.reports.inspection import decision, features, slot, subject
 from operators.decode import pseudonym_of
-from operators.io.store.open import open_store
+from operators.io.store.open import open_made
 from schemas.codec import encode_for_people
 from schemas.settings import load
 
@@ -38,14 +37,8 @@ def run(options: argparse.Namespace) -> None:
     name = options.name
     if options.thing == _SUBJECT and not options.pseudonym:
         name = pseudonym_of(settings.secret.encode(), name)
-    backend, _, path = settings.store.address.partition(":")
-    if backend == "sqlite" and not Path(path).exists():
-        raise NotFoundError(
-            f"there is no store at {path}: check BANDITFLOW_STORE; `banditflow store migrate` "
-            "makes one, `banditflow run persist` fills it"
-        )
     describe, _, _ = _THINGS[options.thing]
-    store = open_store(settings.store)
+    store = open_made(settings.store)
     try:
         print(encode_for_people(describe(settings, store, name)))
     finally:

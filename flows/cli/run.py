@@ -32,13 +32,10 @@ def run(options: argparse.Namespace) -> None:
     """Run the flow until it is stopped."""
     settings = load()  # before the long imports: a missing variable is named at once
     from flows.runtime import runner
-    from flows.runtime.recovery import OWN_STORE, check_stopped
-    from flows.runtime.snapshots import check_formats
+    from flows.runtime.preflight import check_surroundings
     from flows.runtime.warm_start import before_run
 
-    check_stopped(settings, options.flow, OWN_STORE)
-    check_formats(settings, FLOWS[options.flow])
-    runner.check_topics(options.flow, settings)
+    check_surroundings(settings, FLOWS[options.flow], options.processes or 1)
     before_run(settings, options.flow, options.from_store)
     if not settings.state.recovery:
         print(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
+from operators.io.segments import FOR_NOW
 from schemas.settings import Settings
 
 PARTITIONS = 1
@@ -68,12 +69,10 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
         yield
         return
     folder = recovery_folder(settings, flow)
-    try:
+    with usable(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         opened = (folder / "owner.lock").open("a+")
-    except OSError as error:
-        raise RecoveryUnwritable(_unwritable(folder, str(error))) from error
     with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,14 +82,12 @@ def owned_recovery(settings: Settings, flow: str) -> Iterator[None]:
             raise RecoveryError(
                 f"the recovery store {folder} is in use by process {owner}: {OWN_STORE}"
             ) from error
-        try:
+        with usable(folder):
             os.ftruncate(lock.fileno(), 0)
             os.write(lock.fileno(), f"{os.getpid()}\n".encode())
             _await_workers(folder)
             if not list(folder.glob("part-*.sqlite3")):
                 make_store(folder)
-        except OSError as error:
-            raise RecoveryUnwritable(_unwritable(folder, str(error))) from error
         yield
 
 
@@ -124,15 +121,11 @@ def discard_unfinished(settings: Settings, flow: str) -> None:
     if not settings.state.recovery:
         return
     folder = recovery_folder(settings, flow)
-    try:
+    with usable(folder):
         for part in folder.glob("part-*.sqlite3"):
             with contextlib.closing(sqlite3.connect(part)) as database, database:
                 for _, _, epoch in database.execute(RESUME).fetchall():
                     database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
-    except sqlite3.Error as error:
-        if not isinstance(error, sqlite3.OperationalError):
-            raise RecoveryError(_foreign(folder, str(error))) from error
-        raise RecoveryUnwritable(_unwritable(folder, str(error))) from error
 
 
 @contextlib.contextmanager
@@ -144,7 +137,10 @@ def attended_recovery(settings: Settings, flow: str) -> Iterator[None]:
     if not settings.state.recovery:
         yield
         return
-    with (recovery_folder(settings, flow) / _WORKERS).open("a") as lock:
+    folder = recovery_folder(settings, flow)
+    with usable(folder):
+        opened = (folder / _WORKERS).open("a")
+    with opened as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield
 
@@ -188,25 +184,45 @@ def _unwritable(folder: Path, why: str) -> str:
     )
 
 
-def _foreign(folder: Path, why: str) -> str:
-    return (
-        f"the recovery store {folder} (BANDITFLOW_RECOVERY) cannot be read: {why}. Bring back a "
-        "copy of it, or move it away: the flow then begins anew"
-    )
+@contextlib.contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """Raise :class:`RecoveryError` where the recovery store cannot be used within the block."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FOR_NOW:
+            raise RecoveryUnwritable(_unwritable(folder, str(error))) from error
+        raise RecoveryError(
+            f"the recovery store {folder} cannot be written: {error.strerror}: "
+            "BANDITFLOW_RECOVERY must name a folder that can be made, read and written"
+        ) from error
+    except sqlite3.Error as error:
+        files = all(part.is_file() for part in folder.glob("part-*.sqlite3"))
+        if files and isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+            raise RecoveryUnwritable(_unwritable(folder, str(error))) from error
+        raise RecoveryError(
+            f"the recovery store {folder} (BANDITFLOW_RECOVERY) is damaged or none: {error}. Bring "
+            "back a copy of it, or move it away: the flow then begins anew"
+        ) from error
 
 
 def check_stopped(settings: Settings, flow: str, remedy: str = "stop that flow") -> None:
     """Raise :class:`RecoveryError` when a running flow owns the recovery store."""
-    path = recovery_folder(settings, flow) / "owner.lock"
-    if not settings.state.recovery or not path.exists():
+    if not settings.state.recovery:
         return
-    with path.open() as lock:
+    folder = recovery_folder(settings, flow)
+    with usable(folder):
+        try:
+            opened = (folder / "owner.lock").open()
+        except FileNotFoundError:
+            return
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = lock.read().strip() or "unknown"
             raise RecoveryError(
-                f"the recovery store {path.parent} is in use by process {owner}: {remedy}"
+                f"the recovery store {folder} is in use by process {owner}: {remedy}"
             ) from error
 
 

@@ -28,7 +28,6 @@ from flows.runtime.recovery import (
     recovery_config,
 )
 from flows.runtime.supervisor import Supervisor
-from operators.io.kafka import client as kafka_client
 from operators.io.metrics.exporter import process_registry, serve
 from operators.io.metrics.root import Metrics
 from operators.logic.placement import WorkerPlace
@@ -49,15 +48,6 @@ class Refused(RuntimeError):  # noqa: N818 - it reads as what is the case
 
 class CrashLoop(RuntimeError):  # noqa: N818 - it reads as what is the case
     """A flow dies again and again; the message quotes its log."""
-
-
-def check_topics(flow: str, settings: Settings) -> None:
-    """Refuse to run a flow while one of its topics is missing or has other partitions."""
-    client = kafka_client.consumer(settings.kafka)
-    try:
-        kafka_client.check_topics(settings.kafka, client, list(FLOWS[flow].topics))
-    finally:
-        client.close()
 
 
 def run(flow: str, settings: Settings) -> None:

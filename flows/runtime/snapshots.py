@@ -6,9 +6,10 @@ import pickle
 import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flows.registry import Flow
-from flows.runtime.recovery import RESUME, RecoveryError, recovery_folder
+from flows.runtime.recovery import RESUME, RecoveryError, recovery_folder, usable
 from operators.io.kafka.group import restore
 from schemas.settings import Settings
 from schemas.state import check_format
@@ -31,25 +32,39 @@ def read_states(folder: Path) -> States:
 
     Raises :class:`RecoveryError` where the folder holds no recovery store.
     """
-    parts = sorted(folder.glob("part-*.sqlite3")) if folder.parent.name else []
+    with usable(folder):
+        parts = sorted(folder.glob("part-*.sqlite3")) if folder.parent.name else []
     if not folder.parent.name:
         raise RecoveryError("BANDITFLOW_RECOVERY is not set: without it nothing is kept")
     if not parts:
         raise RecoveryError(f"{folder} holds no recovery store: no flow has run with it yet")
     epochs: list[int] = []
     rows: list[tuple[str, str, bytes | None]] = []
-    for part in parts:
-        with contextlib.closing(_open(part)) as database:
-            epochs += [epoch for _, _, epoch in database.execute(RESUME)]
-    resume = max(epochs, default=0)
-    for part in parts:
-        with contextlib.closing(_open(part)) as database:
-            rows += database.execute(_NEWEST, (resume,)).fetchall()
+    with usable(folder):
+        for part in parts:
+            with contextlib.closing(_open(part)) as database:
+                epochs += [epoch for _, _, epoch in database.execute(RESUME)]
+        resume = max(epochs, default=0)
+        for part in parts:
+            with contextlib.closing(_open(part)) as database:
+                rows += database.execute(_NEWEST, (resume,)).fetchall()
     states: States = {}
     for step, key, change in rows:
         if change is not None:
-            states.setdefault(step, {})[key] = _Plain(io.BytesIO(change)).load()
+            states.setdefault(step, {})[key] = _unpickled(folder, change)
     return states
+
+
+def _unpickled(folder: Path, change: bytes) -> Any:
+    try:
+        return _Plain(io.BytesIO(change)).load()
+    except RecoveryError:
+        raise
+    except Exception as error:  # a pickle that is none may raise anything
+        raise RecoveryError(
+            f"the recovery store {folder} (BANDITFLOW_RECOVERY) is damaged: a snapshot cannot be "
+            "read. Bring back a copy of it, or move it away: the flow then begins anew"
+        ) from error
 
 
 def states_of(settings: Settings, flow: Flow) -> States:
@@ -64,8 +79,9 @@ def check_formats(settings: Settings, flow: Flow) -> None:
     it, and be started again in vain.
     """
     folder = recovery_folder(settings, flow.name)
-    if not settings.state.recovery or not any(folder.glob("part-*.sqlite3")):
-        return
+    with usable(folder):
+        if not settings.state.recovery or not any(folder.glob("part-*.sqlite3")):
+            return
     states = read_states(folder)
     for step in flow.steps:
         if step.state_format is not None:
@@ -97,7 +113,7 @@ def progress(folder: Path) -> tuple[int, int]:
 
 
 def _open(part: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{part}?mode=ro", uri=True)
+    return sqlite3.connect(f"file:{quote(str(part))}?mode=ro", uri=True)
 
 
 class _Plain(pickle.Unpickler):

@@ -7,11 +7,13 @@ own, one batched Lua call at a time, so a Redis that is slow, frozen or away cos
 nothing else. Every key is a hash with a ``version`` field and expires.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -24,8 +26,13 @@ from operators.io.backoff import Backoff
 from operators.io.metrics.redis import RedisMetrics
 from schemas.settings import SettingsError
 
+logger = logging.getLogger("banditflow.redis")
+
 BATCH = 500
 """Keys per call."""
+
+_REPEAT = 60.0
+"""Seconds until it is said again that Redis is away."""
 
 GATHER = 0.03
 """Seconds for which writes gather into one call when there are few."""
@@ -135,6 +142,8 @@ class CacheWriter:
         self._metrics = metrics or RedisMetrics()
         self._buffer = buffer
         self._longest_wait = longest_wait
+        self._place = place_of(url)
+        self._said_at: float | None = None
         self._client = client(url, timeout)
         self._script = self._client.register_script(SCRIPT)
         self._stopped = threading.Event()
@@ -149,6 +158,10 @@ class CacheWriter:
 
     def _run(self) -> None:
         wait, backoff = 0.0, Backoff(0.2, self._longest_wait)
+        try:
+            self._client.ping()
+        except (redis.RedisError, OSError) as error:
+            self._is_away(error)
         while not self._stopped.wait(wait):
             writes = self._buffer.take(BATCH, 0.2)
             self._metrics.buffered(len(self._buffer))
@@ -159,27 +172,54 @@ class CacheWriter:
                 refused = send_what_can_be(self._script, writes, self._metrics)
             except (redis.RedisError, OSError) as error:
                 self._buffer.give_back(writes)
-                self._metrics.unavailable(error)
+                self._is_away(error)
                 wait = backoff.next()
             else:
+                self._is_back()
                 backoff.reset()
                 seconds = time.perf_counter() - started
                 self._metrics.written(len(writes) - refused, refused, seconds)
                 wait = 0.0 if len(writes) == BATCH else GATHER
 
+    def _is_away(self, error: Exception) -> None:
+        self._metrics.unavailable(error)
+        now = time.monotonic()
+        if self._said_at is None or now - self._said_at >= _REPEAT:
+            self._said_at = now
+            logger.warning(
+                "Redis at %s (BANDITFLOW_REDIS_URL): %s; the flow goes on, without its copies, "
+                "and tries again", self._place, " ".join(str(error).split()),
+            )  # fmt: skip
+
+    def _is_back(self) -> None:
+        if self._said_at is not None:
+            self._said_at = None
+            logger.warning("Redis at %s answers", self._place)
+
 
 def client(url: str, timeout: float = 2.0) -> redis.Redis:
     """Connect to Redis; every call ends within ``timeout`` seconds."""
     try:
-        return redis.Redis.from_url(
+        made = redis.Redis.from_url(
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             health_check_interval=30,
             retry=Retry(NoBackoff(), 0),  # who calls decides whether and when to try again
         )
-    except ValueError as error:
-        raise SettingsError(f"BANDITFLOW_REDIS_URL: {error}") from error
+        made.connection_pool.make_connection()  # whose options come from the address
+    except (ValueError, TypeError, redis.RedisError) as error:
+        raise SettingsError(
+            "BANDITFLOW_REDIS_URL: what follows its '?' is no option of the client, or has a wrong "
+            "value"
+        ) from error
+    return made
+
+
+def place_of(url: str) -> str:
+    """Give an address as it may be shown: without user and password."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] or parts.path
 
 
 def send(script: Any, writes: Sequence[CacheWrite]) -> int:

@@ -6,6 +6,7 @@ its own, which also deletes, in order of request. A crash leaves at worst files 
 names: their numbers are not used again, and they are deleted.
 """
 
+import errno
 import os
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
@@ -41,11 +42,32 @@ def segment_folders(recovery: str) -> list[Path]:
     return [Path(recovery) / step for step in (PENDING, SEEN, PROFILES, FACTORS)]
 
 
+FOR_NOW = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+)
+"""Errors of a disk that may pass, without any change of settings."""
+
+
+class SegmentsUnwritable(RuntimeError):  # noqa: N818 - it reads as what is the case
+    """The segment files cannot be written; ``may_pass`` says whether a new start may help."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        self.may_pass = error.errno in FOR_NOW
+        super().__init__(
+            f"segment files cannot be written to {folder} (BANDITFLOW_RECOVERY): {error.strerror}. "
+            "Nothing is lost: make room there, or mend what is wrong with it, and start the flow "
+            "again; it goes on from its last complete epoch"
+        )
+
+
 class ShardFiles:
     """The segments of one shard in ``folder``, which only its owner may read (mode 0700)."""
 
     def __init__(self, folder: Path, shard: int) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SegmentsUnwritable(folder, error) from error
         self._folder = folder
         self._shard = shard
         self._present = {path.name for path in folder.glob(f"{shard}-*")}
@@ -66,13 +88,17 @@ class ShardFiles:
         """Wait until all segments are durable; give the check sums of those that are new.
 
         Segments that neither ``needed`` nor the previous snapshots name begin to be deleted: the
-        next call returns once they are gone. Raises what a write raised.
+        next call returns once they are gone. Where a write failed, raises
+        :class:`SegmentsUnwritable`.
         """
         running, self._running = self._running, {}
-        checksums = {number: future.result() for number, future in running.items()}
-        if self._deleting is not None:
-            self._deleting.result()
-            self._deleting = None
+        try:
+            checksums = {number: future.result() for number, future in running.items()}
+            if self._deleting is not None:
+                self._deleting.result()
+                self._deleting = None
+        except OSError as error:
+            raise SegmentsUnwritable(self._folder, error) from error
         self._needed.append(frozenset(_name(self._shard, number) for number in needed))
         if len(self._needed) == _KEPT_SNAPSHOTS:
             stale = self._present.difference(*self._needed)
@@ -120,6 +146,8 @@ def _read(path: Path, checksum: int) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError:
         raise SegmentError(f"{path} is missing, which the recovery store names") from None
+    except OSError as error:
+        raise SegmentError(f"{path} cannot be read: {error.strerror}") from error
     if crc32(data) != checksum:
         raise SegmentError(f"{path} is not the file of that name that the recovery store names")
     return data

@@ -218,6 +218,8 @@ def test_a_flow_without_its_topics_says_how_to_make_them(
     monkeypatch.setenv("BANDITFLOW_BOOTSTRAP_SERVERS", broker.address)
     monkeypatch.setenv("BANDITFLOW_TOPIC_PREFIX", topic_prefix)
     monkeypatch.setenv("BANDITFLOW_RECOVERY", "recovery")
+    assert main(["store", "migrate"]) == 0
+    capsys.readouterr()
     said = failure(capsys, "run", flow)
     assert f"'{topic_prefix}" in said
     assert "banditflow topics create" in said

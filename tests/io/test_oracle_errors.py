@@ -70,7 +70,12 @@ class Described:
 
 
 def test_waiting_and_stopping_are_told_apart() -> None:
-    with pytest.raises(StoreUnavailable, match=r"^ORA-00060: deadlock$") as waiting, translated():
+    with (
+        pytest.raises(
+            StoreUnavailable, match=r"^BANDITFLOW_STORE: ORA-00060: deadlock$"
+        ) as waiting,
+        translated(),
+    ):
         raise oracledb.DatabaseError(Described(60, "deadlock"))
     assert waiting.value.code == "ORA-00060"
     with pytest.raises(StoreError, match="banditflow store migrate"), translated():

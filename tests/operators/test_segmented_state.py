@@ -15,7 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec import msgpack
 
 from operators.io import segments
-from operators.io.segments import ReadOnlyFiles, ShardFiles, segment_folder, segment_folders
+from operators.io.segments import (
+    ReadOnlyFiles,
+    SegmentsUnwritable,
+    ShardFiles,
+    segment_folder,
+    segment_folders,
+)
 from operators.logic.state import segmented
 from operators.logic.state.segmented import SegmentedSnapshot, SegmentedState
 from schemas.state import StateError
@@ -321,7 +327,7 @@ def test_a_snapshot_waits_for_segments_and_fails_with_them(tmp_path: Path) -> No
     owner = Owner(ShardFiles(tmp_path / "seen", 0))
     (tmp_path / "seen").rmdir()
     owner.seal("whole", b"for good")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SegmentsUnwritable):
         owner.kept.snapshot()
 
 

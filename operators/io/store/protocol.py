@@ -26,7 +26,7 @@ class StoreUnavailable(StoreError):  # noqa: N818 (a state of the store, not a m
     may_pass = True
 
     def __init__(self, code: str, message: str = "") -> None:
-        super().__init__(f"{code}: {message}" if message else code)
+        super().__init__(f"BANDITFLOW_STORE: {code}: {message}" if message else code)
         self.code = code
 
 

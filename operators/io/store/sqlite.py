@@ -1,6 +1,7 @@
 """The embedded store: SQLite in write-ahead mode, one writer per process."""
 
 import hashlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -53,14 +54,25 @@ class SqliteStore:
 
     def __init__(self, path: str | Path, patience: float = 5.0) -> None:
         self._lock = threading.Lock()
-        if not Path(path).parent.is_dir():
-            raise StoreError(f"BANDITFLOW_STORE: the folder of {path} does not exist")
-        with _errors():
-            self._connection = sqlite3.connect(
-                path, timeout=patience, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
+        if path != ":memory:":
+            _check_path(Path(path))
+        try:
+            with _errors():
+                self._connection = sqlite3.connect(
+                    path, timeout=patience, isolation_level=None, check_same_thread=False
+                )
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            raise StoreError(f"BANDITFLOW_STORE: {path}: {error}") from error
+
+    @staticmethod
+    def is_there(path: str) -> bool:
+        """Say whether there is a file, or anything else, at this path."""
+        with _path_errors(Path(path)):
+            return Path(path).exists()
 
     def migrate(self, now: datetime) -> list[str]:
         """Bring the schema to this release, in one transaction; see the protocol."""
@@ -228,6 +240,26 @@ class SqliteStore:
         distances = 1.0 - (stored @ query) / norms
         nearest = np.argsort(distances, kind="stable")[:k]
         return [Similar(rows[at][0], float(distances[at])) for at in nearest]
+
+
+def _check_path(path: Path) -> None:
+    with _path_errors(path):
+        folder = path.parent
+        if not folder.is_dir():
+            raise StoreError(f"BANDITFLOW_STORE: the folder of {path} does not exist")
+        if path.exists() and not path.is_file():
+            raise StoreError(f"BANDITFLOW_STORE: {path} is no file")
+        writable = os.access(folder, os.W_OK | os.X_OK)  # its log is beside it
+        if not writable or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
+            raise StoreError(f"BANDITFLOW_STORE: {path} and its folder must be writable")
+
+
+@contextmanager
+def _path_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"BANDITFLOW_STORE: {path}: {error.strerror}") from error
 
 
 @contextmanager

@@ -66,6 +66,10 @@ _DRIVER = {
     "DPY-4004": ErrorClass.REFUSED,
 }
 _OLD_SCHEMA = {904, 942}  # no such column, no such table
+_FILES_OF_TLS = ("X509", "PEM")
+"""The parts of OpenSSL that read a wallet's files."""
+
+_WALLET = "see BANDITFLOW_STORE_WALLET and BANDITFLOW_STORE_WALLET_PASSWORD"
 _CREDENTIALS = {1005, 1017, 1045, 28000, 28001, 28002}
 _COLUMN = re.compile(r'"[^"]+"\."[^"]+"\."([^"]+)"')
 
@@ -114,16 +118,21 @@ def translated() -> Iterator[None]:
     """Turn the driver's errors into the store's."""
     try:
         yield
+    except OSError as error:  # a name that is not resolved
+        raise StoreUnavailable("DPY-6005", str(error.strerror or error).lower()) from error
     except oracledb.Error as error:
         known = details(error)
         if known is None:
             raise StoreError(f"{type(error).__name__}: {error}") from error
+        if getattr(error.__cause__, "library", None) in _FILES_OF_TLS:
+            reason = first_line(str(error.__cause__))
+            raise StoreError(f"the wallet cannot be used: {reason}: {_WALLET}") from error
         if error_class_of(known) in (ErrorClass.RETRY, ErrorClass.RECONNECT):
             text = first_line(known.message).removeprefix(f"{known.full_code}: ")
             if error.__cause__ is not None:
                 text = f"{text} {first_line(str(error.__cause__))}"
             raise StoreUnavailable(known.full_code, text) from error
-        raise StoreError(f"{first_line(known.message)}{_advice(known.code)}") from error
+        raise StoreError(f"{first_line(known.message)}{_advice(known)}") from error
 
 
 def first_line(message: str) -> str:
@@ -131,9 +140,11 @@ def first_line(message: str) -> str:
     return message.partition("\n")[0]
 
 
-def _advice(code: int) -> str:
-    if code in _OLD_SCHEMA:
+def _advice(known: oracledb._Error) -> str:
+    if known.code in _OLD_SCHEMA:
         return ": run `banditflow store migrate`"
-    if code in _CREDENTIALS:
+    if known.code in _CREDENTIALS:
         return ": see BANDITFLOW_STORE_USER and BANDITFLOW_STORE_PASSWORD"
+    if (known.full_code or "").startswith("DPY-"):  # of the driver's own: how it was called
+        return ": see BANDITFLOW_STORE, and BANDITFLOW_STORE_WALLET for names of the wallet's"
     return ""
