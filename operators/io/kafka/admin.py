@@ -56,8 +56,7 @@ def create_topics(settings: KafkaSettings) -> list[str]:
 
 def timestamp_types(settings: KafkaSettings) -> dict[str, str | None]:
     """Ask which times each existing topic keeps, by its name; None: the broker does not say."""
-    with refused_settings():
-        admin = AdminClient(client_config(settings))
+    admin = admin_client(settings)
     known = partition_counts(settings, admin)
     names = [name for name in map(settings.topic, Topic) if name in known]
     asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
