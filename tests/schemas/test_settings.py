@@ -63,7 +63,11 @@ def texts(name: str) -> st.SearchStrategy[str]:
 
 @given(
     st.fixed_dictionaries(
-        {"secret": st.text(st.characters(exclude_characters="\0"), min_size=16, max_size=40)},
+        {
+            "secret": st.text(
+                st.characters(codec="utf-8", exclude_characters="\0"), min_size=16, max_size=40
+            )
+        },
         optional={
             **{name: texts(name) for name in TEXTS},
             "kafka_options": st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3),
