@@ -16,6 +16,8 @@ from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store, StoreUnavailable, Writes
 from operators.io.store.rows import RecordPlace, StoredDecision, StoredOutcome, refusal_row, row_of
 from operators.io.store.tables import DEAD_LETTERS
+from operators.logic.catalog_check import flaw_of
+from schemas.catalog import CatalogEntry
 from schemas.codec import MAX_RECORD_BYTES, Flaw, RecordDecoder, decode_with
 from schemas.topics import STORED, TOPICS, Topic
 
@@ -47,6 +49,8 @@ def rows_of(
         origin, payload = event.origin, event.payload
         place = RecordPlace(str(origin.topic), shard, origin.offset, origin.time, payload)
         record = decode_with(DECODERS[Topic(origin.topic)], payload, limit)
+        if isinstance(record, CatalogEntry):
+            record = flaw_of(record) or record
         if not isinstance(record, Flaw):
             try:
                 table, row = row_of(record)

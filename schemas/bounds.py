@@ -27,7 +27,7 @@ GREATEST_POSITION = 65_535
 """A ``position`` that is reported; what lies beyond the slate's length is the application's own."""
 
 GREATEST_REWARD = 1e9
-"""Size of the ``value`` of a reward."""
+"""Size of the ``value`` of a reward, of a slot's default and click rewards and of its range."""
 
 MOST_PURPOSES = 1000
 """Purposes that a consent may list."""
@@ -37,3 +37,67 @@ GREATEST_PURPOSE = 65_535
 
 CONTEXT_DEPTH = 6
 """Levels of lists and objects in a ``context``; what lies deeper is as if missing."""
+
+JSON_DEPTH = 16
+"""Levels of lists and objects in the catalog's ``content``, ``features`` and ``params``."""
+
+JSON_BYTES = 131_072
+"""Bytes of a catalog record's ``content``, and of an action's ``features``, as JSON."""
+
+LONGEST_VECTOR = 4096
+"""Numbers of an ``embedding``, and of a list of numbers that is a feature."""
+
+MOST_NAMES = 1000
+"""Entries of a list of names in the catalog: an action's ``slots``, an experiment's variations."""
+
+MOST_ACTION_FEATURES = 256
+"""Features of an action."""
+
+MOST_ITEM_FEATURES = 64
+"""Names in a slot's ``item_features``."""
+
+MOST_ITEM_COLUMNS = 4096
+"""Columns that ``item_features`` give: those beyond it are left out."""
+
+MOST_INTERACTIONS = 256
+"""Interactions of a feature spec."""
+
+MOST_COLUMNS = 8192
+"""Columns of a feature spec, with those of a slate's positions: 32 KiB in every decision."""
+
+MOST_MATRIX_COLUMNS = 512
+"""Columns of a policy that keeps a matrix of them for each action."""
+
+MOST_LIT_PAIRS = 4096
+"""Products of one request that hashed interactions add up."""
+
+MOST_SCALED_PAIRS = 8192
+"""Pairs of columns whose product is scaled."""
+
+POLICY_BYTES = 512 * 2**20
+"""Memory that one slot's learner may need; it says how many actions a slot may have."""
+
+MOST_ACTIONS = 10_000
+"""Actions of a slot."""
+
+MOST_RELATED_ACTIONS = 2000
+"""Actions of a slot whose policy compares them with each other: item features, neighbours."""
+
+MOST_SHARES = 10_000
+"""Actions that the policy ``split`` names."""
+
+CATALOG_BYTES = 64 * 2**20
+"""Bytes of the catalog's records, the newest of each slot, action and experiment counted."""
+
+LEAST_REWARD_SPAN = 1e-6
+"""Width of a ``reward_range``: rewards are counted in units of 2**-32."""
+
+LEAST_REWARD_WINDOW = 1e-3
+LONGEST_REWARD_WINDOW = 400 * 86_400.0
+"""Seconds of a ``reward_window``."""
+
+LONGEST_PUBLISH_INTERVAL = 86_400.0
+"""Seconds of a ``publish_interval``."""
+
+MOST_PUBLISH_REWARDS = 1_000_000_000
+"""``publish_rewards``."""

@@ -1,15 +1,26 @@
 """The configuration stream: slots, actions (content variants) and experiments.
 
-A record replaces the earlier one with the same id from its ``time`` on; ``deleted`` removes it.
+A record replaces the earlier one about the same slot, action or experiment from its ``time`` on;
+``deleted`` removes it. What is too large or too deep for a later step is refused here by field, or
+by :func:`operators.logic.catalog_check.flaw_of`.
 """
 
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from schemas import bounds
 from schemas.events import Id, LearningMode, Probability, Time
 
-Seconds = Annotated[float, Meta(gt=0.0)]
+Name = Annotated[str, Meta(max_length=bounds.ID_LENGTH)]
+"""What a record calls something: a feature, a category, a kind."""
+
+Names = Annotated[list[Name], Meta(max_length=bounds.MOST_COLUMNS)]
+VectorLength = Annotated[int, Meta(ge=1, le=bounds.LONGEST_VECTOR)]
+RewardValue = Annotated[float, Meta(ge=-bounds.GREATEST_REWARD, le=bounds.GREATEST_REWARD)]
+RewardWindow = Annotated[
+    float, Meta(ge=bounds.LEAST_REWARD_WINDOW, le=bounds.LONGEST_REWARD_WINDOW)
+]
 
 
 class CatalogRecord(Struct, kw_only=True, tag_field="type"):
@@ -17,8 +28,8 @@ class CatalogRecord(Struct, kw_only=True, tag_field="type"):
 
     id: Id
     time: Time
-    source: str = ""
-    subject: str | None = None
+    source: Name = ""
+    subject: Name | None = None
     deleted: bool = False
 
 
@@ -29,10 +40,10 @@ class PolicySettings(Struct, kw_only=True, forbid_unknown_fields=True):
     after ``publish_rewards`` rewards or ``publish_interval`` seconds of event time.
     """
 
-    kind: str = "beta"
+    kind: Name = "beta"
     params: dict[str, Any] = field(default_factory=dict)
-    publish_rewards: Annotated[int, Meta(ge=1)] = 50
-    publish_interval: Seconds = 0.25
+    publish_rewards: Annotated[int, Meta(ge=1, le=bounds.MOST_PUBLISH_REWARDS)] = 50
+    publish_interval: Annotated[float, Meta(gt=0.0, le=bounds.LONGEST_PUBLISH_INTERVAL)] = 0.25
 
 
 class Holdout(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -49,8 +60,8 @@ class Holdout(Struct, kw_only=True, forbid_unknown_fields=True):
 class Interaction(Struct, frozen=True, forbid_unknown_fields=True):
     """A product of two declared features, hashed into its own buckets."""
 
-    left: str
-    right: str
+    left: Annotated[str, Meta(max_length=2 * bounds.ID_LENGTH)]
+    right: Annotated[str, Meta(max_length=2 * bounds.ID_LENGTH)]
 
 
 class FeatureSpec(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -63,13 +74,15 @@ class FeatureSpec(Struct, kw_only=True, forbid_unknown_fields=True):
     profile features. An empty spec means that the slot has no context.
     """
 
-    numeric: list[str] = field(default_factory=list)
-    vectors: dict[str, Annotated[int, Meta(ge=1, le=4096)]] = field(default_factory=dict)
-    categories: dict[str, list[str]] = field(default_factory=dict)
-    hashed: dict[str, Annotated[int, Meta(ge=2, le=65536)]] = field(default_factory=dict)
-    profile: list[str] = field(default_factory=list)
-    profile_embedding: Annotated[int, Meta(ge=0, le=4096)] = 0
-    interactions: list[Interaction] = field(default_factory=list)
+    numeric: Names = field(default_factory=list)
+    vectors: dict[Name, VectorLength] = field(default_factory=dict)
+    categories: dict[Name, Names] = field(default_factory=dict)
+    hashed: dict[Name, Annotated[int, Meta(ge=2, le=65536)]] = field(default_factory=dict)
+    profile: Names = field(default_factory=list)
+    profile_embedding: Annotated[int, Meta(ge=0, le=bounds.LONGEST_VECTOR)] = 0
+    interactions: Annotated[list[Interaction], Meta(max_length=bounds.MOST_INTERACTIONS)] = field(
+        default_factory=list
+    )
     interaction_buckets: Annotated[int, Meta(ge=2, le=65536)] = 64
     time_of_day: bool = False
     scale: bool = False
@@ -87,28 +100,22 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
     slot_id: Id
     policy: PolicySettings = field(default_factory=PolicySettings)
     features: FeatureSpec = field(default_factory=FeatureSpec)
-    item_features: list[str] = field(default_factory=list)
-    reward_window: Seconds = 600.0
+    item_features: Annotated[list[Name], Meta(max_length=bounds.MOST_ITEM_FEATURES)] = field(
+        default_factory=list
+    )
+    reward_window: RewardWindow = 600.0
     learning_mode: LearningMode = "immediate"
     reward_aggregation: Literal["first", "sum", "max"] = "first"
-    default_reward: float = 0.0
-    click_reward: float = 1.0
-    reward_range: tuple[float, float] = (0.0, 1.0)
+    default_reward: RewardValue = 0.0
+    click_reward: RewardValue = 1.0
+    reward_range: tuple[RewardValue, RewardValue] = (0.0, 1.0)
     needs_impression: bool = True
     viewable_only: bool = False
     click_without_impression: Literal["count", "quarantine"] = "count"
     floor: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
     holdout: Holdout = field(default_factory=Holdout)
-    baseline_action_id: str | None = None
+    baseline_action_id: Name | None = None
     slate_size: Annotated[int, Meta(ge=1, le=50)] = 1
-
-    def __post_init__(self) -> None:
-        """Refuse a reward range that is empty or does not hold the default reward."""
-        low, high = self.reward_range
-        if not low < high:
-            raise ValueError("reward_range must rise: its first value is not below its second")
-        if not low <= self.default_reward <= high:
-            raise ValueError("default_reward lies outside reward_range")
 
 
 class Neighbour(Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,20 +134,14 @@ class Action(CatalogRecord, kw_only=True, tag="action"):
     """
 
     action_id: Id
-    slots: list[Id]
-    features: dict[str, Any] = field(default_factory=dict)
-    embedding: list[float] | None = None
+    slots: Annotated[list[Id], Meta(max_length=bounds.MOST_NAMES)]
+    features: Annotated[dict[Name, Any], Meta(max_length=bounds.MOST_ACTION_FEATURES)] = field(
+        default_factory=dict
+    )
+    embedding: Annotated[list[float], Meta(max_length=bounds.LONGEST_VECTOR)] | None = None
     neighbours: Annotated[list[Neighbour], Meta(max_length=100)] = field(default_factory=list)
     content: Any = None
     enabled: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse an action that is its own neighbour, or has one twice."""
-        names = [neighbour.action_id for neighbour in self.neighbours]
-        if self.action_id in names:
-            raise ValueError("neighbours: an action cannot be its own neighbour")
-        if len(set(names)) < len(names):
-            raise ValueError("neighbours: one is named twice")
 
 
 class Experiment(CatalogRecord, kw_only=True, tag="experiment"):
@@ -151,7 +152,9 @@ class Experiment(CatalogRecord, kw_only=True, tag="experiment"):
 
     experiment_id: Id
     slot_id: Id
-    variations: dict[str, Probability] = field(default_factory=dict)
+    variations: Annotated[dict[Name, Probability], Meta(max_length=bounds.MOST_NAMES)] = field(
+        default_factory=dict
+    )
     enabled: bool = True
 
 

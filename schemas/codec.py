@@ -97,7 +97,7 @@ DECODERS: dict[Topic, RecordDecoder] = {
 """What reads a record of each topic."""
 
 _ENCODER = Encoder()
-_PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _QUOTED = re.compile(r"'[^']*'")
 """A value of the record, quoted in an error: it may hold a raw id."""
 _MISSING = re.compile(r"missing required field `([^`]*)`")

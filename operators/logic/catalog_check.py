@@ -1,13 +1,21 @@
-"""Whether a catalog record can be used: its features and policy must compile, and it has a use."""
+"""Whether a catalog record can be used: all that later steps make of it can be made, and kept."""
 
 from collections.abc import Iterable
 
-from operators.logic.features import FeatureError, FeatureMap
+import msgspec
+import numpy as np
+
+from operators.logic.features import FeatureError, FeatureMap, check_products
+from operators.logic.free_json import json_flaw
 from operators.logic.policies import PolicyError
+from operators.logic.policy_memory import size_flaw
 from operators.logic.slot_policy import new_policy, policy_dim
-from schemas.catalog import CatalogEntry, Experiment, Slot
+from schemas.bounds import JSON_BYTES, LEAST_REWARD_SPAN
+from schemas.catalog import Action, CatalogEntry, Experiment, Slot
 from schemas.codec import MAX_RECORD_BYTES, Flaw, decode
 from schemas.topics import Topic
+
+_LONGEST_DETAIL = 300
 
 
 def read_entry(payload: bytes | None, limit: int = MAX_RECORD_BYTES) -> CatalogEntry | Flaw:
@@ -26,16 +34,60 @@ def flaw_of(entry: CatalogEntry) -> Flaw | None:
     >>> flaw_of(slot).field
     'policy'
     """
-    if not isinstance(entry, Slot) or entry.deleted:
+    match entry:
+        case Action():
+            flaw = _flaw_of_action(entry)
+        case Slot():
+            flaw = _flaw_of_slot(entry)
+        case Experiment():
+            flaw = None
+    return None if flaw is None else Flaw("invalid_value", flaw[0], flaw[1][:_LONGEST_DETAIL])
+
+
+def _flaw_of_action(action: Action) -> tuple[str, str] | None:
+    for name, value in (("features", action.features), ("content", action.content)):
+        if flaw := json_flaw(value, name):
+            return flaw
+        size = len(msgspec.json.encode(value))
+        if size > JSON_BYTES:
+            return name, f"{size:,} bytes, at most {JSON_BYTES:,} fit"
+    if action.embedding is not None:
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.array(action.embedding, dtype=np.float32)).all():
+                return "embedding", "a number is too large for float32"
+    names = [neighbour.action_id for neighbour in action.neighbours]
+    if action.action_id in names:
+        return "neighbours", "an action cannot be its own neighbour"
+    if len(set(names)) < len(names):
+        return "neighbours", "one is named twice"
+    return None
+
+
+def _flaw_of_slot(slot: Slot) -> tuple[str, str] | None:
+    """Make all that the slot's record asks for, once its size is known to be bearable."""
+    if flaw := json_flaw(slot.policy.params, "policy.params"):
+        return flaw
+    low, high = slot.reward_range
+    if not low < high:
+        return "reward_range", "must rise: its first value is not below its second"
+    if high - low < LEAST_REWARD_SPAN:
+        return "reward_range", f"must be at least {LEAST_REWARD_SPAN:g} wide"
+    if not low <= slot.default_reward <= high:
+        return "default_reward", "lies outside reward_range"
+    if slot.deleted:
         return None
     try:
-        feature_map = FeatureMap(entry.features)
+        too_large = size_flaw(slot)
+        if too_large is not None:
+            return "features", too_large
+        check_products(slot.features)
+        feature_map = FeatureMap(slot.features)
     except FeatureError as error:
-        return Flaw("invalid_value", "features", str(error))
+        return "features", str(error)
     try:
-        new_policy(entry, (), policy_dim(entry, feature_map)).publish()
+        new_policy(slot, (), policy_dim(slot, feature_map)).publish()
     except PolicyError as error:
-        return Flaw("invalid_value", "policy", str(error))
+        return "policy", str(error)
     return None
 
 

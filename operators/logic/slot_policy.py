@@ -10,6 +10,9 @@ from operators.logic.policies.published import PublishedPolicy
 from schemas.catalog import Action, Slot
 from schemas.clock import NEVER
 
+USES_ITEM_FEATURES = frozenset({"logistic", "gaussian", "greedy"})
+"""The kinds of policy that learn from what the catalog says of actions."""
+
 _ENCODER = Encoder(order="deterministic")
 
 
@@ -40,7 +43,10 @@ def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> Non
         for action in actions
         if action.neighbours
     }
-    policy.set_actions(ids, action_matrix(actions, slot.item_features), neighbours)
+    features = None
+    if slot.policy.kind in USES_ITEM_FEATURES:
+        features = action_matrix(actions, slot.item_features)
+    policy.set_actions(ids, features, neighbours)
 
 
 def first_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> PublishedPolicy:

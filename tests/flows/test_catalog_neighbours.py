@@ -13,6 +13,7 @@ from flows.devkit.embedded import Server
 from flows.runtime.clock import system_clock
 from operators.io.kafka.client import consumer
 from operators.io.store.sqlite import SqliteStore
+from operators.logic.catalog_check import read_entry
 from operators.logic.policies import Deltas
 from operators.logic.slot_policy import name_actions, new_policy
 from schemas.catalog import Action, Neighbour, PolicySettings
@@ -128,6 +129,6 @@ def test_a_vector_of_another_length_is_named(
     ],
 )
 def test_malformed_neighbours_are_a_flaw_that_names_them(wrong: Any) -> None:
-    found = decode(Topic.CATALOG, json.dumps(NEW | {"neighbours": wrong}).encode())
+    found = read_entry(json.dumps(NEW | {"neighbours": wrong}).encode())
     assert isinstance(found, Flaw)
     assert "neighbours" in f"{found.field} {found.detail}"

@@ -222,3 +222,28 @@ def test_bad_records_are_dead_letters_and_the_rest_is_stored(store: SqliteStore)
         (1, 9_001),
         (1, 9_002),
     }
+
+
+def test_a_catalog_record_that_the_flow_refuses_is_not_stored(store: SqliteStore) -> None:
+    """A tombstone is one dead letter and removes nothing."""
+    good = [*make.events(make.slot("home"), make.action("a"))]
+    bad = make.events(
+        make.slot("home", 5, reward_range=(1.0, 0.0)),
+        make.action("a", 5, content=2**70),
+        make.action("a", 5, embedding=[1e39]),
+        offset=2,
+    )
+    empty = [read_undecoded(Topic.CATALOG, 0, b"slot-home-0", None, 5, 0)]
+    empty.append(read_undecoded(Topic.CATALOG, 0, b"slot-home-0", b"", 6, 0))
+    shards = {"0": [good + bad + empty]}
+    run_main(build(Batches(shards), sink(store), MAX_RECORD_BYTES, RecordMetrics()))
+    assert [row["deleted"] for row in store.rows("slots")] == [0]
+    assert [row["time"] for row in store.rows("actions")] == [make.action("a").time]
+    letters = {row["topic_offset"]: row for row in store.rows("dead_letters")}
+    assert {offset: (row["reason"], row["field"]) for offset, row in letters.items()} == {
+        2: ("invalid_value", "reward_range"),
+        3: ("invalid_value", "content"),
+        4: ("invalid_value", "embedding"),
+        5: ("empty", None),
+        6: ("empty", None),
+    }

@@ -4,7 +4,7 @@ import random
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.logic.catalog import TOMBSTONES_KEPT, Catalog, CatalogHistory
@@ -56,6 +56,7 @@ KINDS = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(KINDS, max_size=25, unique_by=lambda each: each[:3]), st.randoms())
 def test_the_catalog_of_a_time_depends_on_no_order_and_survives_a_snapshot(
     kinds: list[tuple[str, str, int, bool, bool]], shuffler: random.Random

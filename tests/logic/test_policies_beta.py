@@ -111,7 +111,7 @@ def test_written_forms_read_back_the_same(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "params", "message"),
     [
-        ("beta", {"prior_reward": -1}, r"policy\.prior_reward must be > 0, got -1"),
+        ("beta", {"prior_reward": -1}, r"policy\.prior_reward must be >= 1e-06, got -1"),
         ("beta", {"sharpen": float("nan")}, r"policy\.sharpen must be finite, got nan"),
         ("beta", {"half_life": "x"}, r"policy\.half_life must be of type float \| null, got str"),
         ("beta", {"alpha": 1}, r"policy\.alpha is not a parameter of 'beta'"),

@@ -86,6 +86,24 @@ def test_a_cold_action_starts_from_its_item_features() -> None:
     assert eta[0] > eta[1] + 1.0
 
 
+def test_item_features_become_more_and_fewer_while_actions_come_and_go() -> None:
+    """An action that left the slot keeps its statistics, but no columns that nobody else has."""
+    policy = make_policy("logistic", None, 1)
+    policy.set_actions(["a", "b"], np.eye(2))
+    teach(policy, ["a", "b"], np.ones((2, 1)), np.array([1.0, 0.0]))
+    for columns in (1, 3, 2):
+        policy.set_actions(["a", "c"], np.eye(2, columns))
+        assert policy.publish().action_ids == ("a", "c")
+
+
+def test_item_features_of_any_size_never_upset_the_regression() -> None:
+    rng = np.random.default_rng(4)
+    base = BasePrior(np.zeros(2), np.ones(2), 20.0, 1e-6, 20)
+    features = np.repeat(1e6 * rng.normal(size=(2, 4096)), 3, axis=0)
+    fitted = fit(np.zeros((6, 2, 2)), rng.normal(size=(6, 2)), features, base)
+    assert np.abs(fitted.mean).max() < 100.0
+
+
 def test_the_hierarchical_prior_does_not_depend_on_the_order_of_actions() -> None:
     rng = np.random.default_rng(3)
     root = rng.normal(size=(6, 30, 4))

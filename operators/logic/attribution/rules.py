@@ -11,6 +11,9 @@ from schemas.catalog import Slot
 GRID: Final = 2.0**32
 """Rewards are multiples of 1/GRID, so that corrections cancel exactly in binary arithmetic."""
 
+CARRY: Final = 2**62
+"""What a sum of rewards carries over, so that both of its parts fit into 64 bits."""
+
 WHOLE: Final = 128
 """A decision's weight is in steps of 1/128, which binary arithmetic adds exactly."""
 
@@ -82,8 +85,8 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
 
     ``first_at`` and ``first_id`` name the earliest reward (by event time, then id) and ``first``
     its value; ``total`` is the sum in units of 1/GRID, an integer, so that it is exact in any
-    order; ``learned_reward`` is the reward that the learner has been given so far; ``ids`` are
-    those of all rewards once there are several.
+    order, less ``carried`` times CARRY; ``learned_reward`` is the reward that the learner has been
+    given so far; ``ids`` are those of all rewards once there are several.
     """
 
     first_at: int
@@ -93,6 +96,7 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
     total: int
     learned_reward: float = 0.0
     ids: set[str] | None = None
+    carried: int = 0
 
     @property
     def count(self) -> int:
@@ -107,6 +111,8 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
         ids.add(id_)
         self.ids = ids
         self.total += round(value * GRID)
+        if self.carried or not -CARRY < self.total < CARRY:
+            self._carry()
         self.highest = max(self.highest, value)
         if (at, id_) < (self.first_at, self.first_id):
             self.first_at, self.first_id, self.first = at, id_, value
@@ -136,7 +142,12 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
             return rules.rescaled(self.first)
         if rules.aggregation == "max":
             return rules.rescaled(self.highest)
-        return rules.rescaled(self.total / GRID)
+        return rules.rescaled((self.carried * CARRY + self.total) / GRID)
+
+    def _carry(self) -> None:
+        """Cut the sum into two parts, in one way only whatever the order of its rewards was."""
+        whole = self.carried * CARRY + self.total
+        self.carried, self.total = (0, whole) if -CARRY < whole < CARRY else divmod(whole, CARRY)
 
 
 def first_reward(at: int, id_: str, value: float) -> Rewards:

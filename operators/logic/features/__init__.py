@@ -1,5 +1,6 @@
 """Requests and actions as vectors, by the slot's feature spec."""
 
+from operators.logic.features.feature_counts import check_products, count_columns
 from operators.logic.features.feature_map import LIMIT, FeatureMap
 from operators.logic.features.items import action_matrix
 from operators.logic.features.layout import FeatureColumn, FeatureError, fingerprint
@@ -21,7 +22,9 @@ __all__ = [
     "Moments",
     "Scaled",
     "action_matrix",
+    "check_products",
     "coordinates",
+    "count_columns",
     "fingerprint",
     "pack",
     "pack_rows",

@@ -2,17 +2,18 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from operators.logic.deciding.quadrature import beta_probabilities
 from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.neighbours import Neighbours, neighbour_shift, similarities
 from operators.logic.policies.packing import read_params
+from operators.logic.policies.parameters import Alpha, HalfLife, Share, Weight
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import add_totals, aligned_rows, columns_of, mean_and_deviation
 from schemas.results import ActionSummary
@@ -25,8 +26,6 @@ _KEPT = 512
 _LEAST = 1e-6
 """A Beta parameter is not let below this, whatever was subtracted or weighted."""
 
-Positive = Annotated[float, Meta(gt=0.0)]
-
 
 class BetaParams(Struct, frozen=True, forbid_unknown_fields=True):
     """Parameters of ``beta``.
@@ -37,11 +36,11 @@ class BetaParams(Struct, frozen=True, forbid_unknown_fields=True):
     what an action's neighbours lend that its prior rate takes; the prior's weight stays.
     """
 
-    prior_reward: Positive = 1.0
-    prior_failure: Positive = 20.0
-    half_life: Positive | None = None
-    sharpen: Positive = 1.0
-    neighbours: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    prior_reward: Weight = 1.0
+    prior_failure: Weight = 20.0
+    half_life: HalfLife | None = None
+    sharpen: Alpha = 1.0
+    neighbours: Share = 0.0
 
 
 class BetaPosteriorState(Struct):

@@ -10,11 +10,11 @@ Where features are scaled, z = T x as in ``linear``: sums of w x are kept beside
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Struct
 from scipy.special import expit
 
 from operators.logic.features.scaling import Coordinates, Moments, Scaled, coordinates
@@ -22,14 +22,13 @@ from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.packing import read_params
+from operators.logic.policies.parameters import Alpha, HalfLife, Mean, Variance, Weight
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import aligned_rows, published_ids
 from schemas.state import pack, unpack
 
 _VERSION = 1
 _ETA_LIMIT = 30.0
-
-Positive = Annotated[float, Meta(gt=0.0)]
 
 
 class DiagonalParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,13 +38,13 @@ class DiagonalParams(Struct, frozen=True, forbid_unknown_fields=True):
     of ``logistic``; ``rate`` is the step of dual averaging and ``damping`` its δ.
     """
 
-    alpha: Positive = 0.5
-    prior_mean: float = -3.5
-    prior_variance: Positive = 0.1
-    intercept_variance: Positive = 0.3
-    rate: Positive = 0.3
-    damping: Positive = 1.0
-    half_life: Positive | None = None
+    alpha: Alpha = 0.5
+    prior_mean: Mean = -3.5
+    prior_variance: Variance = 0.1
+    intercept_variance: Variance = 0.3
+    rate: Weight = 0.3
+    damping: Weight = 1.0
+    half_life: HalfLife | None = None
 
 
 class DiagonalState(Struct):

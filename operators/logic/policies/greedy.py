@@ -1,16 +1,17 @@
 """The greedy baseline: the best mean, with an optional uniform share."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from operators.logic.features.scaling import Scaled
 from operators.logic.policies.base import Deltas, Floats
 from operators.logic.policies.linear import Linear
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.packing import read_params
+from operators.logic.policies.parameters import HalfLife, Share
 from schemas.state import pack, unpack
 
 _VERSION = 1
@@ -22,8 +23,8 @@ class GreedyParams(Struct, frozen=True, forbid_unknown_fields=True):
     The means are those of ``logistic`` (its defaults), over an intercept alone without context.
     """
 
-    epsilon: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
-    half_life: Annotated[float, Meta(gt=0.0)] | None = None
+    epsilon: Share = 0.0
+    half_life: HalfLife | None = None
 
 
 class GreedyState(Struct):

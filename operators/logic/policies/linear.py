@@ -23,6 +23,16 @@ from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.neighbours import Neighbours, similarities
 from operators.logic.policies.packing import read_params
+from operators.logic.policies.parameters import (
+    Alpha,
+    HalfLife,
+    Iterations,
+    Mean,
+    Noise,
+    Share,
+    Variance,
+    Weight,
+)
 from operators.logic.policies.prior import BasePrior, fit
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import aligned_rows
@@ -30,10 +40,6 @@ from schemas.state import pack, unpack
 
 _VERSION = 1
 _ETA_LIMIT = 30.0
-
-Positive = Annotated[float, Meta(gt=0.0)]
-Iterations = Annotated[int, Meta(ge=0, le=20)]
-Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,15 +54,15 @@ class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
     action's neighbours lend that its prior takes.
     """
 
-    alpha: Positive = 0.5
-    prior_mean: float = -3.5
-    prior_variance: Positive = 0.1
-    intercept_variance: Positive = 0.3
+    alpha: Alpha = 0.5
+    prior_mean: Mean = -3.5
+    prior_variance: Variance = 0.1
+    intercept_variance: Variance = 0.3
     curvature_floor: Annotated[float, Meta(ge=0.0, le=0.25)] = 0.0
-    half_life: Positive | None = None
+    half_life: HalfLife | None = None
     iterations: Iterations = 2
-    prior_strength: Positive = 20.0
-    ridge: Positive = 2.0
+    prior_strength: Weight = 20.0
+    ridge: Weight = 2.0
     neighbours: Share = 0.0
 
 
@@ -66,15 +72,15 @@ class GaussianParams(Struct, frozen=True, forbid_unknown_fields=True):
     ``noise`` is the standard deviation of a reward around its expectation.
     """
 
-    alpha: Positive = 0.25
-    prior_mean: float = 0.0
-    prior_variance: Positive = 1.0
-    intercept_variance: Positive = 1.0
-    noise: Positive = 0.5
-    half_life: Positive | None = None
+    alpha: Alpha = 0.25
+    prior_mean: Mean = 0.0
+    prior_variance: Variance = 1.0
+    intercept_variance: Variance = 1.0
+    noise: Noise = 0.5
+    half_life: HalfLife | None = None
     iterations: Iterations = 0
-    prior_strength: Positive = 20.0
-    ridge: Positive = 2.0
+    prior_strength: Weight = 20.0
+    ridge: Weight = 2.0
     neighbours: Share = 0.0
 
 
@@ -137,7 +143,10 @@ class Linear(Additive):
         item_features: Floats | None = None,
         neighbours: Neighbours | None = None,
     ) -> None:
-        """Name the actions to publish, with a row of features each; statistics are kept."""
+        """Name the actions to publish, with a row of features each; statistics are kept.
+
+        Where the features have become more or fewer, those of other actions are forgotten.
+        """
         self._active = sorted(set(ids))
         given = neighbours or {}
         self._neighbours |= {action_id: given.get(action_id, {}) for action_id in ids}
@@ -145,7 +154,10 @@ class Linear(Additive):
             return
         if len(item_features) != len(ids) or not np.isfinite(item_features).all():
             raise PolicyError("item_features must be finite and have a row for each action")
-        self._features |= dict(zip(ids, np.asarray(item_features, dtype=float), strict=True))
+        columns = item_features.shape[1]
+        others = {a: row for a, row in self._features.items() if len(row) == columns}
+        rows = np.asarray(item_features, dtype=float)
+        self._features = others | dict(zip(ids, rows, strict=True))
 
     def learn(self, deltas: Deltas) -> None:
         """Add the contributions of a micro-batch."""

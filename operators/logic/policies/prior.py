@@ -18,6 +18,9 @@ from operators.logic.policies.neighbours import neighbour_shift
 _JITTER = 1e-10
 """Share of a matrix's mean diagonal that is added to it, which bounds its condition number."""
 
+_WELL_CONDITIONED = 1e10
+"""Item features so many times the ridge are regressed by eigenvalues, which no rounding upsets."""
+
 
 @dataclass(frozen=True, slots=True)
 class BasePrior:
@@ -141,4 +144,8 @@ def _hat(features: Floats | None, ridge: float) -> Floats | None:
         return None
     centred = features - features.mean(axis=0)
     gram = centred @ centred.T
-    return np.asarray(np.linalg.solve(gram + ridge * np.eye(len(gram)), gram))
+    if np.trace(gram) <= _WELL_CONDITIONED * ridge:
+        return np.asarray(np.linalg.solve(gram + ridge * np.eye(len(gram)), gram))
+    values, vectors = np.linalg.eigh(gram)
+    values = np.maximum(values, 0.0)
+    return np.asarray((vectors * (values / (values + ridge))) @ vectors.T)

@@ -11,6 +11,7 @@ from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import add_totals, columns_of, published_ids, rate_posterior
+from schemas.bounds import MOST_SHARES
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 
@@ -24,7 +25,9 @@ class SplitParams(Struct, frozen=True, forbid_unknown_fields=True):
     action has the same.
     """
 
-    shares: dict[str, Annotated[float, Meta(ge=0.0)]] = {}
+    shares: Annotated[
+        dict[str, Annotated[float, Meta(ge=0.0, le=1e9)]], Meta(max_length=MOST_SHARES)
+    ] = {}
 
 
 class UniformParams(Struct, frozen=True, forbid_unknown_fields=True):
