@@ -8,6 +8,7 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
+from msgspec import field as stored
 
 from operators.envelope import Message, Rejected
 from operators.factors import factor_slots, withdrawals
@@ -15,9 +16,10 @@ from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.segments import PENDING, ShardFiles, segment_folder, shard_files
 from operators.logic.attribution import Attribution, AttributionState, StepResult
 from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.logic.slot_lives import SlotLives, SlotLivesState
 from operators.streams import of_type
-from operators.updates import FactorUpdate, PosteriorUpdate
-from schemas.clock import NEVER
+from operators.updates import FactorUpdate, LearnerUpdate, PosteriorUpdate, SlotDeparture
+from schemas.clock import ALWAYS, NEVER
 from schemas.settings import EventTimeSettings, StateSettings
 from schemas.state import StateFormat, pack, unpack
 
@@ -26,9 +28,9 @@ ATTRIBUTION_STATE = StateFormat("attribution", 3)
 
 @dataclass(frozen=True)
 class Attributed:
-    """Posterior updates by slot, factor updates under one key, outcomes and rejects by shard."""
+    """Updates of learners by slot, factor updates under one key, outcomes and rejects by shard."""
 
-    posterior_updates: KeyedStream[PosteriorUpdate]
+    posterior_updates: KeyedStream[LearnerUpdate]
     factor_updates: KeyedStream[FactorUpdate]
     outcomes: KeyedStream[list[Message]]
     rejected: KeyedStream[list[Rejected]]
@@ -44,7 +46,7 @@ class _Rejections:
     rejected: list[Rejected]
 
 
-_Out = PosteriorUpdate | FactorUpdate | _Messages | _Rejections
+_Out = LearnerUpdate | FactorUpdate | _Messages | _Rejections
 
 
 class AttributeState(Struct):
@@ -52,6 +54,7 @@ class AttributeState(Struct):
 
     shard: int | None
     attribution: AttributionState
+    slots: SlotLivesState = stored(default_factory=SlotLivesState)
 
 
 @dataclass(kw_only=True)
@@ -66,6 +69,9 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
     attribution: Attribution
     folder: Path | None = None
     given_horizon: int = NEVER
+    slots: SlotLives = field(default_factory=SlotLives)
+    followed: Catalog | None = None
+    """The catalog whose slots :attr:`slots` holds."""
     shard: int | None = None
     catalog: Catalog | None = None
     factor_slots: frozenset[str] = frozenset()
@@ -93,12 +99,16 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
 
     def snapshot(self) -> bytes:
         """Keep all that is pending or waiting."""
-        return pack(*ATTRIBUTION_STATE, AttributeState(self.shard, self.attribution.state()))
+        state = AttributeState(self.shard, self.attribution.state(), self.slots.state())
+        return pack(*ATTRIBUTION_STATE, state)
 
     def _posterior_updates(
         self, shard: int, result: StepResult, catalog: Catalog
-    ) -> Iterable[PosteriorUpdate]:
+    ) -> Iterable[LearnerUpdate]:
         """Give each slot its deltas; all slots get what settled when the horizon moves."""
+        if catalog is not self.followed and result.horizon > NEVER:
+            self.followed = catalog
+            self.slots.follow(catalog.slots, result.horizon)
         for changed in result.posterior_deltas:
             slot = catalog.slots.get(changed.slot_id)
             if slot is not None:
@@ -110,7 +120,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                     deltas=changed.deltas,
                     rewards=changed.rewards,
                     newest=changed.newest,
-                    version=changed.version,
+                    version=self.slots.version(slot.slot_id, changed.version),
                     fingerprint=changed.fingerprint,
                 )
         if result.horizon > self.given_horizon:
@@ -127,7 +137,11 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                         for slot_id, block in result.settled
                         if slot_id == slot.slot_id
                     ],
+                    version=self.slots.version(slot.slot_id),
                 )
+            if result.horizon < ALWAYS and self.slots.leaving(result.horizon):
+                for slot_id in self.slots.forget(result.horizon, self.attribution.pending_slots):
+                    yield SlotDeparture(shard=shard, departed=slot_id)
 
     def _factor_updates(
         self, batch: CatalogedBatch, result: StepResult, before: int
@@ -187,6 +201,7 @@ def resumed(
         attribution=Attribution(*limits, state.attribution, segments, tolerance),
         folder=folder,
         given_horizon=state.attribution.horizon,
+        slots=SlotLives(state.slots),
         shard=state.shard,
         metrics=metrics,
     )
@@ -211,13 +226,13 @@ def attribute(
         return resumed(time, settings, folder, resume_state, metrics)
 
     attributed = op.stateful_batch("life", up, shim_builder)
-    posterior_updates = of_type("lessons", attributed, PosteriorUpdate)
+    learner_updates = of_type("lessons", attributed, LearnerUpdate)
     factor_updates = of_type("settled", attributed, FactorUpdate)
     messages = of_type("messages", attributed, _Messages)
     rejections = of_type("rejections", attributed, _Rejections)
     return Attributed(
         posterior_updates=op.map(
-            "by_slot", posterior_updates, lambda item: (item[1].slot.slot_id, item[1])
+            "by_slot", learner_updates, lambda item: (item[1].slot_id, item[1])
         ),
         factor_updates=op.map("together", factor_updates, lambda item: ("", item[1])),
         outcomes=op.map_value("outcomes", messages, lambda value: value.messages),

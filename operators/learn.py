@@ -11,7 +11,7 @@ from operators.learner import LearnerLogic, resumed
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies.published import PublishedPolicy
 from operators.streams import of_type
-from operators.updates import PosteriorUpdate
+from operators.updates import LearnerUpdate
 from schemas.clock import Clock
 from schemas.results import PolicyCheckpoint, PolicySnapshot
 
@@ -28,7 +28,7 @@ class Learned:
 @operator
 def learn(
     step_id: str,
-    up: KeyedStream[PosteriorUpdate],
+    up: KeyedStream[LearnerUpdate],
     shards: int,
     clock: Clock,
     metrics: LearnerMetrics,
@@ -36,7 +36,8 @@ def learn(
     """Learn each slot's policy and click model from the updates of every shard.
 
     ``up`` is keyed by slot. The statistics do not depend on the order of updates. When a policy is
-    published, :mod:`operators.logic.publish_rule` says.
+    published, :mod:`operators.logic.publish_rule` says. A learner is forgotten, and its policy
+    withdrawn, once every shard that it has heard of says that the slot departed.
     """
 
     def shim_builder(resume_state: bytes | None) -> LearnerLogic:

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bytewax.operators import StatefulBatchLogic
@@ -21,11 +21,12 @@ from operators.logic.policies import Policy, load_policy
 from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.settled import SettledPolicy
+from operators.logic.policy_versions import resume_version
 from operators.logic.publish_rule import PublishRule
 from operators.logic.retired import MOST_RETIRED, RetiredActions
 from operators.logic.settlements import Settlements, in_order
 from operators.logic.slot_policy import name_actions, new_policy, policy_dim, policy_shape
-from operators.updates import PosteriorUpdate
+from operators.updates import LearnerUpdate, PosteriorUpdate
 from schemas.catalog import Action, Slot
 from schemas.clock import ALWAYS, NEVER, Clock, moment
 from schemas.results import PolicyCheckpoint, PolicySnapshot
@@ -33,12 +34,9 @@ from schemas.results import PolicyCheckpoint, PolicySnapshot
 LearnerOutput = PublishedPolicy | PolicySnapshot | PolicyCheckpoint
 """What a learner sends on: a policy to scoring, its snapshot and checkpoints to their topics."""
 
-GENERATION = 1 << 16
-"""Versions jump to a multiple of this when the log shows higher ones than the learner's own."""
-
 
 @dataclass(kw_only=True)
-class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
+class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     """One slot's learner: it adds up what every shard changes, and publishes the policy.
 
     :mod:`operators.logic.publish_rule` says when. The slot, and what is learned in it, are there
@@ -62,6 +60,8 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
     retired: RetiredActions = field(default_factory=RetiredActions)
     longest_window: float = 0.0
     newest_decision: int = NEVER
+    departed: set[int] = field(default_factory=set)
+    """The shards that say that the slot is no more."""
     _listed: frozenset[str] = frozenset()
     _fingerprint: str | None = None
 
@@ -73,8 +73,21 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             self._fingerprint = FeatureMap(self.slot.features).logged_fingerprint
         return self._fingerprint
 
-    def on_batch(self, values: list[PosteriorUpdate]) -> tuple[Iterable[LearnerOutput], bool]:
+    def on_batch(self, values: list[LearnerUpdate]) -> tuple[Iterable[LearnerOutput], bool]:
         """Add the updates to the statistics, and publish when it is time."""
+        updates: list[PosteriorUpdate] = []
+        for value in values:
+            if isinstance(value, PosteriorUpdate):
+                updates.append(value)
+                self.departed.discard(value.shard)
+            else:
+                self.departed.add(value.shard)
+        out = self._take_in(updates) if updates else []
+        if self.departed and self.departed >= self.order.reported:
+            return [*out, *self._withdrawn()], StatefulBatchLogic.DISCARD
+        return out, StatefulBatchLogic.RETAIN
+
+    def _take_in(self, values: list[PosteriorUpdate]) -> list[LearnerOutput]:
         self._follow_catalog(values[-1].slot, values[-1].actions)
         self._learn(values)
         for update in values:
@@ -83,7 +96,14 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             self.version = resume_version(self.version, update.version)
         self._learn_settled(values)
         self._forget_retired()
-        return [*self._publish_if_due(), *self._checkpoint_if_due()], StatefulBatchLogic.RETAIN
+        return [*self._publish_if_due(), *self._checkpoint_if_due()]
+
+    def _withdrawn(self) -> list[LearnerOutput]:
+        """Tell scoring to forget the policy of a slot that is no more."""
+        if self.slot is None:
+            return []
+        self.metrics.forget(self.slot.slot_id)
+        return [replace(self._next_version(), withdrawn=True)]
 
     def on_notify(self) -> tuple[Iterable[LearnerOutput], bool]:
         """Publish at the time asked for: changes that no later update published, or a restart."""
@@ -126,6 +146,7 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             retired=self.retired.last_met,
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
+            departed=sorted(self.departed),
         )
         return pack_learner(state)
 
@@ -243,11 +264,19 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
 
     def _publish(self, *, export: bool = False) -> list[PublishedPolicy | PolicySnapshot]:
         """Publish the policy to scoring, and export a snapshot of it where one is due or asked."""
+        published = self._next_version()
+        self.publish_rule.note_published(self.newest)
+        now = self.clock()
+        if not export and not self.publish_rule.is_export_due(now):
+            return [published]
+        self.publish_rule.note_exported(now)
+        return [published, self._described(published)]
+
+    def _next_version(self) -> PublishedPolicy:
         assert self.slot is not None
         assert self.policy is not None
         self.version += 1
-        self.publish_rule.note_published(self.newest)
-        published = PublishedPolicy(
+        return PublishedPolicy(
             slot_id=self.slot.slot_id,
             kind=self.slot.policy.kind,
             version=self.version,
@@ -255,11 +284,6 @@ class LearnerLogic(StatefulBatchLogic[PosteriorUpdate, LearnerOutput, bytes]):
             posterior=self.policy.publish(),
             shape=policy_shape(self.slot),
         )
-        now = self.clock()
-        if not export and not self.publish_rule.is_export_due(now):
-            return [published]
-        self.publish_rule.note_exported(now)
-        return [published, self._described(published)]
 
     def _described(self, published: PublishedPolicy) -> PolicySnapshot:
         assert self.model is not None
@@ -314,21 +338,9 @@ def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLo
         retired=RetiredActions(state.retired),
         longest_window=state.longest_window,
         newest_decision=state.newest_decision,
+        departed=set(state.departed),
         _listed=frozenset(action.action_id for action in state.actions),
     )
-
-
-def resume_version(version: int, seen: int) -> int:
-    """Give the version to go on from when the log shows decisions of version ``seen``.
-
-    A higher one than the learner's own comes from a life that its state does not remember (a lost
-    recovery store, or the end of an epoch that a crash undid): versions then go on above whatever
-    that life may have published, so that they rise for every reader, for ever.
-
-    >>> resume_version(7, 7), resume_version(7, 9), resume_version(70_000, 200_000)
-    (7, 65536, 262144)
-    """
-    return version if seen <= version else (seen // GENERATION + 1) * GENERATION
 
 
 def _differs(old: Slot | None, new: Slot) -> bool:

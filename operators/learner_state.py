@@ -26,7 +26,8 @@ class LearnerState(Struct, kw_only=True):
     closed. ``fresh`` rewards were learned since the policy was ``published``; what is settled was
     ``checkpointed``. ``retired`` are the actions that the slot no longer has, by when they were
     last met, ``longest_window`` is the longest reward window that the slot has had, in seconds, and
-    ``newest_decision`` the time of the newest decision learned from.
+    ``newest_decision`` the time of the newest decision learned from. ``departed`` are the shards
+    that say that the slot is no more.
     """
 
     slot: Slot
@@ -47,6 +48,7 @@ class LearnerState(Struct, kw_only=True):
     retired: dict[str, int] = {}
     longest_window: float = 0.0
     newest_decision: int = NEVER
+    departed: list[int] = []
 
 
 def pack_learner(state: LearnerState) -> bytes:

@@ -10,17 +10,40 @@ from schemas.clock import NEVER
 
 
 @dataclass(slots=True, kw_only=True)
-class PosteriorUpdate:
+class LearnerUpdate:
+    """What one shard tells one slot's learner."""
+
+    shard: int
+
+    @property
+    def slot_id(self) -> str:
+        """Name the slot."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True, kw_only=True)
+class SlotDeparture(LearnerUpdate):
+    """A slot left the catalog so long ago that its learner may be forgotten."""
+
+    departed: str
+
+    @property
+    def slot_id(self) -> str:
+        """Name the slot."""
+        return self.departed
+
+
+@dataclass(slots=True, kw_only=True)
+class PosteriorUpdate(LearnerUpdate):
     """What one shard changes in one slot's learner, with the slot and its actions as they stand.
 
     ``deltas`` change the policy's statistics; ``settled`` are final rewards, for models that learn
     in a canonical order, complete before ``watermark``; ``rewards`` counts the rewards among the
     deltas and ``newest`` is the event time of the newest one (``NEVER`` without any); ``version``
-    is the newest policy version that made one of the decisions, ``fingerprint`` that of the deltas'
-    features (empty: not logged).
+    is the newest policy version that made one of the decisions, or of an earlier life of the slot;
+    ``fingerprint`` that of the deltas' features (empty: not logged).
     """
 
-    shard: int
     watermark: int
     slot: Slot
     actions: tuple[Action, ...]
@@ -30,6 +53,11 @@ class PosteriorUpdate:
     newest: int = NEVER
     version: int = 0
     fingerprint: str = ""
+
+    @property
+    def slot_id(self) -> str:
+        """Name the slot."""
+        return self.slot.slot_id
 
 
 @dataclass(slots=True)

@@ -29,11 +29,11 @@ from operators.io.kafka.starts import FirstRecord, Start, first_records, starts
 from operators.io.segments import segment_folders
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Store, StoredRow
-from operators.learner import resume_version
 from operators.learner_state import pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
+from operators.logic.policy_versions import resume_version
 from schemas.catalog import Slot
 from schemas.clock import NEVER, micros, moment
 from schemas.settings import Settings

@@ -113,7 +113,7 @@ class RequestAdmission(
         batches: list[CatalogedBatch] = []
         for value in values:
             if isinstance(value, PublishedPolicy):
-                self.policies[value.slot_id] = value
+                self._take_policy(value)
                 self.expected.discard(value.slot_id)
             else:
                 batches.append(value)
@@ -139,6 +139,12 @@ class RequestAdmission(
             watermark=self.watermark,
         )
         return pack(*ADMISSION_STATE, state)
+
+    def _take_policy(self, policy: PublishedPolicy) -> None:
+        if policy.withdrawn:
+            self.policies.pop(policy.slot_id, None)
+        else:
+            self.policies[policy.slot_id] = policy
 
     def _begin(self, shard: int) -> None:
         if self.shard is None:

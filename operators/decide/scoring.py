@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple, TypeVar
 
 import bytewax.operators as op
 import numpy as np
@@ -34,6 +35,20 @@ class Decided:
     rejected: KeyedStream[list[Rejected]]
 
 
+T = TypeVar("T")
+
+MOST_SLOTS = 1000
+"""Slots of which a worker remembers what it needs to decide; it is made anew for others."""
+
+
+class _SlotTools(NamedTuple):
+    """What deciding needs of a slot's record: its feature map, and its posteriors' shape."""
+
+    slot: Slot
+    feature_map: FeatureMap
+    shape: str
+
+
 class Scorer:
     """Decides the admitted requests of a worker: one matrix per slot and policy version."""
 
@@ -41,9 +56,8 @@ class Scorer:
         self._secret = secret
         self._clock = clock
         self._metrics = metrics
-        self._maps: dict[str, tuple[Slot, FeatureMap]] = {}
+        self._tools: dict[str, _SlotTools] = {}
         self._firsts: dict[str, tuple[int, PublishedPolicy]] = {}
-        self._shapes: dict[str, tuple[Slot, str]] = {}
 
     def decide(self, items: list[tuple[str, RequestGroup]]) -> Iterable[tuple[str, list[Message]]]:
         """Decide every request of ``items``; messages come back under their shard's key."""
@@ -57,9 +71,9 @@ class Scorer:
         return messages.items()
 
     def _decide(self, group: RequestGroup, messages: dict[str, list[Message]]) -> None:
-        feature_map = self._feature_map(group.slot)
-        policy = group.policy
-        if policy is None or policy.shape != self._shape(group.slot):
+        tools = self._tools_of(group.slot)
+        feature_map, policy = tools.feature_map, group.policy
+        if policy is None or policy.shape != tools.shape:
             policy = self._first_policy(group, policy_dim(group.slot, feature_map))
         candidates = _candidates(group, feature_map)
         if feature_map.problems:
@@ -74,26 +88,29 @@ class Scorer:
             messages[shard_key(event.origin.partition)].append(message)
         _observe(self._metrics, group, policy, selection, now)
 
-    def _feature_map(self, slot: Slot) -> FeatureMap:
-        cached = self._maps.get(slot.slot_id)
-        if cached is None or cached[0] != slot:
-            cached = self._maps[slot.slot_id] = (slot, FeatureMap(slot.features))
-        return cached[1]
-
-    def _shape(self, slot: Slot) -> str:
-        """Name what a posterior for this slot must have been learned under."""
-        cached = self._shapes.get(slot.slot_id)
-        if cached is None or cached[0] != slot:
-            cached = self._shapes[slot.slot_id] = (slot, policy_shape(slot))
-        return cached[1]
+    def _tools_of(self, slot: Slot) -> _SlotTools:
+        tools = self._tools.get(slot.slot_id)
+        if tools is None or tools.slot != slot:
+            tools = _SlotTools(slot, FeatureMap(slot.features), policy_shape(slot))
+            _put(self._tools, slot.slot_id, tools)
+        return tools
 
     def _first_policy(self, group: RequestGroup, dim: int) -> PublishedPolicy:
         """Give the prior of a slot that has learned nothing yet under its present settings."""
         cached = self._firsts.get(group.slot.slot_id)
         if cached is None or cached[0] != group.revision:
             policy = first_policy(group.slot, group.actions, dim)
-            cached = self._firsts[group.slot.slot_id] = (group.revision, policy)
+            cached = (group.revision, policy)
+            _put(self._firsts, group.slot.slot_id, cached)
         return cached[1]
+
+
+def _put(cache: dict[str, T], slot_id: str, value: T) -> None:
+    """Put a slot's value into a cache; the one put the longest time ago makes room."""
+    cache.pop(slot_id, None)
+    cache[slot_id] = value
+    if len(cache) > MOST_SLOTS:
+        del cache[next(iter(cache))]
 
 
 def _joined(groups: list[RequestGroup]) -> RequestGroup:

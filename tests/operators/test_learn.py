@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from flows.runtime.clock import system_clock
 from operators.io.metrics.learner import LearnerMetrics
-from operators.learner import GENERATION, LearnerLogic, resumed
+from operators.learner import LearnerLogic, resumed
 from operators.learner_state import unpack_learner
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies import Deltas, load_policy
 from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policy_versions import GENERATION
 from operators.logic.slot_policy import policy_shape
 from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot

@@ -32,6 +32,11 @@ class Children(dict[tuple[str, ...], _Metric], Generic[_Metric]):
         child = self[values] = self._metric.labels(*values)
         return child
 
+    def remove(self, values: tuple[str, ...]) -> None:
+        """Take a child out of the metric."""
+        del self[values]
+        self._metric.remove(*values)
+
 
 class Labels:
     """Bounds the number of label values: the first ``most`` names of a scope stay themselves.

@@ -57,6 +57,14 @@ class LearnerMetrics:
                 self._reward.remove(slot, label)
             self._shown[slot] = set(means)
 
+    def forget(self, slot_id: str) -> None:
+        """Report no more what a slot's learner believes: it is forgotten."""
+        slot = self._labels.slot(slot_id)
+        if slot != OTHER:
+            self.actions(slot_id, [])
+            for labels in [labels for labels in self._model if labels[0] == slot]:
+                self._model.remove(labels)
+
     def ignored(self, slot_id: str, reason: str, count: int) -> None:
         """Count changes to decisions' contributions that were not learned."""
         self._ignored[self._labels.slot(slot_id), reason].inc(count)

@@ -54,6 +54,11 @@ class Attribution:
         return len(self._ledger.pending)
 
     @property
+    def pending_slots(self) -> set[str]:
+        """The slots of the pending decisions."""
+        return {each.slot_id for each in self._ledger.classes.in_use().values()}
+
+    @property
     def waiting(self) -> int:
         """How many events wait for their decision or its impression."""
         return len(self._ledger.orphans) + len(self._ledger.quarantine)

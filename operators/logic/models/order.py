@@ -48,6 +48,11 @@ class CanonicalOrder:
         return min(self._watermarks)
 
     @property
+    def reported(self) -> set[int]:
+        """Give the shards that have reported how far they are."""
+        return {shard for shard, at in enumerate(self._watermarks) if at > NEVER}
+
+    @property
     def released(self) -> int:
         """Give the time up to which settlements were released; what is added before it is late."""
         return self._released

@@ -10,7 +10,8 @@ class PublishedPolicy:
     """A slot's posterior, named by its version, on its way to the scoring shards.
 
     ``newest`` is the event time of the newest outcome that the posterior holds. ``shape`` names the
-    settings that it was learned under: it can decide for no others.
+    settings that it was learned under: it can decide for no others. ``withdrawn`` says that the
+    slot is no more, and its policy is to be forgotten.
     """
 
     slot_id: str
@@ -19,3 +20,4 @@ class PublishedPolicy:
     newest: int
     posterior: Posterior
     shape: str = ""
+    withdrawn: bool = False
