@@ -92,7 +92,9 @@ def build(
     shards = [shard_key(shard) for shard in range(shard_count)]
 
     def every_shard(item: tuple[str, CatalogUpdate]) -> list[tuple[str, CatalogUpdate]]:
-        return [(shard, item[1]) for shard in shards]
+        update = item[1]
+        others = replace(update, places=())
+        return [(shard, update if shard == shards[0] else others) for shard in shards]
 
     def to_scoring(item: tuple[str, PublishedPolicy]) -> list[tuple[str, PublishedPolicy]]:
         return [(shard, item[1]) for shard in shards]

@@ -14,6 +14,7 @@ from operators.envelope import Batch, CatalogUpdate, Event, Rejected
 from operators.gathering import Gathered, Gathering
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogedBatch, CatalogHistory, CatalogState
+from operators.logic.catalog_limits import take_in
 from operators.streams import of_type
 from schemas.clock import ALWAYS, Clock
 from schemas.settings import EventTimeSettings
@@ -74,7 +75,9 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
         out: list[_Out] = []
         for value in values:
             if isinstance(value, CatalogUpdate):
-                self._update(value)
+                no_room = self._update(value)
+                if no_room:
+                    out.append(no_room)
             else:
                 if value.rejected:
                     out.append(list(value.rejected))
@@ -128,10 +131,18 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
         self.restored = []
         return out
 
-    def _update(self, update: CatalogUpdate) -> None:
-        for entry in update.entries:
-            self.history.add(entry)
+    def _update(self, update: CatalogUpdate) -> list[Rejected]:
+        """Take in catalog records; give those without room, where this shard reports them."""
         self.complete = self.complete or update.complete
+        if not update.places:
+            for entry in update.entries:
+                self.history.add(entry)
+            return []
+        rejected = []
+        for place, flaw in take_in(self.history, update.entries):
+            origin, payload = update.places[place]
+            rejected.append(Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail))
+        return rejected
 
     def _forget(self, watermark: int) -> None:
         """Drop the versions of the catalog that no record can ask for which is not too late.

@@ -68,11 +68,16 @@ class Batch:
 
 @dataclass(slots=True)
 class CatalogUpdate:
-    """New catalog records; ``complete`` once the topic has first been read to its end."""
+    """New catalog records; ``complete`` once the topic has first been read to its end.
+
+    ``places`` says of each entry where it lies and what its bytes are, for the one shard that
+    reports those for which the catalog has no room; it is empty for the others.
+    """
 
     entries: Sequence[CatalogEntry] = field(default_factory=list)
     rejected: Sequence[Rejected] = field(default_factory=list)
     complete: bool = False
+    places: Sequence[tuple[Origin, bytes]] = field(default_factory=list)
 
 
 class Message(Struct, frozen=True, gc=False):

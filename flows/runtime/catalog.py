@@ -7,7 +7,9 @@ from pathlib import Path
 import confluent_kafka
 
 from operators.io.kafka import client as kafka_client
+from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_check import read_entry
+from operators.logic.catalog_limits import take_in
 from schemas.catalog import CatalogEntry
 from schemas.codec import Flaw, encode
 from schemas.settings import Settings
@@ -27,7 +29,7 @@ def read_catalog(path: Path) -> list[CatalogEntry]:
         text = sys.stdin.read() if str(path) == "-" else path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogFileError(f"{path}: cannot be read: {error}") from error
-    entries, wrong = [], []
+    entries, numbers, wrong = [], [], []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             entry = read_entry(line.encode())
@@ -35,6 +37,9 @@ def read_catalog(path: Path) -> list[CatalogEntry]:
                 wrong.append(f"{path}:{number}: {_sentence(entry)}")
             else:
                 entries.append(entry)
+                numbers.append(number)
+    for place, flaw in take_in(CatalogHistory(), entries):
+        wrong.append(f"{path}:{numbers[place]}: {_sentence(flaw)}")
     if wrong:
         raise CatalogFileError("\n".join(wrong))
     if not entries:

@@ -1,7 +1,7 @@
 """The catalog as it stood at a moment of event time."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import chain
@@ -10,18 +10,26 @@ from typing import Final
 from msgspec import Struct
 
 from operators.envelope import Batch
+from operators.logic.policy_memory import most_actions
+from schemas.bounds import CATALOG_BYTES
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot
 from schemas.clock import micros
+from schemas.codec import encode
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The slots and the enabled actions of each, ordered by id; ``revision`` tells two apart."""
+    """The slots and the enabled actions of each, ordered by id; ``revision`` tells two apart.
+
+    Of more actions than a slot's policy has memory for, those that came first are among them; the
+    others are ``not_shown``.
+    """
 
     slots: Mapping[str, Slot] = field(default_factory=dict)
     actions: Mapping[str, tuple[Action, ...]] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     revision: int = 0
+    not_shown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 NO_CATALOG = Catalog()
@@ -37,6 +45,10 @@ class CatalogedBatch(Batch):
     """A batch with the catalog that holds for all of its events."""
 
     catalog: Catalog = NO_CATALOG
+
+
+_RECORD = 1024
+"""Bytes that a record counts for beside its JSON: what it takes in memory."""
 
 
 class CatalogState(Struct):
@@ -74,17 +86,26 @@ class CatalogHistory:
         # When versions take over from those before them, and when tombstones may go: a heap.
         self._due: list[tuple[int, tuple[str, str]]] = []
         self._longest = 0.0
+        self._sizes: dict[tuple[str, str], int] = {}
+        self._size = 0
         for entry in state.entries if state else []:
             self.add(entry)
 
-    def add(self, entry: CatalogEntry) -> None:
-        """Take in a version of an entry; the same record again changes nothing."""
+    def add(self, entry: CatalogEntry) -> bool:
+        """Take in a version of an entry; the same record again changes nothing.
+
+        False, and the version is left out, where the catalog has no room for it: more than
+        CATALOG_BYTES of records, the last version that came of each entry counted.
+        """
         at = micros(entry.time)
         identity = _identity(entry)
-        versions = self._versions.setdefault(identity, [])
+        versions = self._versions.get(identity, [])
         place = bisect_left(versions, (at, entry.id), key=_order)
         if place < len(versions) and _order(versions[place]) == (at, entry.id):
-            return
+            return True
+        if not self._has_room(identity, _RECORD + len(encode(entry))):
+            return False
+        self._versions[identity] = versions
         versions.insert(place, (at, entry))
         if isinstance(entry, Slot):
             self._longest = max(self._longest, entry.reward_window)
@@ -94,6 +115,15 @@ class CatalogHistory:
             self._times.append(versions[max(place, 1)][0])
             self._times_sorted = False
         self._current = None
+        return True
+
+    def _has_room(self, identity: tuple[str, str], size: int) -> bool:
+        before = self._sizes.get(identity, 0)
+        if size > before and self._size + size - before > CATALOG_BYTES:
+            return False
+        self._size += size - before
+        self._sizes[identity] = size
+        return True
 
     def as_of(self, at: int) -> Catalog:
         """Give the catalog that holds at ``at`` (microseconds since 1970)."""
@@ -144,6 +174,7 @@ class CatalogHistory:
             if len(versions) == 1 and entry.deleted:
                 if at + TOMBSTONES_KEPT <= before:
                     del self._versions[identity]
+                    self._size -= self._sizes.pop(identity)
                 else:
                     heappush(self._due, (at + TOMBSTONES_KEPT, identity))
         times = self._change_times()
@@ -179,8 +210,25 @@ class CatalogHistory:
             for name in dict.fromkeys(action.slots):
                 if name in by_slot:
                     by_slot[name].append(action)
+        not_shown = _without_room(slots, by_slot, enabled)
         actions = {name: tuple(listed) for name, listed in by_slot.items()}
-        return Catalog(slots, actions, experiments, self._revision)
+        return Catalog(slots, actions, experiments, self._revision, not_shown)
+
+
+def _without_room(
+    slots: Mapping[str, Slot], by_slot: dict[str, list[Action]], arrived: Sequence[Action]
+) -> dict[str, tuple[str, ...]]:
+    """Take out of each slot the actions that came after as many as it may have; name them."""
+    without: dict[str, tuple[str, ...]] = {}
+    for name, listed in by_slot.items():
+        most = most_actions(slots[name])
+        if len(listed) > most:
+            here = {action.action_id for action in listed}
+            order = [action.action_id for action in arrived if action.action_id in here]
+            without[name] = tuple(sorted(order[most:]))
+            late = set(without[name])
+            by_slot[name] = [action for action in listed if action.action_id not in late]
+    return without
 
 
 def _time(version: _Version) -> int:

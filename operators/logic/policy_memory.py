@@ -71,7 +71,8 @@ def most_actions(slot: Slot) -> int:
     """
     related = slot.item_features or slot.policy.params.get("neighbours")
     limit = MOST_RELATED_ACTIONS if related else MOST_ACTIONS
-    return min(limit, (POLICY_BYTES - _shared_bytes(slot)) // bytes_per_action(slot))
+    room = max(POLICY_BYTES - _shared_bytes(slot), 0)
+    return min(limit, room // bytes_per_action(slot))
 
 
 def size_flaw(slot: Slot) -> str | None:

@@ -62,24 +62,25 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         """Give new records, and once that the topic has been read to its end."""
         self._beat.note_poll()
         self._shared.poll()
-        entries, rejected = [], []
+        entries, rejected, places = [], [], []
         for message in self._inlet.take(10_000):
             payload = message.value() or b""
             found = decode(Topic.CATALOG, payload, self._limit)
             flaw = found if isinstance(found, Flaw) else self._check(found)
+            (time,) = latest_times([message], micros(self._clock()))
+            origin = Origin(Topic.CATALOG, 0, message.offset(), time)
             if flaw is not None:
-                (time,) = latest_times([message], micros(self._clock()))
-                origin = Origin(Topic.CATALOG, 0, message.offset(), time)
                 rejected.append(Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail))
             else:
                 entries.append(found)
+                places.append((origin, payload))
         completed = not self._complete and self._inlet.at_end
         self._complete = self._complete or completed
         if not (entries or rejected or completed):
             self._awake = self._clock() + _IDLE_WAIT
             return []
         self._awake = None
-        update = CatalogUpdate(entries, rejected, self._complete)
+        update = CatalogUpdate(entries, rejected, self._complete, places)
         return [("catalog", update)]
 
     def next_awake(self) -> datetime | None:
