@@ -16,7 +16,7 @@ from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogedBatch, CatalogHistory, CatalogState
 from operators.logic.catalog_limits import take_in
 from operators.streams import of_type
-from schemas.clock import ALWAYS, Clock
+from schemas.clock import ALWAYS, NEVER, Clock
 from schemas.settings import EventTimeSettings
 from schemas.state import StateFormat, pack, unpack
 from schemas.topics import Topic
@@ -192,6 +192,16 @@ def _record(event: Event) -> tuple[str, bytes, int, int]:
 def unpack_attach(snapshot: bytes) -> AttachState:
     """Read a shard's snapshot."""
     return unpack(*HOLD_STATE, AttachState, snapshot)
+
+
+def lower_attach(snapshot: bytes, to: int) -> tuple[bytes, int]:
+    """Lower the watermarks of the batches that wait; give the latest that there was, too."""
+    state = unpack_attach(snapshot)
+    waiting = [*state.held, *state.gathered]
+    latest = max((batch.watermark for batch in waiting), default=NEVER)
+    for batch in waiting:
+        batch.watermark = min(batch.watermark, to)
+    return pack(*HOLD_STATE, state), latest
 
 
 def _resume(

@@ -15,6 +15,7 @@ from operators.factors import factor_slots, withdrawals
 from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.segments import PENDING, ShardFiles, segment_folder, shard_files
 from operators.logic.attribution import Attribution, AttributionState, StepResult
+from operators.logic.attribution.ledger import lower_attribution
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.slot_lives import SlotLives, SlotLivesState
 from operators.streams import of_type
@@ -23,7 +24,7 @@ from schemas.clock import ALWAYS, NEVER
 from schemas.settings import EventTimeSettings, StateSettings
 from schemas.state import StateFormat, pack, unpack
 
-ATTRIBUTION_STATE = StateFormat("attribution", 3)
+ATTRIBUTION_STATE = StateFormat("attribution", 4)
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,16 @@ def pack_attribute(state: AttributeState) -> bytes:
 def unpack_attribute(snapshot: bytes) -> AttributeState:
     """Read what a shard's snapshot keeps."""
     return unpack(*ATTRIBUTION_STATE, AttributeState, snapshot)
+
+
+def lower_attribute(snapshot: bytes, to: int, lateness: int) -> tuple[bytes, int]:
+    """Lower a shard's watermark, from which decisions settle; give what it was, too."""
+    state = unpack_attribute(snapshot)
+    lowered = lower_attribution(state.attribution, to, lateness)
+    return (
+        pack_attribute(AttributeState(state.shard, lowered)),
+        state.attribution.horizon + lateness,
+    )
 
 
 def resumed(

@@ -9,6 +9,7 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
+from msgspec.structs import replace
 
 from operators.envelope import Event
 from operators.io.metrics.subjects import FactorMetrics
@@ -127,6 +128,17 @@ def withdrawals(events: Iterable[Event]) -> list[tuple[int, str]]:
         if type(event.body) is Erasure
         or (type(event.body) is Consent and not allows_profile(event.body.purposes))
     ]
+
+
+def lower_factors(snapshot: bytes, to: int, lateness: int) -> tuple[bytes, int]:
+    """Lower the factors' times to those of a watermark; give the latest that they had seen, too.
+
+    They know what settled up to ``lateness`` behind the watermark.
+    """
+    state = unpack(*FACTORS_STATE, FactorsState, snapshot)
+    order = CanonicalOrder.load(state.order)
+    latest = order.lower(to - lateness) + lateness
+    return pack(*FACTORS_STATE, replace(state, order=order.dump())), latest
 
 
 def resumed(

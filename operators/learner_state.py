@@ -4,6 +4,7 @@ import base64
 
 from msgspec import Struct
 
+from operators.logic.models import CanonicalOrder
 from schemas.catalog import Action, Slot
 from schemas.clock import NEVER, moment
 from schemas.results import PolicyCheckpoint
@@ -59,6 +60,21 @@ def pack_learner(state: LearnerState) -> bytes:
 def unpack_learner(snapshot: bytes) -> LearnerState:
     """Read what a learner's snapshot keeps."""
     return unpack(*LEARNER_STATE, LearnerState, snapshot)
+
+
+def lower_learner(snapshot: bytes, to: int, lateness: int) -> tuple[bytes, int]:
+    """Lower a learner's times to those of a watermark; give the latest that it had seen, too.
+
+    It knows what settled up to ``lateness`` behind the watermark. What it learned stays learned.
+    """
+    state = unpack_learner(snapshot)
+    order = CanonicalOrder.load(state.order)
+    latest = order.lower(to - lateness) + lateness
+    state.order = order.dump()
+    state.newest = min(state.newest, to)
+    state.published = min(state.published, to)
+    state.checkpointed = min(state.checkpointed, to - lateness)
+    return pack_learner(state), latest
 
 
 def checkpoint(state: LearnerState) -> list[PolicyCheckpoint]:

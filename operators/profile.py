@@ -8,12 +8,13 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
+from msgspec.structs import replace
 
 from operators.envelope import Event
 from operators.io.metrics.subjects import ProfileMetrics
 from operators.io.segments import PROFILES, ShardFiles, segment_folder, shard_files
 from operators.logic.catalog import Catalog, CatalogedBatch
-from operators.logic.subjects.profiles import Profiles
+from operators.logic.subjects.profiles import Profiles, lower_changes
 from operators.streams import of_type
 from operators.updates import FactorVectors
 from schemas.clock import ALWAYS, NEVER
@@ -166,6 +167,18 @@ def categories(catalog: Catalog) -> dict[str, str]:
 def unpack_profiles(snapshot: bytes) -> ProfileState:
     """Read what a shard's snapshot keeps."""
     return unpack(*PROFILES_STATE, ProfileState, snapshot)
+
+
+def lower_profiles(snapshot: bytes, to: int) -> tuple[bytes, int]:
+    """Lower the times that a shard's profiles were published by; give the watermark before, too."""
+    state = unpack_profiles(snapshot)
+    lowered = replace(
+        state,
+        profiles=lower_changes(state.profiles, to),
+        published=min(state.published, to),
+        watermark=min(state.watermark, to),
+    )
+    return pack(*PROFILES_STATE, lowered), state.watermark
 
 
 def resumed(

@@ -148,7 +148,9 @@ COMMANDS: dict[str, Command] = {
         "what a stopped flow has learned and keeps, as lines that can be compared",
         "Read the personalize flow's recovery store (BANDITFLOW_RECOVERY) and print learners, "
         "profiles, consents and pending decisions as sorted JSON lines, floats to 6 significant "
-        "digits. It names pseudonyms only. With --digest, one hash per part.",
+        "digits. It names pseudonyms only. With --digest, one hash per part. lower-watermark "
+        "lowers every time in the recovery store that is later than now (or --to), after a clock "
+        "was ahead; what is settled stays settled.",
     ),
     "verify": Command(
         "compare what the flows made with a recomputation from the topics",

@@ -23,6 +23,12 @@ _NEWEST = """
     )
 """
 
+_REPLACE = """
+    UPDATE snaps SET ser_change = ? WHERE step_id = ? AND state_key = ? AND snap_epoch = (
+        SELECT MAX(snap_epoch) FROM snaps WHERE step_id = ? AND state_key = ? AND snap_epoch < ?
+    )
+"""
+
 States = dict[str, dict[str, Any]]
 """Snapshots by step and state key."""
 
@@ -70,6 +76,21 @@ def _unpickled(folder: Path, change: bytes) -> Any:
 def states_of(settings: Settings, flow: Flow) -> States:
     """Read the snapshots that a restart of this flow would resume from: :func:`read_states`."""
     return read_states(recovery_folder(settings, flow.name))
+
+
+def rewrite(folder: Path, changed: States) -> None:
+    """Write other snapshots in the place of those that :func:`read_states` reads, all or none.
+
+    Whoever calls it owns the recovery store.
+    """
+    (part,) = sorted(folder.glob("part-*.sqlite3"))
+    with contextlib.closing(sqlite3.connect(part)) as database, database:
+        database.execute("PRAGMA synchronous = FULL")
+        resume = max(epoch for _, _, epoch in database.execute(RESUME))
+        for step, snapshots in changed.items():
+            for key, snapshot in snapshots.items():
+                place = (str(step), key)
+                database.execute(_REPLACE, (pickle.dumps(snapshot), *place, *place, resume))
 
 
 def check_formats(settings: Settings, flow: Flow) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from flows.verification.findings import Verification
 from operators.decode import read_key
 from operators.logic.attribution import outcome_id, reasons
+from operators.logic.attribution.ledger import Ledger
 from operators.logic.recount import Verdict
 from schemas.codec import Flaw, decode
 from schemas.results import Outcome
@@ -16,17 +17,17 @@ Verdicts = Mapping[int, Verdict]
 class Outcomes:
     """The outcomes of one shard.
 
-    ``horizon`` is the time up to which the flow's last snapshot says that decisions are settled:
-    each of those must be on the topic. What is there beyond them was written after that snapshot.
+    ``ledger`` is that of the flow's last snapshot: what it says is settled must be on the topic.
+    What is there beyond was written after that snapshot.
     """
 
-    def __init__(self, report: Verification, verdicts: Verdicts, horizon: int) -> None:
+    def __init__(self, report: Verification, verdicts: Verdicts, ledger: Ledger) -> None:
         self._checks = report.outcomes
         self._verdicts = verdicts
         self._due = {
             key
             for key, verdict in verdicts.items()
-            if verdict.closes < horizon or verdict.withdrawals
+            if ledger.is_settled(verdict.decision.at, verdict.closes) or verdict.withdrawals
         }
         self._first_digests: dict[int, int] = {}
         self._reported: set[int] = set()

@@ -19,7 +19,11 @@ def compare_pending(
     pending, classes = ledger.pending, ledger.classes.all
     rows = np.flatnonzero(pending.flags & LIVE)
     keys = pending.key[rows].tolist()
-    open_keys = {key for key, verdict in verdicts.items() if verdict.closes >= ledger.horizon}
+    open_keys = {
+        key
+        for key, verdict in verdicts.items()
+        if not ledger.is_settled(verdict.decision.at, verdict.closes)
+    }
     report.pending.decisions += len(keys)
     report.pending.different += len((open_keys - evicted).symmetric_difference(keys))
     for row, key, flags in zip(rows.tolist(), keys, pending.flags[rows].tolist(), strict=True):
@@ -54,7 +58,7 @@ def weights_of(ledger: Ledger, verdicts: Mapping[int, Verdict]) -> dict[int, flo
     shares_of: dict[int, float] = {}
     for key, verdict in verdicts.items():
         mode = verdict.decision.body.learning_mode
-        if verdict.closes < ledger.horizon or mode == "immediate":
+        if mode == "immediate" or ledger.is_settled(verdict.decision.at, verdict.closes):
             continue
         if mode == "wait":
             shares_of[key] = 0.0

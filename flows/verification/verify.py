@@ -1,6 +1,6 @@
 """``banditflow verify``: what a flow made and learned, against a recomputation from its topics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from flows.registry import PERSONALIZE
@@ -26,6 +26,8 @@ from operators.logic.attribution import reasons
 from operators.logic.catalog import CatalogHistory
 from operators.logic.deciding.positions import by_position
 from operators.logic.recount import Verdict, recount
+from schemas.clock import micros
+from schemas.events import DecisionBack
 from schemas.settings import Settings
 from schemas.topics import Topic
 
@@ -73,10 +75,11 @@ def _compare_shard(
     """Compare what one shard made; its events are forgotten afterwards."""
     letters = dead_letters_of(settings, shard)
     usable = _read_events(settings, verification, shard, cut, letters)
+    usable = list(_in_vain_left_out(usable, cut))
     taken_in = [event for event in usable if cut.includes(event)]
     tolerance = round(settings.time.clock_tolerance * 1e6)
     verdicts = _judged(history, tolerance, taken_in)
-    outcomes = Outcomes(verification, verdicts, cut.ledger.horizon)
+    outcomes = Outcomes(verification, verdicts, cut.ledger)
     payloads = (
         payload
         for payload, _, _, _ in read_partition(settings.kafka, Topic.OUTCOMES, shard, system_clock)
@@ -110,6 +113,23 @@ def _read_events(
     requests = events(settings, Topic.DECISION_REQUESTS, shard, letters)
     answers.compare(requests, cut, letters.reasons)
     return usable
+
+
+def _in_vain_left_out(known: Sequence[Event], cut: Cut) -> Iterator[Event]:
+    """Leave out what still waits for decisions that were settled before their time."""
+    ledger = cut.ledger
+    settled = {
+        event.key
+        for event in known
+        if ledger.settled_ahead
+        and type(event.body) is DecisionBack
+        and ledger.is_settled(event.at, micros(event.body.expires_at))
+    }
+    waiting = {(event.origin.topic, event.origin.offset) for event in ledger.orphans}
+    for event in known:
+        place = (event.origin.topic, event.origin.offset)
+        if event.key not in settled or place not in waiting:
+            yield event
 
 
 def _judged(history: CatalogHistory, tolerance: int, known: Sequence[Event]) -> dict[int, Verdict]:

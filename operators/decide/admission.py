@@ -11,6 +11,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
 from msgspec.msgpack import Encoder
+from msgspec.structs import replace
 
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
@@ -260,6 +261,13 @@ def begin_admission(policies: list[str]) -> bytes:
 def unpack_admission(snapshot: bytes) -> AdmissionState:
     """Read what a shard's snapshot keeps."""
     return unpack(*ADMISSION_STATE, AdmissionState, snapshot)
+
+
+def lower_admission(snapshot: bytes, to: int) -> tuple[bytes, int]:
+    """Lower the watermark in a shard's snapshot; give what it was, too."""
+    state = unpack_admission(snapshot)
+    lowered = replace(state, watermark=min(state.watermark, to))
+    return pack(*ADMISSION_STATE, lowered), state.watermark
 
 
 def eligible_actions(request: DecisionRequest, actions: tuple[Action, ...]) -> list[str] | None:

@@ -1,14 +1,17 @@
 """A log under kill -9 ends in what its topics imply; two runs agree; what is wrong is found."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
 
 from flows.devkit.embedded import Server, Supervisor
-from flows.devkit.verify_replay.runs import Feed
+from flows.devkit.verify_replay.runs import Feed, run_killed
 from flows.devkit.verify_replay.simulated_log import SLOTS, simulated_log
 from flows.devkit.verify_replay.verify_replay import VerifiedReplay, verify_replay
 from flows.runtime.snapshots import read_states
@@ -148,3 +151,13 @@ def test_a_log_is_recorded_for_its_owner_only_and_read_back(
     assert {each.topic for each in log} >= {Topic.CATALOG, Topic.DECISIONS, Topic.CLICKS}
     with pytest.raises(LogError, match="--record"):
         read_log(tmp_path / "nowhere")
+
+
+def test_a_log_whose_windows_are_still_open_is_refused_until_they_have_closed() -> None:
+    """No record may move a flow's time beyond the present, not even the end of a log."""
+    settings = load({}, secret="a secret of the tests")
+    hour = 3600 * 1000
+    log = [Logged(round(time.time() * 1000) + hour, Topic.CLICKS, 0, None, b"{}")]
+    options: dict[str, Any] = {"kills": 0, "seed": 1, "speed": 1.0, "verify_kills": False}
+    with pytest.raises(LogError, match=r"close at .* verify it after that"):
+        run_killed(settings, Mock(), log, on_progress=Mock(), **options)

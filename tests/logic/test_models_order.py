@@ -123,3 +123,21 @@ def test_models_agree_over_shards_reporting_in_any_order():
             factors.learn(block)
         dumps.append((click.dump(), factors.dump()))
     assert dumps[0] == dumps[1]
+
+
+@given(reports(), st.integers(0, 20), st.integers(0, 30))
+def test_a_lowered_order_releases_each_settlement_once(reported, to, when):
+    order, released = CanonicalOrder(SHARDS), []
+    lowered = micros(settled(0, "", 0.0).time) + to * 1_000_000
+    for number, (shard, watermark, outcomes) in enumerate(reported):
+        released += order.add(shard, watermark, blocks(outcomes))
+        if number == when:
+            order.lower(lowered)
+            assert order.watermark <= lowered
+            assert order.released <= lowered
+            order = CanonicalOrder.load(order.dump())
+    for shard in range(SHARDS):
+        released += order.add(shard, DONE, [])
+    keys = [key for block in released for key in block.key.tolist()]
+    assert sorted(keys) == sorted(int(o.key, 16) for _, _, outcomes in reported for o in outcomes)
+    assert not len(order)

@@ -17,8 +17,8 @@ from flows.registry import PERSIST, PERSONALIZE, Flow
 from flows.runtime.clock import system_clock
 from flows.runtime.recovery import recovery_folder
 from flows.runtime.snapshots import offsets_of, progress, states_of
-from flows.verification.log import Logged
-from flows.verification.reading import catalog_of, cut_of
+from flows.verification.log import LogError, Logged
+from flows.verification.reading import cut_of
 from flows.verification.verify import Verification, verify
 from operators.io.kafka import create_topics
 from operators.io.kafka.client import (
@@ -30,7 +30,9 @@ from operators.io.kafka.client import (
     range_of,
 )
 from operators.io.store.open import migrate
+from operators.logic.catalog_check import read_entry
 from operators.logic.murmur2 import partition_of
+from schemas.catalog import Slot
 from schemas.clock import moment
 from schemas.codec import encode
 from schemas.events import Consent
@@ -184,6 +186,7 @@ def run_killed(
     killed personalize flow left behind is verified before it goes on. ``on_progress`` is given how
     many records were fed, and what is going on.
     """
+    _check_past(settings, log)
     rng = np.random.default_rng(seed)
     places = sorted(rng.integers(len(log) // 20, len(log), size=kills).tolist())
     victims = rng.choice(list(VICTIMS), size=kills, p=list(VICTIMS.values())).tolist()
@@ -271,13 +274,31 @@ def _read_all(flows: FlowProcesses) -> None:
     flows.until(lambda: _all_read(settings, PERSIST), "the store was not given everything")
 
 
+def _check_past(settings: Settings, log: Sequence[Logged]) -> None:
+    """Raise :class:`LogError` while decisions of the log cannot all be settled yet."""
+    at = moment(_settled_at(settings, log) * 1000)
+    if at > system_clock():
+        raise LogError(
+            f"the log's last reward windows close at {at:%Y-%m-%d %H:%M:%S} UTC, and no record "
+            "moves a flow's time beyond the present: verify it after that"
+        )
+
+
+def _settled_at(settings: Settings, log: Sequence[Logged]) -> int:
+    """Give the time in milliseconds at which every decision of the log can be settled."""
+    entries = [
+        read_entry(record.value, settings.kafka.max_record_bytes)
+        for record in log
+        if record.topic is Topic.CATALOG
+    ]
+    window = max((each.reward_window for each in entries if isinstance(each, Slot)), default=0.0)
+    wait = window + settings.time.allowed_lateness + settings.time.max_skew + 2.0
+    return max(record.time for record in log) + round(1000 * wait)
+
+
 def _markers(settings: Settings, log: Sequence[Logged]) -> Iterator[Logged]:
     """Give each partition a record so late that every window has closed before it."""
-    history = catalog_of(settings)
-    slots = history.as_of(2**62).slots.values()
-    window = max((slot.reward_window for slot in slots), default=0.0)
-    wait = window + settings.time.allowed_lateness + settings.time.max_skew + 2.0
-    at = max(record.time for record in log) + round(1000 * wait)
+    at = _settled_at(settings, log)
     for shard in range(settings.kafka.partitions):
         names = (f"end-of-log-{number}" for number in range(10**6))
         name = next(

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from bytewax.inputs import StatefulSourcePartition
 from msgspec import Struct
+from msgspec.structs import replace
 
 from operators.envelope import Batch, Event, Rejected
 from operators.io.kafka.client import Fetched
@@ -89,6 +90,13 @@ def begin_at(offsets: Mapping[Topic, int]) -> bytes:
     """Write the snapshot of a partition that begins at these offsets."""
     named = {topic.value: offset for topic, offset in offsets.items()}
     return pack(_KIND, _VERSION, SourceState(named, NEVER))
+
+
+def lower_source(snapshot: bytes, to: int) -> tuple[bytes, int]:
+    """Lower the watermark in a partition's snapshot; give what it was, too."""
+    state = restore(snapshot)
+    lowered = replace(state, watermark=min(state.watermark, to))
+    return pack(_KIND, _VERSION, lowered), state.watermark
 
 
 class GroupPartition(StatefulSourcePartition[Item, bytes]):

@@ -41,6 +41,14 @@ class SinkState(Struct):
     log: LogIdentity = LogIdentity()
 
 
+def lower_fence(snapshot: bytes, offset: int) -> bytes:
+    """Let the fence in a partition's snapshot begin at this offset, where it would later."""
+    state = unpack(_KIND, _VERSION, SinkState, snapshot, older=_WITHOUT_LOG)
+    if state.offset is not None:
+        state.offset = min(state.offset, offset)
+    return pack(_KIND, _VERSION, state)
+
+
 class SharedProducer:
     """The producer of a worker process; it is made when the first sink needs it."""
 

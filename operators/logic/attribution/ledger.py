@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from msgspec import Struct
 from msgspec import field as stored
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from operators.envelope import Event, Message, Rejected
@@ -30,16 +31,32 @@ from schemas.results import Outcome
 
 Floats = NDArray[np.float64]
 
+SETTLE_EVERY = 250_000
+"""Decisions settle in steps of this many microseconds of event time."""
+
+
+class SettledAhead(Struct, frozen=True, array_like=True):
+    """Decisions that were settled before their time, by a watermark that was lowered since.
+
+    They are those made up to ``decided`` whose windows end before ``horizon``.
+    """
+
+    decided: int
+    horizon: int
+
 
 class AttributionState(Struct, kw_only=True):
     """The snapshot of one shard's attribution.
 
     ``classes`` are the decision classes that pending rows name, by number. After a start from the
     store, ``counted`` says by slot up to which end of their window decisions
-    are in the learner already: they are read once more, for the sake of younger ones.
+    are in the learner already: they are read once more, for the sake of younger ones. ``decided``
+    is the newest time of a decision that was read.
     """
 
     horizon: int = NEVER
+    decided: int = NEVER
+    settled_ahead: list[SettledAhead] = []
     exposed: int = NEVER
     classes: dict[int, DecisionClass] = stored(name="kinds", default_factory=dict)
     pending: SegmentedSnapshot = stored(default_factory=SegmentedSnapshot)
@@ -48,6 +65,23 @@ class AttributionState(Struct, kw_only=True):
     withdrawals: list[Withdrawal] = []
     delays: dict[str, DelayHistogram] = {}
     counted: dict[str, int] = {}
+
+
+def lower_attribution(state: AttributionState, to: int, lateness: int) -> AttributionState:
+    """Lower the watermark to ``to``; what is settled stays settled.
+
+    Decisions are settled up to ``lateness`` behind the watermark.
+    """
+    horizon = to - lateness
+    if state.horizon <= horizon:
+        return state
+    ahead = SettledAhead(min(state.decided, to), state.horizon)
+    return replace(
+        state,
+        horizon=horizon - horizon % SETTLE_EVERY,
+        exposed=min(state.exposed, to),
+        settled_ahead=[*state.settled_ahead, ahead],
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,7 +223,8 @@ class Ledger:
         tolerance: int = 0,
     ) -> None:
         self.tolerance = tolerance
-        self.horizon, self.exposed = state.horizon, state.exposed
+        self.horizon, self.exposed, self.decided = state.horizon, state.exposed, state.decided
+        self.settled_ahead = state.settled_ahead
         self.classes = DecisionClasses(state.classes)
         self.pending = Pending()
         self.pending.restore(state.pending, segments, self.classes.window)
@@ -223,6 +258,18 @@ class Ledger:
         """Say whether the slot's decisions closed by ``time`` came with a start from the store."""
         return time <= self.counted.get(slot_id, NEVER)
 
+    def is_settled(self, made: int, closes: int) -> bool:
+        """Say whether a decision made and closing at these times was settled, if it ever came."""
+        return closes < self.horizon or any(
+            made <= ahead.decided and closes < ahead.horizon for ahead in self.settled_ahead
+        )
+
+    def settle_until(self, horizon: int) -> None:
+        """Note that decisions are settled up to this time."""
+        self.horizon = horizon
+        if self.settled_ahead:
+            self.settled_ahead = [each for each in self.settled_ahead if each.horizon > horizon]
+
     def delays_of(self, slot_id: str) -> DelayHistogram:
         """Give a slot's delay distribution."""
         if slot_id not in self._delays:
@@ -248,6 +295,8 @@ class Ledger:
         prior = prior_delays()
         return AttributionState(
             horizon=self.horizon,
+            decided=self.decided,
+            settled_ahead=self.settled_ahead,
             exposed=self.exposed,
             classes=self.classes.in_use(),
             pending=self.pending.snapshot(),

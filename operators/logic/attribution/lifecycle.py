@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from operators.envelope import Event
 from operators.logic.attribution import reasons
-from operators.logic.attribution.ledger import AttributionState, Ledger, StepResult
+from operators.logic.attribution.ledger import (
+    SETTLE_EVERY,
+    AttributionState,
+    Ledger,
+    StepResult,
+)
 from operators.logic.attribution.settlement import settle, update_exposure
 from operators.logic.attribution.transitions import (
     add_decisions,
@@ -21,9 +26,6 @@ from operators.logic.state.segments import SegmentFiles
 from schemas.catalog import Slot
 from schemas.clock import ALWAYS
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
-
-SETTLE_EVERY = 250_000
-"""Decisions settle in steps of this many microseconds of event time."""
 
 
 class Attribution:
@@ -118,7 +120,7 @@ class Attribution:
                 if not ledger.is_counted(event.body.slot_id, event.at):
                     reject(event, reasons.NO_DECISION)
             ledger.withdrawals.forget(horizon)
-            ledger.horizon = horizon
+            ledger.settle_until(horizon)
             if ledger.counted and horizon > max(ledger.counted.values()):
                 ledger.counted = {}
         for waiting in (ledger.orphans, ledger.quarantine):

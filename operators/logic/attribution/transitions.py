@@ -20,6 +20,7 @@ from operators.logic.attribution.window import outside
 from schemas.consent import allows_profile
 from schemas.events import Click, Erasure, Reward
 
+_AT = attrgetter("at")
 _PACKED_FIELDS = attrgetter("features", "subject", "decision_id")
 
 _New = tuple[Event, int, bytes, int]
@@ -31,7 +32,8 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     if not events:
         return []
     classes, horizon, reject = ledger.classes, ledger.horizon, ledger.result.reject
-    counted = bool(ledger.counted)
+    counted, ahead = bool(ledger.counted), bool(ledger.settled_ahead)
+    ledger.decided = max(ledger.decided, max(map(_AT, events)))
     windows, number_of = classes.windows, classes.number
     new: dict[int, _New] = {}
     families: dict[int, list[_New]] = {}
@@ -53,7 +55,7 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         expiry = event.at + window
         if counted and ledger.is_counted(body.slot_id, expiry):
             continue
-        if expiry < horizon:
+        if expiry < horizon or (ahead and ledger.is_settled(event.at, expiry)):
             reject(event, reasons.LATE)
             continue
         decision = (event, number, blob, expiry)

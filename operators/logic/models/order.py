@@ -81,6 +81,16 @@ class CanonicalOrder:
         self._waiting = waiting
         return ready
 
+    def lower(self, to: int) -> int:
+        """Lower what lies after ``to``, and give the latest time that there was.
+
+        What was released stays so; what is added from now on is in order among itself.
+        """
+        latest = max(self._watermarks)
+        self._watermarks = [min(watermark, to) for watermark in self._watermarks]
+        self._released = min(self._released, to)
+        return latest
+
     def dump(self) -> bytes:
         """Write the state compactly."""
         waiting = [block.state() for block in self._waiting]

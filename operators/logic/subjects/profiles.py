@@ -356,5 +356,12 @@ class Profiles:
         )
 
 
+def lower_changes(snapshot: bytes, to: int) -> bytes:
+    """Lower the times at which profiles have changed since they were published."""
+    stored = state.unpack(_KIND, _VERSION, _State, snapshot)
+    stored.changed = {subject: min(at, to) for subject, at in stored.changed.items()}
+    return state.pack(_KIND, _VERSION, stored)
+
+
 def _moment(at: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at)
