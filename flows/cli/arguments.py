@@ -3,6 +3,9 @@
 import argparse
 import math
 
+_LONGEST = 18
+"""Digits of a whole number; more are a slip."""
+
 
 def positive(text: str) -> float:
     """Read a finite number above 0.
@@ -31,9 +34,16 @@ def count(text: str) -> int:
     2
     """
     number = _number(text)
-    if not (number >= 1.0 and number == int(number)):
+    if not (1.0 <= number < 10.0**_LONGEST and number == int(number)):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
     return int(number)
+
+
+def natural(text: str) -> int:
+    """Read a whole number from 0 on, such as a seed."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return int(text)
 
 
 def _number(text: str) -> float:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.cli.arguments import count
+from flows.cli.arguments import count, natural
 from flows.runtime.catalog import CatalogFileError, publish, read_catalog
 from operators.io.store.open import open_store
 from operators.logic.catalog_check import without_effect
@@ -31,7 +31,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="publish: give every action with an embedding its N nearest in the store and FILE",
     )
-    command.add_argument("--seed", type=int, default=7, help="demo: of the visitors (7)")
+    command.add_argument("--seed", type=natural, default=7, help="demo: of the visitors (7)")
     command.add_argument("--actions", type=count, default=20, help="demo: content variants (20)")
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from flows.cli.arguments import positive
+from flows.cli.arguments import natural, positive
 from operators.logic.policies import KINDS
 
 
@@ -11,7 +11,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     command.add_argument("--seconds", type=positive, help="stop after this long (default: Ctrl-C)")
     command.add_argument("--rate", type=positive, default=1000, help="requests per second (1000)")
-    command.add_argument("--seed", type=int, default=7, help="of the visitors and their tastes")
+    command.add_argument("--seed", type=natural, default=7, help="of the visitors and their tastes")
     command.add_argument("--policy", choices=KINDS, help="kind of policy (default: the demo's)")
     command.add_argument("--folder", type=Path, help="where results go (default: .banditflow/...)")
     command.add_argument("--picture", type=Path, metavar="FILE", help="save the last view (SVG)")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.reports.inspection import decision, features, slot, subject
+from flows.reports.inspection import NotFoundError, decision, features, slot, subject
 from operators.decode import pseudonym_of
 from operators.io.store.open import open_made
 from schemas.codec import encode_for_people
@@ -35,6 +35,8 @@ def run(options: argparse.Namespace) -> None:
     """Print what was asked for."""
     settings = load()
     name = options.name
+    if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
+        raise NotFoundError(f"{options.thing}: the name is not UTF-8")
     if options.thing == _SUBJECT and not options.pseudonym:
         name = pseudonym_of(settings.secret.encode(), name)
     describe, _, _ = _THINGS[options.thing]

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from flows.runtime.endings import FAULT, INTERRUPTED, STOPPED, explained, say, status_of
+from flows.runtime.endings import (
+    FAULT,
+    INTERRUPTED,
+    REFUSED,
+    STOPPED,
+    explained,
+    of_files,
+    say,
+    status_of,
+)
 from schemas.settings import unknown
 
 EPILOG = """\
@@ -57,10 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(STOPPED)
             return INTERRUPTED
         known = explained(error)
-        if known is None:
+        about_files = of_files(error) if known is None and isinstance(error, OSError) else None
+        if known is None and about_files is None:
             raise
-        say(known)
-        return status_of(known)
+        say(known or about_files)
+        return REFUSED if known is None else status_of(known)
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of Bytewax, which has printed it
             raise

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import Progress
 
+from flows.cli.arguments import count
+from flows.cli.terminal import progress_on_terminal
 from flows.replay.open_bandit import POLICIES, SHIPPED, clicks_by_item, read_open_bandit
 from flows.replay.replay import PRIORS, SECRET, replay
 from flows.replay.tables import show
@@ -24,9 +25,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--policy", choices=(*POLICIES, "both"), default="both", help="whose log")
     command.add_argument("--learn", choices=KINDS, default="beta", help="the policy that learns")
     command.add_argument(
-        "--refresh", type=int, default=10, help="rows between publications of the policy (10)"
+        "--refresh", type=count, default=10, help="rows between publications of the policy (10)"
     )
-    command.add_argument("--top", type=int, default=5, help="actions to show (5)")
+    command.add_argument("--top", type=count, default=5, help="actions to show (5)")
     command.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     settings = load({}, secret=SECRET, partitions=4)
     console = Console(stderr=options.json)
     reports = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_on_terminal() as progress:
         for policy in policies:
             log = read_open_bandit(options.folder, policy)
             task = progress.add_task(f"{policy}: {len(log.rows)} rows", total=len(log.rows))

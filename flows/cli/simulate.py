@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from flows.cli.arguments import count, positive, share
+from flows.cli.arguments import count, natural, positive, share
 from schemas.settings import load
 
 _MISCHIEF = {
@@ -21,7 +21,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--catalog", action="store_true", help="first publish the catalog that the visitors know"
     )
-    command.add_argument("--seed", type=int, default=7, help="of the visitors and their tastes")
+    command.add_argument("--seed", type=natural, default=7, help="of the visitors and their tastes")
     command.add_argument("--actions", type=count, default=20, help="content variants (20)")
     command.add_argument("--arrivals", choices=("poisson", "even"), default="poisson")
     command.add_argument("--consent", type=share, default=0.95, help="share who consent (0.95)")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import Progress
 
+from flows.cli.arguments import count, natural, positive
+from flows.cli.terminal import progress_on_terminal
 from flows.verification.log import record_log
 from schemas.settings import load
 
@@ -26,17 +27,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="only record: copy the topics of the deployment that BANDITFLOW_... names",
     )
     source.add_argument(
-        "--requests", type=int, default=20_000, help="of a simulated log (20000); the default"
+        "--requests", type=count, default=20_000, help="of a simulated log (20000); the default"
     )
-    command.add_argument("--rate", type=float, default=500.0, help="its requests per second (500)")
+    command.add_argument(
+        "--rate", type=positive, default=500.0, help="its requests per second (500)"
+    )
     command.add_argument(
         "--given-decisions",
         action="store_true",
         help="keep the log's own decisions; needs the BANDITFLOW_SECRET that made them",
     )
-    command.add_argument("--kills", type=int, default=10, help="how often to kill -9 (10)")
-    command.add_argument("--seed", type=int, default=7, help="of log, victims and moments (7)")
-    command.add_argument("--speed", type=float, default=1.0, help="seconds of log in one (1)")
+    command.add_argument("--kills", type=natural, default=10, help="how often to kill -9 (10)")
+    command.add_argument("--seed", type=natural, default=7, help="of log, victims and moments (7)")
+    command.add_argument("--speed", type=positive, default=1.0, help="seconds of log in one (1)")
     command.add_argument(
         "--at-end-only", action="store_true", help="do not verify what each kill leaves behind"
     )
@@ -71,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="banditflow-"))
         )
         addresses, supervisor = stack.enter_context(replay.services(options.kafka, folder))
-        progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+        progress = stack.enter_context(progress_on_terminal())
         task = progress.add_task("with kills", total=len(log))
         report = replay.verify_replay(
             settings.replaced(**addresses),

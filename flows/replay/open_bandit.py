@@ -2,6 +2,8 @@
 
 import csv
 import gzip
+import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from schemas.clock import in_calendar
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +24,10 @@ POLICIES = ("random", "bts")
 """The policies whose logs the dataset holds, one folder each."""
 
 POSITIONS = 3
+
+LEAST_PROPENSITY = 1e-12
+"""Weights are its inverse, and are summed."""
+
 _PRIOR = SHIPPED / "prior_bts.csv"
 
 
@@ -77,7 +85,7 @@ def clicks_by_item(folder: Path, policy: str) -> dict[int, int]:
     """Count the clicks of each item straight from the CSV, to compare a replay with."""
     clicks: Counter[int] = Counter()
     for _, _, record in _records(folder / policy, "all.csv"):
-        clicks[int(record["item_id"])] += int(record["click"])
+        clicks[int(float(record["item_id"]))] += int(float(record["click"]))
     return dict(clicks)
 
 
@@ -116,43 +124,69 @@ def _records(place: Path, name: str) -> Iterator[tuple[Path, int, dict[str, str]
     """Give the records of a CSV file, compressed or not, with its path and line numbers."""
     folders = (place, place / "all")
     paths = [folder / (name + suffix) for folder in folders for suffix in (".gz", "")]
-    path = next((path for path in paths if path.exists()), None)
+    path = next((path for path in paths if os.path.exists(path)), None)
     if path is None:
         raise OpenBanditError(f"{place / name}[.gz] does not exist")
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", newline="") as lines:
-        for number, record in enumerate(csv.DictReader(lines), 2):
-            yield path, number, record
+    try:
+        with opener(path, "rt", newline="", encoding="utf-8-sig") as lines:
+            for number, record in enumerate(csv.DictReader(lines), 2):
+                yield path, number, record
+    except UnicodeDecodeError as error:
+        raise OpenBanditError(f"{path} is not UTF-8") from error
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise OpenBanditError(f"{path} cannot be read: {error}") from error
 
 
 def _row(path: Path, number: int, record: dict[str, str]) -> OpenBanditRow:
     try:
-        time = datetime.fromisoformat(record["timestamp"])
-        row = OpenBanditRow(
-            time=time if time.tzinfo else time.replace(tzinfo=UTC),
-            item=int(record["item_id"]),
-            position=int(record["position"]),
-            click=int(float(record["click"])),
-            propensity=float(record["propensity_score"]),
-            user=tuple(record[f"user_feature_{k}"] for k in range(4)),
+        return OpenBanditRow(
+            time=_time(record["timestamp"]),
+            item=_whole(record, "item_id", 0, 2**31),
+            position=_whole(record, "position", 1, POSITIONS),
+            click=_whole(record, "click", 0, 1),
+            propensity=_number(record, "propensity_score", LEAST_PROPENSITY, 1.0),
+            user=tuple(str(record[f"user_feature_{k}"]) for k in range(4)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise OpenBanditError(f"{path}, line {number}: {_reason(error)}") from error
-    if row.click not in (0, 1) or not 0.0 < row.propensity <= 1.0:
-        raise OpenBanditError(
-            f"{path}, line {number}: click must be 0 or 1, propensity_score in (0, 1]"
-        )
-    return row
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    if not in_calendar(time):
+        raise ValueError("timestamp: is not from 1970 to before 2200")
+    return time.astimezone(UTC)
+
+
+def _whole(record: dict[str, str], column: str, least: int, most: int) -> int:
+    """Read a whole number, however it is written: pandas writes a column with gaps as 1.0."""
+    number = _number(record, column, least, most)
+    if number != int(number):
+        raise ValueError(f"{column}: {record[column]!r} is not a whole number")
+    return int(number)
+
+
+def _number(record: dict[str, str], column: str, least: float, most: float) -> float:
+    text = record[column]
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        raise ValueError(f"{column}: {text!r} is not a number") from None
+    if not least <= number <= most:
+        raise ValueError(f"{column}: {text!r} is not from {least:g} to {most:g}")
+    return number
 
 
 def _item(path: Path, number: int, record: dict[str, str]) -> Item:
     try:
         return Item(
-            int(record["item_id"]),
-            float(record["item_feature_0"]),
-            tuple(record[f"item_feature_{k}"] for k in range(1, 4)),
+            _whole(record, "item_id", 0, 2**31),
+            _number(record, "item_feature_0", -1e300, 1e300),
+            tuple(str(record[f"item_feature_{k}"]) for k in range(1, 4)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise OpenBanditError(f"{path}, line {number}: {_reason(error)}") from error
 
 

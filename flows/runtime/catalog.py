@@ -26,9 +26,12 @@ def read_catalog(path: Path) -> list[CatalogEntry]:
     Raises :class:`CatalogFileError` that names every flawed line.
     """
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogFileError(f"{path}: cannot be read: {error}") from error
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise CatalogFileError(f"{path}: is not UTF-8") from error
+    except OSError as error:
+        raise CatalogFileError(f"{path}: cannot be read: {error.strerror}") from error
     entries, numbers, wrong = [], [], []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():

@@ -1,5 +1,6 @@
 """How a command ends: the sentence on standard error, and the exit status."""
 
+import errno
 import os
 import sys
 import traceback
@@ -23,14 +24,28 @@ def explained(error: BaseException | None) -> Exception | None:
     return None
 
 
+def of_files(error: OSError) -> str | None:
+    """Give the sentence about a file that a command cannot use; None where it is about none.
+
+    >>> of_files(FileNotFoundError(2, "No such file or directory", "logs"))
+    "cannot use 'logs': No such file or directory"
+    """
+    if error.filename is not None:
+        return f"cannot use {os.fsdecode(error.filename)!r}: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return f"cannot write: {error.strerror}"
+    return None
+
+
 def status_of(error: Exception) -> int:
     """Give the exit status of an error that was written for people."""
     return MAY_PASS if getattr(error, "may_pass", False) else REFUSED
 
 
 def say(sentence: object) -> None:
-    """Print a sentence on standard error at once."""
-    print(f"{_PREFIX}{sentence}", file=sys.stderr, flush=True)
+    """Print a sentence on standard error at once; what would move the cursor as a question mark."""
+    shown = (c if c.isprintable() or c == "\n" else "?" for c in str(sentence))
+    print(f"{_PREFIX}{''.join(shown)}", file=sys.stderr, flush=True)
 
 
 def said(log: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import random
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -209,8 +210,16 @@ GOOD = "2019-11-24 00:00:34+00:00,0,1,0,0.5,u,v,w,x"
     ("rows", "message"),
     [
         ([], "holds no rows"),
-        ([GOOD.replace("0.5", "0.0")], "line 2: click must be 0 or 1"),
-        ([GOOD, GOOD.replace(",0,1,", ",x,1,")], "line 3: invalid literal"),
+        ([GOOD.replace("0.5", "0.0")], "line 2: propensity_score: '0.0' is not from"),
+        ([GOOD.replace("0.5", "nan")], "line 2: propensity_score: 'nan' is not from"),
+        ([GOOD.replace(",0,0.5", ",2,0.5")], "line 2: click: '2' is not from 0 to 1"),
+        ([GOOD.replace(",0,0.5", ",0.5,0.5")], "line 2: click: '0.5' is not a whole number"),
+        ([GOOD.replace(",0,0.5", ",1e999,0.5")], "line 2: click: '1e999' is not from 0 to 1"),
+        ([GOOD, GOOD.replace(",0,1,", ",x,1,")], "line 3: item_id: 'x' is not a number"),
+        ([GOOD.replace(",0,1,", ",0,4,")], "line 2: position: '4' is not from 1 to 3"),
+        ([GOOD.replace("2019-11-24 00:00:34+00", "0001-01-01 00:00:00+14")], "line 2: timestamp"),
+        (["2019-11-24,0"], "line 2: position: None is not a number"),
+        ([GOOD, "x" * 200_000], "all.csv cannot be read: field larger"),
         ([GOOD.replace(",0,1,", ",7,1,")], "lacks item 7"),
         ([GOOD.replace("2019-11-24", "yesterday")], "line 2: Invalid isoformat"),
     ],
@@ -236,3 +245,62 @@ def test_a_missing_log_or_column_is_named(
     (folder / "all.csv").write_text("timestamp,item_id\n2019-11-24 00:00:34+00:00,0\n")
     with pytest.raises(OpenBanditError, match="there is no column 'position'"):
         read_open_bandit(tmp_path, "bts")
+
+
+def test_clicks_may_be_written_as_pandas_writes_a_column_with_gaps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "random"
+    folder.mkdir()
+    rows = [GOOD, GOOD.replace(",0,1,0,", ",0.0,2.0,1.0,")]
+    (folder / "all.csv").write_bytes("\r\n".join([HEADER, *rows, ""]).encode("utf-8-sig"))
+    (folder / "item_context.csv").write_text(ITEMS)
+
+    assert main(["replay", str(tmp_path), "--policy", "random", "--json"]) == 0
+
+    captured = capsys.readouterr()
+    (report,) = json.loads(captured.out)
+    assert (report["rows"], report["clicks"], report["recounted"]) == (2, 1, True)
+    assert captured.err == ""
+
+
+def spoiled(rng: random.Random, log: bytes) -> bytes:
+    """Change a log at random places, cut it, or write it in another encoding."""
+    for _ in range(rng.randrange(4)):
+        place = rng.randrange(len(log))
+        piece = rng.choice(
+            [b"", b"1.0", b"1e999", b"nan", b"-1", b",", b"\n", b'"', b"\0", b"\xff", b"9" * 400]
+        )
+        log = log[:place] + piece + log[place + rng.randrange(6) :]
+    kind = rng.randrange(6)
+    if kind == 0:
+        log = log[: rng.randrange(len(log))]
+    elif kind == 1:
+        log = log.decode(errors="replace").encode("utf-16")
+    return log
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_any_file_is_a_log_or_refused_with_a_sentence(tmp_path: Path, packed: bool) -> None:
+    folder = tmp_path / "random"
+    folder.mkdir()
+    (folder / "item_context.csv").write_text(ITEMS)
+    path = folder / ("all.csv.gz" if packed else "all.csv")
+    log = "\n".join([HEADER, GOOD, GOOD.replace(",1,0,", ",3,1.0,"), ""]).encode()
+    rng, read, refused = random.Random(5), 0, set()
+    for _ in range(400):
+        text = spoiled(rng, log)
+        if packed:  # also what is no gzip, and what ends too early
+            whole = gzip.compress(text)
+            text = rng.choice([text, whole, whole[: -rng.randrange(30)]])
+        path.write_bytes(text)
+        try:
+            found = read_open_bandit(tmp_path, "random")
+        except OpenBanditError as error:
+            refused.add(str(error).partition("/all.csv")[0])
+            continue
+        read += 1
+        assert sum(clicks_by_item(tmp_path, "random").values()) == sum(r.click for r in found.rows)
+        assert all(row.position in (1, 2, 3) and 0 < row.propensity <= 1 for row in found.rows)
+    assert read > 20
+    assert refused == {str(folder)}
