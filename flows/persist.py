@@ -39,14 +39,20 @@ def build(
 
     def to_rows(item: tuple[str, Batch]) -> tuple[str, Writes]:
         _, batch = item
-        return str(batch.shard), rows_of(batch.shard, batch.events, max_record_bytes, metrics)
+        return str(batch.shard), rows_of(
+            batch.shard, batch.events, max_record_bytes, metrics, batch.rejected
+        )
 
     flow = Dataflow("persist")
     batches = op.input("topics", flow, source)
-    full = op.filter("full", batches, lambda item: bool(item[1].events))
+    full = op.filter("full", batches, _has_records)
     writes = op.map("rows", full, to_rows)
     op.output("store", writes, sink)
     return flow
+
+
+def _has_records(item: tuple[str, Batch]) -> bool:
+    return bool(item[1].events or item[1].rejected)
 
 
 def wire(wiring: Wiring) -> Dataflow:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # Bytewax takes its time
 
     from flows.wiring import Wiring
     from operators.io.metrics.root import Metrics
+    from operators.io.releases import Releases
     from operators.logic.placement import WorkerPlace
     from schemas.clock import Clock
     from schemas.settings import Settings
@@ -100,12 +101,13 @@ class Flow:
         clock: "Clock",
         metrics: "Metrics",
         place: "WorkerPlace | None" = None,
+        releases: "Releases | None" = None,
     ) -> "Dataflow":
         """Build it on the sources and sinks that the settings describe, for one worker process."""
         from flows.wiring import Wiring
         from operators.logic.placement import ALONE
 
-        return self._module.wire(Wiring(settings, clock, metrics, place or ALONE))
+        return self._module.wire(Wiring(settings, clock, metrics, place or ALONE, releases))
 
     @property
     def _module(self) -> FlowModule:

@@ -9,6 +9,7 @@ from operators.io.kafka.pace import Pace
 from operators.io.metrics.root import Metrics
 from operators.io.reading import Read
 from operators.io.redis import RedisSink
+from operators.io.releases import Releases
 from operators.io.store.open import open_store
 from operators.logic.catalog_check import flaw_of
 from operators.logic.placement import ALONE, WorkerPlace
@@ -27,15 +28,22 @@ class Wiring:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, metrics: Metrics, place: WorkerPlace = ALONE
+        self,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        place: WorkerPlace = ALONE,
+        releases: Releases | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
         self.clock = clock
         self._place = place
+        self._releases = releases or Releases()
         self._producer = SharedProducer(settings.kafka, metrics.kafka)
         self._ids = TopicIds(settings.kafka, metrics.kafka)
-        self._pace = Pace(clock, settings.state.epoch, place == ALONE)
+        epoch = settings.state.epoch if self._releases.turns is None else 0.0
+        self._pace = Pace(clock, epoch, place == ALONE)
 
     def events(self) -> GroupSource:
         """Read the events of visitors: partition k of all their topics, aligned by event time."""
@@ -48,12 +56,19 @@ class Wiring:
             pace=self._pace,
             metrics=self.metrics.kafka,
             ids=self._ids,
+            releases=self._releases,
         )
 
     def catalog(self) -> CatalogSource:
         """Read the catalog from its beginning, and what is new in it."""
         return CatalogSource(
-            self.settings.kafka, flaw_of, self.clock, self._pace, self.metrics.kafka, self._ids
+            self.settings.kafka,
+            flaw_of,
+            self.clock,
+            self._pace,
+            self.metrics.kafka,
+            self._ids,
+            self._releases,
         )
 
     def topics(self, topics: Sequence[Topic], read: Read) -> TopicSource:
@@ -67,6 +82,7 @@ class Wiring:
             pace=self._pace,
             metrics=self.metrics.kafka,
             ids=self._ids,
+            releases=self._releases,
         )
 
     def topic(self, topic: Topic) -> KafkaSink:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from msgspec import Struct
 
-from operators.envelope import Event
+from operators.envelope import Event, Rejected
 from operators.io.backoff import Backoff
 from operators.io.metrics.records import RecordMetrics
 from operators.io.metrics.store import StoreMetrics
@@ -39,10 +39,12 @@ def rows_of(
     events: Iterable[Event],
     limit: int = MAX_RECORD_BYTES,
     metrics: RecordMetrics | None = None,
+    rejected: Iterable[Rejected] = (),
 ) -> Writes:
     """Read undecoded records of a partition; one that cannot be read becomes a dead letter's row.
 
-    Only the events' origin and payload are looked at.
+    Only the events' origin and payload are looked at. ``rejected`` are those that the source has
+    not given as events.
     """
     writes = Writes()
     for event in events:
@@ -63,6 +65,11 @@ def rows_of(
             metrics.dead_letters([record.reason])
         letter = refusal_row(place, record.reason, record.field, record.detail)
         writes.add(DEAD_LETTERS, letter, place)
+    for reason, origin, payload, field, detail in rejected:
+        if metrics is not None:
+            metrics.dead_letters([reason])
+        place = RecordPlace(str(origin.topic), shard, origin.offset, origin.time, payload)
+        writes.add(DEAD_LETTERS, refusal_row(place, reason, field, detail), place)
     return writes
 
 

@@ -125,6 +125,12 @@ class StateSettings(Group, kw_only=True, frozen=True):
     factor_subjects: Count = 100_000
     """Subjects whose factors are learned; beyond it the longest unseen are forgotten."""
 
+    max_processing_errors: Count = 100
+    """Records quarantined within an hour beyond which a flow stops: a fault of a release."""
+
+    stall_timeout: Annotated[float, Meta(gt=0.0, le=86400.0)] = 120.0
+    """How long a step may work on what it was given before the process is ended."""
+
 
 class MetricsSettings(Group, kw_only=True, frozen=True):
     """Where the metrics are served."""

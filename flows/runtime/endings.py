@@ -9,6 +9,9 @@ from typing import NoReturn
 FAULT, REFUSED, MAY_PASS, INTERRUPTED = 1, 2, 75, 130
 """A fault of Banditflow; what a human must mend; what may pass when it is started again; Ctrl-C."""
 
+AGAIN, STALLED = 3, 70
+"""Of a worker process that goes on as another execution; of one whose step made no progress."""
+
 STOPPED = "stopped; a flow goes on from BANDITFLOW_RECOVERY"
 
 _PREFIX = "banditflow: "
@@ -66,20 +69,40 @@ def end_by(step_id: str, error: Exception) -> NoReturn:
     """
     known = explained(error)
     if known is None:
-        traceback.print_exception(error)
+        show_place(error)
         say(f"a fault in step {step_id}: {type(error).__name__}")
     else:
         say(known)
-    _end(FAULT if known is None else status_of(known))
+    end(FAULT if known is None else status_of(known))
+
+
+def show_place(error: Exception) -> None:
+    """Print where an error was raised, without its message: that may hold values of a record."""
+    for place in traceback.format_tb(error.__traceback__):
+        print(place.rstrip(), file=sys.stderr)
+
+
+def start_again() -> NoReturn:
+    """Become the same command anew, in the same process: a flow then resumes as after a crash."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    words = [word for word in sys.orig_argv[1:] if word != "--from-store"]
+    os.execv(sys.executable, [sys.executable, *words])
+
+
+def ask_for_start() -> NoReturn:
+    """End a worker process that its supervisor is to start again."""
+    end(AGAIN)
 
 
 def interrupted(*_: object) -> NoReturn:
     """End this process by Ctrl-C: the handler of the signal in a process that runs a flow."""
     say(STOPPED)
-    _end(INTERRUPTED)
+    end(INTERRUPTED)
 
 
-def _end(status: int) -> NoReturn:
+def end(status: int) -> NoReturn:
+    """End this process at once, without unwinding anything."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -5,20 +5,21 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from bytewax.run import cli_main
 from threadpoolctl import threadpool_limits
 
 from flows.registry import FLOWS
 from flows.runtime import endings
-from flows.runtime.calls import catch_errors
 from flows.runtime.clock import system_clock
 from flows.runtime.ports import HOST, free_port
 from flows.runtime.processes import Child, ChildFailed
+from flows.runtime.quarantine.execution import begin_execution
+from flows.runtime.quarantine.quarantine import Quarantine
 from flows.runtime.recovery import (
     RecoveryUnwritable,
     attended_recovery,
@@ -50,33 +51,56 @@ class CrashLoop(RuntimeError):  # noqa: N818 - it reads as what is the case
     """A flow dies again and again; the message quotes its log."""
 
 
-def run(flow: str, settings: Settings) -> None:
-    """Run a flow in this process until it is stopped; every stop is a crash to recover from."""
+def run(flow: str, settings: Settings, again: Callable[[], NoReturn] = endings.start_again) -> None:
+    """Run a flow in this process until it is stopped; every stop is a crash to recover from.
+
+    Where a step fails on a record another execution begins by ``again``, until it is found.
+    """
     with owned_recovery(settings, flow):
         discard_unfinished(settings, flow)
-        work(flow, settings)
+        quarantine = quarantine_of(settings, flow)
+        if quarantine is not None:
+            quarantine.before_execution()
+        work(flow, settings, again=again)
 
 
-def work(flow: str, settings: Settings, process: int = 0, addresses: Sequence[str] = ()) -> None:
-    """Run one worker process of a flow whose recovery store somebody owns."""
+def work(
+    flow: str,
+    settings: Settings,
+    process: int = 0,
+    addresses: Sequence[str] = (),
+    again: Callable[[], NoReturn] = endings.ask_for_start,
+) -> None:
+    """Run one worker process of a flow whose recovery store somebody owns.
+
+    ``again`` ends it so that another execution begins.
+    """
+    execution = begin_execution(quarantine_of(settings, flow), process, again)
     port = settings.metrics.port + process if settings.metrics.port else 0
-    signal.signal(signal.SIGINT, endings.interrupted)
     _tune_interpreter()
     registry = process_registry()
     metrics = Metrics(registry)
     url = serve(registry, settings.metrics.host, port)
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
     place = WorkerPlace(process, max(1, len(addresses)))
-    dataflow = FLOWS[flow].dataflow(settings, system_clock, metrics, place)
-    catch_errors(dataflow, endings.end_by)
+    settings = execution.settings(settings)
+    dataflow = FLOWS[flow].dataflow(settings, system_clock, metrics, place, execution.releases)
+    execution.watch(dataflow, settings.state.stall_timeout, FLOWS[flow].steps)
     with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(
             dataflow,
             process_id=process if addresses else None,
             addresses=list(addresses) or None,
-            epoch_interval=timedelta(seconds=settings.state.epoch),
+            epoch_interval=execution.epoch(settings),
             recovery_config=recovery_config(settings, flow),
         )
+
+
+def quarantine_of(settings: Settings, flow: str) -> Quarantine | None:
+    """Open the quarantine of a flow; without a recovery folder there is none."""
+    if not settings.state.recovery:
+        return None
+    return Quarantine(settings, FLOWS[flow], system_clock, endings.say)
 
 
 def _tune_interpreter() -> None:
@@ -113,8 +137,12 @@ def _keep_running(flow: str, settings: Settings, processes: int, logs: Path) -> 
         while True:
             try:
                 discard_unfinished(settings, flow)
-                _run_workers(flow, settings, processes, logs)
+                quarantine = quarantine_of(settings, flow)
+                search = quarantine and quarantine.before_execution()
+                _run_workers(flow, settings, 1 if search else processes, logs)
             except (ChildFailed, RecoveryUnwritable) as failure:
+                if isinstance(failure, ChildFailed) and failure.child.poll() == endings.AGAIN:
+                    continue
                 now = time.monotonic()
                 if len(deaths) == RESTARTS and now - deaths[0] < RESTART_WINDOW:
                     raise CrashLoop(f"{flow} dies again and again: {failure}") from failure

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flows.registry import Flow
+from flows.registry import INPUT, Flow
 from flows.runtime.recovery import RESUME, RecoveryError, recovery_folder, usable
-from operators.io.kafka.group import restore
+from operators.io.kafka.catalog_source import restore_catalog
+from operators.io.kafka.group import place_of, restore
 from schemas.settings import Settings
 from schemas.state import check_format
 from schemas.topics import Topic
@@ -117,6 +118,17 @@ def offsets_of(flow: Flow, states: States) -> dict[tuple[Topic, int], int]:
         for part, snapshot in states.get(flow.offsets_step, {}).items()
         for topic, offset in restore(snapshot).offsets.items()
     }
+
+
+def released_by(flow: Flow, states: States) -> dict[str, int]:
+    """Give the offset at which each of a flow's sources goes on, by ``topic/partition``."""
+    offsets = {place_of(*place): offset for place, offset in offsets_of(flow, states).items()}
+    for topic in flow.rereads:
+        for step in flow.steps:
+            if step.kind == INPUT and step != flow.offsets_step:
+                for snapshot in states.get(step, {}).values():
+                    offsets[place_of(topic, 0)] = restore_catalog(snapshot).offset
+    return offsets
 
 
 def progress(folder: Path) -> tuple[int, int]:

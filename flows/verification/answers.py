@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from flows.verification.findings import Verification
 from flows.verification.reading import Cut, TopicOffset
 from operators.envelope import Event
+from operators.io.releases import PROCESSING_ERROR
 from schemas.events import DecisionBack
 from schemas.topics import Topic
 
-REFUSALS = frozenset({"unknown_slot", "stale_request", "no_eligible_action"})
+REFUSALS = frozenset({"unknown_slot", "stale_request", "no_eligible_action", PROCESSING_ERROR})
 """Reasons for which a request is answered by a dead letter instead of a decision."""
 
 

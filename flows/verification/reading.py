@@ -14,6 +14,7 @@ from operators.decode import reader
 from operators.envelope import Event
 from operators.io.kafka.group import restore
 from operators.io.kafka.partition import read_partition
+from operators.io.releases import PROCESSING_ERROR
 from operators.io.segments import PENDING, ReadOnlyFiles, segment_folder
 from operators.logic.attribution import AttributionState
 from operators.logic.attribution.ledger import Ledger
@@ -91,19 +92,27 @@ def segments_of(settings: Settings, step: str, shard: int) -> ReadOnlyFiles | No
 def catalog_of(settings: Settings) -> CatalogHistory:
     """Read the catalog as the flow does: what it refuses is left out."""
     history = CatalogHistory()
-    for payload, _, _, _ in read_partition(settings.kafka, Topic.CATALOG, 0, system_clock):
+    reasons = dead_letters_of(settings, 0).reasons
+    for payload, _, offset, _ in read_partition(settings.kafka, Topic.CATALOG, 0, system_clock):
         entry = read_entry(payload, settings.kafka.max_record_bytes)
+        if reasons.get((Topic.CATALOG.value, offset)) == PROCESSING_ERROR:
+            continue
         if not isinstance(entry, Flaw):
             history.add(entry)
     return history
 
 
 def dead_letters_of(settings: Settings, shard: int) -> DeadLetters:
-    """Read the dead letters of a shard; of two for one record the first counts."""
+    """Read the dead letters of a shard; of two for one record the first counts.
+
+    A letter without a record, about a piece that a step has dropped, is about none of them.
+    """
     letters = DeadLetters()
     for payload, _, _, _ in read_partition(settings.kafka, Topic.DEAD_LETTERS, shard, system_clock):
         letter = decode(Topic.DEAD_LETTERS, payload, settings.kafka.max_record_bytes)
-        if isinstance(letter, DeadLetter) and letter.partition == shard:
+        if not isinstance(letter, DeadLetter) or letter.partition != shard:
+            continue
+        if letter.reason != PROCESSING_ERROR or letter.size:
             place = (letter.topic, letter.offset)
             if letters.reasons.setdefault(place, letter.reason) == "time_in_future" and letter.time:
                 letters.latest.setdefault(place, micros(letter.time))

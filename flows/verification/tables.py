@@ -1,19 +1,21 @@
 """Rows of the store, against those of a fresh store that is given the topics' records once."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from msgspec.msgpack import Encoder
 
 from flows.registry import PERSIST
 from flows.runtime.clock import system_clock
+from flows.runtime.quarantine.files import QuarantineFiles
 from flows.runtime.recovery import recovery_folder
 from flows.runtime.snapshots import offsets_of, read_states
 from flows.verification.findings import TableCheck
-from operators.envelope import Event
+from operators.envelope import Event, Rejected
 from operators.io.kafka.partition import read_partition
 from operators.io.reading import read_undecoded
+from operators.io.releases import PROCESSING_ERROR
 from operators.io.store.lookups import read_row
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Store, StoredRow
@@ -43,13 +45,17 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
     if not settings.state.recovery or not list(folder.glob("part-*.sqlite3")):
         return [], 0
     offsets = offsets_of(PERSIST, read_states(folder))
+    quarantined = {
+        (each.place, each.offset): f"{each.error} in {each.step}"
+        for each in QuarantineFiles(folder).quarantined()
+    }
     store = open_store(settings.store)
     try:
         with tempfile.TemporaryDirectory(prefix="banditflow-") as temporary:
             fresh = SqliteStore(Path(temporary) / "fresh.db")
             try:
                 fresh.migrate(system_clock())
-                return _compare(settings, store, fresh, offsets)
+                return _compare(settings, store, fresh, offsets, quarantined)
             finally:
                 fresh.close()
     finally:
@@ -57,7 +63,11 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
 
 
 def _compare(
-    settings: Settings, store: Store, fresh: Store, offsets: dict[tuple[Topic, int], int]
+    settings: Settings,
+    store: Store,
+    fresh: Store,
+    offsets: dict[tuple[Topic, int], int],
+    quarantined: Mapping[tuple[str, int], str],
 ) -> tuple[list[TableCheck], int]:
     held = {table.name: digests(table, store) for table in KEPT}
     letters = store.counts()[DEAD_LETTERS.name]
@@ -67,7 +77,8 @@ def _compare(
         for shard in range(settings.kafka.partitions_of(topic)):
             limit = offsets.get((topic, shard), 0)
             for batch in _batches(settings, topic, shard, limit):
-                writes = rows_of(shard, batch, settings.kafka.max_record_bytes)
+                good, bad = _parted(batch, quarantined)
+                writes = rows_of(shard, good, settings.kafka.max_record_bytes, rejected=bad)
                 if batch[0].origin.offset < limit:
                     fresh.apply(writes)
                     continue
@@ -86,6 +97,24 @@ def _compare(
     wrong = abs(missing) if not behind else max(missing, 0)
     checks.append(TableCheck(DEAD_LETTERS.name, letters, wrong))
     return [check for check in checks if check.rows or check.different], behind
+
+
+def _parted(
+    batch: list[Event], quarantined: Mapping[tuple[str, int], str]
+) -> tuple[list[Event], list[Rejected]]:
+    """Take the records out that the persist flow has quarantined."""
+    if not quarantined:
+        return batch, []
+    good: list[Event] = []
+    bad: list[Rejected] = []
+    for event in batch:
+        origin = event.origin
+        detail = quarantined.get((f"{origin.topic}/{origin.partition}", origin.offset))
+        if detail is None:
+            good.append(event)
+        else:
+            bad.append(Rejected(PROCESSING_ERROR, origin, event.payload, None, detail))
+    return good, bad
 
 
 def _different(

@@ -22,6 +22,7 @@ from flows.verification.reading import (
 from flows.verification.tables import compare_tables
 from operators.envelope import Event
 from operators.io.kafka.partition import read_partition
+from operators.io.releases import PROCESSING_ERROR
 from operators.logic.attribution import reasons
 from operators.logic.catalog import CatalogHistory
 from operators.logic.deciding.positions import by_position
@@ -40,6 +41,7 @@ UNUSED = frozenset(
         reasons.ORPHAN_OVERFLOW,
         reasons.UNKNOWN_SLOT,
         reasons.INVALID_DECISION,
+        PROCESSING_ERROR,
     }
 )
 """Reasons of dead letters for events that attribution could not use, and so nobody else may."""

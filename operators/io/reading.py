@@ -4,10 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from operators.envelope import Event, Origin, Rejected
+from operators.io.releases import PROCESSING_ERROR, Notes
 from schemas.topics import Topic
 
 Read = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Rejected]
 """Reads (topic, shard, record key, payload, offset, latest honest time in microseconds)."""
+
+READING = "reading"
+"""What is at fault where a record cannot even be read."""
 
 EventsAndRejected = tuple[list[Event], list[Rejected]]
 
@@ -51,6 +55,42 @@ def read_undecoded(
         origin=Origin(topic, shard, offset, time),
         payload=payload or b"",
     )
+
+
+def unreadable(origin: Origin, payload: bytes, error: Exception, notes: Notes) -> Rejected:
+    """Reject a record that reading failed on, which is a fault of this release, and note it."""
+    what, place = type(error).__name__, f"{origin.topic}/{origin.partition}"
+    notes.convict(place, origin.offset, READING, what)
+    return Rejected(PROCESSING_ERROR, origin, payload, None, f"{what} in {READING}")
+
+
+def resilient(read_many: ReadMany, read: Read, notes: Notes) -> ReadMany:
+    """Read records one by one where reading them together fails; reject those that fail alone."""
+
+    def one(
+        topic: Topic, shard: int, key: bytes | None, payload: bytes | None, offset: int, time: int
+    ) -> Event | Rejected:
+        try:
+            return read(topic, shard, key, payload, offset, time)
+        except Exception as error:  # a fault of this release costs one record
+            return unreadable(Origin(topic, shard, offset, time), payload or b"", error, notes)
+
+    each = _one_by_one(one)
+
+    def many(
+        topic: Topic,
+        shard: int,
+        keys: Sequence[bytes | None],
+        payloads: Sequence[bytes | None],
+        offsets: Sequence[int],
+        times: Sequence[int],
+    ) -> EventsAndRejected:
+        try:
+            return read_many(topic, shard, keys, payloads, offsets, times)
+        except Exception:  # read once more, to find which
+            return each(topic, shard, keys, payloads, offsets, times)
+
+    return many
 
 
 def by_column(read: Read) -> ReadMany:

@@ -19,7 +19,7 @@ offset order. The rules:
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import itemgetter
 from typing import Generic, TypeVar
@@ -114,6 +114,32 @@ class Alignment(Generic[E]):
         self.silent = self.silent and not timed
         self._advance(bool(timed), now, present)
         return [event for _, event in timed]
+
+    def release_in_order(
+        self, limit: int, now: int, present: int, alone: Callable[[E], bool]
+    ) -> list[E]:
+        """Remove and return at most ``limit`` events as :meth:`release` does, one by one.
+
+        Each lane's come in the order of their offsets, whatever their times are, and ties do not
+        come together: what remains of each lane is what lies behind what was given. One that is to
+        be ``alone`` comes alone.
+        """
+        bound = self._bound()
+        events: list[E] = []
+        while len(events) < limit:
+            ready = [lane for lane in self.lanes if lane.keys and lane.keys[0] <= bound]
+            if not ready:
+                break
+            earliest = min(ready, key=lambda lane: lane.keys[0])
+            is_alone = alone(earliest.events[0])
+            if is_alone and events:
+                break
+            events += [event for _, event in earliest.take(1)]
+            if is_alone:
+                break
+        self.silent = self.silent and not events
+        self._advance(bool(events), now, present)
+        return events
 
     def follow(self, watermark: int, present: int = ALWAYS) -> None:
         """Raise the watermark of a group that has never had an event to that of its neighbours."""

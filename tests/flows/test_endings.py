@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -18,9 +19,9 @@ from bytewax.testing import run_main
 
 from flows.devkit.embedded import Server
 from flows.personalize import Steps
-from flows.runtime.calls import catch_errors
 from flows.runtime.clock import system_clock
 from flows.runtime.endings import INTERRUPTED, STOPPED
+from flows.runtime.quarantine.steps import watch_steps
 from flows.runtime.seeding import write_recovery
 from operators.io.kafka import create_topics
 from operators.io.kafka.group import begin_at
@@ -237,12 +238,28 @@ STEPS = {
 }  # fmt: skip
 
 
+@dataclass
+class Noting:
+    """A watch that notes what steps raise."""
+
+    caught: list[tuple[str, Exception]]
+
+    def enter(self, step: int) -> None:
+        """Look away."""
+
+    def failed(self, step_id: str, error: Exception, given: object) -> None:
+        """Note it."""
+        self.caught.append((step_id, error))
+
+    def dropped(self, step_id: str, error: Exception) -> None:
+        """Nothing is isolated."""
+        pytest.fail(f"{step_id} dropped a piece: {error}")
+
+
 @pytest.mark.parametrize(
     ("step_id", "where"), [(step_id, where) for step_id, calls in STEPS.items() for where in calls]
 )
 def test_what_any_call_of_a_step_raises_is_caught_there(step_id: str, where: str) -> None:
-    def end(step: str, error: Exception) -> None:
-        caught.append((step, error))
 
     def built(_: Any) -> Logic:
         raising.at("builder")
@@ -258,7 +275,7 @@ def test_what_any_call_of_a_step_raises_is_caught_there(step_id: str, where: str
     items = op.flat_map("more", items, lambda item: raising.items("more", [item]))
     op.output("out", op.stateful_batch("keep", items, built), Sink(where))
 
-    catch_errors(flow, end)
+    watch_steps(flow, Noting(caught))
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever Bytewax makes of it
         run_main(flow)
 
@@ -270,5 +287,8 @@ def test_a_flow_that_raises_nothing_is_as_it_was() -> None:
     items = op.input("in", flow, Source(""))
     op.output("out", op.stateful_batch("keep", items, lambda _: Logic("")), Sink(""))
 
-    catch_errors(flow, lambda *_: pytest.fail("nothing was raised"))
+    caught: list[tuple[str, Exception]] = []
+    watch_steps(flow, Noting(caught))
     run_main(flow)
+
+    assert not caught

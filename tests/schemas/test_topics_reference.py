@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from operators.io.releases import PROCESSING_ERROR
 from operators.logic.attribution.reasons import REJECTIONS
 from operators.publish import REPEATS
 from schemas import results
@@ -87,7 +88,7 @@ def _default(field: Any) -> str:
 def test_every_reason_of_a_dead_letter_is_explained() -> None:
     listed = [row[0].strip("`") for row in rows(section("Dead letters"))[2:]]
     assert len(listed) == len(set(listed))
-    assert set(listed) == REASONS | FLOW_REASONS | REJECTIONS
+    assert set(listed) == REASONS | FLOW_REASONS | REJECTIONS | {PROCESSING_ERROR}
     assert set(listed) >= REPEATS
 
 

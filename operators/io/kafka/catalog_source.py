@@ -1,6 +1,6 @@
 """Reads the catalog topic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -8,12 +8,16 @@ from msgspec import Struct
 from typing_extensions import override
 
 from operators.envelope import CatalogUpdate, Origin, Rejected
-from operators.io.kafka.client import check_topics
+from operators.io.kafka.client import Fetched, check_topics
 from operators.io.kafka.fetch import SharedConsumer
+from operators.io.kafka.group import place_of
 from operators.io.kafka.identity import LogIdentity, TopicIds, check_logs
 from operators.io.kafka.pace import Beat, Pace
 from operators.io.kafka.timestamps import latest_times
 from operators.io.metrics.kafka import KafkaMetrics
+from operators.io.reading import unreadable
+from operators.io.releases import Releases
+from operators.logic.quarantine import InFlight
 from schemas.catalog import CatalogEntry
 from schemas.clock import Clock, micros
 from schemas.codec import Flaw, decode
@@ -27,6 +31,9 @@ Check = Callable[[CatalogEntry], Flaw | None]
 _KIND, _VERSION = "kafka-catalog", 2
 _WITHOUT_LOG = (1,)
 _IDLE_WAIT = timedelta(milliseconds=20)
+_SOON = timedelta(milliseconds=1)
+_SOURCE = "catalog"
+_PLACE = place_of(Topic.CATALOG, 0)
 
 
 class CatalogOffset(Struct):
@@ -34,6 +41,11 @@ class CatalogOffset(Struct):
 
     offset: int
     log: LogIdentity = LogIdentity()
+
+
+def restore_catalog(snapshot: bytes) -> CatalogOffset:
+    """Read where a snapshot goes on."""
+    return unpack(_KIND, _VERSION, CatalogOffset, snapshot, older=_WITHOUT_LOG)
 
 
 class CatalogPartition(StatefulSourcePartition[Item, bytes]):
@@ -48,8 +60,12 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         check: Check,
         clock: Clock,
         beat: Beat,
+        releases: Releases,
     ) -> None:
         self._shared = shared
+        self._releases = releases
+        if releases.turns is not None:
+            releases.turns.join(_SOURCE, first=True)
         self._check = check
         self._clock = clock
         self._beat = beat
@@ -61,27 +77,66 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
     def next_batch(self) -> list[Item]:
         """Give new records, and once that the topic has been read to its end."""
         self._beat.note_poll()
-        self._shared.poll()
-        entries, rejected, places = [], [], []
-        for message in self._inlet.take(10_000):
-            payload = message.value() or b""
-            found = decode(Topic.CATALOG, payload, self._limit)
-            flaw = found if isinstance(found, Flaw) else self._check(found)
-            (time,) = latest_times([message], micros(self._clock()))
-            origin = Origin(Topic.CATALOG, 0, message.offset(), time)
-            if flaw is not None:
-                rejected.append(Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail))
-            else:
-                entries.append(found)
-                places.append((origin, payload))
-        completed = not self._complete and self._inlet.at_end
-        self._complete = self._complete or completed
-        if not (entries or rejected or completed):
-            self._awake = self._clock() + _IDLE_WAIT
+        turns = self._releases.turns
+        if turns is not None and not turns.begin(_SOURCE):
+            self._awake = self._clock() + _SOON
             return []
+        self._shared.poll()
+        messages = self._inlet.take(10_000 if turns is None else turns.size(self._place()))
+        if turns is not None and messages:
+            turns.fly(self._part(messages))
+        update = self._read(messages)
+        if not (update.entries or update.rejected or update.complete > self._complete):
+            self._awake = self._clock() + _IDLE_WAIT
+            if turns is not None:
+                self._awake = self._clock() + _SOON
+                turns.passed(_SOURCE, self._place(), at_end=self._complete and self._inlet.at_end)
+            return []
+        self._complete = update.complete
         self._awake = None
-        update = CatalogUpdate(entries, rejected, self._complete, places)
+        self._releases.notes.release(self._place())
         return [("catalog", update)]
+
+    def _read(self, messages: Sequence[Fetched]) -> CatalogUpdate:
+        entries: list[CatalogEntry] = []
+        rejected: list[Rejected] = []
+        places: list[tuple[Origin, bytes]] = []
+        times = latest_times(messages, micros(self._clock()))
+        for message, at in zip(messages, times, strict=True):
+            payload = message.value() or b""
+            origin = Origin(Topic.CATALOG, 0, message.offset(), at)
+            if self._releases.is_unreported(_PLACE, origin.offset):
+                continue
+            read = self._releases.rejected(_PLACE, origin, payload) or self._entry(origin, payload)
+            if isinstance(read, Rejected):
+                rejected.append(read)
+            else:
+                entries.append(read)
+                places.append((origin, payload))
+        complete = self._complete or self._inlet.at_end
+        return CatalogUpdate(entries, rejected, complete, places)
+
+    def _entry(self, origin: Origin, payload: bytes) -> CatalogEntry | Rejected:
+        try:
+            entry: CatalogEntry | Flaw = decode(Topic.CATALOG, payload, self._limit)
+            flaw = entry if isinstance(entry, Flaw) else self._check(entry)
+        except Exception as error:  # a fault of this release costs one record
+            return unreadable(origin, payload, error, self._releases.notes)
+        if flaw is not None:
+            return Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail)
+        assert not isinstance(entry, Flaw)
+        return entry
+
+    def _place(self) -> dict[str, int]:
+        return {_PLACE: self._inlet.next_offset}
+
+    def _part(self, messages: Sequence[Fetched]) -> InFlight:
+        return InFlight(
+            source=_SOURCE,
+            records=len(messages),
+            record=(_PLACE, messages[0].offset()),
+            end=self._place(),
+        )
 
     def next_awake(self) -> datetime | None:
         """Look for updates every 20 milliseconds."""
@@ -109,8 +164,10 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
         ids: TopicIds | None = None,
+        releases: Releases | None = None,
     ) -> None:
         self._settings = settings
+        self._releases = releases or Releases()
         self._metrics = metrics or KafkaMetrics()
         self._ids = ids or TopicIds(settings, self._metrics)
         self._check = check
@@ -119,7 +176,7 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
 
     def list_parts(self) -> list[str]:
         """Give the only partition."""
-        return ["catalog"]
+        return [_SOURCE]
 
     @override
     def build_part(
@@ -134,8 +191,10 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
         check_topics(settings, shared.consumer, [Topic.CATALOG], self._metrics)
         offset, log = None, LogIdentity()
         if resume_state is not None:
-            state = unpack(_KIND, _VERSION, CatalogOffset, resume_state, older=_WITHOUT_LOG)
+            state = restore_catalog(resume_state)
             offset, log = state.offset, state.log
             check_logs(settings, ids, 0, {name: offset}, {name: log}, self._metrics)
         log = ids.now(settings.topic(Topic.CATALOG), log)
-        return CatalogPartition(settings, shared, offset, log, self._check, self._clock, self._beat)
+        return CatalogPartition(
+            settings, shared, offset, log, self._check, self._clock, self._beat, self._releases
+        )

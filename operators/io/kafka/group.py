@@ -9,7 +9,7 @@ from bytewax.inputs import StatefulSourcePartition
 from msgspec import Struct
 from msgspec.structs import replace
 
-from operators.envelope import Batch, Event, Rejected
+from operators.envelope import Batch, Event, Origin, Rejected
 from operators.io.kafka.client import Fetched
 from operators.io.kafka.fetch import Inlet
 from operators.io.kafka.identity import LogIdentity
@@ -17,6 +17,7 @@ from operators.io.kafka.pace import Beat
 from operators.io.kafka.timestamps import SteadyClock, is_append_time, latest_times
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import ReadMany
+from operators.io.releases import Releases
 from operators.logic.alignment import Alignment, Lane
 from schemas.clock import ALWAYS, NEVER, Clock
 from schemas.settings import EventTimeSettings, KafkaSettings
@@ -66,6 +67,7 @@ class Feeder(Protocol):
     present: SteadyClock
     """Our own clock, for what records may not be ahead of."""
     metrics: KafkaMetrics
+    releases: Releases
     turn: float
     """Seconds between the turns of a group that was read to its end."""
 
@@ -130,6 +132,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             raise StopIteration
         self._source.beat.note_poll()
         rejected = self._take_in()
+        if self._source.releases.has_dropped:
+            rejected += self._dropped()
         now = time.monotonic_ns() // 1000
         alignment = self.alignment
         present = self._source.present()
@@ -147,6 +151,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         if not worth_giving:
             return []
         self._sent_watermark, self._sent_end, self._sent_at = batch.watermark, batch.at_end, now
+        if events or rejected:
+            self._source.releases.notes.release(self.places())
         return [(self._key, batch)]
 
     def next_awake(self) -> datetime | None:
@@ -167,6 +173,10 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             topic: lane.events[0].origin.offset if lane.events else inlet.next_offset
             for (topic, inlet), lane in lanes
         }
+
+    def places(self) -> dict[str, int]:
+        """Name what :meth:`offsets` gives by ``topic/partition``."""
+        return {place_of(topic, self._shard): offset for topic, offset in self.offsets().items()}
 
     def lags(self) -> dict[tuple[str, int], int]:
         """Give the number of offsets between each topic's end and what was released."""
@@ -200,6 +210,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             self._unseen.remove(topic)
             if not is_append_time(messages[0]):
                 self._source.note_create_time(topic)
+        if self._source.releases.holds(place_of(topic, self._shard)):
+            messages = self._unquarantined(topic, messages, out)
         events, rejected = self._source.read_many(
             topic,
             self._shard,
@@ -212,6 +224,30 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         lane.extend(events, [event.at for event in events], limits)
         out += rejected
 
+    def _dropped(self) -> list[Rejected]:
+        """Reject what steps have dropped since; it is told beside the next record to come."""
+        topic, offset = next(iter(self.offsets().items()))
+        now = self._source.present()
+        return self._source.releases.dropped(Origin(topic, self._shard, offset, now))
+
+    def _unquarantined(
+        self, topic: Topic, messages: Sequence[Fetched], out: list[Rejected]
+    ) -> list[Fetched]:
+        """Reject the quarantined among some records; give the others."""
+        place, releases = place_of(topic, self._shard), self._source.releases
+        good: list[Fetched] = []
+        times = latest_times(messages, self._source.present())
+        for message, at in zip(messages, times, strict=True):
+            if releases.is_unreported(place, message.offset()):
+                continue
+            origin = Origin(topic, self._shard, message.offset(), at)
+            rejected = releases.rejected(place, origin, message.value() or b"")
+            if rejected is None:
+                good.append(message)
+            else:
+                out.append(rejected)
+        return good
+
     def _is_worth_giving(self, batch: Batch, now: int) -> bool:
         return bool(
             batch.events
@@ -220,6 +256,11 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             or (batch.watermark > self._sent_watermark and now - self._sent_at >= _IDLE_TICK)
             or self._over
         )
+
+
+def place_of(topic: Topic, partition: int) -> str:
+    """Name a topic's partition, as the flow's journal does."""
+    return f"{topic.value}/{partition}"
 
 
 def next_turn(seconds: float, now: datetime) -> datetime:

@@ -11,9 +11,11 @@ from operators.io.kafka.fetch import AHEAD, SharedConsumer
 from operators.io.kafka.group import LIVE_TURN, GroupPartition, Item, restore
 from operators.io.kafka.identity import TopicIds, check_logs
 from operators.io.kafka.pace import Pace
+from operators.io.kafka.searching import SearchingPartition
 from operators.io.kafka.timestamps import SteadyClock
 from operators.io.metrics.kafka import KafkaMetrics
-from operators.io.reading import Read, by_column
+from operators.io.reading import Read, by_column, resilient
+from operators.io.releases import Releases
 from operators.logic.placement import ALONE, WorkerPlace
 from schemas.clock import ALWAYS, NEVER, Clock, moment
 from schemas.settings import EventTimeSettings, KafkaSettings
@@ -48,15 +50,17 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
         ids: TopicIds | None = None,
+        releases: Releases | None = None,
     ) -> None:
         self.settings = settings
+        self.releases = releases or Releases()
         self.time = time
         self.metrics = metrics or KafkaMetrics()
         self._ids = ids or TopicIds(settings, self.metrics)
         self.clock = clock
         self.present = SteadyClock(clock)
         self.beat = (pace or Pace(clock)).beat()
-        self.read_many = by_column(read)
+        self.read_many = resilient(by_column(read), read, self.releases.notes)
         self.bounded = bounded
         self.turn = turn
         self._groups = groups
@@ -92,7 +96,12 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
             for topic in topics
         }
         self._check_watermark(for_part, state.watermark)
-        part = GroupPartition(self, for_part, shard, inlets, state.watermark)
+        turns = self.releases.turns
+        part = (
+            GroupPartition(self, for_part, shard, inlets, state.watermark)
+            if turns is None
+            else SearchingPartition(self, for_part, shard, inlets, state.watermark, turns)
+        )
         self._built.append(part)
         return part
 
@@ -157,10 +166,21 @@ class GroupSource(KafkaSource):
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
         ids: TopicIds | None = None,
+        releases: Releases | None = None,
     ) -> None:
         groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
         super().__init__(
-            settings, time, read, clock, groups, start, bounded, pace=pace, metrics=metrics, ids=ids
+            settings,
+            time,
+            read,
+            clock,
+            groups,
+            start,
+            bounded,
+            pace=pace,
+            metrics=metrics,
+            ids=ids,
+            releases=releases,
         )
 
 
@@ -184,6 +204,7 @@ class TopicSource(KafkaSource):
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
         ids: TopicIds | None = None,
+        releases: Releases | None = None,
     ) -> None:
         groups = {
             f"{topic.value}/{k}": (k, [topic])
@@ -191,7 +212,18 @@ class TopicSource(KafkaSource):
             for k in range(settings.partitions_of(topic))
         }
         super().__init__(
-            settings, time, read, clock, groups, start, bounded, _BATCH_TURN, pace, metrics, ids
+            settings,
+            time,
+            read,
+            clock,
+            groups,
+            start,
+            bounded,
+            _BATCH_TURN,
+            pace,
+            metrics,
+            ids,
+            releases,
         )
 
     def poll(self) -> None:
