@@ -20,6 +20,7 @@ from operators.decode import reader
 from operators.io.memory import MemoryCatalogSource, MemorySink, Records, memory_group_source
 from operators.io.metrics.root import Metrics
 from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
+from schemas.clock import Clock
 from schemas.results import ActionSummary, DeadLetter, Outcome
 from schemas.settings import Settings
 
@@ -103,7 +104,12 @@ def replay(
     )
 
 
-def run_flow(records: Records, catalog: Sequence[CatalogEntry], settings: Settings) -> Replayed:
+def run_flow(
+    records: Records,
+    catalog: Sequence[CatalogEntry],
+    settings: Settings,
+    clock: Clock = system_clock,
+) -> Replayed:
     """Run the personalize flow on records in memory, to the end of every reward window."""
     shards = settings.kafka.partitions
     outcomes, dead_letters, decisions = (MemorySink(shards) for _ in range(3))
@@ -121,7 +127,7 @@ def run_flow(records: Records, catalog: Sequence[CatalogEntry], settings: Settin
         cache=TestingSink([]),
     )
     metrics = Metrics(CollectorRegistry())
-    run_main(personalize.build(sources, sinks, settings, system_clock, metrics))
+    run_main(personalize.build(sources, sinks, settings, clock, metrics))
     settled = [o for o in _read(outcomes, Outcome) if o.status == "settled"]
     reasons = Counter(letter.reason for letter in _read(dead_letters, DeadLetter))
     return Replayed(by_decision_time(settled), dict(reasons))

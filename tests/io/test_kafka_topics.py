@@ -68,6 +68,6 @@ class Refusing(AdminClient):
 def test_a_broker_without_settings_of_topics_gets_them_without(
     deployment: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "AdminClient", Refusing)
+    monkeypatch.setattr(admin, "admin_client", lambda kafka: Refusing(client_config(kafka)))
     create_topics(deployment.kafka)
     assert set(timestamp_types(deployment.kafka).values()) == {"CreateTime"}

@@ -60,6 +60,9 @@ def latest_times(messages: Sequence[Fetched], now: int) -> list[int]:
 
 
 def written_at(message: Fetched, now: int) -> int:
-    """Give a record's timestamp in microseconds, whoever set it; ``now`` where there is none."""
+    """Give a record's timestamp in microseconds, whoever set it; ``now`` where there is none.
+
+    What lies outside the time from 1970 to ``now`` is brought to its end: producers write anything.
+    """
     kind, stamp = message.timestamp()
-    return int(stamp) * 1000 if kind else now
+    return min(max(int(stamp) * 1000, 0), now) if kind else now
