@@ -18,7 +18,7 @@ PREFIX = "BANDITFLOW_"
 _SECRETS = ("SECRET", "KAFKA_PASSWORD", "STORE_PASSWORD", "STORE_WALLET_PASSWORD")
 _FROM_FILES = (*_SECRETS, "REDIS_URL", "KAFKA_OPTIONS")
 
-Positive = Annotated[float, Meta(gt=0.0)]
+Positive = Annotated[float, Meta(gt=0.0, le=1e9)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 

@@ -169,7 +169,9 @@ def test_an_old_recovery_store_is_refused_in_a_sentence_and_left_as_it_is(
 def test_what_this_release_reads_of_an_old_recovery_store_means_what_it_meant(
     old: Recorded,
 ) -> None:
-    settings = archive.settings("", "").replaced(recovery=str(old.recovery))
+    settings = archive.settings("nowhere:9092", "redis://nowhere").replaced(
+        recovery=str(old.recovery)
+    )
     expected = {part: old.state[part] for part in UNCHANGED}
     assert all(expected.values())
     assert_same(expected, state_of(settings, UNCHANGED))

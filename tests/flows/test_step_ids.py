@@ -40,7 +40,7 @@ def test_no_step_that_keeps_state_has_another_name(flow: str) -> None:
 
 def test_the_steps_of_an_old_recovery_store_have_kept_their_names() -> None:
     with recorded() as log:
-        there = settings("", "").replaced(recovery=str(log.recovery))
+        there = settings("nowhere:9092", "redis://nowhere").replaced(recovery=str(log.recovery))
         old = read_states(recovery_folder(there, PERSONALIZE.name)).keys()
     lost = old - {str(step) for step in PERSONALIZE.steps}
     assert not lost, "a deployment of an earlier release would lose the state of these steps"

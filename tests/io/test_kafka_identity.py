@@ -191,8 +191,8 @@ def test_a_fence_begins_at_the_start_of_a_topic_made_anew_and_says_so(
 def test_the_broker_is_asked_once_for_the_ids_of_all_topics(
     deployment: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = Mock(wraps=kafka_identity.AdminClient)
-    monkeypatch.setattr(kafka_identity, "AdminClient", asked)
+    asked = Mock(wraps=kafka_identity.admin_client)
+    monkeypatch.setattr(kafka_identity, "admin_client", asked)
     ids = TopicIds(deployment.kafka)
     source = GroupSource(deployment.kafka, deployment.time, read, system_clock, ids=ids)
     for shard in ("0", "1"):
