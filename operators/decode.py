@@ -2,12 +2,14 @@
 
 import hmac
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from hashlib import blake2b
 from struct import unpack
 from typing import Any
 
 from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
+from schemas.bounds import LONGEST_WINDOW
 from schemas.clock import micros
 from schemas.codec import DECODERS, Flaw, decode_many
 from schemas.settings import EventTimeSettings, KafkaSettings, Settings
@@ -19,6 +21,7 @@ Reader = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Re
 _Records = Iterable[tuple[bytes | None, bytes | None, int, int, Any]]
 """Record key, payload, offset, latest honest time and what was decoded of each record."""
 
+_NO_WINDOW, _LONGEST_WINDOW = timedelta(0), timedelta(seconds=LONGEST_WINDOW)
 _EMPTY = blake2b(digest_size=8)
 _REMEMBERED = 200_000
 _ELSEWHERE = (
@@ -135,6 +138,9 @@ class RecordReader:
                 rejected.append(_flawed(body, origin, payload))
             elif (at := micros(body.time)) > time + max_skew:
                 rejected.append(Rejected("time_in_future", origin, payload, "time"))
+            elif not _NO_WINDOW <= body.expires_at - body.time <= _LONGEST_WINDOW:
+                detail = "before its time, or more than 400 days after it"
+                rejected.append(Rejected("invalid_value", origin, payload, "expires_at", detail))
             elif number is None:
                 detail = "not 16 hex digits"
                 rejected.append(Rejected("invalid_value", origin, payload, "key", detail))

@@ -14,7 +14,18 @@ from operators.io.backoff import Backoff
 from operators.io.metrics.records import RecordMetrics
 from operators.io.metrics.store import StoreMetrics
 from operators.io.store.protocol import Store, StoreUnavailable, Writes
-from operators.io.store.rows import RecordPlace, StoredDecision, StoredOutcome, refusal_row, row_of
+from operators.io.store.rows import (
+    RecordPlace,
+    StoredDeadLetter,
+    StoredDecision,
+    StoredOutcome,
+    StoredPolicyCheckpoint,
+    StoredPolicySnapshot,
+    StoredProfile,
+    StoredReport,
+    refusal_row,
+    row_of,
+)
 from operators.io.store.tables import DEAD_LETTERS
 from operators.logic.catalog_check import flaw_of
 from schemas.catalog import CatalogEntry
@@ -26,6 +37,11 @@ log = logging.getLogger(__name__)
 _READ_AS: dict[Topic, type[Struct]] = {
     Topic.DECISIONS: StoredDecision,
     Topic.OUTCOMES: StoredOutcome,
+    Topic.PROFILES: StoredProfile,
+    Topic.POLICIES: StoredPolicySnapshot,
+    Topic.CHECKPOINTS: StoredPolicyCheckpoint,
+    Topic.DEAD_LETTERS: StoredDeadLetter,
+    Topic.TEST_REPORTS: StoredReport,
 }
 
 DECODERS: dict[Topic, RecordDecoder] = {

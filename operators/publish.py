@@ -20,7 +20,7 @@ from operators.decide.decision_encoder import decision_fence
 from operators.envelope import Message, Rejected
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.attribution import outcome_fence, reasons
-from schemas.clock import moment
+from schemas.clock import EARLIEST, LATEST, moment
 from schemas.codec import decode, encode
 from schemas.results import DeadLetter, PolicyCheckpoint, PolicySnapshot, Profile
 from schemas.topics import Topic
@@ -68,7 +68,7 @@ def dead_letter(rejected: Rejected) -> DeadLetter:
         offset=origin.offset,
         size=len(rejected.payload),
         hash=hashlib.sha256(rejected.payload).hexdigest(),
-        time=moment(origin.time) if origin.time > 0 else None,
+        time=moment(origin.time) if EARLIEST < origin.time < LATEST else None,
         field=rejected.field,
         detail=rejected.detail,
     )

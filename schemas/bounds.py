@@ -18,13 +18,25 @@ URL_LENGTH = 8192
 """Characters of ``target_url``."""
 
 MOST_CANDIDATES = 1000
-"""Actions that a request may name, and that a decision may rank."""
+"""Actions that a request may name."""
 
 MOST_POSITIONS = 50
 """Actions that a slate may show."""
 
 GREATEST_POSITION = 65_535
 """A ``position`` that is reported; what lies beyond the slate's length is the application's own."""
+
+LONGEST_WINDOW = 400 * 86_400.0
+"""Seconds from a decision to the end of its reward window."""
+
+GREATEST_POLICY_VERSION = 2**32 - 1
+"""It is kept in 32 bits for each pending decision."""
+
+GREATEST_ETA = 1e12
+"""Size of a linear predictor."""
+
+FEATURES_LENGTH = 349_516
+"""Characters of a decision's ``features``: base64 of fewer than 65,535 numbers."""
 
 GREATEST_REWARD = 1e9
 """Size of the ``value`` of a reward, of a slot's default and click rewards and of its range."""

@@ -23,6 +23,10 @@ Time = Annotated[datetime, Meta(tz=True)]
 
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 
+PolicyVersion = Annotated[int, Meta(ge=0, le=bounds.GREATEST_POLICY_VERSION)]
+
+LinearPredictor = Annotated[float, Meta(ge=-bounds.GREATEST_ETA, le=bounds.GREATEST_ETA)]
+
 Position = Annotated[int, Meta(ge=0, le=bounds.GREATEST_POSITION)]
 
 Purpose = Annotated[int, Meta(ge=0, le=bounds.GREATEST_PURPOSE)]
@@ -110,8 +114,8 @@ class Erasure(Envelope, kw_only=True, tag_field="type", tag="erasure"):
 class Ranked(Struct, gc=False):
     """An eligible action and the probability with which it could have been chosen."""
 
-    action_id: str
-    probability: float
+    action_id: Id
+    probability: Probability
 
 
 class Placed(Struct, gc=False):
@@ -121,9 +125,9 @@ class Placed(Struct, gc=False):
     predictor at its position.
     """
 
-    action_id: str
-    probability: float
-    eta: float
+    action_id: Id
+    probability: Annotated[float, Meta(ge=0.0, le=1.0 + 1e-9)]
+    eta: LinearPredictor
 
 
 class DecisionBack(Struct, kw_only=True, gc=False):
@@ -144,25 +148,25 @@ class DecisionBack(Struct, kw_only=True, gc=False):
 
     id: Id
     time: Time
-    subject: str | None
+    subject: Text | None
     decision_id: Id
     key: Annotated[str, Meta(min_length=16, max_length=16)]
     slot_id: Id
     action_id: Id
     propensity: Annotated[float, Meta(gt=0.0, le=1.0 + 1e-9)]
-    policy: str
-    policy_version: int
+    policy: Text
+    policy_version: PolicyVersion
     expires_at: Time
-    experiment_id: str | None = None
-    variation_id: str | None = None
+    experiment_id: Text | None = None
+    variation_id: Text | None = None
     learning_mode: LearningMode = "immediate"
     deferred: bool = False
-    features: str | None = None
-    mapping: str = ""
-    eta: float = 0.0
-    request_hash: str = ""
-    slate: list[Placed] | None = None
-    writer: Annotated[str, stored_since(5)] = "personalize"
+    features: Annotated[str, Meta(max_length=bounds.FEATURES_LENGTH)] | None = None
+    mapping: Text = ""
+    eta: LinearPredictor = 0.0
+    request_hash: Text = ""
+    slate: Annotated[list[Placed], Meta(max_length=bounds.MOST_POSITIONS)] | None = None
+    writer: Annotated[Text, stored_since(5)] = "personalize"
 
 
 class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
@@ -174,9 +178,9 @@ class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
     """
 
     ranking: list[Ranked]
-    source: str = "banditflow/personalize"
-    type: str = "decision"
-    baseline_action_id: str | None = None
-    draw: float = 0.0
+    source: Text = "banditflow/personalize"
+    type: Text = "decision"
+    baseline_action_id: Text | None = None
+    draw: Probability = 0.0
     policy_time: Time | None = None
     decided_at: Time | None = None

@@ -367,9 +367,10 @@ NUMBERS = [0.0, 1.0, -1.5, 0.1, 1e-300, 2.2250738585072014e-308, 1.7e308, -1.7e3
 
 @pytest.mark.parametrize("value", NUMBERS)
 def test_numbers_read_back_bit_for_bit(store: Store, value: float) -> None:
-    write(store, make.decision(1, eta=value))
-    (found,) = store.decision("d1")
-    assert found["eta"] == value
+    write(store, make.policy("home", 1, rewards=value))
+    found = store.policy("home")
+    assert found is not None
+    assert found["rewards"] == value
 
 
 TIMES = [
@@ -390,8 +391,14 @@ def test_times_keep_their_microseconds_in_utc(store: Store, value: datetime) -> 
 
 def test_integers_reach_64_bits(store: Store) -> None:
     largest = 2**53 + 1
-    write(store, make.decision(1, policy_version=largest), make.dead_letter(2**62))
-    assert store.decision("d1")[0]["policy_version"] == largest
+    write(
+        store,
+        msgspec.structs.replace(make.policy("home", 1), version=largest),
+        make.dead_letter(2**62),
+    )
+    found = store.policy("home")
+    assert found is not None
+    assert found["version"] == largest
     assert store.rows("dead_letters")[0]["topic_offset"] == 2**62
 
 

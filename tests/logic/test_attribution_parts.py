@@ -137,7 +137,6 @@ def test_a_decision_that_cannot_be_used_is_rejected_by_name() -> None:
     visitors, driver = Visitors(), Driver()
     bad = [
         visitors.decision("plain", None, START, key=1, features="AAA="),
-        visitors.decision("plain", None, START, key=2, policy_version=-1),
         visitors.decision("nowhere", None, START, key=3),
         visitors.decision("plain", None, START, key=4, features=NOT_A_NUMBER),
     ]
@@ -145,7 +144,6 @@ def test_a_decision_that_cannot_be_used_is_rejected_by_name() -> None:
     found = [(rejected.reason, rejected.field) for rejected in step.rejected]
     assert found == [
         (reasons.INVALID_DECISION, "features"),
-        (reasons.INVALID_DECISION, "policy_version"),
         (reasons.UNKNOWN_SLOT, "slot_id"),
         (reasons.INVALID_DECISION, "features"),
     ]

@@ -6,12 +6,12 @@ record's field that it names. Only what is no field's value is computed here.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
 from msgspec import NODEFAULT, Meta, Raw, Struct
+from msgspec.inspect import IntType, NoneType, StrType, UnionType, type_info
 from msgspec.structs import fields
 
 from operators.io.store.tables import (
@@ -28,12 +28,14 @@ from operators.io.store.tables import (
     POLICY_SNAPSHOTS,
     SLOTS,
     USER_PROFILES,
+    Column,
     Kind,
     Table,
 )
+from schemas.bounds import GREATEST_INTEGER, LEAST_INTEGER
 from schemas.catalog import Action, Experiment, Slot
-from schemas.clock import micros
-from schemas.events import Decision, Time
+from schemas.clock import EARLIEST, LATEST, micros
+from schemas.events import Decision
 from schemas.fields import plain_type
 from schemas.results import (
     DeadLetter,
@@ -88,17 +90,16 @@ class RecordPlace(NamedTuple):
 def stored_form(record: type[T], table: Table, **types: Any) -> type[T]:
     """Give a record's type as the store reads it: with what its columns can hold.
 
-    Texts are as long as their columns allow and times have a zone, so that a record that does not
-    fit is refused by the name of its field and costs no transaction. ``types`` replaces the types
-    of fields.
+    Texts are as long as their columns allow and integers have 64 bits, so that a record that does
+    not fit is refused by the name of its field and costs no transaction. ``types`` replaces the
+    types of fields.
     """
     columns = {column.source: column for column in table.columns}
     changed: list[tuple[str, Any, Any]] = []
     for field in fields(record):
         type_ = types.get(field.name)
         if type_ is None and field.name in columns:
-            column = columns[field.name]
-            type_ = _bounded(plain_type(field.type), least=int(column.required))
+            type_ = _bounded(plain_type(field.type), columns[field.name])
         if type_ is not None:
             default = field.default
             if default is NODEFAULT and field.default_factory is not NODEFAULT:
@@ -110,21 +111,38 @@ def stored_form(record: type[T], table: Table, **types: Any) -> type[T]:
     return cast("type[T]", made)
 
 
-def _bounded(type_: Any, least: int) -> Any:
-    if type_ is str:
-        return Annotated[str, Meta(min_length=least, max_length=_LONGEST_TEXT)]
-    if type_ == str | None:
-        return Annotated[str, Meta(max_length=_LONGEST_TEXT)] | None
-    if type_ is datetime:
-        return Time
-    return Time | None if type_ == datetime | None else None
+def _bounded(type_: Any, column: Column) -> Any:
+    """Give what a column holds of a text or an integer; None where the type is good as it is."""
+    info = type_info(type_)
+    members = info.types if isinstance(info, UnionType) else (info,)
+    bounded: Any = None
+    match [each for each in members if not isinstance(each, NoneType)]:
+        case [StrType() as text] if column.kind is Kind.TEXT:
+            least = max(text.min_length or 0, int(column.required))
+            most = min(text.max_length or _LONGEST_TEXT, _LONGEST_TEXT)
+            bounded = Annotated[str, Meta(min_length=least, max_length=most, pattern=text.pattern)]
+        case [IntType() as number] if column.kind is Kind.INTEGER:
+            least = LEAST_INTEGER if number.ge is None else number.ge
+            most = GREATEST_INTEGER if number.le is None else number.le
+            bounded = Annotated[int, Meta(ge=least, le=most)]
+    return bounded | None if len(members) > 1 and bounded is not None else bounded
 
 
 StoredDecision = stored_form(Decision, DECISIONS, ranking=Raw, features=bytes | None)
 """A decision whose ranking stays JSON and whose features are the bytes of the context vector."""
 
-StoredOutcome = stored_form(Outcome, OUTCOMES, key=Annotated[str, Meta(pattern="^[0-9a-f]{16}$")])
-"""An outcome whose key is checked; the database checks the rest."""
+_Revision = Annotated[int, Meta(ge=0, le=GREATEST_INTEGER // 4 - 1)]
+_Key = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+
+StoredOutcome = stored_form(Outcome, OUTCOMES, key=_Key, revision=_Revision)
+"""An outcome whose key and revision are checked; the database checks the rest."""
+
+StoredProfile = stored_form(Profile, USER_PROFILES)
+StoredPolicySnapshot = stored_form(PolicySnapshot, POLICY_SNAPSHOTS)
+StoredPolicyCheckpoint = stored_form(PolicyCheckpoint, POLICY_CHECKPOINTS)
+StoredReport = stored_form(TestReport, EXPERIMENT_RESULTS)
+StoredDeadLetter = stored_form(DeadLetter, DEAD_LETTERS, detail=str)
+"""A dead letter, whose detail is cut to what its column holds."""
 
 
 def row_maker(
@@ -240,6 +258,18 @@ _ROWS: dict[type, tuple[Table, Callable[[Any], Row]]] = {
 }
 
 
+_ROWS |= {
+    stored: _ROWS[record]
+    for stored, record in (
+        (StoredProfile, Profile),
+        (StoredPolicySnapshot, PolicySnapshot),
+        (StoredPolicyCheckpoint, PolicyCheckpoint),
+        (StoredReport, TestReport),
+        (StoredDeadLetter, DeadLetter),
+    )
+}
+
+
 def row_of(record: Struct) -> tuple[Table, Row]:
     """Give the table and the row of a record that the store keeps.
 
@@ -264,7 +294,7 @@ def refusal_row(place: RecordPlace, reason: str, field: str | None, detail: str)
         reason,
         field or None,
         detail[:_LONGEST_DETAIL] or None,
-        place.time if place.time > 0 else None,
+        place.time if EARLIEST < place.time < LATEST else None,
         len(place.payload),
         hashlib.sha256(place.payload).hexdigest(),
     )

@@ -48,9 +48,6 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         if blob is None:
             reject(event, reasons.INVALID_DECISION, "features")
             continue
-        if not 0 <= body.policy_version < 2**32:
-            reject(event, reasons.INVALID_DECISION, "policy_version")
-            continue
         key, window = event.key, windows[number]
         expiry = event.at + window
         if counted and ledger.is_counted(body.slot_id, expiry):

@@ -14,7 +14,7 @@ from operators.io.store.rows import Row
 from operators.io.store.tables import Kind, Table
 
 _EPOCH = datetime(1970, 1, 1)
-_DECODE = msgspec.json.Decoder().decode
+_decode = msgspec.json.Decoder().decode
 _EXACT = 2**53
 """Integers of a JSON document beyond this came from a float."""
 
@@ -41,16 +41,26 @@ def _time(at: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at)
 
 
+def _json(text: str) -> Any:
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"JSON that cannot be stored: {error}") from error
+
+
 _BIND: dict[Kind, Callable[[Any], Any]] = {
     Kind.TIME: _time,
-    Kind.JSON: _DECODE,
+    Kind.JSON: _json,
     Kind.VECTOR: vector,
     Kind.REAL: float,
 }
 
 
 def bindable(table: Table, rows: Sequence[Row]) -> list[list[Any]]:
-    """Give neutral rows as the driver binds them; raises OverflowError for an impossible time."""
+    """Give neutral rows as the driver binds them.
+
+    Raises OverflowError or ValueError where a value cannot be bound.
+    """
     converts = [
         (at, _BIND[column.kind]) for at, column in enumerate(table.columns) if column.kind in _BIND
     ]
