@@ -1,9 +1,16 @@
-"""``banditflow topics``: creates the topics of a deployment, and says whose times they keep."""
+"""``banditflow topics``: creates the topics of a deployment, and says which are set up wrongly."""
 
 import argparse
 
 from operators.io.kafka import create_topics
-from operators.io.kafka.admin import APPEND_TIME, TIMESTAMP_TYPE, timestamp_types
+from operators.io.kafka.admin import (
+    APPEND_TIME,
+    CLEANUP,
+    DELETE,
+    TIMESTAMP_TYPE,
+    compacted_topics,
+    timestamp_types,
+)
 from schemas.settings import KafkaSettings, load
 
 
@@ -12,7 +19,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "action",
         choices=("create", "check"),
-        help="create what is missing; or only say which topics keep the times of producers",
+        help="create what is missing; or only say which topics keep the times of producers or are "
+        "compacted",
     )
 
 
@@ -30,9 +38,10 @@ def run(options: argparse.Namespace) -> int:
             print("all topics exist")
     types = timestamp_types(settings)
     wrong = [name for name, kept in types.items() if kept not in (APPEND_TIME, None)]
-    for line in _described(settings, types, wrong):
+    compacted = compacted_topics(settings)
+    for line in _described(settings, types, wrong) + _compacted(settings, compacted):
         print(line)
-    return int(options.action == "check" and bool(wrong))
+    return int(options.action == "check" and bool(wrong or compacted))
 
 
 def _described(
@@ -51,12 +60,25 @@ def _described(
             "protected from records dated ahead. On Apache Kafka, change them (what they hold "
             "already stays as it is):"
         )
-    address = settings.bootstrap_servers.partition(",")[0]
-    lines += [
-        f"  kafka-configs.sh --bootstrap-server {address} --alter --entity-type topics "
-        f"--entity-name {name} --add-config {TIMESTAMP_TYPE}={APPEND_TIME}"
-        for name in wrong
-    ]
+    lines += [_change(settings, name, f"{TIMESTAMP_TYPE}={APPEND_TIME}") for name in wrong]
     if types and not silent and not wrong:
         lines.append(f"all {len(types)} topics keep the broker's times ({APPEND_TIME})")
     return lines
+
+
+def _compacted(settings: KafkaSettings, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{len(names)} topics are compacted: the broker drops earlier records of a key, and all of "
+        "them after a tombstone. Change them before it does:",
+        *(_change(settings, name, f"{CLEANUP}={DELETE}") for name in names),
+    ]
+
+
+def _change(settings: KafkaSettings, name: str, config: str) -> str:
+    address = settings.bootstrap_servers.partition(",")[0]
+    return (
+        f"  kafka-configs.sh --bootstrap-server {address} --alter --entity-type topics "
+        f"--entity-name {name} --add-config {config}"
+    )

@@ -10,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 from flows.cli.main import main
 from flows.devkit.embedded import Server
 from operators.io.kafka import admin, client_config, create_topics
-from operators.io.kafka.admin import APPEND_TIME, timestamp_types
+from operators.io.kafka.admin import APPEND_TIME, compacted_topics, timestamp_types
 from schemas.settings import Settings, environment_of
 from schemas.topics import Topic
 from tests.support.kafka_flow import settings_for
@@ -24,11 +24,11 @@ def deployment(server: Server, topic_prefix: str, monkeypatch: pytest.MonkeyPatc
     return settings
 
 
-def make_old(settings: Settings, topic: Topic) -> str:
-    """Make a topic as an earlier release did."""
+def make_old(settings: Settings, topic: Topic, **config: str) -> str:
+    """Make a topic as an earlier release did, or as somebody else did."""
     name = settings.kafka.topic(topic)
     client = AdminClient(client_config(settings.kafka))
-    new = NewTopic(name, settings.kafka.partitions_of(topic), 1)
+    new = NewTopic(name, settings.kafka.partitions_of(topic), 1, config=config)
     client.create_topics([new])[name].result(timeout=20)
     return name
 
@@ -53,6 +53,19 @@ def test_an_existing_topic_with_other_times_is_named_with_what_changes_it(
     assert said.count("--entity-name") == 1
     assert main(["topics", "check"]) == 1
     assert capsys.readouterr().out in said
+
+
+def test_a_compacted_catalog_is_named_for_a_tombstone_would_take_records_out_of_it(
+    deployment: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compact = {"cleanup.policy": "compact,delete", "message.timestamp.type": APPEND_TIME}
+    name = make_old(deployment, Topic.CATALOG, **compact)
+    assert compacted_topics(deployment.kafka) == [name]
+    assert main(["topics", "create"]) == 0
+    said = capsys.readouterr().out
+    assert f"--entity-name {name} --add-config cleanup.policy=delete" in said
+    assert said.count("--entity-name") == 1
+    assert main(["topics", "check"]) == 1
 
 
 class Refusing(AdminClient):

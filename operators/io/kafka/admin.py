@@ -26,6 +26,14 @@ TIMESTAMP_TYPE: Final = "message.timestamp.type"
 APPEND_TIME: Final = "LogAppendTime"
 """With it a record's timestamp is the broker's; by default (``CreateTime``) its producer's."""
 
+CLEANUP: Final = "cleanup.policy"
+DELETE: Final = "delete"
+"""With it a topic keeps every record for its retention time. A compacted one loses the earlier
+records of a key, and all of them once somebody writes a tombstone."""
+
+_CONFIG: Final = {TIMESTAMP_TYPE: APPEND_TIME, CLEANUP: DELETE}
+"""What topics are created with."""
+
 _REFUSED: Final = {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST}
 """What a broker answers that knows no such setting of a topic."""
 
@@ -33,7 +41,7 @@ _REFUSED: Final = {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST}
 def create_topics(settings: KafkaSettings) -> list[str]:
     """Create the topics that are missing and give their names; existing ones are left as they are.
 
-    They keep the broker's times (:data:`APPEND_TIME`) where the broker can.
+    They keep the broker's times (:data:`APPEND_TIME`), and are not compacted, where the broker can.
     Returns once the broker knows all of them, so that a flow can start at once. Raises
     :class:`~operators.io.kafka.client.KafkaTrouble` when an existing topic has another partition
     count than the settings say.
@@ -56,24 +64,35 @@ def create_topics(settings: KafkaSettings) -> list[str]:
 
 def timestamp_types(settings: KafkaSettings) -> dict[str, str | None]:
     """Ask which times each existing topic keeps, by its name; None: the broker does not say."""
+    return _kept(settings, TIMESTAMP_TYPE)
+
+
+def compacted_topics(settings: KafkaSettings) -> list[str]:
+    """Name the existing topics that the broker compacts."""
+    kept = _kept(settings, CLEANUP)
+    return [name for name, policy in kept.items() if policy and "compact" in policy]
+
+
+def _kept(settings: KafkaSettings, setting: str) -> dict[str, str | None]:
+    """Ask for a setting of each existing topic; None where the broker does not say."""
     admin = admin_client(settings)
     known = partition_counts(settings, admin)
     names = [name for name in map(settings.topic, Topic) if name in known]
     asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     answers = admin.describe_configs(asked, request_timeout=10) if asked else {}
-    types: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
     for resource, answer in answers.items():
         try:
-            kept = answer.result(timeout=20).get(TIMESTAMP_TYPE)
+            kept = answer.result(timeout=20).get(setting)
         except KafkaException:  # some brokers have no such request, or do not allow it
             kept = None
-        types[resource.name] = kept.value if kept else None
-    return {name: types[name] for name in names}
+        values[resource.name] = kept.value if kept else None
+    return {name: values[name] for name in names}
 
 
 def _create(admin: AdminClient, settings: KafkaSettings, topic: Topic) -> bool:
     try:
-        return _create_with(admin, settings, topic, {TIMESTAMP_TYPE: APPEND_TIME})
+        return _create_with(admin, settings, topic, _CONFIG)
     except KafkaException as error:
         if error.args[0].code() not in _REFUSED:
             raise
