@@ -44,7 +44,9 @@ def read_states(folder: Path) -> States:
     if not folder.parent.name:
         raise RecoveryError("BANDITFLOW_RECOVERY is not set: without it nothing is kept")
     if not parts:
-        raise RecoveryError(f"{folder} holds no recovery store: no flow has run with it yet")
+        raise RecoveryError(
+            f"{folder} (BANDITFLOW_RECOVERY) holds no recovery store: no flow has run with it yet"
+        )
     epochs: list[int] = []
     rows: list[tuple[str, str, bytes | None]] = []
     with usable(folder):

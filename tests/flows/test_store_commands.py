@@ -38,7 +38,7 @@ def test_a_setting_opens_its_store(tmp_path: Path) -> None:
     sqlite = open_store(settings(f"sqlite:{tmp_path / 'store.db'}").store)
     assert isinstance(sqlite, SqliteStore)
     sqlite.close()
-    oracle = open_store(settings("oracle:db:1521/FREEPDB1").store)
+    oracle = open_store(settings("oracle:db:1521/FREEPDB1").replaced(store_user="we").store)
     assert isinstance(oracle, OracleStore)
     assert oracle._access.dsn == "db:1521/FREEPDB1"
     assert "unspoken" not in repr(oracle._access)

@@ -139,7 +139,8 @@ def check_partitions(settings: KafkaSettings, topic: Topic, count: int | None) -
     if count is None:
         raise KafkaTrouble(
             f"topic {name!r} does not exist on {settings.bootstrap_servers}: "
-            "create it with `banditflow topics create`"
+            "create it with `banditflow topics create`, or set BANDITFLOW_TOPIC_PREFIX to that of "
+            "the existing topics"
         )
     if count != wanted:
         raise KafkaTrouble(

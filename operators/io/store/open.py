@@ -64,6 +64,8 @@ def _open_oracle(settings: StoreSettings, address: str, metrics: StoreMetrics | 
 
     if settings.wallet and not Path(settings.wallet).is_dir():
         raise SettingsError(f"BANDITFLOW_STORE_WALLET: there is no folder {settings.wallet}")
+    if settings.auth == "password" and not settings.user:
+        raise SettingsError("BANDITFLOW_STORE_USER is not set: who are we in that database?")
     if settings.auth != "password" and find_spec("oci") is None:
         raise SettingsError(
             "BANDITFLOW_STORE_AUTH: expected password; a token needs the package: pip install oci"
