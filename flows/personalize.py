@@ -85,10 +85,19 @@ class Sinks:
 
 
 def build(
-    sources: Sources, sinks: Sinks, settings: Settings, clock: Clock, metrics: Metrics
+    sources: Sources,
+    sinks: Sinks,
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    executions: int = 0,
 ) -> Dataflow:
-    """Build the dataflow; a step's name is part of its recovery state and never changes."""
+    """Build the dataflow; a step's name is part of its recovery state and never changes.
+
+    ``executions`` counts the executions on its recovery store before this one.
+    """
     time, state, shard_count = settings.time, settings.state, settings.kafka.partitions
+    value_bytes = settings.kafka.max_value_bytes
     shards = [shard_key(shard) for shard in range(shard_count)]
 
     def every_shard(item: tuple[str, CatalogUpdate]) -> list[tuple[str, CatalogUpdate]]:
@@ -114,7 +123,9 @@ def build(
     factored = factors("factors", attributed.factor_updates, shard_count, state, metrics.factors)
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
     profiled = profile("profile", cataloged.batches, embeddings, state, metrics.profiles)
-    learned = learn("learn", attributed.posterior_updates, shard_count, clock, metrics.learner)
+    learned = learn(
+        "learn", attributed.posterior_updates, shard_count, executions, clock, metrics.learner
+    )
     policies = op.flat_map("policies_to_shards", learned.policies, to_scoring)
     decided = decide(
         "decide",
@@ -124,6 +135,7 @@ def build(
         time,
         state,
         settings.kafka.max_record_bytes,
+        value_bytes,
         clock,
         metrics.decisions,
     )
@@ -141,10 +153,11 @@ def build(
         cache_profiles("hot_profiles", profiled.changes, settings.redis.ttl),
         cache_policies("hot_policies", learned.snapshots, settings.redis.ttl),
     )
+    policies_out = encode_policies("policies", learned.snapshots, value_bytes)
     op.output("decisions_out", decided.decisions, sinks.decisions)
     op.output("outcomes_out", attributed.outcomes, sinks.outcomes)
     op.output("profiles_out", encode_profiles("profiles", profiled.changes), sinks.profiles)
-    op.output("policies_out", encode_policies("policies", learned.snapshots), sinks.policies)
+    op.output("policies_out", policies_out, sinks.policies)
     checkpoints = encode_checkpoints("checkpoints", learned.checkpoints)
     op.output("checkpoints_out", checkpoints, sinks.checkpoints)
     letters = dead_letters("dead_letters", rejected, metrics.records)
@@ -165,7 +178,7 @@ def wire(wiring: Wiring) -> Dataflow:
         dead_letters=wiring.topic(Topic.DEAD_LETTERS),
         cache=wiring.cache(),
     )
-    return build(sources, sinks, wiring.settings, wiring.clock, wiring.metrics)
+    return build(sources, sinks, wiring.settings, wiring.clock, wiring.metrics, wiring.executions)
 
 
 def _placed(item: tuple[str, Batch]) -> tuple[str, Batch]:

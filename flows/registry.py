@@ -102,12 +102,17 @@ class Flow:
         metrics: "Metrics",
         place: "WorkerPlace | None" = None,
         releases: "Releases | None" = None,
+        executions: int = 0,
     ) -> "Dataflow":
-        """Build it on the sources and sinks that the settings describe, for one worker process."""
+        """Build it on the sources and sinks that the settings describe, for one worker process.
+
+        ``executions`` counts the executions on its recovery store before this one.
+        """
         from flows.wiring import Wiring
         from operators.logic.placement import ALONE
 
-        return self._module.wire(Wiring(settings, clock, metrics, place or ALONE, releases))
+        wiring = Wiring(settings, clock, metrics, place or ALONE, releases, executions)
+        return self._module.wire(wiring)
 
     @property
     def _module(self) -> FlowModule:

@@ -23,7 +23,8 @@ from schemas.topics import Topic
 class Wiring:
     """The sources and sinks that settings describe, for one worker process of a flow.
 
-    ``place`` says which of the processes it is. They report to ``metrics`` and read the time from
+    ``place`` says which of the processes it is, ``executions`` how many executions on the flow's
+    recovery store came before. They report to ``metrics`` and read the time from
     ``clock``, as the steps do. Nothing is connected before Bytewax opens it.
     """
 
@@ -34,8 +35,10 @@ class Wiring:
         metrics: Metrics,
         place: WorkerPlace = ALONE,
         releases: Releases | None = None,
+        executions: int = 0,
     ) -> None:
         self.settings = settings
+        self.executions = executions
         self.metrics = metrics
         self.clock = clock
         self._place = place

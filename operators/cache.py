@@ -13,8 +13,9 @@ from bytewax.operators import KeyedStream
 from operators.envelope import Event
 from operators.io.redis import CacheWrite
 from operators.logic.catalog import CatalogedBatch
+from operators.logic.policies.snapshot_record import snapshot_record
+from schemas.bounds import MOST_COPIED_BYTES
 from schemas.clock import micros
-from schemas.codec import encode
 from schemas.events import DecisionBack
 from schemas.results import PolicySnapshot, Profile
 
@@ -84,11 +85,14 @@ def cache_profiles(
 def cache_policies(
     step_id: str, up: KeyedStream[PolicySnapshot], ttl: float
 ) -> KeyedStream[list[CacheWrite]]:
-    """Copy policy snapshots, the posterior included."""
+    """Copy policy snapshots, with as much of each as :data:`~schemas.bounds.MOST_COPIED_BYTES`."""
 
     def shim_mapper(snapshot: PolicySnapshot) -> list[CacheWrite]:
         time = str(micros(snapshot.time))
-        fields: dict[str, str | bytes] = {"policy": encode(snapshot), "time": time}
+        fields: dict[str, str | bytes] = {
+            "policy": snapshot_record(snapshot, MOST_COPIED_BYTES),
+            "time": time,
+        }
         return [CacheWrite(redis_policy_key(snapshot.slot_id), snapshot.version, ttl, fields)]
 
     return op.map_value("copy", up, shim_mapper)

@@ -11,7 +11,7 @@ from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
 from schemas.bounds import LONGEST_WINDOW
 from schemas.clock import micros
-from schemas.codec import DECODERS, Flaw, decode_many
+from schemas.codec import DECODERS, Flaw, decode_many, record_limit
 from schemas.settings import EventTimeSettings, KafkaSettings, Settings
 from schemas.topics import Topic
 
@@ -119,7 +119,7 @@ class RecordReader:
         times: Sequence[int],
     ) -> tuple[list[Event], list[Rejected]]:
         """Read records of one partition; what they become keeps their order."""
-        bodies = decode_many(DECODERS[topic], payloads, self._limit)
+        bodies = decode_many(DECODERS[topic], payloads, record_limit(topic, self._limit))
         records = zip(keys, payloads, offsets, times, bodies, strict=True)
         if topic == Topic.DECISIONS:
             numbers = read_keys(["" if type(body) is Flaw else body.key for body in bodies])

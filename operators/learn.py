@@ -10,6 +10,7 @@ from operators.io.metrics.learner import LearnerMetrics
 from operators.learner import LearnerLogic, resumed
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policy_versions import first_version
 from operators.streams import of_type
 from operators.updates import LearnerUpdate
 from schemas.clock import Clock
@@ -30,20 +31,23 @@ def learn(
     step_id: str,
     up: KeyedStream[LearnerUpdate],
     shards: int,
+    executions: int,
     clock: Clock,
     metrics: LearnerMetrics,
 ) -> Learned:
     """Learn each slot's policy and click model from the updates of every shard.
 
     ``up`` is keyed by slot. The statistics do not depend on the order of updates. When a policy is
-    published, :mod:`operators.logic.publish_rule` says. A learner is forgotten, and its policy
-    withdrawn, once every shard that it has heard of says that the slot departed.
+    published, :mod:`operators.logic.publish_rule` says. ``executions`` counts the executions of the
+    flow before this one: versions rise with it. A learner is forgotten, and its policy withdrawn,
+    once every shard that it has heard of says that the slot departed.
     """
 
     def shim_builder(resume_state: bytes | None) -> LearnerLogic:
         if resume_state is None:
-            return LearnerLogic(order=CanonicalOrder(shards), clock=clock, metrics=metrics)
-        return resumed(resume_state, clock, metrics)
+            version, order = first_version(executions), CanonicalOrder(shards)
+            return LearnerLogic(order=order, clock=clock, metrics=metrics, version=version)
+        return resumed(resume_state, clock, metrics, executions)
 
     learned = op.stateful_batch("slot", up, shim_builder)
     return Learned(

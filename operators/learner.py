@@ -12,21 +12,25 @@ from operators.learner_state import (
     CHECKPOINT_INTERVAL,
     LearnerState,
     checkpoint,
+    learned_of,
+    next_checkpoint,
     pack_learner,
     unpack_learner,
 )
 from operators.logic.features import FeatureMap, scaled_columns
 from operators.logic.models import CanonicalOrder, ClickModel
-from operators.logic.policies import Policy, load_policy
+from operators.logic.policies import Policy, Posterior, load_policy
 from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.settled import SettledPolicy
-from operators.logic.policy_versions import resume_version
+from operators.logic.policies.snapshot_record import largest_posterior
+from operators.logic.policy_versions import first_version, resume_version
 from operators.logic.publish_rule import PublishRule
 from operators.logic.retired import MOST_RETIRED, RetiredActions
 from operators.logic.settlements import Settlements, in_order
 from operators.logic.slot_policy import name_actions, new_policy, policy_dim, policy_shape
 from operators.updates import LearnerUpdate, PosteriorUpdate
+from schemas.bounds import MOST_COPIED_BYTES
 from schemas.catalog import Action, Slot
 from schemas.clock import ALWAYS, NEVER, Clock, moment
 from schemas.results import PolicyCheckpoint, PolicySnapshot
@@ -56,7 +60,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     rewards: float = 0.0
     publish_rule: PublishRule = field(default_factory=PublishRule)
     settled: SettledPolicy | None = None
-    checkpointed: int = NEVER
+    checkpoint_due: int = NEVER + CHECKPOINT_INTERVAL
+    generation: int = 0
     retired: RetiredActions = field(default_factory=RetiredActions)
     longest_window: float = 0.0
     newest_decision: int = NEVER
@@ -129,7 +134,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         assert self.settled is not None
         state = LearnerState(
             slot=self.slot,
-            actions=list(self.actions),
+            actions=learned_of(self.actions),
             policy=self.policy.dump(),
             model=self.model.dump(),
             order=self.order.dump(),
@@ -142,7 +147,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             settled=self.settled.policy.dump(),
             settled_decisions=self.settled.decisions,
             settled_rewards=self.settled.rewards,
-            checkpointed=self.checkpointed,
+            checkpoint_due=self.checkpoint_due,
+            generation=self.generation,
             retired=self.retired.last_met,
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
@@ -227,35 +233,36 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     def _checkpoint_if_due(self) -> list[PolicyCheckpoint]:
         """Write a checkpoint of what settled decisions have taught, at intervals of event time."""
         reached = self.order.watermark
-        if not self.checkpointed + CHECKPOINT_INTERVAL <= reached < ALWAYS - 1:
+        if not self.checkpoint_due <= reached < ALWAYS - 1:
             return []
         assert self.slot is not None
         assert self.model is not None
         assert self.settled is not None
-        self.checkpointed = reached
-        policy = self.settled.policy.dump()
-        return checkpoint(
-            LearnerState(
-                slot=self.slot,
-                actions=list(self.actions),
-                policy=policy,
-                model=self.model.dump(),
-                order=self.order.dump_without_waiting(),
-                version=self.version,
-                newest=min(self.newest, reached),
-                decisions=self.settled.decisions,
-                rewards=self.settled.rewards,
-                fresh=0,
-                published=NEVER,
-                settled=policy,
-                settled_decisions=self.settled.decisions,
-                settled_rewards=self.settled.rewards,
-                checkpointed=reached,
-                retired=self.retired.last_met,
-                longest_window=self.longest_window,
-                newest_decision=self.newest_decision,
-            )
+        state = LearnerState(
+            slot=self.slot,
+            actions=learned_of(self.actions),
+            policy=self.settled.policy.dump(),
+            model=self.model.dump(),
+            order=self.order.dump_without_waiting(),
+            version=self.version,
+            newest=min(self.newest, reached),
+            decisions=self.settled.decisions,
+            rewards=self.settled.rewards,
+            fresh=0,
+            published=NEVER,
+            settled=b"",
+            settled_decisions=self.settled.decisions,
+            settled_rewards=self.settled.rewards,
+            checkpoint_due=reached + CHECKPOINT_INTERVAL,
+            generation=self.generation,
+            retired=self.retired.last_met,
+            longest_window=self.longest_window,
+            newest_decision=self.newest_decision,
         )
+        parts = checkpoint(state, reached)
+        self.checkpoint_due = next_checkpoint(reached, parts)
+        self.generation = 1 - self.generation
+        return parts
 
     def _publish_if_due(self) -> list[PublishedPolicy | PolicySnapshot]:
         assert self.slot is not None
@@ -298,21 +305,27 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             decisions=self.decisions,
             rewards=self.rewards,
             actions=actions,
-            posterior=base64.b64encode(published.posterior.dump()).decode(),
+            posterior=_posterior_text(published.posterior),
             published_at=self.clock(),
             models=models,
         )
 
 
-def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLogic:
-    """Go on from a snapshot; its policy is published at once, because scoring waits for it.
+def _posterior_text(posterior: Posterior) -> str:
+    """Write a posterior as base64, or as nothing where no reader's copy has room for it."""
+    dump = posterior.dump()
+    if len(dump) // 3 * 4 > largest_posterior(MOST_COPIED_BYTES):
+        return ""
+    return base64.b64encode(dump).decode()
 
-    Its version lies above all that a life may have exported that a crash undid: readers outside
-    take no version that is below the one they have.
-    """
+
+def resumed(
+    snapshot: bytes, clock: Clock, metrics: LearnerMetrics, executions: int = 0
+) -> LearnerLogic:
+    """Go on from a snapshot; its policy is published at once, because scoring waits for it."""
     state = unpack_learner(snapshot)
     settled = SettledPolicy(
-        load_policy(state.settled), state.settled_decisions, state.settled_rewards
+        load_policy(state.settled or state.policy), state.settled_decisions, state.settled_rewards
     )
     return LearnerLogic(
         order=CanonicalOrder.load(state.order),
@@ -322,7 +335,7 @@ def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLo
         actions=tuple(state.actions),
         policy=load_policy(state.policy),
         model=ClickModel.load(state.model),
-        version=resume_version(state.version, state.version + 1),
+        version=first_version(executions, state.version),
         newest=state.newest,
         decisions=state.decisions,
         rewards=state.rewards,
@@ -334,7 +347,8 @@ def resumed(snapshot: bytes, clock: Clock, metrics: LearnerMetrics) -> LearnerLo
             publish_by=clock(),
         ),
         settled=settled,
-        checkpointed=state.checkpointed,
+        checkpoint_due=state.checkpoint_due,
+        generation=state.generation,
         retired=RetiredActions(state.retired),
         longest_window=state.longest_window,
         newest_decision=state.newest_decision,

@@ -1,8 +1,9 @@
 """What is kept of a learner: its snapshot in the recovery store, and checkpoints for the store."""
 
 import base64
+from collections.abc import Iterable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from operators.logic.models import CanonicalOrder
 from schemas.catalog import Action, Slot
@@ -15,6 +16,9 @@ LEARNER_STATE = StateFormat("learner", 3)
 CHECKPOINT_INTERVAL = 30_000_000
 """Microseconds of event time between the checkpoints of settled decisions."""
 
+CHECKPOINT_BYTES = 4_000_000
+"""Characters of checkpoints that a slot writes in an interval: a larger one waits for several."""
+
 _PART = 30_000
 """Characters of a checkpoint in one record: a text of this size is bound like any other."""
 
@@ -24,11 +28,13 @@ class LearnerState(Struct, kw_only=True):
 
     ``policy`` holds ``decisions`` and ``rewards``, those of pending decisions included; ``settled``
     holds ``settled_decisions`` and ``settled_rewards``, of decisions whose reward window has
-    closed. ``fresh`` rewards were learned since the policy was ``published``; what is settled was
-    ``checkpointed``. ``retired`` are the actions that the slot no longer has, by when they were
-    last met, ``longest_window`` is the longest reward window that the slot has had, in seconds, and
-    ``newest_decision`` the time of the newest decision learned from. ``departed`` are the shards
-    that say that the slot is no more.
+    closed, and is empty in a checkpoint, whose ``policy`` holds nothing else. ``fresh`` rewards
+    were learned since the policy was ``published``; the next checkpoint of what is settled is due
+    at ``checkpoint_due``, as this ``generation``. Of ``actions`` only what policies use is kept.
+    ``retired`` are the actions that the slot no longer has, by when they were last met,
+    ``longest_window`` is the longest reward window that the slot has had, in seconds, and
+    ``newest_decision`` the time of the newest decision learned from. ``departed`` are the
+    shards that say that the slot is no more.
     """
 
     slot: Slot
@@ -45,7 +51,8 @@ class LearnerState(Struct, kw_only=True):
     settled: bytes
     settled_decisions: float
     settled_rewards: float
-    checkpointed: int
+    checkpoint_due: int = NEVER
+    generation: int = 0
     retired: dict[str, int] = {}
     longest_window: float = 0.0
     newest_decision: int = NEVER
@@ -58,8 +65,8 @@ def pack_learner(state: LearnerState) -> bytes:
 
 
 def unpack_learner(snapshot: bytes) -> LearnerState:
-    """Read what a learner's snapshot keeps."""
-    return unpack(*LEARNER_STATE, LearnerState, snapshot)
+    """Read what a learner's snapshot keeps, or a checkpoint of this release or the one before."""
+    return unpack(*LEARNER_STATE, LearnerState, snapshot, older=(2,))
 
 
 def lower_learner(snapshot: bytes, to: int, lateness: int) -> tuple[bytes, int]:
@@ -73,12 +80,26 @@ def lower_learner(snapshot: bytes, to: int, lateness: int) -> tuple[bytes, int]:
     state.order = order.dump()
     state.newest = min(state.newest, to)
     state.published = min(state.published, to)
-    state.checkpointed = min(state.checkpointed, to - lateness)
+    state.checkpoint_due = min(state.checkpoint_due, to - lateness + CHECKPOINT_INTERVAL)
     return pack_learner(state), latest
 
 
-def checkpoint(state: LearnerState) -> list[PolicyCheckpoint]:
-    """Write the state of settled decisions as records, in as many parts as it needs.
+def learned_of(actions: Iterable[Action]) -> list[Action]:
+    """Give actions without what is shown and searched of them: policies use neither."""
+    return [structs.replace(action, content=None, embedding=None) for action in actions]
+
+
+def next_checkpoint(time: int, parts: Sequence[PolicyCheckpoint]) -> int:
+    """Say when the next checkpoint is due after one of these parts, written at ``time``.
+
+    >>> next_checkpoint(0, []) == CHECKPOINT_INTERVAL
+    True
+    """
+    return time + CHECKPOINT_INTERVAL * max(1, -(-len(parts) * _PART // CHECKPOINT_BYTES))
+
+
+def checkpoint(state: LearnerState, time: int) -> list[PolicyCheckpoint]:
+    """Write the state of the decisions settled by ``time``, in as many parts as it needs.
 
     Two generations take turns, so that the one before is whole while the parts of the next come.
     """
@@ -87,9 +108,9 @@ def checkpoint(state: LearnerState) -> list[PolicyCheckpoint]:
     return [
         PolicyCheckpoint(
             slot_id=state.slot.slot_id,
-            time=moment(state.checkpointed),
+            time=moment(time),
             version=state.version,
-            generation=state.checkpointed // CHECKPOINT_INTERVAL % 2,
+            generation=state.generation,
             part=number,
             parts=len(parts),
             decisions=state.settled_decisions,

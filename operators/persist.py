@@ -29,7 +29,7 @@ from operators.io.store.rows import (
 from operators.io.store.tables import DEAD_LETTERS
 from operators.logic.catalog_check import flaw_of
 from schemas.catalog import CatalogEntry
-from schemas.codec import MAX_RECORD_BYTES, Flaw, RecordDecoder, decode_with
+from schemas.codec import MAX_RECORD_BYTES, Flaw, RecordDecoder, decode_with, record_limit
 from schemas.topics import STORED, TOPICS, Topic
 
 log = logging.getLogger(__name__)
@@ -63,10 +63,11 @@ def rows_of(
     not given as events.
     """
     writes = Writes()
+    limits = {topic: record_limit(topic, limit) for topic in STORED}
     for event in events:
         origin, payload = event.origin, event.payload
         place = RecordPlace(str(origin.topic), shard, origin.offset, origin.time, payload)
-        record = decode_with(DECODERS[Topic(origin.topic)], payload, limit)
+        record = decode_with(DECODERS[Topic(origin.topic)], payload, limits[Topic(origin.topic)])
         if isinstance(record, CatalogEntry):
             record = flaw_of(record) or record
         if not isinstance(record, Flaw):

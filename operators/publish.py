@@ -14,19 +14,17 @@ from collections.abc import Callable
 import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
-from msgspec import structs
 
 from operators.decide.decision_encoder import decision_fence
 from operators.envelope import Message, Rejected
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.attribution import outcome_fence, reasons
+from operators.logic.policies.snapshot_record import snapshot_record
+from schemas.bounds import DETAIL_LENGTH, TEXT_LENGTH
 from schemas.clock import EARLIEST, LATEST, moment
 from schemas.codec import decode, encode
 from schemas.results import DeadLetter, PolicyCheckpoint, PolicySnapshot, Profile
 from schemas.topics import Topic
-
-LARGEST_POSTERIOR = 700_000
-"""Characters of a posterior that still goes into a record."""
 
 REPEATS = frozenset({reasons.DUPLICATE, reasons.DUPLICATE_DECISION})
 """The reasons for a rejection that make no dead letter."""
@@ -59,7 +57,7 @@ It is 0 for a record of another writer, None for what is no record of the topic.
 
 
 def dead_letter(rejected: Rejected) -> DeadLetter:
-    """Describe a rejected record without quoting it."""
+    """Describe a rejected record without quoting it: what it named itself may be cut short."""
     origin = rejected.origin
     return DeadLetter(
         reason=rejected.reason,
@@ -69,8 +67,8 @@ def dead_letter(rejected: Rejected) -> DeadLetter:
         size=len(rejected.payload),
         hash=hashlib.sha256(rejected.payload).hexdigest(),
         time=moment(origin.time) if EARLIEST < origin.time < LATEST else None,
-        field=rejected.field,
-        detail=rejected.detail,
+        field=None if rejected.field is None else rejected.field[:TEXT_LENGTH],
+        detail=rejected.detail[:DETAIL_LENGTH],
     )
 
 
@@ -103,18 +101,19 @@ def encode_profiles(step_id: str, up: KeyedStream[list[Profile]]) -> KeyedStream
 
 
 @operator
-def encode_policies(step_id: str, up: KeyedStream[PolicySnapshot]) -> KeyedStream[list[Message]]:
+def encode_policies(
+    step_id: str, up: KeyedStream[PolicySnapshot], max_value_bytes: int
+) -> KeyedStream[list[Message]]:
     """Turn policy snapshots, keyed by slot, into messages for the topic's one partition.
 
-    A posterior that would not fit into a record (brokers take 1 MB) is left out; Redis has it.
+    What would make a record longer than ``max_value_bytes`` is left out of it.
     """
 
     def shim_mapper(item: tuple[str, PolicySnapshot]) -> tuple[str, list[Message]]:
         slot_id, snapshot = item
-        if len(snapshot.posterior) > LARGEST_POSTERIOR:
-            snapshot = structs.replace(snapshot, posterior="")
         id_ = _digest(f"{snapshot.slot_id}\0{snapshot.version}")
-        return ("0", [Message(id_, slot_id.encode(), encode(snapshot))])
+        record = snapshot_record(snapshot, max_value_bytes)
+        return ("0", [Message(id_, slot_id.encode(), record)])
 
     return op.map("encode", up, shim_mapper)
 

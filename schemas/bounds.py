@@ -113,3 +113,19 @@ LONGEST_PUBLISH_INTERVAL = 86_400.0
 
 MOST_PUBLISH_REWARDS = 1_000_000_000
 """``publish_rewards``."""
+
+DETAIL_LENGTH = 1000
+"""Characters of a dead letter's ``detail``; its ``field`` has those of a short text."""
+
+MOST_COPIED_BYTES = 8_000_000
+"""Bytes of a policy's copy in Redis: so much more of it than of a record on ``policies``."""
+
+CATEGORY_BYTES = 100_000
+"""Bytes that the names of all categories of actions may take in a profile."""
+
+ESCAPED_CHARACTER = 6
+"""Bytes that a character may take in JSON: control characters are written as ``\\u0001``."""
+
+LEAST_RECORD_BYTES = 400_000
+"""The least limit on a record that is written: what may not be left out of the largest decision,
+and the largest profile, fit into it."""

@@ -18,12 +18,19 @@ from msgspec.inspect import UnionType as UnionInfo
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import fields
 
+from schemas.bounds import LEAST_RECORD_BYTES
 from schemas.clock import in_calendar
 from schemas.leniency import Leniency
-from schemas.topics import TOPICS, Topic
+from schemas.topics import APPLICATIONS, TOPICS, Topic
 
 MAX_RECORD_BYTES = 1_000_000
 """A record above this size is not parsed."""
+
+FRAMING_BYTES = 2_000
+"""Room beside the value of a record that we write, for its key and the broker's framing."""
+
+MAX_VALUE_BYTES = MAX_RECORD_BYTES - FRAMING_BYTES
+"""The most bytes of a value that we write, where the settings say nothing else."""
 
 
 OUTSIDE_CALENDAR = "before 1970 or after 2199"
@@ -101,6 +108,18 @@ _PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _QUOTED = re.compile(r"'[^']*'")
 """A value of the record, quoted in an error: it may hold a raw id."""
 _MISSING = re.compile(r"missing required field `([^`]*)`")
+
+
+def record_limit(topic: Topic, limit: int) -> int:
+    """Say how many bytes of a record of the topic are read where the settings say ``limit``.
+
+    What we write ourselves is always read up to the least that the largest record needs.
+
+    >>> record_limit(Topic.CLICKS, 10), record_limit(Topic.DECISIONS, 10)
+    (10, 400000)
+    """
+    written_by_others = APPLICATIONS in TOPICS[topic].writers
+    return limit if written_by_others else max(limit, LEAST_RECORD_BYTES)
 
 
 def decode(topic: Topic, payload: bytes | None, limit: int = MAX_RECORD_BYTES) -> Any:

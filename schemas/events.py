@@ -174,7 +174,9 @@ class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
 
     ``ranking`` is every eligible action with its probability, ``draw`` the uniform number that
     picked the action, ``policy_time`` the time of the newest outcome that the policy had learned
-    from, ``decided_at`` the wall clock.
+    from, ``decided_at`` the wall clock. Where the record would be too large, the least probable
+    actions that are not shown are left out of ``ranking``: ``ranking_left_out`` counts them,
+    ``ranking_left_out_probability`` is the sum of their probabilities.
     """
 
     ranking: list[Ranked]
@@ -184,3 +186,5 @@ class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
     draw: Probability = 0.0
     policy_time: Time | None = None
     decided_at: Time | None = None
+    ranking_left_out: Annotated[int, stored_since(6)] = 0
+    ranking_left_out_probability: Annotated[float, stored_since(6)] = 0.0

@@ -1,10 +1,11 @@
 """Records that Banditflow makes: outcomes, profiles, policies, dead letters and others."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Struct, field
 
 from schemas.events import Time
+from schemas.fields import stored_since
 
 OutcomeStatus = Literal["pending", "settled", "void"]
 DeliveryStatus = Literal["pending", "sent", "failed", "suppressed"]
@@ -67,7 +68,9 @@ class PolicySnapshot(Struct, kw_only=True, omit_defaults=True):
     """A slot's learned policy as it was published.
 
     ``version`` rises with each publication; ``time`` is the newest outcome learned from;
-    ``posterior`` is the policy's own compact form (base64), which scoring loads.
+    ``posterior`` is the policy's own compact form (base64), which scoring loads. A record that
+    would be too large has an empty ``posterior``, or lacks the ``actions`` with the fewest
+    decisions, which ``actions_left_out`` counts: what it holds is of its version.
     """
 
     slot_id: str
@@ -80,6 +83,7 @@ class PolicySnapshot(Struct, kw_only=True, omit_defaults=True):
     posterior: str
     published_at: Time | None = None
     models: dict[str, float] = field(default_factory=dict)
+    actions_left_out: Annotated[int, stored_since(6)] = 0
 
 
 class PolicyCheckpoint(Struct, kw_only=True, omit_defaults=True):

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
-from schemas.codec import MAX_RECORD_BYTES
+from schemas.bounds import LEAST_RECORD_BYTES
+from schemas.codec import FRAMING_BYTES, MAX_RECORD_BYTES
 from schemas.setting_rules import flaw_of
 from schemas.topics import Topic, partitions
 
@@ -64,10 +65,16 @@ class KafkaSettings(Group, kw_only=True, frozen=True):
 
     batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     max_record_bytes: Count = MAX_RECORD_BYTES
+    """Of a record that is read, and of one that is written, with its key."""
 
     def topic(self, topic: Topic) -> str:
         """Give the topic's name in this deployment."""
         return f"{self.topic_prefix}{topic.value}"
+
+    @property
+    def max_value_bytes(self) -> int:
+        """The most bytes of a value that we write: with its key it is within the limit."""
+        return max(self.max_record_bytes, LEAST_RECORD_BYTES) - FRAMING_BYTES
 
     def partitions_of(self, topic: Topic) -> int:
         """Give the topic's partition count in this deployment."""

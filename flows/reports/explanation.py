@@ -66,6 +66,7 @@ def explain_decision(
         "score_difference": explained.difference,
         "probability_that_chosen_is_better": explained.better,
         "moved_by": explained.contributions[:MOST_FEATURES],
+        "actions_not_compared": decision["ranking_left_out"],
         "features_not_listed": max(0, len(explained.contributions) - MOST_FEATURES),
     }
 

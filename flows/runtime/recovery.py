@@ -110,6 +110,24 @@ def make_store(folder: Path) -> None:
     shutil.rmtree(making)
 
 
+def executions(settings: Settings, flow: str) -> int:
+    """Count the executions of the flow that its recovery store has seen; 0 where there is none.
+
+    Workers that start together count the same: none is noted before all of them have met.
+    """
+    if not settings.state.recovery:
+        return 0
+    seen = 0
+    for part in recovery_folder(settings, flow).glob("part-*.sqlite3"):
+        with (
+            contextlib.suppress(sqlite3.OperationalError),  # one that is being made
+            contextlib.closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as database,
+        ):
+            for execution, _, _ in database.execute(RESUME):
+                seen = max(seen, execution + 1)
+    return seen
+
+
 def discard_unfinished(settings: Settings, flow: str) -> None:
     """Forget the snapshots of epochs that were not closed; call it before every execution.
 

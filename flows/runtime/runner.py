@@ -24,6 +24,7 @@ from flows.runtime.recovery import (
     RecoveryUnwritable,
     attended_recovery,
     discard_unfinished,
+    executions,
     named_recovery,
     owned_recovery,
     recovery_config,
@@ -84,7 +85,10 @@ def work(
     print(f"{flow}: metrics at {url}", file=sys.stderr, flush=True)
     place = WorkerPlace(process, max(1, len(addresses)))
     settings = execution.settings(settings)
-    dataflow = FLOWS[flow].dataflow(settings, system_clock, metrics, place, execution.releases)
+    seen = executions(settings, flow)
+    dataflow = FLOWS[flow].dataflow(
+        settings, system_clock, metrics, place, execution.releases, seen
+    )
     execution.watch(dataflow, settings.state.stall_timeout, FLOWS[flow].steps)
     with attended_recovery(settings, flow), named_recovery(settings, flow):
         cli_main(

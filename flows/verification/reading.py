@@ -22,7 +22,7 @@ from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
 from schemas.clock import ALWAYS, micros
-from schemas.codec import Flaw, decode
+from schemas.codec import Flaw, decode, record_limit
 from schemas.results import DeadLetter
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -108,8 +108,9 @@ def dead_letters_of(settings: Settings, shard: int) -> DeadLetters:
     A letter without a record, about a piece that a step has dropped, is about none of them.
     """
     letters = DeadLetters()
+    limit = record_limit(Topic.DEAD_LETTERS, settings.kafka.max_record_bytes)
     for payload, _, _, _ in read_partition(settings.kafka, Topic.DEAD_LETTERS, shard, system_clock):
-        letter = decode(Topic.DEAD_LETTERS, payload, settings.kafka.max_record_bytes)
+        letter = decode(Topic.DEAD_LETTERS, payload, limit)
         if not isinstance(letter, DeadLetter) or letter.partition != shard:
             continue
         if letter.reason != PROCESSING_ERROR or letter.size:

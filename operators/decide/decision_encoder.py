@@ -4,23 +4,25 @@ The JSON of :class:`schemas.events.Decision` is put together by column: what a g
 is written once, and all numbers of a column in one call.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
 from msgspec.json import Encoder
 
 from operators.decide.admission import RequestGroup
+from operators.decide.ranking_encoder import rankings
 from operators.decode import read_key
 from operators.envelope import Event, Message
 from operators.logic.deciding.propensity import NO_ACTION
 from operators.logic.deciding.selection import Candidates, Floats, Selection
 from operators.logic.deciding.slates import Slates
 from operators.logic.features import FeatureMap, pack_rows
+from operators.logic.features.packing import packed_length
 from operators.logic.policies.published import PublishedPolicy
+from schemas.bounds import ESCAPED_CHARACTER, ID_LENGTH
 from schemas.clock import moment
-from schemas.codec import decode
+from schemas.codec import MAX_VALUE_BYTES, decode
 from schemas.events import Decision, DecisionBack, Placed
 from schemas.topics import Topic
 
@@ -43,6 +45,7 @@ _FORMS = {
     "key": b'"%016x"',
     "features": b'"%b"',
     "request_hash": b'"%08x"',
+    "ranking_left_out": b"%d",
 }
 """The JSON that a field's values are put into, where they are not JSON themselves."""
 
@@ -59,8 +62,9 @@ def decision_records(
     candidates: Candidates,
     selection: Selection,
     now: datetime,
+    limit: int = MAX_VALUE_BYTES,
 ) -> list[bytes]:
-    """Write the decision of each request of the group as JSON.
+    """Write the decision of each request of the group as JSON of at most ``limit`` bytes.
 
     A subject without consent is null in its decision. ``features`` are logged where the slot
     declares any, so that learning needs nothing but the log.
@@ -71,20 +75,6 @@ def decision_records(
     keys = [event.key for event in events]
     actions = [_write(action_id) for action_id in selection.action_ids]
     chosen = selection.chosen.tolist()
-    columns: dict[str, Iterable[Any]] = {
-        "id": keys,
-        "time": [_write(body.time) for body in bodies],
-        "subject": [_write(event.subject) if event.personal else b"null" for event in events],
-        "decision_id": [_write(body.decision_id) for body in bodies],
-        "key": keys,
-        "action_id": [actions[column] for column in chosen],
-        "ranking": _rankings(selection),
-        "propensity": _numbers(selection.propensity),
-        "expires_at": [_write(body.time + window) for body in bodies],
-        "eta": _numbers(selection.eta[range(len(chosen)), chosen]),
-        "draw": _numbers(selection.uniform),
-        "request_hash": group.request_hashes,
-    }
     common: dict[str, Any] = {
         "slot_id": slot.slot_id,
         "policy": policy.kind,
@@ -99,6 +89,22 @@ def decision_records(
         common["policy_time"] = moment(policy.newest)
     if feature_map.dim > 1:
         common["mapping"] = feature_map.logged_fingerprint
+    ranked = rankings(selection, limit - _most_beside_ranking(common, selection, feature_map))
+    columns: dict[str, Iterable[Any]] = {
+        "id": keys,
+        "time": [_write(body.time) for body in bodies],
+        "subject": [_write(event.subject) if event.personal else b"null" for event in events],
+        "decision_id": [_write(body.decision_id) for body in bodies],
+        "key": keys,
+        "action_id": [actions[column] for column in chosen],
+        "ranking": ranked.texts,
+        "propensity": _numbers(selection.propensity),
+        "expires_at": [_write(body.time + window) for body in bodies],
+        "eta": _numbers(selection.eta[range(len(chosen)), chosen]),
+        "draw": _numbers(selection.uniform),
+        "request_hash": group.request_hashes,
+    }
+    if feature_map.dim > 1:
         columns["features"] = [row.encode() for row in pack_rows(candidates.x)]
     if slot.holdout.share > 0.0:
         columns["variation_id"] = [_VARIATIONS[held] for held in selection.held_out.tolist()]
@@ -107,6 +113,9 @@ def decision_records(
         columns["deferred"] = [b"true" if each else b"false" for each in deferred]
     if selection.slates is not None and selection.position_eta is not None:
         columns["slate"] = _slates(selection.action_ids, selection.slates, selection.position_eta)
+    if ranked.left_out is not None:
+        columns["ranking_left_out"] = ranked.left_out.tolist()
+        columns["ranking_left_out_probability"] = _numbers(ranked.mass_left_out)
     record = b"{%b,%b}" % (
         b",".join([_PLACES[name] for name in columns]),
         _literal(common)[1:-1],
@@ -116,10 +125,32 @@ def decision_records(
 
 _VARIATIONS = (b'"policy"', b'"holdout"')
 
+_OTHER_FIELDS = 2_000 + ID_LENGTH * ESCAPED_CHARACTER
+"""Bytes of the fields that every decision has of its own: their names, the longest decision id,
+and values of known length."""
+
+_PLACED = 100
+"""Bytes of a place in a slate beside its action id."""
+
 
 def decision_messages(events: Iterable[Event], records: Sequence[bytes]) -> list[Message]:
     """Give the message of each request's decision; its fence key is the decision's join key."""
     return [Message(event.key, None, record) for event, record in zip(events, records, strict=True)]
+
+
+def _most_beside_ranking(
+    common: Mapping[str, Any], selection: Selection, feature_map: FeatureMap
+) -> int:
+    """Say how long a record may be without its ranking: a bound for the whole group."""
+    longest = max(map(len, selection.action_ids), default=0) * ESCAPED_CHARACTER
+    positions = 0 if selection.slates is None else selection.slates.chosen.shape[1]
+    return (
+        _OTHER_FIELDS
+        + len(_write(common))
+        + packed_length(feature_map.dim)
+        + longest
+        + positions * (longest + _PLACED)
+    )
 
 
 def decision_fence(value: bytes) -> int | None:
@@ -128,7 +159,7 @@ def decision_fence(value: bytes) -> int | None:
     It is 0 for a decision of another writer, None for what does not read back as a decision: that
     answers nothing, whatever key it bears.
     """
-    decision = decode(Topic.DECISIONS, value)
+    decision = decode(Topic.DECISIONS, value, len(value))  # of any length
     if not isinstance(decision, DecisionBack):
         return None
     return read_key(decision.key) if decision.writer == WRITER else 0
@@ -154,22 +185,6 @@ def _slates(names: Sequence[str], slates: Slates, position_eta: Floats) -> list[
         )
         for row in rows
     ]
-
-
-def _rankings(selection: Selection) -> Iterator[bytes]:
-    """Write each request's eligible actions and probabilities, in the catalog's order."""
-    places = [
-        b'{"action_id":%b,"probability":%%b}' % _literal(name) for name in selection.action_ids
-    ]
-    whole = b"[%b]" % b",".join(places)
-    numbers = orjson.dumps(selection.logged, option=orjson.OPT_SERIALIZE_NUMPY)
-    for row, text in enumerate(numbers[2:-2].split(b"],[")):
-        probabilities, record = text.split(b","), whole
-        if selection.mask is not None:
-            columns = selection.mask[row].nonzero()[0].tolist()
-            probabilities = [probabilities[column] for column in columns]
-            record = b"[%b]" % b",".join([places[column] for column in columns])
-        yield record % tuple(probabilities)
 
 
 def _numbers(values: Any) -> list[bytes]:

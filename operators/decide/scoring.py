@@ -10,6 +10,7 @@ import bytewax.operators as op
 import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
+from msgspec import structs
 
 from operators.decide.admission import RequestGroup, admit_requests
 from operators.decide.decision_encoder import decision_messages, decision_records
@@ -24,6 +25,7 @@ from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import first_policy, policy_dim, policy_shape
 from schemas.catalog import Slot
 from schemas.clock import NEVER, Clock
+from schemas.codec import MAX_VALUE_BYTES
 from schemas.settings import EventTimeSettings, StateSettings
 
 
@@ -34,6 +36,9 @@ class Decided:
     decisions: KeyedStream[list[Message]]
     rejected: KeyedStream[list[Rejected]]
 
+
+MOST_CELLS = 1_000_000
+"""Requests times actions that are scored at once: a matrix of numbers takes 8 MB."""
 
 T = TypeVar("T")
 
@@ -52,10 +57,17 @@ class _SlotTools(NamedTuple):
 class Scorer:
     """Decides the admitted requests of a worker: one matrix per slot and policy version."""
 
-    def __init__(self, secret: bytes, clock: Clock, metrics: DecisionMetrics) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        clock: Clock,
+        metrics: DecisionMetrics,
+        max_value_bytes: int = MAX_VALUE_BYTES,
+    ) -> None:
         self._secret = secret
         self._clock = clock
         self._metrics = metrics
+        self._max_value_bytes = max_value_bytes
         self._tools: dict[str, _SlotTools] = {}
         self._firsts: dict[str, tuple[int, PublishedPolicy]] = {}
 
@@ -67,7 +79,8 @@ class Scorer:
             alike[group.slot.slot_id, version, group.revision].append(group)
         messages: dict[str, list[Message]] = defaultdict(list)
         for groups in alike.values():
-            self._decide(_joined(groups), messages)
+            for group in in_parts(_joined(groups)):
+                self._decide(group, messages)
         return messages.items()
 
     def _decide(self, group: RequestGroup, messages: dict[str, list[Message]]) -> None:
@@ -81,7 +94,9 @@ class Scorer:
             feature_map.problems.clear()
         selection = select(group.slot, policy.posterior, candidates, self._secret)
         now = self._clock()
-        records = decision_records(group, policy, feature_map, candidates, selection, now)
+        records = decision_records(
+            group, policy, feature_map, candidates, selection, now, self._max_value_bytes
+        )
         for event, message in zip(
             group.events, decision_messages(group.events, records), strict=True
         ):
@@ -125,6 +140,35 @@ def _joined(groups: list[RequestGroup]) -> RequestGroup:
         events=[event for each in groups for event in each.events],
         eligible=[names for each in groups for names in each.eligible],
         request_hashes=[hash_ for each in groups for hash_ in each.request_hashes],
+    )
+
+
+def in_parts(group: RequestGroup) -> Iterable[RequestGroup]:
+    """Cut a group so that its requests times the actions that any of them may get are bounded.
+
+    Where each request brings candidates of its own, they would otherwise grow with the square of
+    the requests.
+    """
+    known = len(group.actions)
+    if known and known * len(group.events) <= MOST_CELLS:
+        yield group
+        return
+    start, names = 0, set[str]()
+    for place, eligible in enumerate(group.eligible):
+        if not known:
+            names.update(eligible or ())
+        if place > start and (place + 1 - start) * (known or len(names)) > MOST_CELLS:
+            yield _part(group, start, place)
+            start, names = place, set(eligible or ())
+    yield group if start == 0 else _part(group, start, len(group.events))
+
+
+def _part(group: RequestGroup, start: int, stop: int) -> RequestGroup:
+    return structs.replace(
+        group,
+        events=group.events[start:stop],
+        eligible=group.eligible[start:stop],
+        request_hashes=group.request_hashes[start:stop],
     )
 
 
@@ -179,16 +223,18 @@ def decide(
     time: EventTimeSettings,
     state: StateSettings,
     max_record_bytes: int,
+    max_value_bytes: int,
     clock: Clock,
     metrics: DecisionMetrics,
 ) -> Decided:
     """Answer each decision request of the batches once, by its slot's newest policy.
 
     The action is drawn from the computed probability vector, so the logged propensity is exact;
-    ``policies`` must reach every shard. Refusals are those of
+    ``policies`` must reach every shard. A request is read again from at most ``max_record_bytes``,
+    a decision is at most ``max_value_bytes`` long. Refusals are those of
     :func:`~operators.decide.admission.admit_requests`.
     """
-    scorer = Scorer(secret, clock, metrics)
+    scorer = Scorer(secret, clock, metrics, max_value_bytes)
     folder = segment_folder(state.recovery, SEEN)
     admitted = admit_requests("queue", up, policies, time, max_record_bytes, folder, metrics)
     return Decided(op.flat_map_batch("score", admitted.groups, scorer.decide), admitted.rejected)

@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from operators.decide.admission import RequestGroup
 from operators.decide.decision_encoder import decision_records
@@ -145,6 +147,31 @@ def expected(
         request_hash=f"{group.request_hashes[row]:08x}",
         slate=slate,
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.integers(3_500, 4_600))
+def test_what_does_not_fit_is_left_out_of_the_ranking_and_nothing_that_is_shown(
+    data: st.DataObject, limit: int
+) -> None:
+    group, policy, feature_map, candidates, selection = decided(data.draw)
+    lines = decision_records(group, policy, feature_map, candidates, selection, NOW, limit)
+    for row, line in enumerate(lines):
+        whole = expected(group, policy, feature_map, candidates, selection, row)
+        found = msgspec.json.decode(line, type=Decision)
+        shown = {found.action_id} | {placed.action_id for placed in found.slate or ()}
+        kept = {ranked.action_id for ranked in found.ranking}
+        assert shown <= kept
+        assert found.ranking == [each for each in whole.ranking if each.action_id in kept]
+        left_out = [each for each in whole.ranking if each.action_id not in kept]
+        assert found.ranking_left_out == len(left_out)
+        mass = sum(each.probability for each in left_out)
+        assert found.ranking_left_out_probability == pytest.approx(mass, abs=1e-12)
+        least = min((e.probability for e in found.ranking if e.action_id not in shown), default=1.0)
+        assert all(each.probability <= least for each in left_out)
+        assert len(line) <= limit or kept == shown
+        same = {"ranking": [], "ranking_left_out": 0, "ranking_left_out_probability": 0.0}
+        assert structs.replace(found, **same) == structs.replace(whole, ranking=[])
 
 
 @settings(max_examples=150, deadline=None)

@@ -37,11 +37,11 @@ def written() -> set[str]:
     feature_map = FeatureMap(slot.features)
     x = feature_map.encode([{"age": 3}])
     policy = make_policy("beta", None, x.shape[1] + 1)
-    policy.set_actions(["a", "b"], None)
+    policy.set_actions(["a", "b", "c"], None)
     published = PublishedPolicy(
         slot_id="home", kind="beta", version=1, newest=at, posterior=policy.publish()
     )
-    candidates = Candidates(x, ("a", "b"), [None], ["pseudonym"], ["d"])
+    candidates = Candidates(x, ("a", "b", "c"), [None], ["pseudonym"], ["d"])
     selection = select(slot, published.posterior, candidates, b"a secret of tests")
     group = RequestGroup(
         slot=slot,
@@ -53,7 +53,7 @@ def written() -> set[str]:
         request_hashes=[1],
     )
     now = datetime(2026, 3, 1, tzinfo=UTC)
-    (record,) = decision_records(group, published, feature_map, candidates, selection, now)
+    (record,) = decision_records(group, published, feature_map, candidates, selection, now, limit=0)
     return set(msgspec.json.decode(record))
 
 

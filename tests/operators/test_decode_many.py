@@ -12,7 +12,7 @@ from operators.decode import read_key, read_keys, reader
 from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
 from schemas.clock import micros
-from schemas.codec import DECODERS, Flaw, decode_with
+from schemas.codec import DECODERS, Flaw, decode_with, record_limit
 from schemas.settings import load
 from schemas.topics import GROUP, Topic
 
@@ -26,7 +26,8 @@ def one(
 ) -> Event | Rejected:
     """What a record becomes, written out."""
     origin, payload = Origin(topic, shard, offset, time), payload or b""
-    body = decode_with(DECODERS[topic], payload, SETTINGS.kafka.max_record_bytes)
+    limit = record_limit(topic, SETTINGS.kafka.max_record_bytes)
+    body = decode_with(DECODERS[topic], payload, limit)
     if isinstance(body, Flaw):
         return Rejected(body.reason, origin, payload, body.field, body.detail)
     if micros(body.time) > time + SETTINGS.time.max_skew * 1e6:

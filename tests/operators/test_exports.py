@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from operators.io.metrics.learner import LearnerMetrics
 from operators.learner import LearnerLogic, resumed
 from operators.logic.models import CanonicalOrder
+from operators.logic.policy_versions import first_version
 from operators.logic.publish_rule import EXPORT_INTERVAL
 from operators.updates import PosteriorUpdate
 from schemas.catalog import PolicySettings
@@ -51,18 +52,22 @@ class Running:
         self.numbers = 0
         self.since_epoch: list[PosteriorUpdate] = []
         self.snapshot: bytes | None = None
+        self.executions = 0
         self.start()
 
     def clock(self) -> datetime:
         return self.now
 
     def start(self) -> None:
+        metrics = LearnerMetrics()
         if self.snapshot is None:
+            version, order = first_version(self.executions), CanonicalOrder(1)
             self.logic = LearnerLogic(
-                order=CanonicalOrder(1), clock=self.clock, metrics=LearnerMetrics()
+                order=order, clock=self.clock, metrics=metrics, version=version
             )
         else:
-            self.logic = resumed(self.snapshot, self.clock, LearnerMetrics())
+            self.logic = resumed(self.snapshot, self.clock, metrics, self.executions)
+        self.executions += 1
 
     def take(self, out: Any) -> None:
         for item in out:
@@ -101,7 +106,7 @@ class Running:
             self.wait(value)
         elif name == "epoch" and self.since_epoch:
             self.snapshot, self.since_epoch = self.logic.snapshot(), []
-        elif name == "crash" and self.snapshot is not None:
+        elif name == "crash":
             again, self.since_epoch = self.since_epoch, []
             self.start()
             self.wait(0.0 if value else 0.5)
@@ -126,7 +131,7 @@ class Running:
         assert read.actions == logic.policy.publish().summary()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(STEPS)
 def test_a_reader_has_everything_within_two_seconds_of_quiet(steps: list[Step]) -> None:
     running = Running()

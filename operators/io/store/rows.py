@@ -32,7 +32,7 @@ from operators.io.store.tables import (
     Kind,
     Table,
 )
-from schemas.bounds import GREATEST_INTEGER, LEAST_INTEGER
+from schemas.bounds import DETAIL_LENGTH, GREATEST_INTEGER, LEAST_INTEGER
 from schemas.catalog import Action, Experiment, Slot
 from schemas.clock import EARLIEST, LATEST, micros
 from schemas.events import Decision
@@ -73,7 +73,6 @@ NOT_STORED: dict[str, dict[str, str]] = {
 
 _ENCODE = msgspec.json.Encoder().encode
 _STATUS = {"pending": 0, "settled": 1, "void": 2}
-_LONGEST_DETAIL = 1000
 _LONGEST_TEXT = 256
 
 
@@ -252,7 +251,7 @@ _ROWS: dict[type, tuple[Table, Callable[[Any], Row]]] = {
         row_maker(
             DeadLetter,
             DEAD_LETTERS,
-            detail=lambda letter: letter.detail[:_LONGEST_DETAIL] or None,
+            detail=lambda letter: letter.detail[:DETAIL_LENGTH] or None,
         ),
     ),
 }
@@ -293,7 +292,7 @@ def refusal_row(place: RecordPlace, reason: str, field: str | None, detail: str)
         place.offset,
         reason,
         field or None,
-        detail[:_LONGEST_DETAIL] or None,
+        detail[:DETAIL_LENGTH] or None,
         place.time if EARLIEST < place.time < LATEST else None,
         len(place.payload),
         hashlib.sha256(place.payload).hexdigest(),

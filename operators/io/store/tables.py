@@ -21,7 +21,7 @@ from msgspec.structs import fields
 
 from schemas.events import Decision
 from schemas.fields import migration_of, plain_type
-from schemas.results import Outcome
+from schemas.results import Outcome, PolicySnapshot
 
 
 class Kind(StrEnum):
@@ -305,6 +305,7 @@ POLICY_SNAPSHOTS = Table(
         json("actions"),
         Column("posterior", Kind.LONG_TEXT, required=False, blank=True),
         json("models"),
+        *later_columns(PolicySnapshot),
     ),
     key=("slot_id",),
     newer=("version",),

@@ -1,5 +1,6 @@
 """What is remembered of consenting subjects: counts, decayed rates, tastes, an embedding."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from itertools import takewhile
 from math import log1p
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -18,11 +20,14 @@ from operators.logic.subjects.profile_memory import SubjectMemory
 from operators.logic.subjects.profile_record import NO_CATEGORY, ProfileRecord
 from operators.logic.subjects.tastes import Tastes
 from schemas import state
+from schemas.bounds import CATEGORY_BYTES
 from schemas.results import Profile
 
 _KIND, _VERSION = "profiles", 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUCKETS = 16
+_GREATEST = sys.float_info.max
+"""A sum of rewards stays a number: infinity could not be written."""
 
 
 class SubjectEvent(Protocol):
@@ -90,11 +95,18 @@ class Profiles:
         return subject in self._records
 
     def categorise(self, categories: Mapping[str, str]) -> None:
-        """Name the category of each action, for the tastes; at most 254 categories count."""
+        """Name the category of each action, for the tastes.
+
+        At most 254 categories count, those whose names take :data:`~schemas.bounds.CATEGORY_BYTES`
+        together: a profile names them all.
+        """
         known = {name: code for code, name in enumerate(self._categories)}
+        taken = sum(map(_json_length, known))
         for name in sorted(set(categories.values()) - known.keys()):
-            if len(known) < NO_CATEGORY:
+            length = _json_length(name)
+            if len(known) < NO_CATEGORY and taken + length <= CATEGORY_BYTES:
                 known[name] = len(known)
+                taken += length
         self._categories = list(known)
         self._codes = {a: known[name] for a, name in categories.items() if name in known}
 
@@ -138,7 +150,8 @@ class Profiles:
         """Add a reward."""
         record = self._records.get(event.subject)
         if record is not None:
-            record.rewards += event.body.value
+            total = record.rewards + event.body.value
+            record.rewards = max(-_GREATEST, min(total, _GREATEST))
             self._meet(record, event)
 
     def consent(self, event: SubjectEvent) -> None:
@@ -361,6 +374,10 @@ def lower_changes(snapshot: bytes, to: int) -> bytes:
     stored = state.unpack(_KIND, _VERSION, _State, snapshot)
     stored.changed = {subject: min(at, to) for subject, at in stored.changed.items()}
     return state.pack(_KIND, _VERSION, stored)
+
+
+def _json_length(name: str) -> int:
+    return len(msgspec.json.encode(name))
 
 
 def _moment(at: int) -> datetime:

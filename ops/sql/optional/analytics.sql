@@ -17,7 +17,10 @@ GROUP BY d.slot_id;
 -- Are the logged propensities right? The mean of 1/p over decisions of n eligible actions is n.
 SELECT slot_id, COUNT(*) AS decisions, AVG(1 / propensity / eligible) AS audit
 FROM (
-    SELECT slot_id, propensity, JSON_VALUE(ranking, '$.size()' RETURNING NUMBER) AS eligible
+    SELECT
+        slot_id,
+        propensity,
+        JSON_VALUE(ranking, '$.size()' RETURNING NUMBER) + ranking_left_out AS eligible
     FROM decisions
 ) audited
 GROUP BY slot_id;
