@@ -1,0 +1,310 @@
+"""Days of event time with everything changing: memory and snapshots level off.
+
+The real personalize flow runs on sources in memory and a recovery store on disk, and is resumed
+several times. Every minute of event time brings new visitors, consents, withdrawals and erasures,
+new actions while older ones are deleted, other rules of a slot (so that all decisions are of new
+classes), now and then new slots, other features and another learning mode. Measured every hour:
+resident memory, the snapshots of each step with their segment files, series of metrics, and how
+much of what was published is still kept. Over the last half nothing may grow: a straight line is
+fitted to each, and what it rises in that half is compared with the mean.
+
+Steady traffic on a broker, in live time, is ``make bench NAME=soak``.
+"""
+
+import argparse
+import contextlib
+import gc
+import os
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import run_main
+from prometheus_client import CollectorRegistry
+
+from flows.personalize import Sinks, Sources, build
+from flows.registry import PERSONALIZE
+from flows.runtime.clock import system_clock
+from flows.runtime.recovery import recovery_folder
+from operators.decode import reader
+from operators.io.metrics.root import Metrics
+from operators.logic.placement import shard_of
+from ops.benchmarks.campaigns.soak_world import Edits, Turns, World
+from ops.benchmarks.reporting.judged import JudgedBar, report
+from ops.benchmarks.reporting.machine import RESULTS
+from schemas.settings import Settings, load
+
+HOUR = 60
+"""Turns of an hour, after which all is measured."""
+
+GROWTH = 5.0
+"""The most that anything may rise over the last half, in per cent of its mean there."""
+
+SMALL = 64_000
+"""Bytes, and 100 times as many series, below which a step's share of growth says nothing."""
+
+_SIZES = """
+    SELECT step_id, SUM(size), COUNT(*) FROM (
+        SELECT step_id, MAX(snap_epoch), LENGTH(ser_change) AS size
+        FROM snaps GROUP BY step_id, state_key
+    ) WHERE size IS NOT NULL GROUP BY step_id
+"""
+
+
+@dataclass
+class Sample:
+    """What was there at an hour of event time; sizes are in bytes."""
+
+    hour: float
+    resident: int
+    series: int
+    published: int
+    sizes: dict[str, int]
+    keys: dict[str, int]
+
+
+@dataclass
+class _Gauge:
+    """Measures the process and its recovery store."""
+
+    settings: Settings
+    registry: CollectorRegistry
+    samples: list[Sample] = field(default_factory=list)
+
+    def measure(self, world: World) -> None:
+        """Take a sample; an epoch has closed since the last one."""
+        sizes: Counter[str] = Counter()
+        keys: Counter[str] = Counter()
+        folder = recovery_folder(self.settings, PERSONALIZE.name)
+        for part in folder.glob("part-*.sqlite3"):
+            with contextlib.closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as database:
+                for step, size, count in database.execute(_SIZES):
+                    name = step.removeprefix("personalize.")
+                    sizes[name] += size
+                    keys[name] += count
+        for file in Path(self.settings.state.recovery).glob("*/*.segment"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes[f"{file.parent.name} segments"] += file.stat().st_size
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        series = sum(len(family.samples) for family in self.registry.collect())
+        self.samples.append(
+            Sample(
+                hour=world.turn / HOUR,
+                resident=pages * os.sysconf("SC_PAGE_SIZE"),
+                series=series,
+                published=world.published,
+                sizes=dict(sizes),
+                keys=dict(keys),
+            )
+        )
+
+
+class _Sink(DynamicSink[tuple[str, Any]]):
+    """Counts messages, and hands decisions back to the world."""
+
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world
+        self.counts: Counter[str] = Counter()
+
+    def build(
+        self,
+        step_id: str,  # noqa: ARG002
+        worker_index: int,  # noqa: ARG002
+        worker_count: int,  # noqa: ARG002
+    ) -> StatelessSinkPartition[tuple[str, Any]]:
+        """Share the counts."""
+        return _Partition(self)
+
+
+class _Partition(StatelessSinkPartition[tuple[str, Any]]):
+    def __init__(self, sink: _Sink) -> None:
+        self._sink = sink
+
+    def write_batch(self, items: list[tuple[str, Any]]) -> None:
+        sink = self._sink
+        for key, messages in items:
+            sink.counts["all"] += len(messages)
+            if sink.world is not None:
+                sink.world.answers += [(shard_of(key), message.value) for message in messages]
+
+
+class _FinalOutcomes(_Partition):
+    def write_batch(self, items: list[tuple[str, Any]]) -> None:
+        for _, messages in items:
+            final = sum(b'"status":"pending"' not in message.value for message in messages)
+            self._sink.counts["final"] += final
+
+
+class _Outcomes(_Sink):
+    """Counts final outcomes."""
+
+    def build(
+        self,
+        step_id: str,  # noqa: ARG002
+        worker_index: int,  # noqa: ARG002
+        worker_count: int,  # noqa: ARG002
+    ) -> StatelessSinkPartition[tuple[str, Any]]:
+        """Share the counts."""
+        return _FinalOutcomes(self)
+
+
+def main() -> None:
+    """Run the days, print the bars, write JSON and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=int, default=144, help="of event time")
+    parser.add_argument("--visitors", type=int, default=20, help="new ones a minute")
+    parser.add_argument("--actions", type=int, default=2, help="new ones a minute")
+    parser.add_argument("--resumes", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="two hours: nothing is judged")
+    args = parser.parse_args()
+    if args.quick:
+        args.hours, args.resumes = 2, 2
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        sys.exit(_soak(args, Path(folder)))
+
+
+def _soak(args: argparse.Namespace, folder: Path) -> int:
+    settings = load(
+        {},
+        secret="sixteen letters!",
+        partitions=2,
+        recovery=str(folder),
+        allowed_lateness=120.0,
+        dedup_horizon=3600.0,
+        profile_ttl=6 * 3600.0,
+        factor_subjects=2_000,
+        gather=0.0,
+    )
+    registry = CollectorRegistry()
+    gauge, metrics = _Gauge(settings, registry), Metrics(registry)
+    started = time.monotonic()
+
+    def observe(turn: int) -> None:
+        if turn and turn % HOUR == 0:
+            time.sleep(1.2)  # an epoch closes, so that the store holds this hour
+            gauge.measure(world)
+            print(f"hour {turn // HOUR}: {gauge.samples[-1].resident / 1e6:.0f} MB, "
+                  f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)  # fmt: skip
+
+    world = World(
+        read=reader(settings),
+        shards=2,
+        visitors=args.visitors,
+        actions=args.actions,
+        seed=args.seed,
+        observe=observe,
+    )
+    sinks = {name: _Sink() for name in Sinks.__annotations__}
+    sinks |= {"decisions": _Sink(world), "outcomes": _Outcomes()}
+    store = recovery_folder(settings, PERSONALIZE.name)
+    store.mkdir(parents=True)
+    init_db_dir(store, 1)
+    turns = args.hours * HOUR + 1
+    for run in range(args.resumes + 1):
+        world.until = turns * (run + 1) // (args.resumes + 1)
+        sources = Sources(Turns(world), Edits(world))
+        run_main(
+            build(sources, Sinks(**sinks), settings, system_clock, metrics),
+            epoch_interval=timedelta(seconds=1),
+            recovery_config=RecoveryConfig(str(store), backup_interval=timedelta(0)),
+        )
+    bars = _bars(gauge.samples, judged=not args.quick)
+    counts = {name: sink.counts.total() for name, sink in sinks.items()}
+    answered = counts["decisions"] == (turns - 4) * args.visitors
+    bars.append(JudgedBar("requests answered once", "all", f"{counts['decisions']:,}", answered))
+    if not args.quick:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        plot(RESULTS / "soak.svg", gauge.samples)
+    return report(
+        "campaign-soak",
+        f"{args.hours} hours of event time in {time.monotonic() - started:.0f} s, "
+        f"{world.published:,} catalog records, {args.resumes} resumes",
+        bars,
+        conditions=vars(args),
+        counts=counts,
+        samples=[asdict(sample) for sample in gauge.samples],
+    )
+
+
+def _bars(samples: list[Sample], *, judged: bool) -> list[JudgedBar]:
+    hours = [sample.hour for sample in samples]
+    series: dict[str, list[float]] = {
+        "resident memory, MB": [sample.resident / 1e6 for sample in samples],
+        "all snapshots, MB": [sum(sample.sizes.values()) / 1e6 for sample in samples],
+        "series of metrics": [sample.series for sample in samples],
+    }
+    steps = {name for sample in samples for name in sample.sizes}
+    for name in sorted(steps):
+        values = [sample.sizes.get(name, 0) for sample in samples]
+        if max(values) > SMALL:
+            series[f"{name}, kB"] = [value / 1e3 for value in values]
+    bars = []
+    for name, values in series.items():
+        rise, mean = growth(hours, values)
+        bars.append(
+            JudgedBar(
+                name=name,
+                limit=f"rises ≤ {GROWTH:g} % in the last half",
+                figure=f"{rise:+.1f} % of {mean:,.1f}",
+                passed=rise <= GROWTH if judged else None,
+            )
+        )
+    return bars
+
+
+def growth(hours: list[float], values: list[float]) -> tuple[float, float]:
+    """Give what a fitted line rises over the last half, in per cent of the mean there, and that.
+
+    >>> growth([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 9.0, 9.0, 10.0, 10.0, 10.0])
+    (0.0, 10.0)
+    """
+    half = len(values) // 2
+    x, y = np.array(hours[half:]), np.array(values[half:])
+    mean = float(y.mean())
+    if len(x) < 2 or not mean:
+        return 0.0, mean
+    slope = float(np.polyfit(x, y, 1)[0])
+    return round(100.0 * slope * float(x[-1] - x[0]) / mean, 6) + 0.0, mean
+
+
+def plot(path: Path, samples: list[Sample]) -> None:
+    """Draw memory, snapshots by step, and catalog records, over the hours."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.fonttype"] = "none"
+    from matplotlib import pyplot
+
+    figure, (memory, sizes, published) = pyplot.subplots(1, 3, figsize=(12, 3.6))
+    hours = [sample.hour for sample in samples]
+    memory.plot(hours, [sample.resident / 1e6 for sample in samples])
+    memory.set_ylabel("resident memory, MB")
+    largest = Counter({n: max(s.sizes.get(n, 0) for s in samples) for n in samples[-1].sizes})
+    for name, _ in largest.most_common(6):
+        sizes.plot(hours, [sample.sizes.get(name, 0) / 1e6 for sample in samples], label=name)
+    sizes.set_ylabel("snapshots and segments, MB")
+    sizes.legend(fontsize=7)
+    published.plot(hours, [sample.published for sample in samples], label="catalog records read")
+    published.plot(hours, [sample.series for sample in samples], label="series of metrics")
+    published.legend(fontsize=7)
+    for axis in (memory, sizes, published):
+        axis.set_xlabel("hours of event time")
+        axis.set_ylim(bottom=0)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
