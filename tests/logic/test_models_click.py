@@ -196,7 +196,9 @@ def test_scaled_numbers_are_predicted_as_well_as_standardised_ones():
 @pytest.mark.parametrize("settings", KINDS)
 def test_only_the_actions_learned_from_last_are_remembered(settings):
     settings = structs.replace(settings, max_actions=6, warmup=10_000)
-    features = pack_rows(np.random.default_rng(1).normal(size=(900, 4)).astype(np.float32))
+    chance = np.random.default_rng(1)
+    x = np.where(chance.random((900, 4)) < 0.5, chance.normal(size=(900, 4)), 0.0)
+    features = pack_rows(x.astype(np.float32))
     names = [f"a{number // 20 + number % 4}" for number in range(900)]
     outcomes = [
         settled(number, name, float(number % 3 == 0), features=features[number])

@@ -202,7 +202,8 @@ class ClickModel:
             tables.append(model._weights)
         for table in tables:
             for key in keys:
-                table.pop(key, None)
+                if key in table:
+                    del table[key]
 
     def _predict_one(self, x: Mapping[Hashable, float]) -> float:
         return float(self._model.predict_proba_one(x)[True])
