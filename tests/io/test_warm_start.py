@@ -49,9 +49,10 @@ from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
 from schemas.clock import micros
 from schemas.codec import encode
 from schemas.settings import load
-from schemas.topics import STORED, Topic
+from schemas.topics import GROUP, STORED, Topic
 from tests.support.kafka_flow import log_of
 from tests.support.mirror import Mirror
+from tests.support.parts import create_topics as with_create_time
 
 SHARDS = 2
 ACTIONS = 6
@@ -90,7 +91,11 @@ class Deployment:
             batch_size=200,
             **store,
         )
-        create_topics(self.settings.kafka)
+        kafka = self.settings.kafka  # its records bear the times at which they were written
+        with_create_time(
+            server.address, {kafka.topic(topic): kafka.partitions_of(topic) for topic in GROUP}
+        )
+        create_topics(kafka)
         migrate(self.settings.store, system_clock())
         log = dense(read_open_bandit(SHIPPED, "random"))
         self.catalog: Sequence[CatalogEntry] = catalog_of(log, PolicySettings(kind="logistic"))
