@@ -1,5 +1,6 @@
 """The personalize dataflow: attribute, learn, profile and decide."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import bytewax.operators as op
@@ -26,6 +27,7 @@ from operators.logic.catalog import CatalogedBatch
 from operators.logic.deciding.positions import by_position
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policy_versions import nothing_published
 from operators.profile import PROFILES_STATE, profile
 from operators.publish import (
     dead_letters,
@@ -65,10 +67,14 @@ OFFSETS = Steps.RECORDS
 
 @dataclass(frozen=True)
 class Sources:
-    """What the flow reads: aligned event batches by shard, and catalog updates."""
+    """What the flow reads: aligned event batches by shard, and catalog updates.
+
+    ``published`` gives the highest policy version of a slot that readers outside may have.
+    """
 
     records: Source[tuple[str, Batch]]
     catalog: Source[tuple[str, CatalogUpdate]]
+    published: Callable[[str], int] = nothing_published
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,13 @@ def build(
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
     profiled = profile("profile", cataloged.batches, embeddings, state, metrics.profiles)
     learned = learn(
-        "learn", attributed.posterior_updates, shard_count, executions, clock, metrics.learner
+        "learn",
+        attributed.posterior_updates,
+        shard_count,
+        executions,
+        clock,
+        metrics.learner,
+        sources.published,
     )
     policies = op.flat_map("policies_to_shards", learned.policies, to_scoring)
     decided = decide(
@@ -168,7 +180,9 @@ def build(
 
 def wire(wiring: Wiring) -> Dataflow:
     """Build the dataflow on Kafka and Redis."""
-    sources = Sources(records=wiring.events(), catalog=wiring.catalog())
+    sources = Sources(
+        records=wiring.events(), catalog=wiring.catalog(), published=wiring.published()
+    )
     sinks = Sinks(
         decisions=wiring.topic(Topic.DECISIONS),
         outcomes=wiring.topic(Topic.OUTCOMES),

@@ -6,6 +6,7 @@ from operators.decode import reader
 from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer, TopicSource
 from operators.io.kafka.identity import TopicIds
 from operators.io.kafka.pace import Pace
+from operators.io.kafka.published import PublishedVersions
 from operators.io.metrics.root import Metrics
 from operators.io.reading import Read
 from operators.io.redis import RedisSink
@@ -92,6 +93,10 @@ class Wiring:
         """Write to a topic; where it has a fence, what a crashed process wrote is not repeated."""
         horizon = self.settings.time.dedup_horizon
         return KafkaSink(self._producer, topic, FENCES.get(topic), self._place, horizon, self._ids)
+
+    def published(self) -> PublishedVersions:
+        """Look up the policy versions that readers outside may have."""
+        return PublishedVersions(self.settings.kafka, self.metrics.kafka)
 
     def cache(self) -> RedisSink:
         """Write copies to Redis."""

@@ -121,7 +121,8 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                     deltas=changed.deltas,
                     rewards=changed.rewards,
                     newest=changed.newest,
-                    version=self.slots.version(slot.slot_id, changed.version),
+                    versions=changed.versions,
+                    earlier=self.slots.earlier(slot.slot_id, changed.versions),
                     fingerprint=changed.fingerprint,
                 )
         if result.horizon > self.given_horizon:
@@ -138,7 +139,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                         for slot_id, block in result.settled
                         if slot_id == slot.slot_id
                     ],
-                    version=self.slots.version(slot.slot_id),
+                    earlier=self.slots.earlier(slot.slot_id),
                 )
             if result.horizon < ALWAYS and self.slots.leaving(result.horizon):
                 for slot_id in self.slots.forget(result.horizon, self.attribution.pending_slots):

@@ -1,5 +1,6 @@
 """Learn: one learner per slot takes in every shard's updates and publishes what it knows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import bytewax.operators as op
@@ -34,19 +35,26 @@ def learn(
     executions: int,
     clock: Clock,
     metrics: LearnerMetrics,
+    published: Callable[[str], int],
 ) -> Learned:
     """Learn each slot's policy and click model from the updates of every shard.
 
     ``up`` is keyed by slot. The statistics do not depend on the order of updates. When a policy is
     published, :mod:`operators.logic.publish_rule` says. ``executions`` counts the executions of the
-    flow before this one: versions rise with it. A learner is forgotten, and its policy withdrawn,
-    once every shard that it has heard of says that the slot departed.
+    flow before this one: versions rise with it. ``published`` gives the highest version of a slot
+    that readers may have, for a learner that begins without state. A learner is forgotten, and its
+    policy withdrawn, once every shard that it has heard of says that the slot departed.
     """
 
     def shim_builder(resume_state: bytes | None) -> LearnerLogic:
         if resume_state is None:
-            version, order = first_version(executions), CanonicalOrder(shards)
-            return LearnerLogic(order=order, clock=clock, metrics=metrics, version=version)
+            return LearnerLogic(
+                order=CanonicalOrder(shards),
+                clock=clock,
+                metrics=metrics,
+                version=first_version(executions),
+                published=published,
+            )
         return resumed(resume_state, clock, metrics, executions)
 
     learned = op.stateful_batch("slot", up, shim_builder)

@@ -1,7 +1,7 @@
 """The learner of one slot: its policy, its click model, and what it publishes of them."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -24,7 +24,13 @@ from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.settled import SettledPolicy
 from operators.logic.policies.snapshot_record import largest_posterior
-from operators.logic.policy_versions import first_version, resume_version
+from operators.logic.policy_versions import (
+    above_decisions,
+    above_published,
+    first_version,
+    next_generation,
+    nothing_published,
+)
 from operators.logic.publish_rule import PublishRule
 from operators.logic.retired import MOST_RETIRED, RetiredActions
 from operators.logic.settlements import Settlements, in_order
@@ -44,7 +50,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     """One slot's learner: it adds up what every shard changes, and publishes the policy.
 
     :mod:`operators.logic.publish_rule` says when. The slot, and what is learned in it, are there
-    from the first update on.
+    from the first update on. A learner without state asks ``published`` for the highest version of
+    its slot that readers may have.
     """
 
     order: CanonicalOrder
@@ -68,6 +75,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     departed: set[int] = field(default_factory=set)
     """The shards that say that the slot is no more."""
     _listed: frozenset[str] = frozenset()
+    published: Callable[[str], int] = nothing_published
     _fingerprint: str | None = None
 
     @property
@@ -93,12 +101,14 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         return out, StatefulBatchLogic.RETAIN
 
     def _take_in(self, values: list[PosteriorUpdate]) -> list[LearnerOutput]:
+        if self.slot is None:
+            self.version = above_published(self.version, self.published(values[-1].slot.slot_id))
         self._follow_catalog(values[-1].slot, values[-1].actions)
         self._learn(values)
         for update in values:
             self.publish_rule.rewards += update.rewards
             self.newest = max(self.newest, update.newest)
-            self.version = resume_version(self.version, update.version)
+            self._pass_versions(update)
         self._learn_settled(values)
         self._forget_retired()
         return [*self._publish_if_due(), *self._checkpoint_if_due()]
@@ -175,6 +185,15 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         self.longest_window = max(self.longest_window, slot.reward_window)
         self.slot, self.actions, self._listed, self._fingerprint = slot, actions, listed, None
         self.publish_rule.note_learned()
+
+    def _pass_versions(self, update: PosteriorUpdate) -> None:
+        """Go on above earlier lives' versions, and those of decisions not remembered."""
+        if update.earlier > self.version:
+            self.version = next_generation(update.earlier)
+        if update.versions and max(update.versions) > self.version:
+            self.version = above_decisions(self.version, update.versions)
+            if max(update.versions) > self.version:
+                self.metrics.disbelieved(update.slot.slot_id)
 
     def _learn(self, updates: Iterable[PosteriorUpdate]) -> None:
         """Learn what has the policy's features; decisions of an earlier feature spec have not."""

@@ -1,6 +1,6 @@
 """What travels between steps beside events: updates of learners and factors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from operators.logic.policies.base import Deltas
@@ -39,9 +39,9 @@ class PosteriorUpdate(LearnerUpdate):
 
     ``deltas`` change the policy's statistics; ``settled`` are final rewards, for models that learn
     in a canonical order, complete before ``watermark``; ``rewards`` counts the rewards among the
-    deltas and ``newest`` is the event time of the newest one (``NEVER`` without any); ``version``
-    is the newest policy version that made one of the decisions, or of an earlier life of the slot;
-    ``fingerprint`` that of the deltas' features (empty: not logged).
+    deltas and ``newest`` is the event time of the newest one (``NEVER`` without any); ``versions``
+    are the policy versions that made the decisions, those of earlier lives of the slot were up to
+    ``earlier``; ``fingerprint`` is that of the deltas' features (empty: not logged).
     """
 
     watermark: int
@@ -51,7 +51,8 @@ class PosteriorUpdate(LearnerUpdate):
     settled: Sequence[Settlements] = ()
     rewards: int = 0
     newest: int = NEVER
-    version: int = 0
+    versions: Collection[int] = ()
+    earlier: int = 0
     fingerprint: str = ""
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 from msgspec import structs
 
 from flows.personalize import Steps
@@ -29,11 +30,11 @@ from operators.io.kafka.starts import FirstRecord, Start, first_records, starts
 from operators.io.segments import segment_folders
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Store, StoredRow
-from operators.learner_state import pack_learner, unpack_learner
+from operators.learner_state import LEARNER_STATE, pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
-from operators.logic.policy_versions import resume_version
+from operators.logic.policy_versions import above_published
 from schemas.catalog import Slot
 from schemas.clock import NEVER, micros, moment
 from schemas.settings import Settings
@@ -41,6 +42,9 @@ from schemas.topics import Topic
 
 _READ_WHOLE = (Topic.CONSENTS,)
 """Who consents is nowhere else: this topic is read from its beginning."""
+
+
+_OF_A_LEARNER = f"{LEARNER_STATE.kind}/".encode()
 
 
 class WarmStartError(RuntimeError):
@@ -169,12 +173,32 @@ def newest(store: Store, slot_id: str) -> list[Checkpoint]:
 
 
 def _whole(slot_id: str, rows: Sequence[StoredRow]) -> list[Checkpoint]:
+    """Put a checkpoint's parts together; nothing where some are missing, or it is no learner's.
+
+    Raises :class:`schemas.state.StateError` where it is of a release that this one cannot read.
+    """
     parts = sorted(rows, key=lambda row: int(row["part"]))
-    if [row["part"] for row in parts] != list(range(parts[0]["parts"])):
+    numbers = [row["part"] for row in parts]
+    if parts[0]["parts"] != len(parts) or numbers != list(range(len(parts))):
         return []
-    state = base64.b64decode("".join(row["state"] for row in parts))
+    state = _learner_of("".join(row["state"] for row in parts), slot_id)
+    if state is None:
+        return []
     time = parts[0]["time"]
     return [Checkpoint(slot_id, micros(time), parts[0]["decisions"], state)]
+
+
+def _learner_of(text: str, slot_id: str) -> bytes | None:
+    """Read a learner's snapshot of this slot; None for what somebody else wrote in its place."""
+    try:
+        state = base64.b64decode(text)
+    except ValueError:
+        return None
+    try:
+        written = state.startswith(_OF_A_LEARNER) and unpack_learner(state).slot.slot_id == slot_id
+    except msgspec.DecodeError:
+        return None
+    return state if written else None
 
 
 def _begin(
@@ -238,7 +262,7 @@ def _write(
 def _continued(snapshot: bytes, version: int) -> bytes:
     """Let versions go on above what the store, and so any reader, has seen."""
     state = unpack_learner(snapshot)
-    return pack_learner(structs.replace(state, version=resume_version(state.version, version + 1)))
+    return pack_learner(structs.replace(state, version=above_published(state.version, version + 1)))
 
 
 @dataclass

@@ -1,14 +1,37 @@
-"""The versions of a slot's policy: they rise for every reader, whatever a crash has undone."""
+"""Policy versions: how they rise for every reader over lost state, and which of others count.
 
+A learner whose state was lost, or goes back by an epoch, does not know what it published before:
+its decisions in the log do. But what lies in the log may be damaged, or another's. So a version
+that only decisions show counts within a stated reach, and none beyond half of the numbers that a
+decision may bear (``ops/adr/0017-logs-have-an-identity.md``).
+"""
+
+from collections.abc import Collection
 from typing import Final
 
 GENERATION: Final = 1 << 16
-"""Versions jump to a multiple of this in each execution of the flow, and when the log shows higher
-ones than the learner's own."""
+"""Versions jump to a multiple of this to leave behind what they do not know of.
 
+They do so in each execution of the flow, and when the log shows higher ones than the learner's own.
+"""
 
 MOST_JUMPS: Final = 1 << 15
 """Executions of a flow from which on versions only count on: they take 32 bits."""
+
+REACH: Final = 64 * GENERATION
+"""How far above the learner's own version that of a decision is believed."""
+
+HIGHEST_BELIEVED: Final = 1 << 30
+"""No version from here on is believed: as many remain below 2**31 for publications to count on."""
+
+
+def next_generation(version: int) -> int:
+    """Give the first version of the generation after that of a version.
+
+    >>> next_generation(9), next_generation(GENERATION)
+    (65536, 131072)
+    """
+    return (version // GENERATION + 1) * GENERATION
 
 
 def first_version(executions: int, version: int | None = None) -> int:
@@ -26,17 +49,30 @@ def first_version(executions: int, version: int | None = None) -> int:
         return least
     if version >= MOST_JUMPS * GENERATION:
         return version
-    return max(resume_version(version, version + 1), least)
+    return max(next_generation(version), least)
 
 
-def resume_version(version: int, seen: int) -> int:
-    """Give the version to go on from when the log shows decisions of version ``seen``.
+def above_published(version: int, published: int) -> int:
+    """Give the version to go on from where ``published`` is known to have been published.
 
-    A higher one than the learner's own comes from a life that its state does not remember (a lost
-    recovery store, or the end of an epoch that a crash undid): versions then go on above whatever
-    that life may have published, so that they rise for every reader, for ever.
-
-    >>> resume_version(7, 7), resume_version(7, 9), resume_version(70_000, 200_000)
-    (7, 65536, 262144)
+    >>> above_published(7, 7), above_published(7, 9), above_published(7, HIGHEST_BELIEVED)
+    (7, 65536, 7)
     """
-    return version if seen <= version else (seen // GENERATION + 1) * GENERATION
+    return next_generation(published) if version < published < HIGHEST_BELIEVED else version
+
+
+def above_decisions(version: int, seen: Collection[int]) -> int:
+    """Give the version to go on from where the log shows decisions of the versions ``seen``.
+
+    >>> above_decisions(7, {3, 9}), above_decisions(7, {4_294_967_295}), above_decisions(7, ())
+    (65536, 7, 7)
+    """
+    for each in sorted(seen):
+        if each <= version + REACH:
+            version = above_published(version, each)
+    return version
+
+
+def nothing_published(_: str) -> int:
+    """Say of every slot that no version is known to have been published."""
+    return 0

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from operators.logic.policy_versions import GENERATION
+from operators.logic.policy_versions import GENERATION, HIGHEST_BELIEVED
 
 SLOTS_KEPT: Final = 86_400_000_000
 """So many microseconds after it left the catalog a slot's learner is forgotten."""
@@ -69,13 +69,14 @@ class SlotLives:
         for slot_id in gone:
             lives[slot_id].left = at
 
-    def version(self, slot_id: str, seen: int = 0) -> int:
-        """Give the version that a slot's learner must go beyond, given one that made a decision."""
+    def earlier(self, slot_id: str, versions: Collection[int] = ()) -> int:
+        """Give the version that a slot's earlier lives did not pass; take in those of decisions."""
         life = self._state.lives.get(slot_id)
         if life is None:
-            return seen
-        life.newest = max(life.newest, seen)
-        return max(life.base, seen)
+            return 0
+        believed = [version for version in versions if version < HIGHEST_BELIEVED]
+        life.newest = max([life.newest, *believed])
+        return life.base
 
     def leaving(self, at: int) -> bool:
         """Say whether a slot may be forgotten at this time."""

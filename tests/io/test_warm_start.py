@@ -1,10 +1,12 @@
 """A start from the store: what is learned equals a recomputation, or the loss is said."""
 
+import base64
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import confluent_kafka
 import numpy as np
@@ -39,7 +41,8 @@ from operators.io.metrics.records import RecordMetrics
 from operators.io.metrics.root import Metrics
 from operators.io.reading import read_undecoded
 from operators.io.store.open import migrate, open_store
-from operators.learner_state import LearnerState, unpack_learner
+from operators.io.store.sqlite import SqliteStore
+from operators.learner_state import LEARNER_STATE, LearnerState, unpack_learner
 from operators.logic.policies import load_policy
 from operators.logic.recount import contributions, recount
 from operators.logic.slot_policy import new_policy
@@ -50,11 +53,14 @@ from schemas.clock import micros
 from schemas.codec import encode
 from schemas.settings import load
 from schemas.topics import GROUP, STORED, Topic
+from schemas.topics import STORED, Topic
+from tests.support import records as make
 from tests.support.kafka_flow import log_of
 from tests.support.mirror import Mirror
 from tests.support.parts import create_topics as with_create_time
 
 SHARDS = 2
+HEADER = f"{LEARNER_STATE.kind}/{LEARNER_STATE.version}\n".encode()
 ACTIONS = 6
 
 
@@ -288,3 +294,22 @@ def test_what_retention_has_taken_is_said_and_nothing_else_is_lost(
     assert_same(statistics_of(learned), deployment.expected(checkpoint.time, gone))
     before_run(settings, "personalize", from_store=True)  # the recovery store knows more
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"parts": 2**31 - 1},
+        {"state": "part 0"},
+        {"state": "\u00e9"},
+        {"state": base64.b64encode(HEADER + b"\xc1").decode()},
+        {"state": base64.b64encode(HEADER + b"\x80").decode()},
+        {"state": base64.b64encode(b"something else").decode()},
+    ],
+)
+def test_a_checkpoint_that_no_learner_wrote_is_none(forged: dict[str, Any], tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    store.migrate(system_clock())
+    store.apply(make.writes(make.checkpoint("home", **forged)))
+    assert newest(store, "home") == []
+    store.close()

@@ -1,5 +1,6 @@
 """A learner gives the same statistics for any order, cut and restart, and publishes when due."""
 
+import itertools
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from operators.logic.models import CanonicalOrder
 from operators.logic.policies import Deltas, load_policy
 from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
-from operators.logic.policy_versions import GENERATION
+from operators.logic.policy_versions import GENERATION, next_generation
 from operators.logic.slot_policy import policy_shape
 from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
@@ -165,9 +166,43 @@ def test_after_a_restart_it_publishes_at_once_what_it_knew() -> None:
 def test_versions_rise_over_those_that_the_log_shows() -> None:
     logic = learner()
     start = micros(make.START)
-    seen = versions(feed(logic, update([1], rewards=1, newest=start, version=9)))
-    later = versions(feed(logic, update([2], rewards=1, newest=start + 9 * SECOND, version=9)))
+    seen = versions(feed(logic, update([1], rewards=1, newest=start, versions=[9])))
+    later = versions(feed(logic, update([2], rewards=1, newest=start + 9 * SECOND, versions=[9])))
     assert 9 < seen[0] < later[0]
+
+
+FOREIGN = st.lists(st.integers(-(2**63), 2**64) | st.just(4_294_967_295), max_size=3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(FOREIGN, st.booleans()), min_size=1, max_size=12))
+def test_versions_rise_below_31_bits_whatever_decisions_others_write(
+    turns: list[tuple[list[int], bool]],
+) -> None:
+    logic, start, given_out = learner(), micros(make.START), [0]
+    for number, (foreign, restart) in enumerate(turns, 1):
+        newest = start + 9 * number * SECOND
+        taught = [*foreign, given_out[-1]]
+        given_out += versions(
+            feed(logic, update([number], rewards=1, newest=newest, versions=taught))
+        )
+        if restart:
+            logic = resumed(logic.snapshot(), system_clock, LearnerMetrics())
+            given_out += versions(list(logic.on_notify()[0]))
+    assert len(given_out) > len(turns)
+    assert all(below < above for below, above in itertools.pairwise(given_out))
+    assert given_out[-1] < 2**31
+
+
+def test_a_learner_that_begins_anew_goes_on_above_what_was_published() -> None:
+    logic = LearnerLogic(
+        order=CanonicalOrder(SHARDS),
+        clock=system_clock,
+        metrics=LearnerMetrics(),
+        published={"home": 5_000_000}.__getitem__,
+    )
+    seen = versions(feed(logic, update([1], rewards=1, newest=micros(make.START))))
+    assert seen == [next_generation(5_000_000) + 1]
 
 
 @pytest.mark.parametrize(

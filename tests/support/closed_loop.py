@@ -5,7 +5,7 @@ The next turn comes when all have been answered.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -75,7 +75,8 @@ class World(FixedPartitionedSource[tuple[str, Batch], None]):
     """Visitors whose click probabilities are ``click`` [visitors, actions].
 
     The first ``consenting`` of them consent to a profile. ``chance`` [turns] collects the mean
-    click probability of what was shown, ``log`` every record.
+    click probability of what was shown, ``log`` every record. ``foreign`` gives, for a turn and its
+    time, decisions that somebody else writes on the first shard.
     """
 
     click: np.ndarray[Any, np.dtype[np.float64]]
@@ -87,6 +88,7 @@ class World(FixedPartitionedSource[tuple[str, Batch], None]):
     context: Any = None
     chance: list[float] = field(default_factory=list)
     log: Log = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    foreign: Callable[[int, datetime], Iterable[Decision]] = lambda turn, time: ()
 
     def list_parts(self) -> list[str]:
         """Give the only partition: it speaks for every shard."""
@@ -168,6 +170,9 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
             if self.rng.random() < p:
                 self._put(events, Topic.CLICKS, visitor, at + 1.0, **about)
         world.chance.append(float(np.mean(chances)))
+        at = self.turn * TURN
+        for foreign in world.foreign(self.turn, START + timedelta(seconds=at)):
+            self._log(events, Topic.DECISIONS, 0, None, msgspec.json.encode(foreign), at)
 
     def _put(
         self, events: dict[int, list[Event]], topic: Topic, visitor: int, at: float, **fields: Any

@@ -33,6 +33,14 @@ class LearnerMetrics:
                 registry=registry,
             )
         )
+        self._disbelieved = Children(
+            Counter(
+                "banditflow_versions_disbelieved",
+                "Updates with decisions of versions that cannot have been published.",
+                ["slot"],
+                registry=registry,
+            )
+        )
         self._model = Children(
             Gauge(
                 "banditflow_model",
@@ -68,6 +76,10 @@ class LearnerMetrics:
     def ignored(self, slot_id: str, reason: str, count: int) -> None:
         """Count changes to decisions' contributions that were not learned."""
         self._ignored[self._labels.slot(slot_id), reason].inc(count)
+
+    def disbelieved(self, slot_id: str) -> None:
+        """Count an update with decisions of a version that this learner cannot have published."""
+        self._disbelieved[self._labels.slot(slot_id),].inc()
 
     def model(self, slot_id: str, measures: Mapping[str, float]) -> None:
         """Report the click model's measures: log-loss, AUC, calibration error, drifts."""

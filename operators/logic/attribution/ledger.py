@@ -1,6 +1,6 @@
 """The state of one shard's attribution, and what the current step changes and reports."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,13 +89,13 @@ class PosteriorDeltas:
     """What a step changes in one slot's statistics, by decisions with the same features.
 
     ``rewards`` counts the rewards among the changes and ``newest`` is the event time of the newest
-    one; ``version`` is the newest policy version that made one of the decisions.
+    one; ``versions`` are the policy versions that made the decisions.
     """
 
     slot_id: str
     fingerprint: str
     deltas: Deltas
-    version: int
+    versions: Collection[int]
     rewards: int = 0
     newest: int = NEVER
 
@@ -171,7 +171,7 @@ def _posterior_deltas(
                 slot_id=first.slot_id,
                 fingerprint=first.fingerprint,
                 deltas=deltas,
-                version=max(pending.version[some].tolist()),
+                versions=set(pending.version[some].tolist()),
             )
         )
     return groups
