@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
 from msgspec import structs
 
 from flows.personalize import Steps
@@ -38,6 +37,7 @@ from operators.logic.policy_versions import above_published
 from schemas.catalog import Slot
 from schemas.clock import NEVER, micros, moment
 from schemas.settings import Settings
+from schemas.state import StateError, check_format
 from schemas.topics import Topic
 
 _READ_WHOLE = (Topic.CONSENTS,)
@@ -194,11 +194,13 @@ def _learner_of(text: str, slot_id: str) -> bytes | None:
         state = base64.b64decode(text)
     except ValueError:
         return None
-    try:
-        written = state.startswith(_OF_A_LEARNER) and unpack_learner(state).slot.slot_id == slot_id
-    except msgspec.DecodeError:
+    if not state.startswith(_OF_A_LEARNER):
         return None
-    return state if written else None
+    check_format(*LEARNER_STATE, state)
+    try:
+        return state if unpack_learner(state).slot.slot_id == slot_id else None
+    except StateError:
+        return None
 
 
 def _begin(
