@@ -53,7 +53,6 @@ from schemas.clock import micros
 from schemas.codec import encode
 from schemas.settings import load
 from schemas.topics import GROUP, STORED, Topic
-from schemas.topics import STORED, Topic
 from tests.support import records as make
 from tests.support.kafka_flow import log_of
 from tests.support.mirror import Mirror
