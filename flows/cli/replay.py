@@ -12,6 +12,7 @@ from flows.cli.terminal import progress_on_terminal
 from flows.replay.open_bandit import POLICIES, SHIPPED, clicks_by_item, read_open_bandit
 from flows.replay.replay import PRIORS, SECRET, replay
 from flows.replay.tables import show
+from flows.runtime.endings import quiet_interrupts
 from operators.logic.policies import KINDS
 from schemas.catalog import PolicySettings
 from schemas.settings import load
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     settings = load({}, secret=SECRET, partitions=4)
     console = Console(stderr=options.json)
     reports = []
-    with progress_on_terminal() as progress:
+    with quiet_interrupts(), progress_on_terminal() as progress:
         for policy in policies:
             log = read_open_bandit(options.folder, policy)
             task = progress.add_task(f"{policy}: {len(log.rows)} rows", total=len(log.rows))

@@ -30,13 +30,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the flow until it is stopped."""
-    settings = load()  # before the long imports: a missing variable is named at once
-    from flows.runtime import runner
+    settings = load()  # before the long imports: what is wrong is named at once
     from flows.runtime.preflight import check_surroundings
-    from flows.runtime.warm_start import before_run
 
     check_surroundings(settings, FLOWS[options.flow], options.processes or 1)
-    before_run(settings, options.flow, options.from_store)
+    from flows.runtime import runner
+    from flows.runtime.endings import quiet_interrupts
+    from flows.runtime.warm_start import before_run
+
+    with quiet_interrupts():
+        before_run(settings, options.flow, options.from_store)
     if not settings.state.recovery:
         print(
             f"banditflow: {options.flow} keeps nothing over a stop: BANDITFLOW_RECOVERY, the "

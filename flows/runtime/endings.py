@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 FAULT, REFUSED, MAY_PASS, INTERRUPTED = 1, 2, 75, 130
@@ -99,6 +102,19 @@ def interrupted(*_: object) -> NoReturn:
     """End this process by Ctrl-C: the handler of the signal in a process that runs a flow."""
     say(STOPPED)
     end(INTERRUPTED)
+
+
+@contextmanager
+def quiet_interrupts() -> Iterator[None]:
+    """Let Ctrl-C end this process at once within the block, in which Bytewax runs.
+
+    Raised within a step it would be a panic, whose text covers all else.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: end(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def end(status: int) -> NoReturn:

@@ -292,3 +292,46 @@ def test_a_flow_that_raises_nothing_is_as_it_was() -> None:
     run_main(flow)
 
     assert not caught
+
+
+INTERRUPTED_STEP = """
+import os, signal
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource, run_main
+from flows.runtime.endings import quiet_interrupts
+
+flow = Dataflow("f")
+items = op.input("in", flow, TestingSource([1, 2, 3]))
+items = op.inspect("ctrl-c", items, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+op.output("out", items, TestingSink([]))
+with quiet_interrupts():
+    run_main(flow)
+"""
+
+
+def test_ctrl_c_in_the_middle_of_a_step_is_no_panic() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_STEP],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (INTERRUPTED, "", "")
+
+
+def test_a_store_that_is_no_database_is_no_panic(tmp_path: Path) -> None:
+    place = tmp_path / "recovery" / "personalize"
+    place.mkdir(parents=True)
+    (place / "part-0.sqlite3").write_text("Dear reader, " * 1000)
+    settings = load({}, secret="sixteen letters!", recovery=str(tmp_path / "recovery"))
+
+    ended = started(settings, "run", "personalize", "--processes", "2")
+    _, errors = ended.communicate(timeout=60)
+
+    assert ended.returncode == 2
+    assert errors.startswith(f"banditflow: the recovery store {place} (BANDITFLOW_RECOVERY) is")
+    assert errors.count("\n") == 1
+    assert not (place / "owner.lock").exists()

@@ -1,5 +1,6 @@
 """Copies on a real Valkey: versions, expiry, and a server that dies, freezes or forgets."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -354,3 +355,52 @@ def test_a_flow_runs_on_without_redis(registry: CollectorRegistry) -> None:
 def test_a_wrong_address_is_refused_by_the_name_of_its_setting() -> None:
     with pytest.raises(SettingsError, match="BANDITFLOW_REDIS_URL"):
         client("http://cache")
+
+
+def said(caplog: pytest.LogCaptureFixture, seconds: float = 3.0) -> list[str]:
+    """Give what the writer has said once it has said something."""
+    deadline = time.monotonic() + seconds
+    while not caplog.messages and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return caplog.messages
+
+
+def test_redis_being_away_is_said_at_once_without_its_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer = CacheWriter("redis://we:unspoken@127.0.0.1:1/0", WriteBuffer(), longest_wait=0.1)
+    try:
+        (line,) = said(caplog)
+    finally:
+        writer.close()
+
+    assert "Redis at 127.0.0.1:1 (BANDITFLOW_REDIS_URL): " in line
+    assert "Connection refused" in line
+    assert "the flow goes on" in line
+    assert "unspoken" not in line
+
+
+def test_a_refused_password_is_said_and_not_shown(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = CacheWriter(url.replace("//", "//we:unspoken@"), WriteBuffer())
+    try:
+        (line,) = said(caplog)
+    finally:
+        writer.close()
+
+    assert re.search("invalid username-password pair", line)
+    assert "unspoken" not in line
+
+
+def test_redis_that_answers_is_not_spoken_of(
+    connection: redis.Redis, start: Callable[..., CacheWriter], caplog: pytest.LogCaptureFixture
+) -> None:
+    buffer = WriteBuffer()
+    start(buffer)
+    buffer.add([CacheWrite("k", 1, TTL, {"field": "value"})])
+    deadline = time.monotonic() + 3.0
+    while read(connection, "k") is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not caplog.messages
