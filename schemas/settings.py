@@ -72,9 +72,14 @@ class KafkaSettings(Group, kw_only=True, frozen=True):
         return f"{self.topic_prefix}{topic.value}"
 
     @property
+    def max_written_bytes(self) -> int:
+        """The most bytes of a record that we write, key and framing included."""
+        return max(self.max_record_bytes, LEAST_RECORD_BYTES)
+
+    @property
     def max_value_bytes(self) -> int:
-        """The most bytes of a value that we write: with its key it is within the limit."""
-        return max(self.max_record_bytes, LEAST_RECORD_BYTES) - FRAMING_BYTES
+        """The most bytes of a value that we write."""
+        return self.max_written_bytes - FRAMING_BYTES
 
     def partitions_of(self, topic: Topic) -> int:
         """Give the topic's partition count in this deployment."""

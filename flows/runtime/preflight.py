@@ -13,6 +13,7 @@ from flows.runtime.recovery import OWN_STORE, RecoveryError, check_stopped, reco
 from flows.runtime.snapshots import check_formats
 from operators.io import redis
 from operators.io.kafka import client as kafka_client
+from operators.io.kafka.admin import check_sizes
 from operators.io.metrics.exporter import check_address
 from operators.io.store.open import check_schema, open_made
 from operators.io.store.protocol import StoreUnavailable
@@ -39,6 +40,7 @@ def check_surroundings(settings: Settings, flow: Flow, processes: int = 1) -> No
         if flow.stores:
             _check_store(settings)
         kafka_client.check_topics(settings.kafka, client, list(flow.topics))
+        check_sizes(settings.kafka, flow.writes)
     finally:
         client.close()
 

@@ -1,7 +1,7 @@
-"""Creates the topics of a deployment, and says whose times they keep."""
+"""Creates the topics of a deployment; says whose times they keep and what they cannot take."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -13,12 +13,14 @@ from confluent_kafka.cimpl import NewTopic
 
 from operators.io.kafka.client import (
     PATIENCE,
+    KafkaTrouble,
     KafkaUnavailable,
     admin_client,
     ask_until_answered,
     check_partitions,
     partition_counts,
 )
+from schemas.bounds import LEAST_RECORD_BYTES
 from schemas.settings import KafkaSettings
 from schemas.topics import Topic
 
@@ -30,6 +32,12 @@ CLEANUP: Final = "cleanup.policy"
 DELETE: Final = "delete"
 """With it a topic keeps every record for its retention time. A compacted one loses the earlier
 records of a key, and all of them once somebody writes a tombstone."""
+
+LARGEST_MESSAGE: Final = "max.message.bytes"
+"""The largest batch of records that a topic takes, one record alone included."""
+
+_BROKERS_LARGEST: Final = 1_048_588
+"""What it is where nobody says otherwise."""
 
 _CONFIG: Final = {TIMESTAMP_TYPE: APPEND_TIME, CLEANUP: DELETE}
 """What topics are created with."""
@@ -73,6 +81,24 @@ def compacted_topics(settings: KafkaSettings) -> list[str]:
     return [name for name, policy in kept.items() if policy and "compact" in policy]
 
 
+def check_sizes(settings: KafkaSettings, topics: Iterable[Topic]) -> None:
+    """Refuse to go on where one of the topics takes no record as large as we write them.
+
+    A broker that does not say is believed to take them.
+    """
+    names = {settings.topic(topic) for topic in topics}
+    if not names:
+        return
+    for name, largest in _kept(settings, LARGEST_MESSAGE).items():
+        if name in names and largest and int(largest) < settings.max_written_bytes:
+            raise KafkaTrouble(
+                f"topic {name!r} takes records of {int(largest):,} bytes at most "
+                f"({LARGEST_MESSAGE}), and this deployment writes up to "
+                f"{settings.max_written_bytes:,}: raise the topic's {LARGEST_MESSAGE}, or lower "
+                f"BANDITFLOW_MAX_RECORD_BYTES (to {LEAST_RECORD_BYTES:,} at the least)"
+            )
+
+
 def _kept(settings: KafkaSettings, setting: str) -> dict[str, str | None]:
     """Ask for a setting of each existing topic; None where the broker does not say."""
     admin = admin_client(settings)
@@ -92,7 +118,10 @@ def _kept(settings: KafkaSettings, setting: str) -> dict[str, str | None]:
 
 def _create(admin: AdminClient, settings: KafkaSettings, topic: Topic) -> bool:
     try:
-        return _create_with(admin, settings, topic, _CONFIG)
+        config = dict(_CONFIG)
+        if settings.max_written_bytes > _BROKERS_LARGEST:
+            config[LARGEST_MESSAGE] = str(settings.max_written_bytes)
+        return _create_with(admin, settings, topic, config)
     except KafkaException as error:
         if error.args[0].code() not in _REFUSED:
             raise

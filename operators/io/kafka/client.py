@@ -79,6 +79,9 @@ def producer_config(settings: KafkaSettings, metrics: KafkaMetrics | None = None
         "partitioner": "murmur2_random",
         "linger.ms": 2,
         "queue.buffering.max.messages": 100_000,
+        # A batch is no larger than the largest record: a topic that takes the one takes the other.
+        "message.max.bytes": settings.max_written_bytes,
+        "batch.size": min(settings.max_written_bytes, 1_000_000),
         "message.timeout.ms": int(PATIENCE * 1000),
         "retry.backoff.ms": 50,
         "retry.backoff.max.ms": 1000,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import confluent_kafka
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from msgspec import Struct, structs
 from typing_extensions import override
 
@@ -94,6 +94,8 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
         self._suppressed_at = time.monotonic()
         self._unconfirmed = 0
         self._failed: KafkaError | None = None
+        self._too_large: list[Fetched] = []
+        """Records of batches that the broker found too large."""
 
     def write_batch(self, values: list[list[Message]]) -> None:
         """Hand messages to the producer, waiting where its queue is full."""
@@ -107,8 +109,9 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
     def snapshot(self) -> bytes:
         """Wait until the broker has everything; raise when it does not take it."""
         deadline = time.monotonic() + PATIENCE + 10.0
-        while self._unconfirmed and time.monotonic() < deadline:
-            self._client.flush(0.1)
+        self._flush(deadline)
+        while self._too_large:
+            self._send_alone(self._too_large.pop(), deadline)
         self._raise_failure()
         if self._unconfirmed:
             raise KafkaUnavailable(
@@ -139,15 +142,47 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
             while True:
                 try:
                     produce(topic, message.value, message.key, partition, delivered)
+                    self._unconfirmed += 1
                     break
                 except BufferError:
                     self._client.poll(0.05)
                     self._raise_failure()
-            self._unconfirmed += 1
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                        raise
+                    self._leave_out(message.value, message.key)
+                    break
+
+    def _flush(self, deadline: float) -> None:
+        while self._unconfirmed and time.monotonic() < deadline:
+            self._client.flush(0.1)
+
+    def _send_alone(self, message: Fetched, deadline: float) -> None:
+        """Send a record of a batch that was too large once more; leave it out if it still is."""
+        value, key = message.value(), message.key()
+        self._client.produce(self._topic, value, key, self._partition, self._delivered)
+        self._unconfirmed += 1
+        before = len(self._too_large)
+        self._flush(deadline)
+        if len(self._too_large) > before:
+            self._too_large.pop()
+            self._leave_out(value, key)
+
+    def _leave_out(self, value: bytes, key: bytes | None) -> None:
+        """Give up a record that the broker never takes: it would end every replay of its epoch."""
+        self._metrics.left_out(self._topic, 1)
+        logger.error(
+            "topic %r, partition %d: a record of %s bytes is larger than the broker takes and was "
+            "left out: raise the topic's max.message.bytes (and message.max.bytes, where "
+            "BANDITFLOW_KAFKA_OPTIONS has it), or lower BANDITFLOW_MAX_RECORD_BYTES",
+            self._topic, self._partition, f"{len(value) + len(key or b''):,}",
+        )  # fmt: skip
 
     def _delivered(self, error: KafkaError | None, message: Fetched) -> None:
         self._unconfirmed -= 1
-        if error is not None:
+        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._too_large.append(message)
+        elif error is not None:
             self._failed = self._failed or error
         elif (after := message.offset() + 1) > (self._offset or 0):
             self._offset, self._newest = after, message

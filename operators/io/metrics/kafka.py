@@ -40,6 +40,7 @@ class KafkaMetrics(Collector):
         self._errors: Counts[str] = Counts()
         self._suppressed: Counts[str] = Counts()
         self._unreadable: Counts[str] = Counts()
+        self._left_out: Counts[str] = Counts()
         self._readers: WeakSet[LagReader] = WeakSet()
         self._monotonic = monotonic
         self._last_reported: dict[str, float] = {}
@@ -57,6 +58,10 @@ class KafkaMetrics(Collector):
     def unreadable(self, topic: str, count: int) -> None:
         """Count records that a resume fence met and that are no records of the topic."""
         self._unreadable[topic] += count
+
+    def left_out(self, topic: str, count: int) -> None:
+        """Count records that the broker found too large and that were left out."""
+        self._left_out[topic] += count
 
     def error(self, name: str) -> bool:
         """Count a client's error by librdkafka's name; tell whether it is time to log it again."""
@@ -83,8 +88,8 @@ class KafkaMetrics(Collector):
         return lags
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """Give the lags, the errors, the suppressed writes and what could not be read."""
-        lag, errors, suppressed, unreadable = self._families()
+        """Give the lags, the errors, the suppressed writes, what could not be read or written."""
+        lag, errors, suppressed, unreadable, left_out = self._families()
         for (topic, partition), behind in self.lags().items():
             lag.add_metric([topic, str(partition)], behind)
         for name, count in self._errors.items():
@@ -93,7 +98,9 @@ class KafkaMetrics(Collector):
             suppressed.add_metric([topic], count)
         for topic, count in self._unreadable.items():
             unreadable.add_metric([topic], count)
-        yield from (lag, errors, suppressed, unreadable)
+        for topic, count in self._left_out.items():
+            left_out.add_metric([topic], count)
+        yield from (lag, errors, suppressed, unreadable, left_out)
 
     def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """Name the metrics without values, so that others of these names are refused."""
@@ -101,7 +108,13 @@ class KafkaMetrics(Collector):
 
     def _families(
         self,
-    ) -> tuple[GaugeMetricFamily, CounterMetricFamily, CounterMetricFamily, CounterMetricFamily]:
+    ) -> tuple[
+        GaugeMetricFamily,
+        CounterMetricFamily,
+        CounterMetricFamily,
+        CounterMetricFamily,
+        CounterMetricFamily,
+    ]:
         return (
             GaugeMetricFamily(
                 "banditflow_consumer_lag_records",
@@ -119,6 +132,11 @@ class KafkaMetrics(Collector):
             CounterMetricFamily(
                 "banditflow_unreadable",
                 "Records that the resume fence met and could not read.",
+                labels=["topic"],
+            ),
+            CounterMetricFamily(
+                "banditflow_left_out",
+                "Records that were left out because the broker found them too large.",
                 labels=["topic"],
             ),
         )
