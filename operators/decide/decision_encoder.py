@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 from msgspec.json import Encoder
 
 from operators.decide.admission import RequestGroup
@@ -20,7 +21,7 @@ from operators.logic.deciding.slates import Slates
 from operators.logic.features import FeatureMap, pack_rows
 from operators.logic.features.packing import packed_length
 from operators.logic.policies.published import PublishedPolicy
-from schemas.bounds import ESCAPED_CHARACTER, ID_LENGTH
+from schemas.bounds import ESCAPED_CHARACTER, GREATEST_ETA, ID_LENGTH
 from schemas.clock import moment
 from schemas.codec import MAX_VALUE_BYTES, decode
 from schemas.events import Decision, DecisionBack, Placed
@@ -100,7 +101,7 @@ def decision_records(
         "ranking": ranked.texts,
         "propensity": _numbers(selection.propensity),
         "expires_at": [_write(body.time + window) for body in bodies],
-        "eta": _numbers(selection.eta[range(len(chosen)), chosen]),
+        "eta": _numbers(_within_bounds(selection.eta[range(len(chosen)), chosen])),
         "draw": _numbers(selection.uniform),
         "request_hash": group.request_hashes,
     }
@@ -112,7 +113,8 @@ def decision_records(
     if any(deferred):
         columns["deferred"] = [b"true" if each else b"false" for each in deferred]
     if selection.slates is not None and selection.position_eta is not None:
-        columns["slate"] = _slates(selection.action_ids, selection.slates, selection.position_eta)
+        position_eta = _within_bounds(selection.position_eta)
+        columns["slate"] = _slates(selection.action_ids, selection.slates, position_eta)
     if ranked.left_out is not None:
         columns["ranking_left_out"] = ranked.left_out.tolist()
         columns["ranking_left_out_probability"] = _numbers(ranked.mass_left_out)
@@ -185,6 +187,11 @@ def _slates(names: Sequence[str], slates: Slates, position_eta: Floats) -> list[
         )
         for row in rows
     ]
+
+
+def _within_bounds(eta: Floats) -> Floats:
+    """Hold predictors to what a decision may bear; learning holds them to far less."""
+    return np.clip(eta, -GREATEST_ETA, GREATEST_ETA)
 
 
 def _numbers(values: Any) -> list[bytes]:

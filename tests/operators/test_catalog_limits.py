@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from schemas.catalog import CatalogEntry, FeatureSpec, PolicySettings
 from schemas.clock import micros
 from schemas.codec import encode
 from schemas.settings import EventTimeSettings, load
+from schemas.state import StateError
 from tests.support import records as make
 
 WIDE = make.slot(
@@ -155,6 +157,13 @@ def test_a_full_catalog_takes_no_more_but_what_makes_it_smaller() -> None:
         restored = CatalogHistory(history.state())
         assert not restored.add(actions[7])
         assert restored.as_of(2**62).actions == history.as_of(2**62).actions
+
+
+def test_state_that_holds_what_is_refused_by_now_is_refused_in_a_sentence() -> None:
+    logic = attach()
+    logic.on_batch([update([make.slot("home", reward_window=1e12)], reports=False)])
+    with pytest.raises(StateError, match=r"'admit'.*reward_window"):
+        attach(logic.snapshot())
 
 
 def test_the_command_says_what_has_no_room_by_its_line(tmp_path: Path, capsys: Any) -> None:

@@ -17,6 +17,7 @@ from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap, pack
 from operators.logic.policies import make_policy
 from operators.logic.policies.published import PublishedPolicy
+from schemas.bounds import GREATEST_ETA
 from schemas.catalog import FeatureSpec, Holdout, Slot
 from schemas.clock import micros, moment
 from schemas.codec import decode
@@ -184,3 +185,16 @@ def test_records_say_what_structs_say(data: st.DataObject) -> None:
         assert msgspec.json.decode(line, type=Decision) == expected(*given_, row)
         assert set(msgspec.json.decode(line)) <= set(Decision.__struct_fields__)
         assert isinstance(decode(Topic.DECISIONS, line), DecisionBack)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.data(), st.sampled_from([1e300, -1e300, 1e13]))
+def test_a_predictor_of_any_size_gives_a_decision_that_is_read_back(data: Any, eta: float) -> None:
+    group, policy, feature_map, candidates, selection = decided(data.draw)
+    huge = msgspec.structs.replace(selection, eta=np.full(selection.eta.shape, eta))
+    if huge.position_eta is not None:
+        huge = msgspec.structs.replace(huge, position_eta=np.full(huge.position_eta.shape, eta))
+    for record in decision_records(group, policy, feature_map, candidates, huge, NOW):
+        back = decode(Topic.DECISIONS, record)
+        assert isinstance(back, DecisionBack)
+        assert abs(back.eta) == GREATEST_ETA
