@@ -1,6 +1,7 @@
 """Somebody else's clock: what a producer, a visitor or this machine says the time is."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -145,6 +146,17 @@ def test_this_machines_clock_set_ahead_moves_nothing_where_the_broker_keeps_its_
     got = read_until(clicks.open(lambda: now() + TWO_DAYS), came(2))
     assert taken(got) == ["c1"]
     assert [rejected.reason for rejected in refused(got)] == ["time_in_future"]
+
+
+def test_a_machine_whose_clock_is_behind_is_told_why_all_is_refused(
+    server: Server, topic_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clicks = Clicks(server, topic_prefix, "LogAppendTime")
+    clicks.send(now(), now())
+    with caplog.at_level(logging.WARNING, "banditflow.kafka"):
+        got = read_until(clicks.open(lambda: now() - TWO_DAYS), came(1))
+    assert [rejected.reason for rejected in refused(got)] == ["time_in_future"]
+    assert re.search(r"this machine's clock is 17[23]\d{3} s behind", caplog.text)
 
 
 def test_this_machines_clock_set_back_loses_nothing(clicks: Clicks) -> None:

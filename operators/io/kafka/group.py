@@ -80,6 +80,9 @@ class Feeder(Protocol):
     def note_create_time(self, topic: Topic) -> None:
         """Note that a topic's records bear the times of their producers, not of the broker."""
 
+    def check_clock(self, messages: Sequence[Fetched]) -> None:
+        """Say where our clock is behind that of the broker, for some were refused."""
+
 
 def restore(snapshot: bytes | None) -> SourceState:
     """Read a partition's snapshot; without one, nothing was read yet."""
@@ -220,6 +223,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             [message.offset() for message in messages],
             times := latest_times(messages, self._source.present()),
         )
+        if rejected:
+            self._source.check_clock(messages)
         limits = [event.origin.time for event in events] if rejected else times
         lane.extend(events, [event.at for event in events], limits)
         out += rejected

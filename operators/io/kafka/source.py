@@ -6,13 +6,13 @@ from typing import Literal
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
 
-from operators.io.kafka.client import check_topics, logger
+from operators.io.kafka.client import Fetched, check_topics, logger
 from operators.io.kafka.fetch import AHEAD, SharedConsumer
 from operators.io.kafka.group import LIVE_TURN, GroupPartition, Item, restore
 from operators.io.kafka.identity import TopicIds, check_logs
 from operators.io.kafka.pace import Pace
 from operators.io.kafka.searching import SearchingPartition
-from operators.io.kafka.timestamps import SteadyClock
+from operators.io.kafka.timestamps import SteadyClock, behind
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import Read, by_column, resilient
 from operators.io.releases import Releases
@@ -67,7 +67,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         self._start = start
         self._shared: SharedConsumer | None = None
         self._built: list[GroupPartition] = []
-        self._has_create_time = False
+        self._has_create_time = self._is_behind = False
 
     def list_parts(self) -> list[str]:
         """Give the keys of the groups."""
@@ -124,6 +124,18 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
                 "is not protected from records dated ahead. `banditflow topics check` says which "
                 "topics to change, and how",
                 self.settings.topic(topic),
+            )
+
+    def check_clock(self, messages: Sequence[Fetched]) -> None:
+        """Say once that our clock is so far behind the broker's that records of now are refused."""
+        late = behind(messages, self.present())
+        if late > round(self.time.max_skew * 1e6) and not self._is_behind:
+            self._is_behind = True
+            logger.warning(
+                "this machine's clock is %d s behind the broker's, more than BANDITFLOW_MAX_SKEW: "
+                "records with the right time are refused as time_in_future. Set it right, or the "
+                "broker's if that is ahead, and start the flow again",
+                late // 10**6,
             )
 
     def _check_watermark(self, part: str, watermark: int) -> None:

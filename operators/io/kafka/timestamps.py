@@ -59,6 +59,13 @@ def latest_times(messages: Sequence[Fetched], now: int) -> list[int]:
     ]
 
 
+def behind(messages: Sequence[Fetched], now: int) -> int:
+    """Say by how many microseconds ``now`` is behind the newest append; 0 where it is not."""
+    stamps = [message.timestamp() for message in messages]
+    appended = [stamp * 1000 for kind, stamp in stamps if kind == TIMESTAMP_LOG_APPEND_TIME]
+    return max(max(appended, default=now) - now, 0)
+
+
 def written_at(message: Fetched, now: int) -> int:
     """Give a record's timestamp in microseconds, whoever set it; ``now`` where there is none.
 
