@@ -35,6 +35,7 @@ from operators.publish import (
     encode_policies,
     encode_profiles,
 )
+from operators.touch import touch
 from operators.updates import FactorVectors
 from schemas.clock import Clock
 from schemas.settings import Settings
@@ -166,14 +167,18 @@ def build(
         cache_policies("hot_policies", learned.snapshots, settings.redis.ttl),
     )
     policies_out = encode_policies("policies", learned.snapshots, value_bytes)
-    op.output("decisions_out", decided.decisions, sinks.decisions)
-    op.output("outcomes_out", attributed.outcomes, sinks.outcomes)
+    touched = touch("touch", records, clock)
+    decisions_out = op.merge("decisions", decided.decisions, touched)
+    outcomes_out = op.merge("outcomes", attributed.outcomes, touched)
+    op.output("decisions_out", decisions_out, sinks.decisions)
+    op.output("outcomes_out", outcomes_out, sinks.outcomes)
     op.output("profiles_out", encode_profiles("profiles", profiled.changes), sinks.profiles)
     op.output("policies_out", policies_out, sinks.policies)
     checkpoints = encode_checkpoints("checkpoints", learned.checkpoints)
     op.output("checkpoints_out", checkpoints, sinks.checkpoints)
     letters = dead_letters("dead_letters", rejected, metrics.records)
-    op.output("dead_letters_out", letters, sinks.dead_letters)
+    letters_out = op.merge("letters", letters, touched)
+    op.output("dead_letters_out", letters_out, sinks.dead_letters)
     op.output("hot_out", copies, sinks.cache)
     return flow
 

@@ -1,6 +1,7 @@
 """The resume fence: a record that a partition already holds is not written again."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, TopicPartition
 
@@ -12,6 +13,13 @@ Identify = Callable[[bytes], int | None]
 """Reads the 64-bit fence key of a payload; 0: of another writer, None: no record of the topic."""
 
 
+class Written(NamedTuple):
+    """What of ours a partition held from an offset on to ``end``: the offset of each fence key."""
+
+    offsets: dict[int, int]
+    end: int
+
+
 def ids_written(
     settings: KafkaSettings,
     topic: str,
@@ -19,8 +27,8 @@ def ids_written(
     offset: int | None,
     identify: Identify,
     metrics: KafkaMetrics,
-) -> dict[int, int]:
-    """Read a partition from ``offset`` (None: its first) to its present end: fence key -> offset.
+) -> Written:
+    """Read a partition from ``offset`` (None: its first) to its present end.
 
     Keys come in the order of their lowest offsets. Records that others wrote, and what is no record
     of the topic, fence nothing; the latter are counted. Where retention has deleted from ``offset``
@@ -67,4 +75,4 @@ def ids_written(
             "topic %r, partition %d: %d records are none of ours, or damaged: the resume fence "
             "leaves them out", topic, partition, unreadable,
         )  # fmt: skip
-    return offsets
+    return Written(offsets, high)

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import confluent_kafka
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -16,7 +17,9 @@ from operators.io.kafka.client import (
     Fetched,
     KafkaUnavailable,
     check_topics,
+    consumer,
     logger,
+    note_error,
     producer,
 )
 from operators.io.kafka.fence import Identify, ids_written
@@ -29,6 +32,9 @@ from schemas.topics import Topic
 
 _KIND, _VERSION = "kafka-sink", 2
 _WITHOUT_LOG = (1,)
+
+LOOK = 30.0
+"""Seconds between looks for how far others have written where nothing of ours waits."""
 
 
 class SinkState(Struct):
@@ -50,12 +56,25 @@ def lower_fence(snapshot: bytes, offset: int) -> bytes:
 
 
 class SharedProducer:
-    """The producer of a worker process; it is made when the first sink needs it."""
+    """The producer of a worker process, and who asks for ends; each is made when it is needed."""
 
     def __init__(self, settings: KafkaSettings, metrics: KafkaMetrics | None = None) -> None:
         self.settings = settings
         self.metrics = metrics or KafkaMetrics()
         self._client: confluent_kafka.Producer | None = None
+        self._reader: confluent_kafka.Consumer | None = None
+
+    def end(self, topic: str, partition: int) -> int | None:
+        """Ask once for the offset after a partition's last record; None without an answer."""
+        if self._reader is None:
+            self._reader = consumer(self.settings, self.metrics)
+        try:
+            place = confluent_kafka.TopicPartition(topic, partition)
+            _, end = self._reader.get_watermark_offsets(place, timeout=1.0)
+        except KafkaException as error:
+            note_error(self.metrics, error.args[0])
+            return None
+        return int(end)
 
     @property
     def client(self) -> confluent_kafka.Producer:
@@ -72,6 +91,8 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
     is not written, and its key is forgotten. A snapshot's offset does not pass the first key that
     still waits: replay cuts epochs anew, so that its repetition may come epochs later, and the next
     crash before that. What waits after ``horizon`` seconds without a repetition never repeats.
+    Where nothing waits, it passes what others have written, too: every :data:`LOOK` seconds ``end``
+    is asked where the partition ends now.
 
     There is no ``close()``: Bytewax snapshots at the end of a finite flow too, and an exception in
     ``close()`` while another one unwinds the dataflow aborts the process without a message.
@@ -80,8 +101,10 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
     def __init__(
         self, client: confluent_kafka.Producer, topic: str, partition: int, offset: int | None,
         fence: dict[int, int], metrics: KafkaMetrics, horizon: float = math.inf,
-        log: LogIdentity | None = None,
+        log: LogIdentity | None = None, end: Callable[[], int | None] = lambda: None,
     ) -> None:  # fmt: skip
+        self._end = end
+        self._looked_at = time.monotonic()
         self._client = client
         self._topic = topic
         self._partition = partition
@@ -120,6 +143,9 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
             )
         if self._fence and time.monotonic() - self._suppressed_at > self._horizon:
             self._fence.clear()
+        if not self._fence and time.monotonic() - self._looked_at >= LOOK:
+            self._looked_at = time.monotonic()
+            self._offset = later(self._offset, self._end())
         if self._newest is not None:
             seen = seen_record(self._newest, written=True)
             self._log, self._newest = structs.replace(self._log, seen=seen), None
@@ -195,6 +221,12 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
             )
 
 
+def later(offset: int | None, other: int | None) -> int | None:
+    """Give the later of two offsets that may be unknown."""
+    known = [each for each in (offset, other) if each is not None]
+    return max(known, default=None)
+
+
 class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
     """Takes ``(shard_key(partition), [Message, …])`` and writes to exactly that partition.
 
@@ -247,12 +279,15 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
             state = SinkState(None)
         else:
             state = unpack(_KIND, _VERSION, SinkState, resume_state, older=_WITHOUT_LOG)
-        fence: dict[int, int] = {}
-        if self._identify is not None:
-            state = self._of_this_log(topic, partition, state)
-            fence = ids_written(settings, topic, partition, state.offset, self._identify, metrics)
+        if self._identify is None:
+            return SinkPartition(client, topic, partition, state.offset, {}, metrics)
+        state = self._of_this_log(topic, partition, state)
+        written = ids_written(settings, topic, partition, state.offset, self._identify, metrics)
+        fence = written.offsets
+        offset = state.offset if fence else later(state.offset, written.end)
+        end = partial(self._shared.end, topic, partition)
         return SinkPartition(
-            client, topic, partition, state.offset, fence, metrics, self._horizon, state.log
+            client, topic, partition, offset, fence, metrics, self._horizon, state.log, end
         )
 
     def _of_this_log(self, topic: str, partition: int, state: SinkState) -> SinkState:
