@@ -40,6 +40,9 @@ class Decided:
 MOST_CELLS = 1_000_000
 """Requests times actions that are scored at once: a matrix of numbers takes 8 MB."""
 
+FEW_CELLS = 20_000
+"""So many are scored at once even where most of them are no candidates of their requests."""
+
 T = TypeVar("T")
 
 MOST_SLOTS = 1000
@@ -146,20 +149,23 @@ def _joined(groups: list[RequestGroup]) -> RequestGroup:
 def in_parts(group: RequestGroup) -> Iterable[RequestGroup]:
     """Cut a group so that its requests times the actions that any of them may get are bounded.
 
-    Where each request brings candidates of its own, they would otherwise grow with the square of
-    the requests.
+    Where each request brings candidates of its own, scoring would otherwise cost the square of
+    their number: no more than twice the candidates are scored, where they are many.
     """
     known = len(group.actions)
     if known and known * len(group.events) <= MOST_CELLS:
         yield group
         return
-    start, names = 0, set[str]()
+    start, names, candidates = 0, set[str](), 0
     for place, eligible in enumerate(group.eligible):
         if not known:
             names.update(eligible or ())
-        if place > start and (place + 1 - start) * (known or len(names)) > MOST_CELLS:
+            candidates += len(eligible or ())
+        most = MOST_CELLS if known else min(MOST_CELLS, max(FEW_CELLS, 2 * candidates))
+        if place > start and (place + 1 - start) * (known or len(names)) > most:
             yield _part(group, start, place)
             start, names = place, set(eligible or ())
+            candidates = len(names)
     yield group if start == 0 else _part(group, start, len(group.events))
 
 

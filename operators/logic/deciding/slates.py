@@ -152,4 +152,5 @@ def at_positions(x: Floats, positions: Indices, size: int) -> Floats:
 def _logged(chosen: Indices, orders: Floats) -> Slates:
     before = np.hstack([np.ones((len(orders), 1)), orders[:, :-1]])
     conditional = np.divide(orders, before, out=np.zeros_like(orders), where=before > 0.0)
-    return Slates(chosen, conditional, orders[:, -1])
+    # Drawn, so possible, however unlikely: the product of small numbers may round to 0.
+    return Slates(chosen, conditional, np.maximum(orders[:, -1], np.finfo(np.float64).tiny))
