@@ -147,7 +147,6 @@ def build(
         settings.secret.encode(),
         time,
         state,
-        settings.kafka.max_record_bytes,
         value_bytes,
         clock,
         metrics.decisions,

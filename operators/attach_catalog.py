@@ -1,8 +1,10 @@
 """Attach the catalog: batches wait until it is loaded, then carry the catalog of their time."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import attrgetter
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -52,6 +54,8 @@ class AttachState(Struct):
     gathered: list[WaitingBatch]
 
 
+_time = attrgetter("at")
+
 _Out = CatalogedBatch | Gathered | list[Rejected]
 
 
@@ -81,11 +85,13 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
             else:
                 if value.rejected:
                     out.append(list(value.rejected))
-                self.waiting.append(value)
+                self.waiting.append(replace(value, rejected=[]))
         if self.complete:
             if self.restored:
                 out += self._gather_restored()
             for batch in self.waiting:
+                if batch.rejected:  # read otherwise than by who held it
+                    out.append(list(batch.rejected))
                 for part in self._parts(batch):
                     self.metrics.taken_in([event.origin.topic for event in part.events])
                     out.append(part)
@@ -115,7 +121,7 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
                     shard=batch.shard,
                     watermark=batch.watermark,
                     at_end=batch.at_end,
-                    records=[_record(event) for event in batch.events],
+                    records=[*map(_record, batch.events), *map(_record, batch.rejected)],
                 )
                 for batch in batches
             ]
@@ -126,6 +132,8 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
     def _gather_restored(self) -> list[_Out]:
         out: list[_Out] = []
         for batch in self.restored:
+            if batch.rejected:
+                out.append(list(batch.rejected))
             for part in self._parts(batch):
                 out += self.gathering.add(part)
         self.restored = []
@@ -165,7 +173,7 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
         start = _start(batch)
         change = self.history.next_change(start)
         while change is not None and events and change <= events[-1].at:
-            cut = next(i for i, event in enumerate(events) if event.at >= change)
+            cut = bisect_left(events, change, key=_time)
             watermark = min(batch.watermark, change)
             catalog = self.history.as_of(start)
             yield CatalogedBatch(
@@ -185,7 +193,7 @@ def _start(batch: Batch) -> int:
     return batch.events[0].at if batch.events else batch.watermark
 
 
-def _record(event: Event) -> tuple[str, bytes, int, int]:
+def _record(event: Event | Rejected) -> tuple[str, bytes, int, int]:
     return (str(event.origin.topic), event.payload, event.origin.offset, event.origin.time)
 
 
@@ -231,12 +239,17 @@ def _resume(
 
 
 def _batch(waiting: WaitingBatch, read: Reader) -> Batch:
-    results = (
+    results = [
         read(Topic(topic), waiting.shard, None, payload, offset, time)
         for topic, payload, offset, time in waiting.records
+    ]
+    return Batch(
+        shard=waiting.shard,
+        watermark=waiting.watermark,
+        events=[each for each in results if isinstance(each, Event)],
+        rejected=[each for each in results if isinstance(each, Rejected)],
+        at_end=waiting.at_end,
     )
-    events = [event for event in results if isinstance(event, Event)]
-    return Batch(waiting.shard, waiting.watermark, events, at_end=waiting.at_end)
 
 
 @operator

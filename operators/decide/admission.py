@@ -23,7 +23,7 @@ from operators.logic.state.segmented import SegmentedSnapshot
 from operators.streams import of_type
 from schemas.catalog import Action, Slot
 from schemas.clock import NEVER
-from schemas.codec import decode
+from schemas.codec import Flaw, decode
 from schemas.events import DecisionRequest
 from schemas.settings import EventTimeSettings
 from schemas.state import StateFormat, pack, unpack
@@ -169,11 +169,13 @@ class RequestAdmission(
     def _retry(self, out: list["RequestGroup | list[Rejected]"]) -> None:
         if not self.waiting or self.catalog is None:
             return
-        ready = [event for event in self.waiting if event.body.slot_id not in self.expected]
-        if not ready:
+        unread = [event for event in self.waiting if isinstance(event.body, Flaw)]
+        waiting = [event for event in self.waiting if not isinstance(event.body, Flaw)]
+        ready = [event for event in waiting if event.body.slot_id not in self.expected]
+        if not ready and not unread:
             return
-        self.waiting = [event for event in self.waiting if event.body.slot_id in self.expected]
-        refused: list[Rejected] = []
+        self.waiting = [event for event in waiting if event.body.slot_id in self.expected]
+        refused = [_flawed(event) for event in unread]
         hashed = [(event, request_hash(event.body)) for event in ready]
         self._group(self.catalog, hashed, out, refused)
         if refused:
@@ -300,6 +302,11 @@ def _refusal(reason: str, event: Event, name: str) -> Rejected:
     return Rejected(reason, event.origin, event.payload, name)
 
 
+def _flawed(event: Event) -> Rejected:
+    flaw: Flaw = event.body
+    return Rejected(flaw.reason, event.origin, event.payload, flaw.field, flaw.detail)
+
+
 def _waiting(event: Event) -> WaitingRequest:
     origin = event.origin
     return WaitingRequest(
@@ -316,9 +323,11 @@ def _waiting(event: Event) -> WaitingRequest:
     )
 
 
-def _event(waiting: WaitingRequest, limit: int) -> Event:
-    body = decode(Topic.DECISION_REQUESTS, waiting.payload, limit)
-    body.decision_id = body.decision_id or body.id
+def _event(waiting: WaitingRequest) -> Event:
+    """Read a request again; its body is a flaw where this release refuses what another let in."""
+    body = decode(Topic.DECISION_REQUESTS, waiting.payload, len(waiting.payload))
+    if isinstance(body, DecisionRequest):
+        body.decision_id = body.decision_id or body.id
     origin = Origin(Topic.DECISION_REQUESTS, waiting.partition, waiting.offset, waiting.time)
     return Event(
         at=waiting.at,
@@ -335,7 +344,6 @@ def _event(waiting: WaitingRequest, limit: int) -> Event:
 
 def resumed(
     time: EventTimeSettings,
-    max_record_bytes: int,
     folder: Path | None,
     snapshot: bytes | None,
     metrics: DecisionMetrics,
@@ -352,7 +360,7 @@ def resumed(
         shard=state.shard,
         seen=SeenRequests.load(state.seen, segments),
         expected=set(state.policies),
-        waiting=[_event(waiting, max_record_bytes) for waiting in state.waiting],
+        waiting=[_event(waiting) for waiting in state.waiting],
         watermark=state.watermark,
         metrics=metrics,
     )
@@ -364,7 +372,6 @@ def admit_requests(
     up: KeyedStream[CatalogedBatch],
     policies: KeyedStream[PublishedPolicy],
     time: EventTimeSettings,
-    max_record_bytes: int,
     folder: Path | None,
     metrics: DecisionMetrics,
 ) -> AdmittedRequests:
@@ -377,7 +384,7 @@ def admit_requests(
     """
 
     def shim_builder(resume_state: bytes | None) -> RequestAdmission:
-        return resumed(time, max_record_bytes, folder, resume_state, metrics)
+        return resumed(time, folder, resume_state, metrics)
 
     merged: KeyedStream[CatalogedBatch | PublishedPolicy] = op.merge("merge", up, policies)
     admitted = op.stateful_batch("admit", merged, shim_builder)

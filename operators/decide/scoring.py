@@ -228,7 +228,6 @@ def decide(
     secret: bytes,
     time: EventTimeSettings,
     state: StateSettings,
-    max_record_bytes: int,
     max_value_bytes: int,
     clock: Clock,
     metrics: DecisionMetrics,
@@ -236,11 +235,11 @@ def decide(
     """Answer each decision request of the batches once, by its slot's newest policy.
 
     The action is drawn from the computed probability vector, so the logged propensity is exact;
-    ``policies`` must reach every shard. A request is read again from at most ``max_record_bytes``,
-    a decision is at most ``max_value_bytes`` long. Refusals are those of
+    ``policies`` must reach every shard. A decision is at most ``max_value_bytes`` long. Refusals
+    are those of
     :func:`~operators.decide.admission.admit_requests`.
     """
     scorer = Scorer(secret, clock, metrics, max_value_bytes)
     folder = segment_folder(state.recovery, SEEN)
-    admitted = admit_requests("queue", up, policies, time, max_record_bytes, folder, metrics)
+    admitted = admit_requests("queue", up, policies, time, folder, metrics)
     return Decided(op.flat_map_batch("score", admitted.groups, scorer.decide), admitted.rejected)

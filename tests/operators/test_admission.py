@@ -20,7 +20,7 @@ from operators.logic.deciding import seen_requests as dedup
 from operators.logic.policies import make_policy
 from operators.logic.policies.published import PublishedPolicy
 from schemas.clock import NEVER, micros
-from schemas.codec import MAX_RECORD_BYTES, encode
+from schemas.codec import encode
 from schemas.events import DecisionRequest
 from schemas.settings import EventTimeSettings, load
 from schemas.state import StateError
@@ -61,9 +61,7 @@ def published(version: int) -> PublishedPolicy:
 def resumed(logic: RequestAdmission) -> RequestAdmission:
     """What a restart makes of a shard's snapshot."""
     settings = load({}, secret="sixteen letters!", dedup_horizon=logic.horizon / 1e6)
-    return admission.resumed(
-        settings.time, MAX_RECORD_BYTES, logic.folder, logic.snapshot(), DecisionMetrics()
-    )
+    return admission.resumed(settings.time, logic.folder, logic.snapshot(), DecisionMetrics())
 
 
 def feed(
@@ -251,6 +249,4 @@ def test_files_need_the_folder_that_they_are_in(
     logic = RequestAdmission(horizon=HORIZON, folder=tmp_path / SEEN)
     feed(logic, batch(request(1)))
     with pytest.raises(StateError, match="BANDITFLOW_RECOVERY"):
-        admission.resumed(
-            EventTimeSettings(), MAX_RECORD_BYTES, None, logic.snapshot(), DecisionMetrics()
-        )
+        admission.resumed(EventTimeSettings(), None, logic.snapshot(), DecisionMetrics())

@@ -264,11 +264,11 @@ def apply_withdrawals(ledger: Ledger, events: Sequence[Event]) -> None:
         return
     wanted = np.zeros(2**16, dtype=bool)
     wanted[list(subjects)] = True
-    for row in np.flatnonzero(wanted[pending.tag]).tolist():
-        if pending.flags[row] & LIVE:
-            subject = packed_subject(pending.blob(row))
-            if subject in subjects[int(pending.tag[row])]:
-                _void_if_withdrawn(ledger, row, subject)
+    standing = pending.flags & (LIVE | VOID) == LIVE
+    for row in np.flatnonzero(wanted[pending.tag] & standing).tolist():
+        subject = packed_subject(pending.blob(row))
+        if subject in subjects[int(pending.tag[row])]:
+            _void_if_withdrawn(ledger, row, subject)
 
 
 def _void_if_withdrawn(ledger: Ledger, row: int, subject: str | None) -> None:

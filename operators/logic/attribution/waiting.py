@@ -1,5 +1,6 @@
 """What waits for decisions on their way: their impressions, clicks, rewards, and withdrawals."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
@@ -30,9 +31,12 @@ class WaitingEvents:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._waiting: dict[int, list[Event]] = {}
-        self._order: list[tuple[int, int]] = []
+        self._waiting: dict[int, dict[tuple[type, str], Event]] = {}
+        """By the decision's key, then by what names the record: its type and id."""
+        self._order: list[tuple[int, int, int, Event]] = []
+        """A heap by time, key and arrival; it may hold events that wait no more."""
         self._count = 0
+        self._arrived = 0
 
     def __len__(self) -> int:
         """Count the waiting events."""
@@ -44,27 +48,28 @@ class WaitingEvents:
 
     def __iter__(self) -> Iterator[Event]:
         """Go through the waiting events."""
-        return (event for events in self._waiting.values() for event in events)
+        return (event for events in self._waiting.values() for event in events.values())
 
     def add(self, event: Event) -> bool:
         """Let an event wait; False when the same record waits already."""
-        waiting = self._waiting.setdefault(event.key, [])
-        type_, id_ = type(event.body), event.body.id
-        if any(other.body.id == id_ and type(other.body) is type_ for other in waiting):
+        waiting = self._waiting.setdefault(event.key, {})
+        record = _record(event)
+        if record in waiting:
             return False
-        waiting.append(event)
-        heappush(self._order, (event.at, event.key))
+        waiting[record] = event
+        heappush(self._order, (event.at, event.key, self._arrived, event))
         self._count += 1
+        self._arrived += 1
         return True
 
     def pop(self, key: int) -> list[Event]:
         """Take out what waits for this decision."""
-        events = self._waiting.pop(key, [])
+        events = self._waiting.pop(key, {})
         self._count -= len(events)
         if len(self._order) > 2 * self._count + _FEW:
-            self._order = [(event.at, event.key) for event in self]
+            self._order = [each for each in self._order if self._waits(each[-1])]
             heapify(self._order)
-        return events
+        return list(events.values())
 
     def overflow(self) -> Iterator[Event]:
         """Take out the oldest events while there are too many."""
@@ -77,16 +82,22 @@ class WaitingEvents:
             yield from self._oldest()
 
     def _oldest(self) -> list[Event]:
-        at, key = heappop(self._order)
-        events = self._waiting.get(key, [])
-        oldest = next((event for event in events if event.at == at), None)
-        if oldest is None:
+        oldest = heappop(self._order)[-1]
+        if not self._waits(oldest):
             return []
-        events.remove(oldest)
+        events = self._waiting[oldest.key]
+        del events[_record(oldest)]
         if not events:
-            del self._waiting[key]
+            del self._waiting[oldest.key]
         self._count -= 1
         return [oldest]
+
+    def _waits(self, event: Event) -> bool:
+        return self._waiting.get(event.key, {}).get(_record(event)) is event
+
+
+def _record(event: Event) -> tuple[type, str]:
+    return type(event.body), event.body.id
 
 
 class WaitingEventState(Struct, array_like=True, kw_only=True):
@@ -162,29 +173,33 @@ class Withdrawals:
     def add(self, withdrawal: Withdrawal) -> bool:
         """Remember a withdrawal; False when it is known."""
         known = self._by_subject.setdefault(withdrawal.subject, [])
-        if withdrawal in known:
+        place = bisect_left(known, _order(withdrawal), key=_order)
+        if known[place : place + 1] == [withdrawal]:
             return False
-        known.append(withdrawal)
-        known.sort(key=lambda each: (each.at, each.reason))
+        known.insert(place, withdrawal)
         self._arrived.append(withdrawal)
         return True
 
     def voids(self, subject: str, made: int, expires: int) -> str | None:
         """Give the reason why a decision is void, by the earliest withdrawal within its window."""
-        for withdrawal in self._by_subject.get(subject, ()):
-            if made <= withdrawal.at <= expires:
-                return withdrawal.reason
-        return None
+        known = self._by_subject.get(subject, [])
+        place = bisect_left(known, (made, ""), key=_order)
+        within = place < len(known) and known[place].at <= expires
+        return known[place].reason if within else None
 
     def forget(self, before: int) -> None:
         """Drop withdrawals so old that no decision made before them can still arrive."""
         while self._arrived and self._arrived[0].at < before:
             withdrawal = self._arrived.popleft()
             known = self._by_subject[withdrawal.subject]
-            known.remove(withdrawal)
+            del known[bisect_left(known, _order(withdrawal), key=_order)]
             if not known:
                 del self._by_subject[withdrawal.subject]
 
     def state(self) -> list[Withdrawal]:
         """Give what a snapshot keeps."""
         return list(self._arrived)
+
+
+def _order(withdrawal: Withdrawal) -> tuple[int, str]:
+    return withdrawal.at, withdrawal.reason

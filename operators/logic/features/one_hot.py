@@ -8,6 +8,10 @@ from typing import Any
 from operators.logic.features.layout import OTHER, Block
 
 _MEMO = 65_536
+"""So many values of a field are remembered with their buckets."""
+
+_SHORT = 256
+"""Characters of a value that is: a longer one costs its hash anew."""
 
 
 class OneHot:
@@ -62,9 +66,10 @@ class Buckets(OneHot):
 
     def _unknown(self, text: str) -> int:
         column = self._block.start + stable_hash(self._block.source, text) % self._block.width
-        if len(self._known) >= _MEMO:
-            self._known.clear()
-        self._known[text] = column
+        if len(text) <= _SHORT:
+            if len(self._known) >= _MEMO:
+                self._known.clear()
+            self._known[text] = column
         return column
 
 
