@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -232,7 +232,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
     raw: dict[str, Any] = {}
     for name, value in environment.items():
         if name.startswith(PREFIX):
-            _read(raw, name, value)
+            _read(raw, name, value, environment)
     raw.update(overrides)
     for name, value in raw.items():
         _check(name, value)
@@ -278,8 +278,10 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return kept | environment_of(settings)
 
 
-def _read(raw: dict[str, Any], name: str, value: str) -> None:
+def _read(raw: dict[str, Any], name: str, value: str, names: Collection[str]) -> None:
     variable = name.removeprefix(PREFIX)
+    if variable in _FROM_FILES and f"{name}_FILE" in names:
+        raise SettingsError(f"{name} and {name}_FILE are both set: which one counts?")
     if variable.endswith("_FILE") and variable.removesuffix("_FILE") in _FROM_FILES:
         variable = variable.removesuffix("_FILE")
         try:

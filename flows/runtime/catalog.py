@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import confluent_kafka
 
@@ -62,10 +63,24 @@ def publish(settings: Settings, entries: Sequence[CatalogEntry]) -> None:
 
     topic = settings.kafka.topic(Topic.CATALOG)
     for entry in entries:
-        producer.produce(topic, encode(entry), entry.id.encode(), on_delivery=delivered)
+        _produce(producer, topic, entry, delivered)
     producer.flush()
     if failed:
         raise CatalogFileError(f"{len(failed)} records were not taken: {failed[0]}")
+
+
+def _produce(
+    producer: confluent_kafka.Producer, topic: str, entry: CatalogEntry, delivered: Any
+) -> None:
+    while True:
+        try:
+            producer.produce(topic, encode(entry), entry.id.encode(), on_delivery=delivered)
+            return
+        except BufferError:  # its queue is full
+            producer.poll(0.05)
+        except confluent_kafka.KafkaException as error:  # it is too large for the client
+            why = error.args[0].str()
+            raise CatalogFileError(f"record {entry.id!r} cannot be sent: {why}") from error
 
 
 def _sentence(flaw: Flaw) -> str:

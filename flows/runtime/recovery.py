@@ -26,6 +26,9 @@ PATIENCE = 15.0
 
 _WORKERS = "workers.lock"
 
+_ROOM = 1 << 20
+"""Bytes that a store must have room for."""
+
 OWN_STORE = "stop that flow, or give this one its own BANDITFLOW_RECOVERY"
 """What to do about another flow on the same recovery store."""
 
@@ -192,6 +195,23 @@ def named_recovery(settings: Settings, flow: str) -> Iterator[None]:
         quoted = re.search(r'Some\("(.*?)"\)', str(error))
         why = quoted[1] if quoted else str(error)
         raise RecoveryUnwritable(_unwritable(recovery_folder(settings, flow), why)) from error
+    except BaseException as error:
+        # Of several processes each ends with a panic that does not say what went wrong.
+        if type(error).__name__ == "PanicException" and settings.state.recovery:
+            _try_to_write(recovery_folder(settings, flow))
+        raise
+
+
+def _try_to_write(folder: Path) -> None:
+    """Raise :class:`RecoveryError` where there is no room in the recovery store."""
+    trial = folder / f"trial-{os.getpid()}"
+    with usable(folder):
+        try:
+            with trial.open("wb") as file:
+                file.write(bytes(_ROOM))
+                os.fsync(file.fileno())
+        finally:
+            trial.unlink(missing_ok=True)
 
 
 def _unwritable(folder: Path, why: str) -> str:

@@ -61,11 +61,16 @@ def read_log(folder: Path) -> tuple[int, list[Logged]]:
     try:
         with path.open("rb") as file:
             header = msgspec.json.decode(file.readline(), type=Header)
-            return header.partitions, [decoder.decode(line) for line in file]
+            log = [decoder.decode(line) for line in file]
     except FileNotFoundError:
         raise LogError(f"{path} is not there: record a log with --record {folder}") from None
-    except msgspec.DecodeError as error:
+    except OSError as error:
+        raise LogError(f"{path} cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
         raise LogError(f"{path} is no recorded log: {error}") from error
+    if any(not 0 <= record.partition < header.partitions for record in log):
+        raise LogError(f"{path} holds a record of a partition that its first line does not count")
+    return header.partitions, log
 
 
 def sort_log(log: Sequence[Logged] | Iterator[Logged]) -> list[Logged]:

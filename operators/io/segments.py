@@ -43,7 +43,7 @@ def segment_folders(recovery: str) -> list[Path]:
 
 
 FOR_NOW = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 )
 """Errors of a disk that may pass, without any change of settings."""
 

@@ -189,6 +189,24 @@ def sums_of(items: list[tuple[str, int]]) -> dict[str, int]:
     return sums
 
 
+class PanicException(BaseException):
+    """What each of several processes ends with, whatever went wrong in one of them."""
+
+
+def test_a_panic_in_a_store_without_room_is_said_to_be_one(settings: Settings) -> None:
+    folder = Path(settings.state.recovery) / "sums"
+    with (
+        owned_recovery(settings, "sums"),
+        pytest.raises(RecoveryError, match=rf"{re.escape(str(folder))} cannot be written"),
+        no_file_larger_than(500_000),
+        named_recovery(settings, "sums"),
+    ):
+        raise PanicException("Send thread panic: Any { .. }")
+    assert not list(folder.glob("trial-*"))
+    with pytest.raises(PanicException), named_recovery(settings, "sums"):
+        raise PanicException("of another kind")
+
+
 def test_other_errors_of_a_flow_stay_as_they_are(settings: Settings) -> None:
     with pytest.raises(RuntimeError, match=r"^boom$"), named_recovery(settings, "sums"):
         raise RuntimeError("boom")

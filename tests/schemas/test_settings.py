@@ -164,6 +164,13 @@ def test_a_secret_file_that_holds_none_is_refused(content: bytes | None, tmp_pat
         load(environment(secret_file=str(path)))
 
 
+def test_a_secret_and_its_file_are_one_too_many(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    with pytest.raises(SettingsError, match=r"^BANDITFLOW_SECRET and BANDITFLOW_SECRET_FILE are"):
+        load(environment(secret=SECRET, secret_file=str(path)))
+
+
 def test_a_secret_in_the_place_of_its_file_is_not_shown() -> None:
     with pytest.raises(SettingsError, match=r"^BANDITFLOW_SECRET_FILE: cannot read it") as refused:
         load(environment(secret_file="unspoken-unspoken"))
