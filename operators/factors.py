@@ -79,7 +79,12 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
         """Begin anew with another number of factors; without any, keep nothing of anybody."""
         if width == (self.model.settings.factors if self.model else 0):
             return
-        settings = FactorSettings(factors=width, ttl=self.ttl, max_subjects=self.max_subjects)
+        settings = FactorSettings(
+            factors=width,
+            ttl=self.ttl,
+            max_subjects=self.max_subjects,
+            max_actions=self.max_subjects,
+        )
         self.model = FactorModel(settings) if width else None
         if self.model is not None and self.segments is not None:
             self.model.use(self.segments)
@@ -178,7 +183,7 @@ def factors(
 
     Only outcomes of slots that ask for a ``profile_embedding`` teach them, and only those of
     subjects with consent. At most ``factor_subjects`` subjects are remembered, each for
-    ``profile_ttl``.
+    ``profile_ttl``, and as many actions.
     """
     folder = segment_folder(settings.recovery, FACTORS)
 

@@ -40,7 +40,7 @@ class FactorSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     threshold: float = 0.0
     ttl: float = 30 * 86_400.0
     max_subjects: int = 1_000_000
-    max_actions: int = 20_000
+    max_actions: int = 1_000_000
 
 
 class ChangedFactors(NamedTuple):

@@ -198,7 +198,7 @@ def _soak(args: argparse.Namespace, folder: Path) -> int:
                   f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)  # fmt: skip
 
     world = World(
-        read=reader(settings),
+        reads=lambda: reader(settings),
         shards=2,
         visitors=args.visitors,
         actions=args.actions,

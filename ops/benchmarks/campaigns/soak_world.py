@@ -44,6 +44,9 @@ WINDOW = 600.0
 LATE = 8
 """Turns after which some rewards come."""
 
+PAGES = 2_000
+"""What is remembered of hashed texts is bounded, by a large number."""
+
 MODES: tuple[LearningMode, ...] = ("immediate", "wait", "exposure")
 
 
@@ -118,7 +121,7 @@ class World:
     before are answered.
     """
 
-    read: RecordReader
+    reads: Callable[[], RecordReader]
     shards: int
     visitors: int
     actions: int
@@ -132,6 +135,7 @@ class World:
     updates: deque[list[CatalogEntry]] = field(default_factory=deque)
     recent: deque[list[Decision]] = field(default_factory=lambda: deque(maxlen=LATE + 1))
     offsets: dict[tuple[Topic, int], int] = field(default_factory=lambda: defaultdict(int))
+    read: RecordReader = field(init=False)
 
     def ready(self) -> bool:
         """Say whether the next turn may begin."""
@@ -139,6 +143,8 @@ class World:
 
     def next_turn(self) -> list[tuple[str, Batch]]:
         """Make the records of a turn."""
+        if self.turn % 60 == 0:  # what it remembers of subjects is bounded, by a large number
+            self.read = self.reads()
         self.observe(self.turn)
         rng = np.random.default_rng((self.seed, self.turn))
         at = START + self.turn * TURN
@@ -198,7 +204,7 @@ class World:
                     "context": {
                         "age": float(rng.normal()),
                         "device": "phone" if number % 3 else "desk",
-                        "page": f"page-{self.turn}-{number}",
+                        "page": f"page-{(self.turn * self.visitors + number) % PAGES}",
                         f"field-{self.turn}": number,
                     },
                 }
