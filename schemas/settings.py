@@ -135,7 +135,7 @@ class StateSettings(Group, kw_only=True, frozen=True):
     profile_interval: Positive = 5.0
     profile_ttl: Positive = 90 * 86400.0
     factor_subjects: Count = 100_000
-    """Subjects, and actions, whose factors are learned; beyond it the longest unseen are forgotten."""
+    """Subjects, and actions, whose factors are learned; beyond it the longest unseen go."""
 
     max_processing_errors: Count = 100
     """Records quarantined within an hour beyond which a flow stops: a fault of a release."""

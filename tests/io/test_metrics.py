@@ -284,3 +284,37 @@ def _exposed(registry: CollectorRegistry) -> list[tuple[str, tuple[str, str]]]:
                 name = f"{family.name}_total" if family.type == "counter" else family.name
                 found.append((name, (family.type, ", ".join(names))))
     return found
+
+
+def test_names_that_never_end_make_no_more_series(
+    bounded: Metrics, registry: CollectorRegistry
+) -> None:
+    counts = []
+    for turn in range(40):
+        slot = f"slot{turn}"
+        bounded.records.taken_in(["clicks"])
+        bounded.records.dead_letters(["invalid_value"])
+        bounded.attribution.outcomes({(slot, "settled"): 1})
+        bounded.decisions.decisions(slot, [0.1], [0.1], turn)
+        ids = tuple(f"a{turn}-{number}" for number in range(5))
+        for name in (slot, "slot0"):
+            bounded.decisions.choices(name, ids, np.arange(5), np.full(5, 0.2), 5.0)
+            bounded.decisions.feature_problems(name, {(f"field{turn}", "missing"): 1})
+            bounded.learner.ignored(name, "other_width", 1)
+            bounded.learner.model(name, {"click_error": 0.5})
+            bounded.learner.actions(
+                name,
+                [
+                    ActionSummary(
+                        action_id=f"a{turn}", count=1.0, reward=0.0, mean=0.1, deviation=0.1
+                    )
+                ],
+            )
+        counts.append(sum(len(family.samples) for family in registry.collect()))
+    assert counts[-1] == counts[2 * FEW]
+    before = counts[-1]
+    bounded.learner.forget("slot1")
+    bounded.learner.forget("slot39")
+    after = [s.labels for f in registry.collect() for s in f.samples if "model" in f.name]
+    assert {labels["slot"] for labels in after} == {"slot0", "slot2", "other"}
+    assert sum(len(family.samples) for family in registry.collect()) < before

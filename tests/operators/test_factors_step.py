@@ -85,7 +85,7 @@ WITHDRAWN = [(at(200) + 1, "s3"), (at(400), "s7"), (at(599) + 5, "s1")]
 
 def in_one_row() -> FactorModel:
     """Learn every outcome and forget every subject one by one, in order of time."""
-    model = FactorModel(FactorSettings(factors=WIDTH, ttl=1e9, max_subjects=1000))
+    model = FactorModel(FactorSettings(factors=WIDTH, ttl=1e9, max_subjects=1000, max_actions=1000))
     steps: list[tuple[int, int, Any]] = [(time, 0, name) for time, name in WITHDRAWN]
     steps += [(settled_us(outcome), 1, outcome) for _, outcome in outcomes()]
     for _, learns, what in sorted(steps, key=lambda step: step[:2]):
