@@ -100,6 +100,17 @@ def test_what_is_served_can_be_parsed(metrics: Metrics, registry: CollectorRegis
     }
 
 
+def test_each_counter_says_since_when_it_counts(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    """The reference of metrics tells of these series, which are the client's own."""
+    metrics.records.dead_letters(["empty"])
+    said = generate_latest(registry).decode()
+    assert re.search(r'^banditflow_dead_letters_created\{reason="empty"\} 1\.', said, re.M)
+    document = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+    assert "_created" in document.read_text()
+
+
 def test_what_a_flow_never_called_is_not_down(
     metrics: Metrics, registry: CollectorRegistry
 ) -> None:

@@ -7,13 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from operators.decide.decision_encoder import LEFT_AT_DEFAULT, decision_messages
+from operators.envelope import Event, Origin
 from operators.io.releases import PROCESSING_ERROR
+from operators.logic.attribution.outcomes import encode_outcome
 from operators.logic.attribution.reasons import REJECTIONS
-from operators.publish import REPEATS
+from operators.publish import REPEATS, dead_letter_message
 from schemas import results
 from schemas.codec import decode
 from schemas.topics import TOPICS, Topic
 from tests.schemas.test_codec import REASONS
+from tests.support import records as make
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "topics.md").read_text()
 RECORDS = [record for spec in TOPICS.values() for record in spec.records()]
@@ -83,6 +87,35 @@ def _default(field: Any) -> str:
     if value in (None, "", [], {}) or isinstance(value, msgspec.Struct):
         return ""
     return msgspec.json.encode(value).decode()
+
+
+def test_what_is_said_of_kafka_keys_is_what_is_written() -> None:
+    said = {
+        topic.strip("`"): cells[1]
+        for cells in rows(section("Records that Banditflow writes"))[2:]
+        for topic in cells[0].split(", ")
+    }
+    written = {topic for topic, spec in TOPICS.items() if "personalize" in spec.writers}
+    assert said.keys() == written
+    event = Event(0, None, "", 7, Origin("decision-requests", 0, 0, 0))
+    (decision,) = decision_messages([event], [b"{}"])
+    keys = {
+        Topic.DECISIONS: decision.key,
+        Topic.DEAD_LETTERS: dead_letter_message(make.dead_letter(1)).key,
+        Topic.OUTCOMES: encode_outcome(7, make.outcome(7)).key,
+    }
+    for topic, key in keys.items():
+        assert said[topic].startswith("null") == (key is None), topic
+    assert keys[Topic.OUTCOMES] == make.outcome(7).key.encode()
+
+
+def test_what_banditflow_writes_leaves_out_its_defaults() -> None:
+    for topic, spec in TOPICS.items():
+        for record in spec.records():
+            if "personalize" in spec.writers:
+                assert record.__struct_config__.omit_defaults, topic
+    for field in LEFT_AT_DEFAULT:
+        assert f"`{field}`" in section("Records that Banditflow writes"), field
 
 
 def test_every_reason_of_a_dead_letter_is_explained() -> None:
