@@ -27,6 +27,7 @@ from flows.runtime.recovery import (
     RESUME,
     RecoveryError,
     discard_unfinished,
+    executions,
     make_store,
     named_recovery,
     owned_recovery,
@@ -232,6 +233,16 @@ def test_what_a_crash_left_of_an_unfinished_epoch_is_never_taken_over(settings: 
         run_sums(settings, items)
         assert kept_sums(folder)["a"] == 1
         assert ("a", 3) in run_sums(settings, items)
+
+
+def test_executions_are_counted_also_those_that_closed_no_epoch(settings: Settings) -> None:
+    assert executions(settings, "sums") == 0
+    with owned_recovery(settings, "sums"):
+        for number, items in enumerate([[("a", 1)], [TestingSource.ABORT()], [("a", 2)]]):
+            assert executions(settings, "sums") == number
+            run_sums(settings, items)
+        assert executions(settings, "sums") == 3
+    assert executions(load({}, secret="sixteen letters!"), "sums") == 0
 
 
 def test_a_folder_without_a_store_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support.kafka_flow import log_of, settings_for
 
+pytestmark = pytest.mark.kafka
+
 NARROW = 450_000
 
 

@@ -3,12 +3,16 @@
 from collections import Counter
 from datetime import timedelta
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from operators import profile
 from operators.envelope import Event, Origin
 from operators.io.metrics.subjects import ProfileMetrics
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.subjects.profiles import Profiles
 from operators.profile import ProfileLogic
+from operators.updates import FactorVectors
 from schemas.clock import ALWAYS, micros
 from schemas.events import Consent, Erasure, Impression
 from schemas.results import Profile
@@ -38,8 +42,9 @@ def play(logic: ProfileLogic, events: list[Event], watermark: int) -> list[Profi
 
 
 def resumed(logic: ProfileLogic) -> ProfileLogic:
-    settings = load({}, secret="sixteen letters!", profile_interval=INTERVAL / 1e6, profile_ttl=1e9)
-    return profile.resumed(settings.state, logic.folder, logic.snapshot(), ProfileMetrics())
+    fields = {"profile_interval": INTERVAL / 1e6, "profile_ttl": 1e9}
+    loaded = load({}, secret="sixteen letters!", **fields)
+    return profile.resumed(loaded.state, logic.folder, logic.snapshot(), ProfileMetrics())
 
 
 def test_each_change_is_published_once_within_the_interval_and_never_all_at_once() -> None:
@@ -80,6 +85,49 @@ def test_changes_of_one_subject_are_gathered_and_a_removal_does_not_wait_for_the
         ("ann", False),
     ]
     assert given[1].features["impressions"] == 149.0
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["consent", "seen", "erase", "factors", "quiet", "restart"]),
+        st.sampled_from(["ann", "bob"]),
+        st.integers(0, INTERVAL // 4),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(STEPS)
+def test_a_reader_has_every_change_an_interval_after_the_last(
+    steps: list[tuple[str, str, int]],
+) -> None:
+    logic, at, newest = ProfileLogic(Profiles(1e9), INTERVAL), START, dict[str, Profile]()
+
+    def note(profiles: list[Profile]) -> None:
+        for each in profiles:
+            if each.subject not in newest or newest[each.subject].version < each.version:
+                newest[each.subject] = each
+
+    for name, subject, wait in steps:
+        at += wait
+        if name == "restart":
+            logic = resumed(logic)
+        elif name == "factors":
+            vectors = FactorVectors(at, {subject: (2, [0.5, float(wait)])})
+            logic.on_batch([vectors])
+        else:
+            erased = Erasure(id="e", time=make.START, subject=subject)
+            events = {
+                "consent": [consent(subject, at)],
+                "seen": [seen(subject, at)],
+                "erase": [Event(at, erased, subject, 0, Origin("consents", 0, 0, at))],
+            }
+            note(play(logic, events.get(name, []), at))
+    for turn in range(1, 20):  # nothing happens but time
+        note(play(logic, [], at + turn * INTERVAL // 16))
+    held = {profile.subject: profile for profile in logic.profiles.all_profiles()}
+    assert {name: each for name, each in newest.items() if not each.deleted} == held
 
 
 def test_the_end_of_a_log_gives_everything() -> None:
