@@ -27,7 +27,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Create the topics that are missing, and name them; name those that keep wrong times.
 
-    The status of ``check`` is 1 where there are some.
+    The status of ``check`` is 1 where there are some, or no topics at all.
     """
     settings = load().kafka
     if options.action == "create":
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     compacted = compacted_topics(settings)
     for line in _described(settings, types, wrong) + _compacted(settings, compacted):
         print(line)
-    return int(options.action == "check" and bool(wrong or compacted))
+    return int(options.action == "check" and bool(wrong or compacted or not types))
 
 
 def _described(
@@ -49,6 +49,8 @@ def _described(
 ) -> list[str]:
     silent = [name for name, kept in types.items() if kept is None]
     lines = []
+    if not types:
+        lines.append("no topic of this deployment exists: `banditflow topics create` makes them")
     if silent:
         lines.append(
             f"the broker does not say whose times these topics keep: {', '.join(silent)}; a flow "

@@ -36,6 +36,8 @@ def make_old(settings: Settings, topic: Topic, **config: str) -> str:
 def test_new_topics_keep_the_brokers_times(
     deployment: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert main(["topics", "check"]) == 1
+    assert "`banditflow topics create` makes them" in capsys.readouterr().out
     assert main(["topics", "create"]) == 0
     assert f"all {len(Topic)} topics keep the broker's times" in capsys.readouterr().out
     types = timestamp_types(deployment.kafka)
