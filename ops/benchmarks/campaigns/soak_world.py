@@ -130,6 +130,7 @@ class World:
     until: int = 0
     turn: int = 0
     asked: int = 0
+    asked_ever: int = 0
     answers: list[tuple[int, bytes]] = field(default_factory=list)
     published: int = 0
     updates: deque[list[CatalogEntry]] = field(default_factory=deque)
@@ -210,6 +211,7 @@ class World:
                 }
                 self._of(events, Topic.DECISION_REQUESTS, name, time, **about)
                 self.asked += 1
+                self.asked_ever += 1
             if number % 7 == 0:  # of a decision that nobody made
                 stray = {"slot_id": "home", "decision_id": f"stray-{self.turn}-{number}"}
                 self._of(events, Topic.CLICKS, name, time, **stray)
