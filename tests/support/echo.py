@@ -11,6 +11,7 @@ import msgspec
 
 from flows.devkit.demo_catalog import SLOT, action_id
 from operators.io.kafka.client import consumer_config, producer_config, range_of
+from schemas.codec import Flaw, decode
 from schemas.events import Decision, DecisionRequest, Ranked
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -47,15 +48,13 @@ def _decide(settings: Settings, skip: int, stop: threading.Event, ready: threadi
     )
     ready.set()
     rng, seen = random.Random(0), 0
-    decoder = msgspec.json.Decoder(DecisionRequest)
     while not stop.is_set():
         producer.poll(0)
         for message in consumer.consume(500, 0.01):
             if message.error():
                 continue
-            try:
-                request = decoder.decode(message.value())
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            request = decode(Topic.DECISION_REQUESTS, message.value())
+            if isinstance(request, Flaw):
                 continue
             if request.slot_id != SLOT or not request.decision_id or "-" not in request.decision_id:
                 continue
