@@ -151,3 +151,24 @@ def test_draws_follow_the_vector() -> None:
     u = (np.arange(10_000) + 0.5) / 10_000
     chosen = choose(np.broadcast_to(p, (10_000, 4)), u)
     np.testing.assert_array_equal(np.bincount(chosen, minlength=4), [1000, 0, 6000, 3000])
+
+
+EXTREMES = [1e-9, 1e-6, 1e-3, 0.1, 1.0, 20.0, 1e3, 1e6, 1e9, 1e12]
+"""From the least prior, sharpened least, to the counts of years, sharpened most."""
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(EXTREMES), st.sampled_from(EXTREMES)), min_size=2))
+def test_beta_distributions_of_any_size_give_probabilities(
+    pairs: list[tuple[float, float]],
+) -> None:
+    p = beta_probabilities(*np.array(pairs).T)
+    assert np.isfinite(p).all()
+    assert (p >= 0.0).all()
+    assert p.sum() == pytest.approx(1.0)
+
+
+def test_rates_of_a_billion_trials_are_compared_by_their_normals() -> None:
+    p = beta_probabilities(np.array([1e3, 1e3, 1.1e3]), np.array([1e9, 1e9, 1e9]))
+    assert p[2] > 0.9
+    assert p[0] == pytest.approx(p[1])

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, betaincinv, betaln, expit, polygamma
+from scipy.special import betainc, betaincinv, betaln, digamma, expit, polygamma
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -183,11 +183,27 @@ def beta_probabilities(a: Floats, b: Floats) -> Floats:
     """
     if len(a) < 2:
         return np.ones(len(a))
+    with np.errstate(all="ignore"):
+        p = _by_quantiles(a, b)
+    if p is not None:
+        return p
+    mean, variance = digamma(a) - digamma(b), polygamma(1, a) + polygamma(1, b)
+    return np.asarray(gaussian_probabilities(mean[None], np.sqrt(variance)[None])[0])
+
+
+def _by_quantiles(a: Floats, b: Floats) -> Floats | None:
+    """Apply the rule; None where quantiles are not found, as of parameters such as 1e9 and 1e3.
+
+    Such a Beta is so narrow, or so much at an end, that the normal of its log-odds does instead.
+    """
     least = 1e-10
     low = _logit(betaincinv(a, b, least), betaincinv(b, a, 1.0 - least)).max()
     upper = _logit(betaincinv(a, b, 1.0 - least), betaincinv(b, a, least))
     width = np.sqrt(polygamma(1, a) + polygamma(1, b))
-    unit = 4.0 * width[upper >= low].min()
+    relevant = upper >= low
+    if not relevant.any():
+        return None
+    unit = 4.0 * width[relevant].min()
     extent = np.arcsinh((upper.max() - low) / unit)
     count = 64
     while True:
@@ -201,6 +217,8 @@ def beta_probabilities(a: Floats, b: Floats) -> Floats:
         weight = unit * np.cosh(t) * (extent / count) * cumulative.prod(axis=1, keepdims=True)
         p = (density / cumulative * weight).sum(axis=0)
         total = p.sum()
+        if not (np.isfinite(total) and total > 0.0):
+            return None
         if abs(total - 1.0) < 1e-8 or count >= _MOST_NODES:
             return np.asarray(p / total, dtype=np.float64)
         count *= 2

@@ -13,7 +13,7 @@ from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.neighbours import Neighbours, neighbour_shift, similarities
 from operators.logic.policies.packing import read_params
-from operators.logic.policies.parameters import Alpha, HalfLife, Share, Weight
+from operators.logic.policies.parameters import HalfLife, Share, Sharpen, Weight
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import add_totals, aligned_rows, columns_of, mean_and_deviation
 from schemas.results import ActionSummary
@@ -39,7 +39,7 @@ class BetaParams(Struct, frozen=True, forbid_unknown_fields=True):
     prior_reward: Weight = 1.0
     prior_failure: Weight = 20.0
     half_life: HalfLife | None = None
-    sharpen: Alpha = 1.0
+    sharpen: Sharpen = 1.0
     neighbours: Share = 0.0
 
 

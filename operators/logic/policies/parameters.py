@@ -10,6 +10,9 @@ HalfLife = Annotated[float, Meta(ge=1e-3, le=1e10)]
 Alpha = Annotated[float, Meta(gt=0.0, le=1e3)]
 """A factor on posterior widths."""
 
+Sharpen = Annotated[float, Meta(ge=1e-3, le=1e3)]
+"""A factor on the counts of a Beta distribution."""
+
 Mean = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Variance = Annotated[float, Meta(ge=1e-9, le=1e9)]
 Weight = Annotated[float, Meta(ge=1e-6, le=1e9)]
