@@ -281,6 +281,8 @@ def child_environment(settings: Settings) -> dict[str, str]:
 def _read(raw: dict[str, Any], name: str, value: str, names: Collection[str]) -> None:
     variable = name.removeprefix(PREFIX)
     if variable in _FROM_FILES and f"{name}_FILE" in names:
+        if not value:  # Docker Compose passes on as empty what is not set
+            return
         raise SettingsError(f"{name} and {name}_FILE are both set: which one counts?")
     if variable.endswith("_FILE") and variable.removesuffix("_FILE") in _FROM_FILES:
         variable = variable.removesuffix("_FILE")

@@ -111,7 +111,7 @@ def read_until(lines: IO[str] | None, wanted: str) -> None:
         assert line, f"ended before {wanted!r}"
 
 
-@pytest.mark.parametrize("command", [("run", "personalize"), ("run", "persist")])
+@pytest.mark.parametrize("command", [("run", "persist")])
 def test_ctrl_c_stops_a_flow_with_a_line(
     command: tuple[str, ...], broker: Server, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from flows.registry import FLOWS, INPUT, OUTPUT, PERSONALIZE, STATE
 from flows.runtime.clock import system_clock
 from flows.runtime.recovery import recovery_folder
 from flows.runtime.snapshots import read_states
+from flows.wiring import Wiring
 from operators.io.metrics.root import Metrics
 from schemas.settings import load
 from tests.support.recording.archive import recorded, settings
@@ -20,6 +21,21 @@ def walk(steps: list[Any]) -> Iterator[Any]:
     for step in steps:
         yield step
         yield from walk(step.substeps)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_the_registry_knows_what_a_flow_writes_to(
+    flow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start looks at Redis and the store by it."""
+    made: list[str] = []
+    for part in ("cache", "store"):
+        sink = getattr(Wiring, part)
+        noted = lambda self, part=part, sink=sink: made.append(part) or sink(self)  # noqa: E731
+        monkeypatch.setattr(Wiring, part, noted)
+    settings, metrics = load({}, secret="sixteen letters!"), Metrics(CollectorRegistry())
+    FLOWS[flow].dataflow(settings, system_clock, metrics)
+    assert ("cache" in made, "store" in made) == (FLOWS[flow].caches, FLOWS[flow].stores)
 
 
 @pytest.mark.parametrize("flow", FLOWS)

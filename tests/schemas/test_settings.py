@@ -171,6 +171,15 @@ def test_a_secret_and_its_file_are_one_too_many(tmp_path: Path) -> None:
         load(environment(secret=SECRET, secret_file=str(path)))
 
 
+def test_an_empty_variable_beside_its_file_is_not_set(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    for first, second in (("secret", "secret_file"), ("secret_file", "secret")):
+        values = {"secret": "", "secret_file": str(path)}
+        given = environment(**{name: values[name] for name in (first, second)})
+        assert load(given).secret == SECRET
+
+
 def test_a_secret_in_the_place_of_its_file_is_not_shown() -> None:
     with pytest.raises(SettingsError, match=r"^BANDITFLOW_SECRET_FILE: cannot read it") as refused:
         load(environment(secret_file="unspoken-unspoken"))
