@@ -92,7 +92,7 @@ def test_what_a_worker_refuses_is_one_sentence_and_is_not_tried_again(
     logs = ("--logs", str(tmp_path / "logs"))
 
     flow = started(settings, "run", "personalize", *processes, *logs)
-    _, errors = flow.communicate(timeout=20)
+    _, errors = flow.communicate(timeout=60)
 
     said = [
         line
@@ -121,7 +121,7 @@ def test_ctrl_c_stops_a_flow_with_a_line(
     flow = started(settings, *command)
     read_until(flow.stderr, ": metrics at ")
     flow.send_signal(signal.SIGINT)
-    _, errors = flow.communicate(timeout=20)
+    _, errors = flow.communicate(timeout=60)
 
     assert errors.splitlines()[-1] == f"banditflow: {STOPPED}"
     assert "Traceback" not in errors
@@ -137,7 +137,7 @@ def test_ctrl_c_stops_a_cluster_with_a_line(
     flow = started(settings, "run", "personalize", "--processes", "1", "--logs", str(logs))
     until("a worker runs", lambda: any("metrics at" in log.read_text() for log in logs.glob("*")))
     flow.send_signal(signal.SIGINT)
-    _, errors = flow.communicate(timeout=20)
+    _, errors = flow.communicate(timeout=60)
 
     assert errors.splitlines()[-1] == f"banditflow: {STOPPED}"
     assert "Traceback" not in errors
