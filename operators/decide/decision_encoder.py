@@ -4,7 +4,7 @@ The JSON of :class:`schemas.events.Decision` is put together by column: what a g
 is written once, and all numbers of a column in one call.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -90,7 +90,8 @@ def decision_records(
         common["policy_time"] = moment(policy.newest)
     if feature_map.dim > 1:
         common["mapping"] = feature_map.logged_fingerprint
-    ranked = rankings(selection, limit - _most_beside_ranking(common, selection, feature_map))
+    alike = _literal(common)[1:-1]
+    ranked = rankings(selection, limit - len(alike) - _most_of_its_own(selection, feature_map))
     columns: dict[str, Iterable[Any]] = {
         "id": keys,
         "time": [_write(body.time) for body in bodies],
@@ -120,19 +121,21 @@ def decision_records(
         columns["ranking_left_out_probability"] = _numbers(ranked.mass_left_out)
     record = b"{%b,%b}" % (
         b",".join([_PLACES[name] for name in columns]),
-        _literal(common)[1:-1],
+        alike,
     )
     return [record % row for row in zip(*columns.values(), strict=True)]
 
 
 _VARIATIONS = (b'"policy"', b'"holdout"')
 
-_OTHER_FIELDS = 2_000 + ID_LENGTH * ESCAPED_CHARACTER
-"""Bytes of the fields that every decision has of its own: their names, the longest decision id,
-and values of known length."""
+_LONGEST_ID = ID_LENGTH * ESCAPED_CHARACTER
 
-_PLACED = 100
-"""Bytes of a place in a slate beside its action id."""
+_OTHER_FIELDS = 2_000 + 2 * _LONGEST_ID
+"""The most bytes of the fields that every decision has of its own: their names, two ids, and values
+of known length."""
+
+_PLACED = 100 + _LONGEST_ID
+"""The most bytes of a place in a slate."""
 
 
 def decision_messages(events: Iterable[Event], records: Sequence[bytes]) -> list[Message]:
@@ -140,19 +143,10 @@ def decision_messages(events: Iterable[Event], records: Sequence[bytes]) -> list
     return [Message(event.key, None, record) for event, record in zip(events, records, strict=True)]
 
 
-def _most_beside_ranking(
-    common: Mapping[str, Any], selection: Selection, feature_map: FeatureMap
-) -> int:
-    """Say how long a record may be without its ranking: a bound for the whole group."""
-    longest = max(map(len, selection.action_ids), default=0) * ESCAPED_CHARACTER
+def _most_of_its_own(selection: Selection, feature_map: FeatureMap) -> int:
+    """Say how long what a record does not share may be, without its ranking: for all of a group."""
     positions = 0 if selection.slates is None else selection.slates.chosen.shape[1]
-    return (
-        _OTHER_FIELDS
-        + len(_write(common))
-        + packed_length(feature_map.dim)
-        + longest
-        + positions * (longest + _PLACED)
-    )
+    return _OTHER_FIELDS + packed_length(feature_map.dim) + positions * _PLACED
 
 
 def decision_fence(value: bytes) -> int | None:
