@@ -37,8 +37,18 @@ def micros(time: datetime) -> int:
 
 
 def moment(at: int) -> datetime:
-    """Give microseconds since 1970 as a time, the inverse of :func:`micros`."""
-    return EPOCH + timedelta(microseconds=at)
+    """Give microseconds since 1970 as a time, the inverse of :func:`micros`.
+
+    Beyond what a time can be, where only :data:`NEVER`, :data:`ALWAYS` and states of older
+    releases are, it is the first or the last one.
+
+    >>> moment(0).year, moment(NEVER).year, moment(ALWAYS).year
+    (1970, 1, 9999)
+    """
+    try:
+        return EPOCH + timedelta(microseconds=at)
+    except OverflowError:
+        return (datetime.min if at < 0 else datetime.max).replace(tzinfo=UTC)
 
 
 def in_calendar(time: datetime) -> bool:

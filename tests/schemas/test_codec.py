@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.inspect import StructType, type_info
 from msgspec.structs import fields
 
-from schemas.clock import EARLIEST, LATEST, micros, moment
+from schemas.clock import EARLIEST, LATEST, in_calendar, micros, moment
 from schemas.codec import (
     DECODERS,
     MAX_RECORD_BYTES,
@@ -232,6 +232,17 @@ def test_the_calendar_of_records_is_what_its_constants_say() -> None:
 
 def times_of(record: Any) -> list[str]:
     return [field.name for field in fields(record) if "datetime" in str(field.type)]
+
+
+@given(st.one_of(st.integers(), st.integers(EARLIEST, LATEST - 1), st.integers(-(2**63), 2**63)))
+def test_every_number_is_a_moment_and_those_of_records_are_exact(at: int) -> None:
+    found = moment(at)
+    assert found.tzinfo is UTC
+    if EARLIEST <= at < LATEST:
+        assert micros(found) == at
+        assert in_calendar(found)
+    else:
+        assert not in_calendar(found)
 
 
 TIMES = [

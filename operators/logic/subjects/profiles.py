@@ -3,7 +3,6 @@
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from math import log1p
 from typing import Any, Protocol
@@ -21,10 +20,10 @@ from operators.logic.subjects.profile_record import NO_CATEGORY, ProfileRecord
 from operators.logic.subjects.tastes import Tastes
 from schemas import state
 from schemas.bounds import CATEGORY_BYTES
+from schemas.clock import moment
 from schemas.results import Profile
 
 _KIND, _VERSION = "profiles", 5
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUCKETS = 16
 _GREATEST = sys.float_info.max
 """A sum of rewards stays a number: infinity could not be written."""
@@ -232,7 +231,7 @@ class Profiles:
         With ``until`` those that did not change before stay for a later call; a removed one never.
         """
         removed = [
-            Profile(subject=subject, version=version, time=_moment(at), deleted=True)
+            Profile(subject=subject, version=version, time=moment(at), deleted=True)
             for subject, (version, at) in sorted(self._removed.items())
             if subject not in self._records
         ]
@@ -362,7 +361,7 @@ class Profiles:
         return Profile(
             subject=subject,
             version=record.version,
-            time=_moment(record.seen),
+            time=moment(record.seen),
             features=self._features(subject, record),
             embedding=self.embedding_of(subject),
             purposes=list(self._consents.purposes(subject)),
@@ -378,7 +377,3 @@ def lower_changes(snapshot: bytes, to: int) -> bytes:
 
 def _json_length(name: str) -> int:
     return len(msgspec.json.encode(name))
-
-
-def _moment(at: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=at)
