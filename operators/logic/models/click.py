@@ -53,9 +53,11 @@ class ClickSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
 
 
 class _State(Struct):
+    """The written form; version 2 has a list of the actions by their numbers."""
+
     settings: ClickSettings
     dim: int
-    actions: dict[str, int]
+    actions: dict[str, int] | list[str]
     intercept: float
     iterations: int
     tables: dict[str, PackedTable]
@@ -145,9 +147,12 @@ class ClickModel:
     @classmethod
     def load(cls, snapshot: bytes) -> "ClickModel":
         """Read what :meth:`dump` wrote."""
-        state = unpack(_KIND, _VERSION, _State, snapshot)
+        state = unpack(_KIND, _VERSION, _State, snapshot, older=(2,))
         click = cls(state.dim, state.settings)
-        click._actions = state.actions
+        actions = state.actions
+        if isinstance(actions, list):
+            actions = {action_id: number for number, action_id in enumerate(actions)}
+        click._actions = actions
         model, optimizer = click._model, _optimizer(click._model)
         model.intercept = state.intercept
         optimizer.n_iterations = state.iterations
