@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from flows.runtime.clock import system_clock
 from operators.attach_catalog import AttachLogic, _resume
@@ -29,10 +30,11 @@ from operators.logic.catalog_check import read_entry
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies import KINDS
 from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policies.snapshot_record import snapshot_record
 from operators.updates import PosteriorUpdate
 from schemas.catalog import CatalogEntry, Slot
 from schemas.clock import micros
-from schemas.codec import Flaw, RecordDecoder, decode, encode
+from schemas.codec import MAX_VALUE_BYTES, Flaw, RecordDecoder, decode, encode
 from schemas.events import Click, DecisionRequest, Impression, Reward
 from schemas.results import PolicyCheckpoint, PolicySnapshot
 from schemas.settings import EventTimeSettings, StateSettings, load
@@ -261,7 +263,8 @@ def put_through(slot_fields: Any, action_fields: list[Any], contexts: list[Any])
         learner = resumed(learner.snapshot(), system_clock, LearnerMetrics())
         for item in made + list(learner.on_notify()[0]):
             if isinstance(item, PolicySnapshot):
-                stored(Topic.POLICIES, item)
+                written = snapshot_record(item, MAX_VALUE_BYTES)
+                stored(Topic.POLICIES, msgspec.json.decode(written, type=PolicySnapshot))
             elif isinstance(item, PolicyCheckpoint):
                 stored(Topic.CHECKPOINTS, item)
             else:
@@ -282,3 +285,11 @@ def test_what_passes_the_check_passes_every_step(
 def test_every_kind_of_policy_gets_through(kind: str) -> None:
     fields = {"policy": {"kind": kind, "publish_rewards": 1}, "features": {"numeric": ["age"]}}
     assert put_through(fields, [{}] * 4, [{"age": 1}] * 3)
+
+
+@pytest.mark.parametrize(("kind", "columns"), [("diagonal", 8192), ("beta", 8192), ("greedy", 200)])
+def test_the_widest_features_get_through(kind: str, columns: int) -> None:
+    features = {"hashed": {"page": columns - 1}}
+    fields = {"policy": {"kind": kind, "publish_rewards": 1}, "features": features}
+    with threadpool_limits(1, user_api="blas"):  # as a flow runs
+        assert put_through(fields, [{}] * 4, [{"page": name} for name in "xyz"])
