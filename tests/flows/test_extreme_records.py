@@ -206,6 +206,42 @@ def test_times_at_the_ends_of_the_calendar_are_dead_letters_and_the_flow_goes_on
     assert answered == Counter(["r-1"])
 
 
+GOOD_TIME = "2026-03-01T12:00:00Z"
+WILD_DECISIONS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a version beyond 32 bits": ({"policy_version": 2**32}, "invalid_value", "policy_version"),
+    "a version below zero": ({"policy_version": -1}, "invalid_value", "policy_version"),
+    "a predictor that overflows": ({"eta": 1e308}, "invalid_value", "eta"),
+    "no probability": ({"propensity": 0}, "invalid_value", "propensity"),
+    "an action without a name": ({"slate": [{"action_id": "", "probability": 1, "eta": 0}]},
+                            "invalid_value", "slate[0].action_id"),
+    "a slate of 51": ({"slate": [{"action_id": "a", "probability": 1, "eta": 0}] * 51},
+                      "invalid_value", "slate"),
+    "a long subject": ({"subject": "s" * 70_000}, "invalid_value", "subject"),
+    "a long fingerprint": ({"mapping": "m" * 257}, "invalid_value", "mapping"),
+    "a window that ends before it begins": ({"expires_at": "2026-03-01T11:59:59Z"},
+                                            "invalid_value", "expires_at"),
+    "a window of years": ({"expires_at": "2031-03-01T12:00:00Z"}, "invalid_value", "expires_at"),
+    "a key that is none": ({"key": "z" * 16}, "invalid_value", "key"),
+    "features that are not numbers": ({"features": "AADAfw=="}, "invalid_decision", "features"),
+    "features without end": ({"features": "A" * 349_520}, "invalid_value", "features"),
+    "features of half a number": ({"features": "AAA="}, "invalid_decision", "features"),
+}  # fmt: skip
+
+
+def test_wild_decisions_of_others_are_dead_letters_and_the_flow_goes_on(tmp_path: Path) -> None:
+    bodies = [
+        decision(number, GOOD_TIME, "2026-03-01T12:10:00Z") | {"eta": 0.0} | wild
+        for number, (wild, _, _) in enumerate(WILD_DECISIONS.values())
+    ]
+    log = {Topic.DECISIONS: records(bodies), Topic.DECISION_REQUESTS: records([event("r-1")])}
+    answered, refused = run(log, tmp_path, [0, 1])
+    found = {offset: (reason, field) for _, offset, reason, field in refused}
+    for offset, (name, (_, reason, field)) in enumerate(WILD_DECISIONS.items()):
+        assert found[offset] == (reason, field), name
+    assert sum(refused.values()) == len(WILD_DECISIONS)
+    assert answered == Counter(["r-1"])
+
+
 times = st.one_of(
     st.sampled_from([EARLIEST, EARLIEST + 1, LATEST - 1, LATEST - 10**6, micros(NOW)]),
     st.integers(EARLIEST, LATEST - 1),

@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.decide import admission
-from operators.decide.admission import RequestAdmission, RequestGroup, eligible_actions
+from operators.decide.admission import (
+    RequestAdmission,
+    RequestGroup,
+    eligible_actions,
+    unpack_admission,
+)
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import SEEN
@@ -23,7 +28,7 @@ from schemas.clock import NEVER, micros
 from schemas.codec import encode
 from schemas.events import DecisionRequest
 from schemas.settings import EventTimeSettings, load
-from schemas.state import StateError
+from schemas.state import StateError, pack
 from tests.support import records as make
 
 HORIZON = 3_600_000_000
@@ -165,6 +170,23 @@ def test_a_slot_that_never_learned_is_not_waited_for() -> None:
     logic = resumed(RequestAdmission(horizon=HORIZON))
     (group,), _ = feed(logic, batch(request(1)))
     assert group.policy is None
+
+
+def test_a_request_that_this_release_reads_otherwise_is_refused_once() -> None:
+    logic = RequestAdmission(horizon=HORIZON)
+    feed(logic, published(7))
+    logic = resumed(logic)
+    feed(logic, batch(request(1), request(2)))
+    state = unpack_admission(logic.snapshot())
+    state.waiting[0].payload = b'{"id": "r-1"}'
+    settings = load({}, secret="sixteen letters!")
+    packed = pack(*admission.ADMISSION_STATE, state)
+    logic = admission.resumed(settings.time, None, packed, DecisionMetrics())
+    logic = resumed(logic)  # what is refused waits for the next batch, too
+    (group,), refused = feed(logic, batch(), published(8))
+    assert len(group.events) == 1
+    assert [(found.reason, found.field) for found in refused] == [("missing_field", "time")]
+    assert feed(logic, batch()) == ([], [])
 
 
 def test_a_slot_removed_while_its_request_waits_refuses_it() -> None:

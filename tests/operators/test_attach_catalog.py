@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.runtime.clock import system_clock
-from operators.attach_catalog import AttachLogic, _resume, unpack_attach
+from operators.attach_catalog import HOLD_STATE, AttachLogic, _resume, unpack_attach
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Event, Origin, Rejected
 from operators.gathering import LARGEST, Gathered, Gathering
@@ -19,6 +19,7 @@ from schemas.clock import ALWAYS, NEVER, micros
 from schemas.codec import encode
 from schemas.events import Click, DecisionRequest
 from schemas.settings import EventTimeSettings, load
+from schemas.state import pack
 from schemas.topics import Topic
 from tests.support import records as make
 
@@ -102,6 +103,19 @@ def test_a_restart_while_waiting_loses_nothing_and_reads_the_same_events() -> No
     (batch,) = batches(feed(logic, COMPLETE))
     assert (batch.watermark, batch.at_end, batch.events) == (77, False, held.events)
     assert set(batch.catalog.slots) == {"home", "side"}
+
+
+def test_a_held_record_that_this_release_reads_otherwise_is_refused_once() -> None:
+    logic = resume(None)
+    feed(logic, Batch(0, 77, clicks(1.0, 2.0), at_end=False))
+    state = unpack_attach(logic.snapshot())
+    topic, _, offset, time = state.held[0].records[0]
+    state.held[0].records[0] = (topic, b'{"id": "c-1"}', offset, time)
+    logic = resume(resume(pack(*HOLD_STATE, state)).snapshot())
+    out = feed(logic, COMPLETE)
+    (refused,) = [item for item in out if isinstance(item, list)]
+    assert [(each.reason, each.origin.offset) for each in refused] == [("missing_field", offset)]
+    assert offsets(batches(out)) == [[1]]
 
 
 def test_a_restart_remembers_that_the_catalog_was_complete() -> None:
