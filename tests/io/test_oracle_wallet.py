@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from operators.io.store.oracle import OracleStore
 from operators.io.store.oracle.connect import Access
-from operators.io.store.protocol import StoreUnavailable
+from operators.io.store.protocol import StoreError, StoreUnavailable
 from tests.support.mirror import Mirror
 
 pytestmark = pytest.mark.mirror
@@ -103,10 +103,31 @@ def test_a_server_of_another_authority_is_refused(mirror: Mirror, wallet: Path) 
 def test_a_wrong_wallet_password_is_an_error(mirror: Mirror, wallet: Path) -> None:
     text = refused(
         mirror.access(
-            dsn="store_high", wallet=str(wallet), wallet_password="other", acquire_timeout=2.0
+            dsn="store_high", wallet=str(wallet), wallet_password="unspoken", acquire_timeout=2.0
         )
     )
-    assert "other" not in text
+    assert "BANDITFLOW_STORE_WALLET_PASSWORD" in text
+    assert "unspoken" not in text
+
+
+@pytest.mark.parametrize("content", [None, "no certificates"])
+def test_a_wallet_that_is_none_is_an_error(
+    mirror: Mirror, wallet: Path, content: str | None
+) -> None:
+    (wallet / "ewallet.pem").unlink()
+    if content is not None:
+        (wallet / "ewallet.pem").write_text(content)
+    stopped(mirror.access(dsn="store_high", wallet=str(wallet), acquire_timeout=2.0))
+
+
+def stopped(access: Access) -> None:
+    """See that waiting is not tried: the wallet has to be mended."""
+    store = OracleStore(access)
+    with pytest.raises(StoreError, match="see BANDITFLOW_STORE_WALLET") as caught:
+        store.ping()
+    store.close()
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert "unspoken" not in str(caught.value)
 
 
 def refused(access: Access) -> str:

@@ -1,6 +1,8 @@
 """What to do about a database error, by its code."""
 
 import re
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -69,6 +71,9 @@ _OLD_SCHEMA = {904, 942}  # no such column, no such table
 _FILES_OF_TLS = ("X509", "PEM")
 """The parts of OpenSSL that read a wallet's files."""
 
+_OF_THE_WALLET = ("PEM lib", "DPY-2018")
+"""Signs of a file that cannot be read, or not with this password, and of one that is missing."""
+
 _WALLET = "see BANDITFLOW_STORE_WALLET and BANDITFLOW_STORE_WALLET_PASSWORD"
 _CREDENTIALS = {1005, 1017, 1045, 28000, 28001, 28002}
 _COLUMN = re.compile(r'"[^"]+"\."[^"]+"\."([^"]+)"')
@@ -118,19 +123,22 @@ def translated() -> Iterator[None]:
     """Turn the driver's errors into the store's."""
     try:
         yield
-    except OSError as error:  # a name that is not resolved
+    except (socket.gaierror, ConnectionError, TimeoutError) as error:
         raise StoreUnavailable("DPY-6005", str(error.strerror or error).lower()) from error
     except oracledb.Error as error:
         known = details(error)
         if known is None:
             raise StoreError(f"{type(error).__name__}: {error}") from error
-        if getattr(error.__cause__, "library", None) in _FILES_OF_TLS:
-            reason = first_line(str(error.__cause__))
+        reason = first_line(str(error.__cause__))
+        files = getattr(error.__cause__, "library", None) in _FILES_OF_TLS
+        if files or any(sign in reason for sign in _OF_THE_WALLET):
             raise StoreError(f"the wallet cannot be used: {reason}: {_WALLET}") from error
         if error_class_of(known) in (ErrorClass.RETRY, ErrorClass.RECONNECT):
             text = first_line(known.message).removeprefix(f"{known.full_code}: ")
             if error.__cause__ is not None:
-                text = f"{text} {first_line(str(error.__cause__))}"
+                text = f"{text} {reason}"
+            if isinstance(error.__cause__, ssl.SSLError):
+                text = f"{text}: {_WALLET}"
             raise StoreUnavailable(known.full_code, text) from error
         raise StoreError(f"{first_line(known.message)}{_advice(known)}") from error
 
