@@ -34,6 +34,12 @@ BATCH = 500
 _REPEAT = 60.0
 """Seconds until it is said again that Redis is away."""
 
+BATCH_BYTES = 16_000_000
+"""Bytes of fields per call, where one key has no more."""
+
+BUFFER_BYTES = 256_000_000
+"""Bytes of fields that wait in a process, while Redis is away."""
+
 GATHER = 0.03
 """Seconds for which writes gather into one call when there are few."""
 
@@ -82,10 +88,20 @@ class CacheWrite(Struct, frozen=True, gc=False):
 
 
 class WriteBuffer:
-    """The writes that wait for a flush: the newest of each key, at most ``capacity`` of them."""
+    """The writes that wait for a flush: the newest of each key.
 
-    def __init__(self, capacity: int = 100_000, metrics: RedisMetrics | None = None) -> None:
+    At most ``capacity`` of them, whose fields take at most ``max_bytes`` together.
+    """
+
+    def __init__(
+        self,
+        capacity: int = 100_000,
+        max_bytes: int = BUFFER_BYTES,
+        metrics: RedisMetrics | None = None,
+    ) -> None:
         self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._metrics = metrics or RedisMetrics()
         self._writes: dict[str, CacheWrite] = {}
         self._lock = threading.Lock()
@@ -101,31 +117,55 @@ class WriteBuffer:
             for write in writes:
                 kept = self._writes.get(write.key)
                 if kept is None or write.version >= kept.version:
-                    self._writes.pop(write.key, None)
+                    self._remove(write.key)
                     self._writes[write.key] = write
+                    self._bytes += _size(write)
             self._make_room()
             self._filled.notify()
 
     def take(self, most: int, timeout: float) -> list[CacheWrite]:
-        """Wait for writes and remove up to ``most`` of them, the longest waiting first."""
+        """Wait for writes and remove up to ``most`` of them, the longest waiting first.
+
+        Fewer where those take :data:`BATCH_BYTES`.
+        """
         with self._filled:
             if not self._writes:
                 self._filled.wait(timeout)
-            keys = list(islice(self._writes, most))
-            return [self._writes.pop(key) for key in keys]
+            taken: list[CacheWrite] = []
+            room = BATCH_BYTES
+            for write in islice(self._writes.values(), most):
+                room -= _size(write)
+                if taken and room < 0:
+                    break
+                taken.append(write)
+            for write in taken:
+                self._remove(write.key)
+            return taken
 
     def give_back(self, writes: Iterable[CacheWrite]) -> None:
         """Return writes that could not be sent to the front, unless newer ones came meanwhile."""
         with self._filled:
             self._writes = {write.key: write for write in writes} | self._writes
+            self._bytes = sum(map(_size, self._writes.values()))
             self._make_room()
 
+    def _remove(self, key: str) -> None:
+        write = self._writes.pop(key, None)
+        if write is not None:
+            self._bytes -= _size(write)
+
     def _make_room(self) -> None:
-        excess = len(self._writes) - self._capacity
-        if excess > 0:
-            for key in list(islice(self._writes, excess)):
-                del self._writes[key]
-            self._metrics.dropped(excess)
+        dropped = 0
+        while len(self._writes) > self._capacity or self._bytes > self._max_bytes:
+            self._remove(next(iter(self._writes)))
+            dropped += 1
+        if dropped:
+            self._metrics.dropped(dropped)
+
+
+def _size(write: CacheWrite) -> int:
+    """Count the bytes of a write's fields; what is no text is refused when it is sent."""
+    return sum(len(value) for value in write.fields.values() if isinstance(value, str | bytes))
 
 
 class CacheWriter:

@@ -244,6 +244,25 @@ def test_the_buffer_keeps_the_newest_of_each_key() -> None:
     assert buffer.take(10, 0.0) == []
 
 
+def test_large_copies_are_bounded_by_their_bytes(
+    metrics: RedisMetrics, total: Callable[[str], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operators.io.redis.BATCH_BYTES", 250)
+    buffer = WriteBuffer(max_bytes=1000, metrics=metrics)
+    buffer.add(write(f"k{number}", 1, "x" * 100) for number in range(12))
+    assert len(buffer) == 10
+    assert total("banditflow_redis_dropped_total") == 2
+    buffer.add([write("k5", 2, "y" * 200)])
+    assert len(buffer) == 9
+    batch = buffer.take(500, 0.0)
+    assert [each.key for each in batch] == ["k3", "k4"]
+    buffer.give_back(batch)
+    assert [each.key for each in buffer.take(1, 0.0)] == ["k3"]
+    buffer.add([write("huge", 1, "z" * 999)])
+    assert [each.key for each in buffer.take(500, 0.0)] == ["huge"]
+    assert buffer.take(500, 0.0) == []
+
+
 def test_the_buffer_is_bounded_and_counts_what_it_gives_up(
     total: Callable[[str], float], metrics: RedisMetrics
 ) -> None:
