@@ -1,12 +1,14 @@
 """What no later step could bear is refused where the catalog is read, by the name of its field."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from operators.logic.catalog_check import flaw_of, read_entry
 from operators.logic.features import FeatureMap, check_products, count_columns
@@ -143,6 +145,13 @@ def test_a_matrix_that_does_not_fit_is_refused_with_its_size() -> None:
     flaw = flaw_of(make.slot("home", policy=PolicySettings(kind="logistic"), features=spec))
     assert flaw is not None
     assert "a matrix of 32.0 GiB for each action" in flaw.detail
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As a flow runs: on a busy machine several threads wait for each other."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.mark.parametrize(
