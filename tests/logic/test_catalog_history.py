@@ -172,3 +172,23 @@ def test_what_was_deleted_long_ago_is_new_when_it_comes_again() -> None:
     assert history.state().entries == []
     history.add(again)
     assert history.as_of(micros(again.time) - 1).slots.keys() == {"home"}
+
+
+def test_records_are_told_apart_by_what_they_are_about() -> None:
+    """A slot and an action of one id, keys and ids of all kinds: as the reference says."""
+    history = loaded([make.slot("x", id="1"), make.action("x", id="1", slots=["x"])])
+    assert [action.action_id for action in history.as_of(0).actions["x"]] == ["x"]
+    history.add(make.slot("x", id="2", floor=0.2))
+    history.add(make.slot("x", id="0", floor=0.1))
+    assert history.as_of(2**62).slots["x"].floor == 0.2, "of one time, the later id"
+    history.add(make.slot("x", id="2", floor=0.3))
+    assert history.as_of(2**62).slots["x"].floor == 0.2, "the same id and time again"
+
+
+def test_a_change_waits_for_its_time_and_a_first_record_holds_before() -> None:
+    day = 86_400
+    history = loaded([make.slot("home"), make.action("a", day), make.action("b", enabled=False)])
+    history.add(make.action("b", day, enabled=True))
+    for seconds, shown in ((0, ["a"]), (day, ["a", "b"])):
+        catalog = history.as_of(micros(make.START + timedelta(seconds=seconds)))
+        assert [action.action_id for action in catalog.actions["home"]] == shown
