@@ -18,8 +18,9 @@ from schemas.bounds import CONTEXT_DEPTH, GREATEST_INTEGER, LEAST_INTEGER
 from schemas.fields import is_tolerant
 
 _Edit = Callable[[Any], Any]
-"""Gives what to read for a value of one type; numbers are still their text (:class:`Raw`)."""
+"""Gives what to read for a value of one type; numbers may still be their text (:class:`Raw`)."""
 
+_AS_THEY_ARE = frozenset({str, float, bool, type(None)})
 _LONGEST_INTEGER = len(str(LEAST_INTEGER))
 
 
@@ -34,6 +35,12 @@ class Leniency:
 
         Raises RecursionError where it is nested deeper than the parser goes.
         """
+        try:
+            return msgspec.json.encode(self._edit(msgspec.json.decode(payload)))
+        except (msgspec.ValidationError, OverflowError):
+            pass  # a number that overflows: read again, numbers as their text
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
         try:
             record = json.loads(
                 payload.decode(),
@@ -127,15 +134,19 @@ def tolerated(value: Any, levels: int) -> Any:
     """Give free JSON whose numbers fit 64 bits, in at most ``levels`` levels.
 
     An integer beyond that becomes a float; a number that overflows, and what lies deeper, becomes
-    null. Numbers come as their text.
+    null. Numbers may come as their text.
 
     >>> tolerated({"age": Raw(b"18446744073709551616"), "odds": [Raw(b"1e999"), "x"]}, 2)
     {'age': 1.8446744073709552e+19, 'odds': [None, 'x']}
     >>> tolerated({"deep": {"er": []}}, 2)
     {'deep': {'er': None}}
     """
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, Raw):
         return _number(bytes(value).decode())
+    if isinstance(value, int) and not LEAST_INTEGER <= value <= GREATEST_INTEGER:
+        return float(value)
     if isinstance(value, list | dict) and not levels:
         return None
     if isinstance(value, list):
