@@ -96,6 +96,8 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
                     self.metrics.taken_in([event.origin.topic for event in part.events])
                     out.append(part)
                     out += self.gathering.add(part)
+                if batch.ends_epoch:
+                    out += self.gathering.release()
             if self.waiting:
                 self._forget(self.waiting[-1].watermark)
                 self.waiting = []

@@ -56,7 +56,8 @@ class Batch:
     """Events of one shard in event-time order, and the shard's watermark after them.
 
     ``rejected`` are the records that could not become events; ``at_end`` says that the source had
-    nothing more to read, so that what a step holds back to fill a batch may go on.
+    nothing more to read, so that what a step holds back to fill a batch may go on; ``ends_epoch``
+    that an epoch ends after it, over which nothing should be held back that need not be.
     """
 
     shard: int
@@ -64,6 +65,7 @@ class Batch:
     events: Sequence[Event] = field(default_factory=list)
     rejected: Sequence[Rejected] = field(default_factory=list)
     at_end: bool = True
+    ends_epoch: bool = False
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Outcomes on their topic, against those that the events imply."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from flows.verification.findings import Verification
 from operators.decode import read_key
@@ -18,10 +18,18 @@ class Outcomes:
     """The outcomes of one shard.
 
     ``ledger`` is that of the flow's last snapshot: what it says is settled must be on the topic.
-    What is there beyond was written after that snapshot.
+    What is there beyond was written after that snapshot. Of decisions with a ``quarantined`` record
+    something pending may have been written before it was known to be one.
     """
 
-    def __init__(self, report: Verification, verdicts: Verdicts, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        report: Verification,
+        verdicts: Verdicts,
+        ledger: Ledger,
+        quarantined: Collection[int] = (),
+    ) -> None:
+        self._quarantined = quarantined
         self._checks = report.outcomes
         self._verdicts = verdicts
         self._due = {
@@ -79,7 +87,9 @@ class Outcomes:
         if key in self._due and outcome.status != "pending":
             self._reported.add(key)
             self._checks.different += not _right(outcome, self._verdicts[key])
-        elif key not in self._due:
+        elif key not in self._due and not (
+            outcome.status == "pending" and key in self._quarantined
+        ):
             self._later.append(outcome)
 
 

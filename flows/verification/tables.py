@@ -46,7 +46,7 @@ def compare_tables(settings: Settings) -> tuple[list[TableCheck], int]:
         return [], 0
     offsets = offsets_of(PERSIST, read_states(folder))
     quarantined = {
-        (each.place, each.offset): f"{each.error} in {each.step}"
+        (each.place, each.offset): "" if each.unreported else f"{each.error} in {each.step}"
         for each in QuarantineFiles(folder).quarantined()
     }
     store = open_store(settings.store)
@@ -112,7 +112,7 @@ def _parted(
         detail = quarantined.get((f"{origin.topic}/{origin.partition}", origin.offset))
         if detail is None:
             good.append(event)
-        else:
+        elif detail:  # otherwise it was passed over
             bad.append(Rejected(PROCESSING_ERROR, origin, event.payload, None, detail))
     return good, bad
 

@@ -76,12 +76,12 @@ def _compare_shard(
 ) -> None:
     """Compare what one shard made; its events are forgotten afterwards."""
     letters = dead_letters_of(settings, shard)
-    usable = _read_events(settings, verification, shard, cut, letters)
+    usable, quarantined = _read_events(settings, verification, shard, cut, letters)
     usable = list(_in_vain_left_out(usable, cut))
     taken_in = [event for event in usable if cut.includes(event)]
     tolerance = round(settings.time.clock_tolerance * 1e6)
     verdicts = _judged(history, tolerance, taken_in)
-    outcomes = Outcomes(verification, verdicts, cut.ledger)
+    outcomes = Outcomes(verification, verdicts, cut.ledger, quarantined)
     payloads = (
         payload
         for payload, _, _, _ in read_partition(settings.kafka, Topic.OUTCOMES, shard, system_clock)
@@ -98,9 +98,12 @@ def _read_events(
     shard: int,
     cut: Cut,
     letters: DeadLetters,
-) -> list[Event]:
-    """Read a shard's events, see that its requests are answered, and give what counts."""
-    answers, usable = RequestAnswers(verification), []
+) -> tuple[list[Event], set[int]]:
+    """Read a shard's events, see that its requests are answered, and give what counts.
+
+    Gives the keys of decisions, too, of which a record is quarantined.
+    """
+    answers, usable, quarantined = RequestAnswers(verification), list[Event](), set[int]()
     for topic in PERSONALIZE.resumes:
         if topic is Topic.DECISION_REQUESTS:
             continue
@@ -110,11 +113,13 @@ def _read_events(
             reason = letters.reasons.get((topic.value, event.origin.offset))
             if reason in UNUSED:
                 verification.excluded[reason] = verification.excluded.get(reason, 0) + 1
+                if reason == PROCESSING_ERROR:
+                    quarantined.add(event.key)
             else:
                 usable.append(event)
     requests = events(settings, Topic.DECISION_REQUESTS, shard, letters)
     answers.compare(requests, cut, letters.reasons)
-    return usable
+    return usable, quarantined
 
 
 def _in_vain_left_out(known: Sequence[Event], cut: Cut) -> Iterator[Event]:

@@ -9,6 +9,7 @@ replayed in smaller parts, until it is one record.
 Places are texts ``topic/partition``, offsets the next one to read there.
 """
 
+from collections.abc import Collection
 from math import ceil
 from typing import Final
 
@@ -95,13 +96,13 @@ class Search(Struct, kw_only=True):
 class History(Struct, kw_only=True):
     """What is remembered between executions: how often they died, where, and the search.
 
-    ``isolate`` is a step that failed while no record was in flight: it takes what it is given piece
-    by piece, and drops the piece that it fails on.
+    ``isolate`` are steps that failed while no record was in flight: they take what they are given
+    piece by piece, and drop the piece that they fail on.
     """
 
     resume: Offsets = field(default_factory=dict)
     deaths: int = 0
-    isolate: str = ""
+    isolate: list[str] = field(default_factory=list)
     search: Search | None = None
 
 
@@ -119,11 +120,13 @@ def judge(
     resume: Offsets,
     released: Offsets,
     in_flight: InFlight | None,
+    passed_over: Collection[Record] = (),
 ) -> Verdict:
     """Decide how to go on after an execution: as ever, by a search, or not at all.
 
     ``death`` is None where the execution was stopped on purpose or by its environment. ``resume``
-    is where the next execution begins, ``released`` how far the last one had come.
+    is where the next execution begins, ``released`` how far the last one had come. Records that
+    were ``passed_over`` already cannot be at fault.
 
     >>> step, begin, end = (
     ...     Death(step="learn", error="ValueError"),
@@ -140,7 +143,7 @@ def judge(
     if death is None:
         return Verdict(history=History(resume=resume, search=history.search))
     if history.search is not None:
-        return _go_on(history, history.search, death, resume, in_flight)
+        return _go_on(history, history.search, death, resume, in_flight, passed_over)
     suspects = sum(max(0, end - resume.get(place, 0)) for place, end in released.items())
     if not suspects:
         return _isolate(history, death, resume)
@@ -157,7 +160,12 @@ def judge(
 
 
 def _go_on(
-    history: History, search: Search, death: Death, resume: Offsets, in_flight: InFlight | None
+    history: History,
+    search: Search,
+    death: Death,
+    resume: Offsets,
+    in_flight: InFlight | None,
+    passed_over: Collection[Record],
 ) -> Verdict:
     if in_flight is None or in_flight.is_closed(resume) or not in_flight.records:
         return _isolate(history, death, resume)
@@ -173,6 +181,8 @@ def _go_on(
         return Verdict(history=new)
     record = in_flight.record
     assert record is not None
+    if record in passed_over:
+        return _isolate(history, death, resume)
     kills = search.kills + 1 if record == search.record else 1
     if not death.raised and kills < TWICE:
         narrow = search.narrow | in_flight.end
@@ -188,11 +198,11 @@ def _go_on(
 
 def _isolate(history: History, death: Death, resume: Offsets) -> Verdict:
     """Let the step work piece by piece that failed while no record was in flight."""
-    new = History(resume=resume, search=history.search)
+    new = History(resume=resume, isolate=history.isolate, search=history.search)
     if not death.raised:
         return Verdict(history=new)
-    new.isolate = death.step
-    if history.isolate != death.step:
+    if death.step not in history.isolate:
+        new.isolate = [*history.isolate, death.step]
         return Verdict(history=new)
     return Verdict(
         history=new,

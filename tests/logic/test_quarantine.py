@@ -139,7 +139,7 @@ def test_a_step_that_fails_without_a_record_works_piece_by_piece_and_ends_the_fl
     first = judge(History(), death, at, at, None)
     second = judge(first.history, death, at, at, None)
 
-    assert first.history.isolate == "learn"
+    assert first.history.isolate == ["learn"]
     assert not first.stop
     assert "learn raises ValueError" in second.stop
 

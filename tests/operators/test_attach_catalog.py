@@ -198,6 +198,17 @@ def test_what_no_decision_waits_for_is_gathered_for_a_while() -> None:
     assert gathered(woken(logic)) == []
 
 
+def test_nothing_is_held_back_over_the_end_of_an_epoch() -> None:
+    logic = resume(None)
+    feed(logic, COMPLETE)
+    assert gathered(feed(logic, Batch(0, 5, clicks(1.0, 2.0)))) == []
+
+    (batch,) = gathered(feed(logic, Batch(0, 6, clicks(3.0), ends_epoch=True)))
+
+    assert len(batch.events) == 3
+    assert unpack_attach(logic.snapshot()).gathered == []
+
+
 def test_many_events_and_the_end_of_the_input_wait_for_nothing() -> None:
     logic = resume(None)
     feed(logic, COMPLETE)

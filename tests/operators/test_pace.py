@@ -36,6 +36,7 @@ class Source:
         assert awake is not None
         self.next = max(awake.timestamp(), now) + self._random.random() * self._late
         if now - self.began >= INTERVAL:
+            assert self.beat.ends_epoch or not self.beat._interval
             self.beat.note_epoch_end()
             self.began, self.epoch = now, self.epoch + 1
             self.ends.append(now)

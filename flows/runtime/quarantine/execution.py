@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
@@ -27,7 +27,7 @@ class Execution:
 
     releases: Releases = field(default_factory=Releases)
     search: Search | None = None
-    isolate: str = ""
+    isolate: Sequence[str] = ()
     watcher: Watch | None = None
 
     def settings(self, settings: Settings) -> Settings:

@@ -60,7 +60,10 @@ class Quarantine:
         released = progress.released
         if death is not None and death.step in self._sources():
             released = {place: offset + _READ_AHEAD for place, offset in released.items()}
-        verdict = judge(history, death, self._resume(), released, self._files.in_flight())
+        passed_over = {(each.place, each.offset) for each in self._known() if each.unreported}
+        verdict = judge(
+            history, death, self._resume(), released, self._files.in_flight(), passed_over
+        )
         self._files.remember(verdict.history)
         if verdict.culprit is not None:
             self._convict(verdict.culprit)
@@ -88,7 +91,7 @@ class Quarantine:
         search = history.search
 
         def forget_search() -> None:
-            history.search = None
+            history.search, history.isolate = None, []
             self._files.remember(history)
             self.end(process, Ending(why="stopped"))
             finished()

@@ -4,7 +4,7 @@ Bytewax passes an exception of a step on as a Rust panic: its text covers the se
 several processes the exception itself is lost. So it is caught where the step was called.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -29,16 +29,16 @@ class StepWatch(Protocol):
         """Note that a step that works piece by piece has dropped a piece."""
 
 
-def watch_steps(flow: Dataflow, watch: StepWatch, isolate: str = "") -> list[str]:
+def watch_steps(flow: Dataflow, watch: StepWatch, isolate: Collection[str] = ()) -> list[str]:
     """Let the watch see every call into the steps of a dataflow; give their ids by number, from 1.
 
-    The dataflow is changed in place. The step ``isolate`` gets what it is given piece by piece; a
-    piece that it fails on is dropped, and the step is as it was before.
+    The dataflow is changed in place. The steps in ``isolate`` get what they are given piece by
+    piece; a piece that one fails on is dropped, and the step is as it was before.
     """
     steps = list(_leaves(flow.substeps))
     for number, step in enumerate(steps, start=1):
         watched = _Watched(step.step_id, number, watch)
-        pieces = _Pieces(step.step_id, watch) if step.step_id == isolate else None
+        pieces = _Pieces(step.step_id, watch) if step.step_id in isolate else None
         _wrap(step, watched, pieces)
     return [step.step_id for step in steps]
 
@@ -163,9 +163,10 @@ class _Pieces:
 
     def sink(self, made: Any) -> Any:
         """Write each value alone, and where it is a list of messages that fails, each message."""
-        build = made.build_part
+        name = next(name for name in _BUILDS if hasattr(made, name))
+        build = getattr(made, name)
 
-        def build_part(*given: Any) -> Any:
+        def patient(*given: Any) -> Any:
             part = build(*given)
             write = part.write_batch
 
@@ -182,7 +183,7 @@ class _Pieces:
             part.write_batch = write_each
             return part
 
-        made.build_part = build_part
+        setattr(made, name, patient)
         return made
 
     def _drop(self, error: Exception) -> None:

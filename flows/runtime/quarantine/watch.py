@@ -88,11 +88,12 @@ class Watch:
         self._drop(step_id, type(error).__name__)
 
     def against_stalls(self, timeout: float, steps: list[str], waiting: Collection[str]) -> None:
-        """End the process when a step works for ``timeout`` seconds on one thing.
+        """Name the steps; end the process when one works for ``timeout`` seconds on one thing.
 
         ``steps`` are named by number, from 1; those ``waiting`` may take as long as what they wait
         for. Where even the interpreter stands still, its fault handler ends the process.
         """
+        self._journal.name_steps(steps)
         excused = {number for number, step in enumerate(steps, start=1) if step in waiting}
 
         def look() -> None:

@@ -90,7 +90,8 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
             self._awake = self._clock() + _IDLE_WAIT
             if turns is not None:
                 self._awake = self._clock() + _SOON
-                turns.passed(_SOURCE, self._place(), at_end=self._complete and self._inlet.at_end)
+                if self._complete:  # before that, steps hold back what waits for it
+                    turns.passed(_SOURCE, self._place(), at_end=self._inlet.at_end)
             return []
         self._complete = update.complete
         self._awake = None

@@ -143,7 +143,10 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         events = alignment.release(self._limit, now, present)
         if alignment.silent:
             alignment.follow(self._source.slowest(), present)
-        batch = Batch(self._shard, alignment.watermark, events, rejected, alignment.at_end)
+        ends_epoch = self._source.beat.ends_epoch
+        batch = Batch(
+            self._shard, alignment.watermark, events, rejected, alignment.at_end, ends_epoch
+        )
         if self._source.bounded and batch.at_end:
             batch.watermark, self._over = ALWAYS, True
         worth_giving = self._is_worth_giving(batch, now)
@@ -257,6 +260,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         return bool(
             batch.events
             or batch.rejected
+            or batch.ends_epoch
             or (batch.at_end and not self._sent_end)
             or (batch.watermark > self._sent_watermark and now - self._sent_at >= _IDLE_TICK)
             or self._over

@@ -38,6 +38,11 @@ class Beat:
         """When the source's partitions may end their epoch."""
         return (self._began or 0.0) + self._interval
 
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the poll noted last may end the epoch; one of these polls does."""
+        return bool(self._interval) and self._looked >= self.due
+
     def note_poll(self) -> None:
         """Note that a partition polls for input."""
         self._looked = self._clock().timestamp()

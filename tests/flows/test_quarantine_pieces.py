@@ -1,0 +1,175 @@
+"""Steps fail without a record at fault, end the process, or fail on all; persist fails, too."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flows.devkit.embedded import Server
+from flows.registry import PERSIST, PERSONALIZE
+from flows.runtime import endings
+from flows.verification.verify import verify
+from operators.decode import pseudonym_of
+from schemas.catalog import FeatureSpec
+from schemas.settings import Settings
+from schemas.topics import Topic
+from tests.support.failing_flow import (
+    SECRET,
+    Flow,
+    Records,
+    answers,
+    deployment,
+    processing_errors,
+    slot,
+)
+from tests.support.failing_steps import Fault
+
+
+@pytest.fixture
+def settings(broker: Server, valkey: Server, topic_prefix: str, tmp_path: Path) -> Settings:
+    return deployment(broker, valkey, topic_prefix, tmp_path)
+
+
+_PUBLISHED = "slot_id='{}'"
+
+ON_POLICIES = (
+    ("personalize.learn.news.is.flat_map.flat_map_batch", _PUBLISHED),
+    ("personalize.learn.snapshots.is.flat_map.flat_map_batch", _PUBLISHED),
+    ("personalize.learn.checkpoints.is.flat_map.flat_map_batch", _PUBLISHED),
+    ("personalize.policies_to_shards.flat_map_batch", _PUBLISHED),
+    ("personalize.policies.encode.flat_map_batch", _PUBLISHED),
+    ("personalize.hot_policies.copy.map.flat_map_batch", _PUBLISHED),
+    ("personalize.policies_out", '"slot_id":"{}"'),
+)
+"""Steps that policies pass; of each slot the first publications fail."""
+
+ON_PROFILES = (
+    "personalize.attribute.together.flat_map_batch",
+    "personalize.factors.learn",
+    "personalize.factors_to_shards.flat_map_batch",
+    "personalize.profiles.encode.map.flat_map_batch",
+    "personalize.profiles_out",
+    "personalize.hot_profiles.copy.map.flat_map_batch",
+)
+"""Steps that what is known of visitors passes, by their pseudonyms."""
+
+
+def test_what_no_record_is_at_fault_for_is_dropped_piece_by_piece(
+    settings: Settings, tmp_path: Path
+) -> None:
+    records, faults = (
+        Records(settings),
+        [
+            Fault("raise", "personalize.learn.slot", re.escape("90.25")),
+            Fault("raise", "personalize.outcomes_out", 'm-out".*"status":"settled"'),
+        ],
+    )
+    short = {"reward_window": 5.0, "learning_mode": "wait"}
+    factors = FeatureSpec(numeric=["x"], profile_embedding=4)
+    records.catalog(
+        [*slot("home"), *slot("short", **short), *slot("close", features=factors, **short)]
+    )
+    for number, (step, mark) in enumerate(ON_POLICIES):
+        records.catalog(slot(f"p{number}", **short))
+        strikes = str(tmp_path / f"strikes-{number}")
+        faults.append(Fault("raise", step, mark.format(f"p{number}"), times=4, strikes=strikes))
+    records.request("m-wait", "short", x=90.25)
+    records.request("m-out", "short", events=[Topic.IMPRESSIONS])
+    for number, step in enumerate(ON_PROFILES):
+        name = f"m-p{number}"
+        records.consent(name)
+        records.request(name, "close")
+        records.wait(20)
+        faults.append(Fault("raise", step, pseudonym_of(SECRET.encode(), f"v-{name}")))
+    for number in range(len(ON_POLICIES)):
+        records.request(f"m-s{number}", f"p{number}", good=True)
+    for number in range(20):
+        records.request(f"good-{number}", "home", good=True)
+    records.flush()
+    flow = Flow(PERSONALIZE.name, settings, faults, tmp_path)
+
+    def done() -> bool:
+        failed = {step for step, _ in flow.quarantined()}
+        missing = {fault.step for fault in faults} - failed
+        return set(records.good) <= set(answers(settings)) and not missing
+
+    assert flow.run_until_settled(8 * len(faults), done) is None
+
+    dropped = [letter for letter in processing_errors(settings) if not letter.size]
+    assert {"MarkedError in personalize.learn.slot, before this record"} <= {
+        letter.detail for letter in dropped
+    }
+    answered = answers(settings)
+    assert len(set(answered)) == len(answered)
+
+
+ON_STORED = (
+    "persist.full.flat_map.flat_map_batch",
+    "persist.rows.flat_map_batch",
+    "persist.store",
+)
+
+
+def test_the_persist_flow_quarantines_too(settings: Settings, tmp_path: Path) -> None:
+    records, faults = Records(settings), []
+    records.catalog(slot("home"))
+    for number in range(12):
+        records.request(f"good-{number}", good=True)
+    for number, step in enumerate(ON_STORED):
+        records.request(f"m-{number}")
+        faults.append(Fault("raise", step, f"m-{number}[\"']"))
+    records.flush()
+    Flow(PERSONALIZE.name, settings, [], tmp_path).run_until_settled(
+        2, lambda: set(records.good) <= set(answers(settings))
+    )
+    flow = Flow(PERSIST.name, settings, faults, tmp_path)
+
+    assert flow.run_until_settled(8 * len(faults)) is None
+
+    assert {step for step, _ in flow.quarantined()} == {fault.step for fault in faults}
+    result = verify(settings)
+    assert result.holds, result
+
+
+@pytest.mark.parametrize(("failure", "error"), [("kill", "killed"), ("stall", "stalled")])
+def test_a_record_that_ends_the_process_is_quarantined_after_the_second_time(
+    settings: Settings, tmp_path: Path, failure: str, error: str
+) -> None:
+    settings = settings.replaced(stall_timeout=0.5)
+    records = Records(settings)
+    records.catalog(slot("home"))
+    for number in range(30):
+        records.request(f"good-{number}", good=True)
+    records.request("m-1", events=[])
+    records.flush()
+    fault = Fault(failure, "personalize.profile.keep", "m-1[\"']")
+    flow = Flow(PERSONALIZE.name, settings, [fault], tmp_path)
+
+    assert flow.run_until_settled(12, lambda: set(records.good) <= set(answers(settings))) is None
+
+    assert flow.quarantined() == [("personalize.profile.keep", error)]
+    (letter,) = processing_errors(settings)
+    assert letter.detail == f"{error} in personalize.profile.keep"
+    assert letter.topic == Topic.DECISION_REQUESTS
+    result = verify(settings)
+    assert result.holds, result
+
+
+def test_too_many_processing_errors_stop_the_flow_with_a_sentence(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings = settings.replaced(max_processing_errors=2)
+    records = Records(settings)
+    records.catalog(slot("home"))
+    for number in range(5):
+        records.request(f"m-{number}", events=[])
+    records.flush()
+    fault = Fault("raise", "personalize.profile.keep", "m-")
+    flow = Flow(PERSONALIZE.name, settings, [fault], tmp_path)
+
+    assert flow.run_until_settled(20) == endings.REFUSED
+
+    last = flow.log.read_text().splitlines()[-1]
+    assert "3 processing errors within an hour" in last
+    assert "BANDITFLOW_MAX_PROCESSING_ERRORS" in last
+    assert len(flow.quarantined()) == 3
