@@ -28,6 +28,8 @@ class Event(Struct, gc=False):
     ``at`` is its event time in microseconds, ``body`` the record, ``subject`` the visitor's
     pseudonym, ``key`` the 64-bit join key of its decision (0 where it has none). ``personal`` says
     that the subject consents to a profile, which ``profile`` then holds for a decision request.
+    ``further`` marks those but the first of several events that were made of one record: of the
+    record at most one is refused.
     """
 
     at: int
@@ -39,6 +41,7 @@ class Event(Struct, gc=False):
     personal: bool = False
     profile: Mapping[str, float] | None = None
     embedding: Sequence[float] | None = None
+    further: bool = False
 
 
 class Rejected(NamedTuple):

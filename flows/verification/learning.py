@@ -30,17 +30,25 @@ class Learners:
         self._catalog: Catalog = catalogs[-1]
         self.skipped = sorted(_changed(catalogs))
         self._policies: dict[str, Policy] = {}
+        self._fingerprints: dict[str, str] = {}
         for slot_id, slot in sorted(self._catalog.slots.items()):
             if slot_id not in self.skipped:
-                dim = policy_dim(slot, FeatureMap(slot.features))
+                feature_map = FeatureMap(slot.features)
+                dim = policy_dim(slot, feature_map)
                 actions = self._catalog.actions[slot_id]
+                self._fingerprints[slot_id] = feature_map.logged_fingerprint
                 self._policies[slot_id] = new_policy(slot, actions, dim)
 
     def learn(self, verdicts: Iterable[Verdict], weights: Mapping[int, float]) -> None:
-        """Learn a shard's decisions; ``weights`` says, by key, how much of one counts so far."""
+        """Learn a shard's decisions; ``weights`` says, by key, how much of one counts so far.
+
+        What was logged under another feature spec than the slot's is left out, as learners do.
+        """
         by_slot: dict[str, list[Verdict]] = {}
         for verdict in verdicts:
-            by_slot.setdefault(verdict.decision.body.slot_id, []).append(verdict)
+            body = verdict.decision.body
+            if body.mapping in (self._fingerprints.get(body.slot_id), ""):
+                by_slot.setdefault(body.slot_id, []).append(verdict)
         for slot_id, of_slot in by_slot.items():
             if slot_id in self._policies:
                 policy = self._policies[slot_id]

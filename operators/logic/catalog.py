@@ -22,7 +22,8 @@ class Catalog:
     """The slots and the enabled actions of each, ordered by id; ``revision`` tells two apart.
 
     Of more actions than a slot's policy has memory for, those that came first are among them; the
-    others are ``not_shown``.
+    others are ``not_shown``. In one process two catalogs have the same revision where they are made
+    of the same records.
     """
 
     slots: Mapping[str, Slot] = field(default_factory=dict)
@@ -79,7 +80,6 @@ class CatalogHistory:
         self._versions: dict[tuple[str, str], list[_Version]] = {}
         self._times: list[int] = []
         self._times_sorted = True
-        self._revision = 0
         self._current: Catalog | None = None
         self._until = 0
         self._from = 0
@@ -132,7 +132,6 @@ class CatalogHistory:
             place = bisect_right(times, at)
             self._from = times[place - 1] if place else -(2**63)
             self._until = times[place] if place < len(times) else _FAR
-            self._revision += 1
             self._current = self._build(at)
         return self._current
 
@@ -200,7 +199,7 @@ class CatalogHistory:
         return self._times
 
     def _build(self, at: int) -> Catalog:
-        held = (_held(versions, at) for versions in self._versions.values())
+        held = [_held(versions, at) for versions in self._versions.values()]
         entries = [entry for entry in held if not entry.deleted]
         slots = {entry.slot_id: entry for entry in entries if isinstance(entry, Slot)}
         experiments = {e.experiment_id: e for e in entries if isinstance(e, Experiment)}
@@ -212,7 +211,10 @@ class CatalogHistory:
                     by_slot[name].append(action)
         not_shown = _without_room(slots, by_slot, enabled)
         actions = {name: tuple(listed) for name, listed in by_slot.items()}
-        return Catalog(slots, actions, experiments, self._revision, not_shown)
+        # Not a count of our own: requests of several shards are decided together by it.
+        made_of = frozenset((*_identity(entry), entry.id, entry.time) for entry in held)
+        revision = hash((made_of, *sorted(not_shown.items())))
+        return Catalog(slots, actions, experiments, revision, not_shown)
 
 
 def _without_room(

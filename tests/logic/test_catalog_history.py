@@ -192,3 +192,17 @@ def test_a_change_waits_for_its_time_and_a_first_record_holds_before() -> None:
     for seconds, shown in ((0, ["a"]), (day, ["a", "b"])):
         catalog = history.as_of(micros(make.START + timedelta(seconds=seconds)))
         assert [action.action_id for action in catalog.actions["home"]] == shown
+
+
+def test_shards_that_looked_at_other_times_name_a_catalog_alike() -> None:
+    """Requests of several shards are decided together by the revision of their catalogs."""
+    entries: list[CatalogEntry] = [make.slot("home"), make.action("a0", 0, slots=["home"])]
+    entries += [make.action("a0", number, slots=["home"], enabled=False) for number in (10, 20)]
+    busy, idle = CatalogHistory(), loaded(entries)
+    for entry in entries:
+        busy.add(entry)
+        busy.as_of(micros(entry.time))
+    times = [micros(entry.time) for entry in entries[1:]]
+    revisions = [busy.as_of(time).revision for time in times]
+    assert len(set(revisions)) == len(times)
+    assert [idle.as_of(time).revision for time in reversed(times)] == revisions[::-1]

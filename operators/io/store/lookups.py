@@ -19,6 +19,8 @@ def read_row(table: Table, row: Sequence[Any]) -> dict[str, Any]:
     >>> from operators.io.store.tables import EXPERIMENT_RESULTS
     >>> read_row(EXPERIMENT_RESULTS, ("e", 0, "home", "{}"))["time"].isoformat()
     '1970-01-01T00:00:00+00:00'
+    >>> read_row(EXPERIMENT_RESULTS, ("e", 0, "home", "9" * 5000))["summary"] is None
+    True
     """
     values: dict[str, Any] = {}
     for column, value in zip(table.columns, row, strict=True):
@@ -27,7 +29,7 @@ def read_row(table: Table, row: Sequence[Any]) -> dict[str, Any]:
         elif column.kind is Kind.TIME:
             values[column.name] = moment(value)
         elif column.kind is Kind.JSON:
-            values[column.name] = _DECODE(value)
+            values[column.name] = _json(value)
         elif column.kind is Kind.BOOLEAN:
             values[column.name] = bool(value)
         elif column.kind is Kind.VECTOR:
@@ -35,6 +37,17 @@ def read_row(table: Table, row: Sequence[Any]) -> dict[str, Any]:
         else:
             values[column.name] = value
     return values
+
+
+def _json(text: str) -> Any:
+    """Read a stored JSON text; None where it is beyond what can be read.
+
+    The ranking of a decision is stored as it was written, and somebody else may have written it.
+    """
+    try:
+        return _DECODE(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def query_vector(vector: Sequence[float]) -> NDArray[np.float64]:

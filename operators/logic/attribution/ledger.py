@@ -9,7 +9,8 @@ from msgspec import field as stored
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from operators.envelope import Event, Message, Rejected
+from operators.envelope import Event, Message, Origin, Rejected
+from operators.logic.attribution import reasons
 from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_classes import DecisionClass, DecisionClasses
 from operators.logic.attribution.outcomes import OutcomeEncoder, encode_outcome
@@ -191,6 +192,7 @@ class StepResult:
     settled: list[tuple[str, Settlements]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    _refused: set[Origin] = field(default_factory=set)
 
     def report(self, key: int, outcome: Outcome) -> None:
         """Report an outcome."""
@@ -202,8 +204,15 @@ class StepResult:
         self.counts[slot_id, status] = self.counts.get((slot_id, status), 0) + more
 
     def reject(self, event: Event, reason: str, field: str | None = None) -> None:
-        """Refuse an event: it is counted by reason and dead-lettered."""
-        self.rejected.append(Rejected(reason, event.origin, event.payload, field))
+        """Refuse an event: it is counted by reason and dead-lettered, once for its record."""
+        if not self.is_refused(event):
+            if reason not in (reasons.DUPLICATE, reasons.DUPLICATE_DECISION):
+                self._refused.add(event.origin)
+            self.rejected.append(Rejected(reason, event.origin, event.payload, field))
+
+    def is_refused(self, event: Event) -> bool:
+        """Say whether another event of the same record was refused in this step."""
+        return event.further and event.origin in self._refused
 
 
 class Ledger:

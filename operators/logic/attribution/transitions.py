@@ -31,7 +31,8 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     """Add new decisions to the pending ones; give the events that waited for them."""
     if not events:
         return []
-    classes, horizon, reject = ledger.classes, ledger.horizon, ledger.result.reject
+    classes, horizon, result = ledger.classes, ledger.horizon, ledger.result
+    reject = result.reject
     counted, ahead = bool(ledger.counted), bool(ledger.settled_ahead)
     ledger.decided = max(ledger.decided, max(map(_AT, events)))
     windows, number_of = classes.windows, classes.number
@@ -60,6 +61,8 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
             same = _is_known(ledger, row, new.get(key), decision)
             reject(event, reasons.DUPLICATE_DECISION if same else reasons.CONFLICTING_DECISION)
             continue
+        if event.further and result.is_refused(event):
+            continue  # a record is taken with all of its positions, or not at all
         new[key] = decision
         family = window.bit_length()
         if family in families:
@@ -239,6 +242,8 @@ def _with_decisions(
 
 
 def _wait(ledger: Ledger, event: Event) -> None:
+    if ledger.result.is_refused(event):
+        return
     if event.at < ledger.horizon - ledger.tolerance:
         if not ledger.is_counted(event.body.slot_id, event.at):
             ledger.result.reject(event, reasons.LATE)

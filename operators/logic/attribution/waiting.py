@@ -111,6 +111,7 @@ class WaitingEventState(Struct, array_like=True, kw_only=True):
     impression: Impression | None = None
     click: Click | None = None
     reward: Reward | None = None
+    further: bool = False
 
     def event(self) -> Event:
         """Give the event again."""
@@ -121,6 +122,7 @@ class WaitingEventState(Struct, array_like=True, kw_only=True):
             key=self.key,
             origin=self.origin,
             payload=self.payload,
+            further=self.further,
         )
 
 
@@ -136,6 +138,7 @@ def waiting_state(event: Event) -> WaitingEventState:
         impression=body if isinstance(body, Impression) else None,
         click=body if isinstance(body, Click) else None,
         reward=body if isinstance(body, Reward) else None,
+        further=event.further,
     )
 
 

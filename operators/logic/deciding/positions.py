@@ -49,9 +49,10 @@ def _singles(event: Event, slates: dict[str, Slot]) -> Iterator[Event]:
         yield from _placed(event, body, body.slate, slot)
     elif isinstance(body, Impression):
         shown = range(slot.slate_size) if body.position is None else [body.position]
+        single = msgspec.structs.replace(body, action_id=None)
         for position in shown:
             if 0 <= position < slot.slate_size:
-                yield _moved(event, position, msgspec.structs.replace(body, action_id=None))
+                yield _moved(event, position, single, further=position != shown[0])
     elif isinstance(body, Click):
         position = body.position or 0
         yield _moved(event, position if 0 <= position < slot.slate_size else 0, body)
@@ -79,15 +80,19 @@ def _placed(
                 features=packed[position],
                 slate=None,
             ),
+            further=position > 0,
         )
 
 
 def _features(body: DecisionBack, slot: Slot) -> list[str]:
     size = slot.slate_size
     dim = 1 if body.features is None else packed_dim(body.features)
+    if not dim:
+        raise FeatureError("features: no numbers")
     row = unpack_rows([body.features], dim)
     return pack_rows(at_positions(np.repeat(row, size, axis=0), np.arange(size), size))
 
 
-def _moved(event: Event, position: int, body: object) -> Event:
-    return msgspec.structs.replace(event, key=position_key(event.key, position), body=body)
+def _moved(event: Event, position: int, body: object, *, further: bool = False) -> Event:
+    key = position_key(event.key, position)
+    return msgspec.structs.replace(event, key=key, body=body, further=further)
