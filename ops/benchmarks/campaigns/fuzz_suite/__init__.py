@@ -1,0 +1,1 @@
+"""What the campaign ``fuzz`` is made of."""

@@ -1,0 +1,128 @@
+"""The topics as they are in the end: who was answered how often, and what is left without the bad.
+
+A record is bad where a dead letter of ours names it, by its place and its hash. In the copy that
+is verified a bad record is replaced by an empty one, so that offsets stay.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.devkit.verify_replay.runs import Feed, prepare
+from flows.registry import PERSONALIZE
+from flows.runtime.clock import system_clock
+from flows.verification.log import Logged
+from operators.decode import join_key, pseudonym_of
+from operators.io.kafka.partition import read_partition
+from schemas.codec import Flaw, decode
+from schemas.results import DeadLetter
+from schemas.settings import Settings
+from schemas.topics import Topic
+
+Place = tuple[str, int, int]
+Offsets = Mapping[tuple[str, int], set[int]]
+"""Offsets of the spoiled records by topic and partition."""
+
+VERIFIED = (*PERSONALIZE.resumes, Topic.CATALOG, Topic.OUTCOMES, Topic.DEAD_LETTERS)
+"""The topics that a verification of what was decided and learned reads."""
+
+
+@dataclass
+class FinalTopics:
+    """What a scan of the topics found."""
+
+    records: int = 0
+    spoiled: int = 0
+    bad: set[Place] = field(default_factory=set)
+    reasons: Counter[str] = field(default_factory=Counter)
+    twice: int = 0
+    """Records with two dead letters."""
+    good_refused: int = 0
+    """Records of visitors, not spoiled, that were refused."""
+    good_requests: int = 0
+    answered: Counter[int] = field(default_factory=Counter)
+    """How many requests had how many answers."""
+
+
+def scan(settings: Settings, spoiled: Offsets) -> FinalTopics:
+    """Read the dead letters, then the requests of visitors and their answers."""
+    found = FinalTopics(spoiled=sum(map(len, spoiled.values())))
+    letters: dict[Place, list[DeadLetter]] = {}
+    for shard in range(settings.kafka.partitions):
+        for payload, _, offset, _ in read_partition(
+            settings.kafka, Topic.DEAD_LETTERS, shard, system_clock
+        ):
+            letter = decode(Topic.DEAD_LETTERS, payload)
+            if offset not in spoiled.get((Topic.DEAD_LETTERS.value, shard), ()) and isinstance(
+                letter, DeadLetter
+            ):
+                place = (letter.topic, letter.partition, letter.offset)
+                letters.setdefault(place, []).append(letter)
+    found.twice = sum(len(same) > 1 for same in letters.values())
+    for topic in (*PERSONALIZE.resumes, Topic.CATALOG):
+        for shard in range(settings.kafka.partitions_of(topic)):
+            for payload, _, offset, _ in read_partition(settings.kafka, topic, shard, system_clock):
+                found.records += 1
+                place = (topic.value, shard, offset)
+                of_it = letters.get(place)
+                if of_it and of_it[0].hash == hashlib.sha256(payload).hexdigest():
+                    found.bad.add(place)
+                    found.reasons[of_it[0].reason] += 1
+                    if offset not in spoiled.get(place[:2], ()):
+                        found.good_refused += 1
+    _count_answers(settings, spoiled, found)
+    return found
+
+
+def _count_answers(settings: Settings, spoiled: Offsets, found: FinalTopics) -> None:
+    asked: set[int] = set()
+    answers: Counter[int] = Counter()
+    secret = settings.secret.encode()
+    for shard in range(settings.kafka.partitions):
+        for topic in (Topic.DECISION_REQUESTS, Topic.DECISIONS):
+            foreign = spoiled.get((topic.value, shard), ())
+            for payload, _, offset, _ in read_partition(settings.kafka, topic, shard, system_clock):
+                body = decode(topic, payload)
+                if offset in foreign or isinstance(body, Flaw):
+                    continue
+                if topic is Topic.DECISIONS:
+                    answers[int(body.key, 16)] += 1
+                else:
+                    pseudonym = pseudonym_of(secret, body.subject)
+                    asked.add(join_key(pseudonym, body.decision_id or body.id))
+    found.good_requests = len(asked)
+    found.answered = Counter(answers[key] for key in asked)
+
+
+def without_the_bad(
+    settings: Settings, folder: Path, spoiled: Offsets, bad: set[Place]
+) -> Settings:
+    """Copy the topics without bad records and foreign ones of ours; give the copy's settings.
+
+    What the personalize flow kept is the original's, by links in ``folder``.
+    """
+    folder.mkdir()
+    for kept in Path(settings.state.recovery).iterdir():
+        if kept.name != "persist":
+            (folder / kept.name).symlink_to(kept)
+    copy = settings.replaced(
+        topic_prefix=f"{settings.kafka.topic_prefix}good-",
+        recovery=str(folder),
+        store=f"sqlite:{folder / 'none.db'}",
+    )
+    prepare(copy)
+    feed = Feed(copy)
+    for topic in VERIFIED:
+        for shard in range(settings.kafka.partitions_of(topic)):
+            own = topic in (Topic.OUTCOMES, Topic.DEAD_LETTERS)
+            foreign = spoiled.get((topic.value, shard), set()) if own else set()
+            for payload, key, offset, time in read_partition(
+                settings.kafka, topic, shard, system_clock
+            ):
+                gone = offset in foreign or (topic.value, shard, offset) in bad
+                value = b"" if gone else payload
+                feed.send(Logged(max(0, time // 1000), topic, shard, key, value))
+    feed.flush()
+    return copy
