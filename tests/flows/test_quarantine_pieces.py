@@ -1,17 +1,18 @@
 """Steps fail without a record at fault, end the process, or fail on all; persist fails, too."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from flows.devkit.embedded import Server
+from flows.devkit.embedded import Server, Supervisor
 from flows.registry import PERSIST, PERSONALIZE
 from flows.runtime import endings
 from flows.verification.verify import verify
 from operators.decode import pseudonym_of
 from schemas.catalog import FeatureSpec
-from schemas.settings import Settings
+from schemas.settings import Settings, child_environment
 from schemas.topics import Topic
 from tests.support.failing_flow import (
     SECRET,
@@ -23,6 +24,9 @@ from tests.support.failing_flow import (
     slot,
 )
 from tests.support.failing_steps import Fault
+from tests.support.live import until
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -173,3 +177,37 @@ def test_too_many_processing_errors_stop_the_flow_with_a_sentence(
     assert "3 processing errors within an hour" in last
     assert "BANDITFLOW_MAX_PROCESSING_ERRORS" in last
     assert len(flow.quarantined()) == 3
+
+
+def test_a_cluster_searches_as_one_process_and_goes_on_as_a_cluster(
+    settings: Settings, tmp_path: Path
+) -> None:
+    records = Records(settings)
+    records.catalog(slot("home"))
+    for number in range(20):
+        records.request(f"good-{number}", good=True)
+    records.request("m-1", events=[])
+    records.flush()
+    (tmp_path / "sitecustomize.py").write_text(
+        "from tests.support.failing_steps import Fault, failing\n"
+        """failing([Fault("raise", "personalize.profile.keep", "m-1[\\"']")])\n"""
+    )
+    command = [sys.executable, "-m", "flows", "run", "personalize", "--processes=2"]
+    with Supervisor(tmp_path / "logs") as supervisor:
+        flow = supervisor.start(
+            "flow",
+            [*command, f"--logs={tmp_path / 'workers'}"],
+            env=child_environment(settings) | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        )
+        until(lambda: len(processing_errors(settings)) == 1)
+        records.request("later", good=True)
+        records.flush()
+        until(lambda: set(records.good) <= set(answers(settings)))
+        log = flow.log.read_text()
+        supervisor.stop(flow)
+
+    (letter,) = processing_errors(settings)
+    assert letter.detail == "MarkedError in personalize.profile.keep"
+    assert "is quarantined: MarkedError in personalize.profile.keep" in log
+    second = (tmp_path / "workers" / "personalize-1.log").read_text()
+    assert second.count("metrics at") >= 2, "the cluster is back"
