@@ -25,7 +25,6 @@ from operators.logic.policies.published import PublishedPolicy
 from operators.updates import LearnerUpdate
 from schemas.catalog import PolicySettings, Slot
 from schemas.clock import micros
-from schemas.codec import MAX_RECORD_BYTES
 from schemas.settings import load
 from tests.support import records as make
 from tests.support.histories import Visitors
@@ -88,7 +87,7 @@ class Steps:
 
 def admitted(snapshot: bytes | None) -> RequestAdmission:
     """The admission of a shard."""
-    return admission.resumed(SETTINGS.time, MAX_RECORD_BYTES, None, snapshot, DecisionMetrics())
+    return admission.resumed(SETTINGS.time, None, snapshot, DecisionMetrics())
 
 
 def slot(name: str, **fields: Any) -> Slot:
