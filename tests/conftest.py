@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from flows.devkit.embedded import APACHE_KAFKA, NOIDA, VALKEY, Server
 from tests.support.parts import (
@@ -12,6 +13,10 @@ from tests.support.parts import (
     create_topics,
     prefix_for,
 )
+
+# How long an example takes says something of the machine, nothing of the code.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 # Helpers and stand-alone servers, not tests; importing some needs packages of their own.
 collect_ignore_glob = ["support/*.py"]

@@ -18,7 +18,7 @@ GOOD = {
     Topic.OUTCOMES: encode(make.outcome(7)),
     Topic.DEAD_LETTERS: encode(make.dead_letter(7)),
 }
-KEYED = {Topic.DECISIONS, Topic.OUTCOMES}
+KEYED = (Topic.DECISIONS, Topic.OUTCOMES)
 
 ANY_JSON = st.recursive(
     st.none()
