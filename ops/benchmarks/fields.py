@@ -85,7 +85,7 @@ def withdrawals(count: int) -> list[tuple[Topic, bytes]]:
 
 
 def names(count: int) -> list[str]:
-    """Give ids of actions, most of which the catalog does not know."""
+    """Make ids of actions, most of which the catalog does not know."""
     return [f"a-{n}" for n in range(count)]
 
 
@@ -159,8 +159,8 @@ class Steps:
         self._scorer = Scorer(b"secret", system_clock, DecisionMetrics())
         self._attribution = Attribution(60 * 10**6, 10**6, 10**6)
 
-    def take(self, records: Records) -> None:
-        """Read the records, profile, admit and score the requests, attribute the others."""
+    def read(self, records: Records) -> list[Event]:
+        """Read the records, one topic after another."""
         by_topic: dict[Topic, list[bytes]] = defaultdict(list)
         for topic, payload in records:
             by_topic[topic].append(payload)
@@ -168,8 +168,12 @@ class Steps:
         for topic, payloads in by_topic.items():
             count = len(payloads)
             times = [micros(NOW)] * count
-            found, _ = self._read.many(topic, 0, [None] * count, payloads, range(count), times)
-            events += found
+            read, _ = self._read.many(topic, 0, [None] * count, payloads, range(count), times)
+            events += read
+        return events
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Profile, admit and score the requests, attribute the others."""
         batch = CatalogedBatch(0, micros(NOW), events, catalog=self._catalog)
         self._profiles.on_batch([batch])
         groups, _ = self._admission.on_batch([batch])
@@ -177,7 +181,7 @@ class Steps:
         self._attribution.step(events, micros(NOW), self._catalog.slots)
 
 
-def catalog() -> Catalog:
+def example_catalog() -> Catalog:
     """Make a slot with features of every kind and a hundred actions."""
     features = FeatureSpec(numeric=["age"], vectors={"vector": 4}, hashed={"hashed": 8})
     history = CatalogHistory()
@@ -187,27 +191,27 @@ def catalog() -> Catalog:
     return history.as_of(micros(NOW))
 
 
-def seconds(records: Records, rounds: int, of: Catalog) -> float:
-    """Give the least CPU time that the records take."""
+def seconds(records: Records, rounds: int, catalog: Catalog) -> float:
+    """Measure the least CPU time that the records take."""
     read = reader(SETTINGS)
     least = float("inf")
     for _ in range(rounds):
-        steps = Steps(read, of)
+        steps = Steps(read, catalog)
         started = time.thread_time()
-        steps.take(records)
+        steps.take(steps.read(records))
         least = min(least, time.thread_time() - started)
     return least
 
 
 def growth(name: str, doublings: int, rounds: int) -> tuple[float, float]:
-    """Give the exponent by which a field's cost grows, and the seconds of its greatest length.
+    """Measure the exponent by which a field's cost grows, and the seconds of its greatest length.
 
     It is the steepest growth over two doublings, so that what does not grow hides nothing.
     """
     most, make = CASES[name]
-    of = catalog()
+    catalog = example_catalog()
     lengths = [most >> halved for halved in range(doublings, -1, -1)]
-    costs = [seconds(make(length), rounds, of) for length in lengths]
+    costs = [seconds(make(length), rounds, catalog) for length in lengths]
     steps = np.diff(np.log(costs)) / np.diff(np.log(lengths))
     return float(np.mean(steps[-2:])), costs[-1]
 
