@@ -188,9 +188,10 @@ class Simulator:
     def _see(self, payloads: list[bytes], now: float, outbox: Outbox) -> None:
         """Look at what was decided: everyone sees it, some will click."""
         numbers, kept, sent, foreign, repeated = [], [], [], 0, 0
-        for answer in map(self._decoder.decode, payloads):
-            number = self._writer.number(answer.decision_id)
-            if number is None:
+        for payload in payloads:
+            answer = self._answer(payload)
+            number = None if answer is None else self._writer.number(answer.decision_id)
+            if answer is None or number is None:
                 foreign += 1
                 continue
             asked_at = self._pending.pop(number, None)
@@ -208,6 +209,13 @@ class Simulator:
             if seen is not None:
                 seen.latency = now - np.array(sent)
                 self._tally.answered(seen)
+
+    def _answer(self, payload: bytes) -> _Answer | None:
+        """Read a decision; None where it is none of ours: anybody may write to the topic."""
+        try:
+            return self._decoder.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
 
     def _react(
         self, numbers: Indices, answers: list[_Answer], now: float, outbox: Outbox

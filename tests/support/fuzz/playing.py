@@ -122,7 +122,7 @@ class Stream:
             return None
         now = time_of(number)
         records = list(self.visitors.catalog()) if number == 0 else []
-        about = Surroundings(now, list(SLOTS), NAMES, self.decided[-_ABOUT:])
+        about = Surroundings(now, list(SLOTS), NAMES, self.decided[-_ABOUT:], ["hero"])
         reactions = list(self.visitors.react(self._new_decisions()))
         first = [each for each in reactions if each.topic is Topic.DECISIONS]
         records += [each for each in reactions if each.topic is not Topic.DECISIONS]

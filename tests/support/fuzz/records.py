@@ -83,13 +83,15 @@ def wild_keys(secret: bytes) -> dict[int, str]:
 class Surroundings:
     """What is going on while records are made: the time, and whom they may be about.
 
-    ``visitors`` are good ones: only what must be refused is said in their name.
+    ``visitors`` are good ones: only what must be refused is said in their name. Wild actions may
+    come to the ``shared`` slots.
     """
 
     now: datetime
     slots: Sequence[str]
     visitors: Sequence[str]
     decided: Sequence[Decided] = ()
+    shared: Sequence[str] = ()
 
 
 @dataclass
@@ -220,6 +222,8 @@ class Fuzzer:
         key: bytes | None = known.subject.encode()
         partition = known.partition if spec.shared else 0
         time = micros(about.now)
+        if spec.subject is Subject.PSEUDONYM:
+            partition = self._home(value, known)
         if spec.subject is not Subject.RAW:
             key = rng.choice((None, key, b"\xff"))
         elif rng.random() < 0.05:
@@ -231,6 +235,20 @@ class Fuzzer:
                 (0, -1000, 1_000_000, time - 86_400_000_000, 2**53, 2**62, 2**63 * 1000 - 1000)
             )
         return FuzzRecord(topic, partition, key, value, time, refused)
+
+    def _home(self, value: bytes | None, known: Decided) -> int:
+        """Give the partition of one of our own records: that of what it says that it is about.
+
+        Records about one thing are in one partition, or nothing says which of two comes first.
+        """
+        try:
+            tree = msgspec.json.decode(value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return known.partition
+        about = tree.get("key", tree.get("subject")) if isinstance(tree, dict) else known.key
+        return (
+            known.partition if about == known.key else crc32(repr(about).encode()) % self.partitions
+        )
 
 
 def _context(rng: Random) -> Tree:
@@ -255,7 +273,7 @@ def _catalog_names(
         "reward_range": lambda r: r.choice(([0.0, 1.0], [-1.0, 1e6], [0, 3], [-1e300, 1e300])),
         "default_reward": lambda _: 0.0,
         "deleted": lambda r: r.random() < 0.1,
-        "slots": lambda r: r.sample(WILD_SLOTS, 3) + list(about.slots[: r.random() < 0.05]),
+        "slots": lambda r: [*r.sample(WILD_SLOTS, 3), *(about.shared if r.random() < 0.05 else ())],
         "neighbours": lambda r: [{"action_id": r.choice(WILD_ACTIONS), "similarity": 0.5}],
         "reward_window": lambda r: r.choice((1.0, 10.0, 60.0)),
         "publish_interval": lambda r: r.choice((0.25, 1.0)),

@@ -1,7 +1,8 @@
 """The topics as they are in the end: who was answered how often, and what is left without the bad.
 
-A record is bad where a dead letter of ours names it, by its place and its hash. In the copy that
-is verified a bad record is replaced by an empty one, so that offsets stay.
+A spoiled record is bad where a dead letter of ours names it, by its place and its hash. In the
+copy that is verified a bad record is replaced by an empty one, so that offsets stay; so are those
+of wild slots, whose catalog is changed for times that have been, as no recomputation knows it.
 """
 
 import hashlib
@@ -10,12 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from flows.devkit.demo_catalog import SLOT
 from flows.devkit.verify_replay.runs import Feed, prepare
 from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
+from flows.runtime.snapshots import states_of
 from flows.verification.log import Logged
+from flows.verification.reading import ledger_of
 from operators.decode import join_key, pseudonym_of
 from operators.io.kafka.partition import read_partition
+from operators.logic.attribution.pending import LIVE
 from schemas.codec import Flaw, decode
 from schemas.results import DeadLetter
 from schemas.settings import Settings
@@ -60,6 +67,7 @@ def scan(settings: Settings, spoiled: Offsets) -> FinalTopics:
             ):
                 place = (letter.topic, letter.partition, letter.offset)
                 letters.setdefault(place, []).append(letter)
+    asked = _count_answers(settings, spoiled, found)
     found.twice = sum(len(same) > 1 for same in letters.values())
     for topic in (*PERSONALIZE.resumes, Topic.CATALOG):
         for shard in range(settings.kafka.partitions_of(topic)):
@@ -68,15 +76,20 @@ def scan(settings: Settings, spoiled: Offsets) -> FinalTopics:
                 place = (topic.value, shard, offset)
                 of_it = letters.get(place)
                 if of_it and of_it[0].hash == hashlib.sha256(payload).hexdigest():
-                    found.bad.add(place)
                     found.reasons[of_it[0].reason] += 1
-                    if offset not in spoiled.get(place[:2], ()):
+                    if offset in spoiled.get(place[:2], ()):
+                        found.bad.add(place)
+                    elif topic is not Topic.DECISIONS or _key_of(payload) in asked:
                         found.good_refused += 1
-    _count_answers(settings, spoiled, found)
     return found
 
 
-def _count_answers(settings: Settings, spoiled: Offsets, found: FinalTopics) -> None:
+def _key_of(payload: bytes) -> int:
+    return int(getattr(decode(Topic.DECISIONS, payload), "key", "0"), 16)
+
+
+def _count_answers(settings: Settings, spoiled: Offsets, found: FinalTopics) -> set[int]:
+    """Count the answers of visitors' requests; give the keys of these."""
     asked: set[int] = set()
     answers: Counter[int] = Counter()
     secret = settings.secret.encode()
@@ -94,6 +107,7 @@ def _count_answers(settings: Settings, spoiled: Offsets, found: FinalTopics) -> 
                     asked.add(join_key(pseudonym, body.decision_id or body.id))
     found.good_requests = len(asked)
     found.answered = Counter(answers[key] for key in asked)
+    return asked
 
 
 def without_the_bad(
@@ -118,11 +132,29 @@ def without_the_bad(
         for shard in range(settings.kafka.partitions_of(topic)):
             own = topic in (Topic.OUTCOMES, Topic.DEAD_LETTERS)
             foreign = spoiled.get((topic.value, shard), set()) if own else set()
+            sorted_out = topic in (Topic.DECISION_REQUESTS, Topic.DECISIONS, Topic.OUTCOMES)
             for payload, key, offset, time in read_partition(
                 settings.kafka, topic, shard, system_clock
             ):
                 gone = offset in foreign or (topic.value, shard, offset) in bad
+                gone |= sorted_out and slot_of(topic, payload) not in (SLOT, None)
                 value = b"" if gone else payload
                 feed.send(Logged(max(0, time // 1000), topic, shard, key, value))
     feed.flush()
     return copy
+
+
+def slot_of(topic: Topic, payload: bytes) -> str | None:
+    """Name the slot that a record is about; None where it says none, or cannot be read."""
+    return getattr(decode(topic, payload), "slot_id", None)
+
+
+def pending_elsewhere(settings: Settings) -> int:
+    """Count the pending decisions of wild slots."""
+    states, count = states_of(settings, PERSONALIZE), 0
+    for shard in range(settings.kafka.partitions):
+        ledger = ledger_of(settings, states, shard)
+        pending, classes = ledger.pending, ledger.classes.all
+        numbers = pending.decision_class[np.flatnonzero(pending.flags & LIVE)].tolist()
+        count += sum(classes[number].slot_id != SLOT for number in numbers)
+    return count
