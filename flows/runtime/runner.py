@@ -90,7 +90,11 @@ def work(
         settings, system_clock, metrics, place, execution.releases, seen
     )
     execution.watch(dataflow, settings.state.stall_timeout, FLOWS[flow].steps)
-    with attended_recovery(settings, flow), named_recovery(settings, flow):
+    with (
+        execution.told_from_deaths(),
+        attended_recovery(settings, flow),
+        named_recovery(settings, flow),
+    ):
         cli_main(
             dataflow,
             process_id=process if addresses else None,

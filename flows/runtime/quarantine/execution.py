@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
@@ -16,6 +17,8 @@ from flows.runtime.quarantine.files import Ending
 from flows.runtime.quarantine.quarantine import Quarantine
 from flows.runtime.quarantine.steps import watch_steps
 from flows.runtime.quarantine.watch import Unwatched, Watch
+from flows.runtime.recovery import RecoveryError
+from operators.io.journal import Journal
 from operators.io.releases import Releases
 from operators.logic.quarantine import Search
 from schemas.settings import Settings
@@ -38,6 +41,16 @@ class Execution:
         """Give the length of its epochs: in a search each part has one of its own."""
         return timedelta(seconds=settings.state.epoch if self.search is None else 0)
 
+    @contextmanager
+    def told_from_deaths(self) -> Iterator[None]:
+        """Note it where the recovery store ends the process within the block."""
+        try:
+            yield
+        except RecoveryError:
+            if self.watcher is not None:
+                self.watcher.end_of_environment()
+            raise
+
     def watch(self, flow: Dataflow, timeout: float, known: Iterable[Step]) -> None:
         """Watch the steps of its dataflow; those that wait for others may take their time."""
         if self.watcher is None:
@@ -56,11 +69,14 @@ def begin_execution(
         return Execution()
     kept = quarantine
 
+    journals: list[Journal] = []
+
     def end(ending: Ending) -> None:
         kept.end(process, ending)
 
     def stopped(number: int, _: FrameType | None) -> None:
-        end(Ending(why="stopped"))
+        for journal in journals:
+            journal.end("stopped")
         if number == signal.SIGINT:
             endings.interrupted()
         signal.signal(number, signal.SIG_DFL)
@@ -69,6 +85,7 @@ def begin_execution(
     signal.signal(signal.SIGINT, stopped)
     signal.signal(signal.SIGTERM, stopped)
     releases, journal, history = quarantine.releases(process, again)
+    journals.append(journal)
 
     def drop(step: str, error: str) -> None:
         releases.drop(kept.drop(step, error))

@@ -5,11 +5,12 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct, field
 
+from flows.runtime.recovery import usable
 from operators.io.journal import Journal, Progress, read_journal
 from operators.io.releases import Notes
 from operators.logic.quarantine import Culprit, Death, History, InFlight, Offsets, Record
@@ -21,15 +22,14 @@ _QUARANTINED = "quarantined.jsonl"
 
 
 class Ending(Struct, kw_only=True):
-    """How a process ended, where it could say so: ``why`` tells a record's fault from others.
+    """What a process ended of, where it could say so: a step raised, or made no progress.
 
-    ``step`` is the one at work, ``error`` the type of what it raised, ``given`` the records that
-    it had been given.
+    ``error`` is the type of what the step raised, or ``stalled``, ``given`` the records that it had
+    been given. Other ends are noted in the journal.
     """
 
-    why: Literal["raised", "stalled", "environment", "stopped"]
-    step: str = ""
-    error: str = ""
+    step: str
+    error: str
     given: list[Record] = field(default_factory=list)
 
 
@@ -48,22 +48,26 @@ class Quarantined(Struct, kw_only=True):
 
 
 class QuarantineFiles:
-    """The folder ``quarantine`` in a flow's recovery store; its owner alone may read it."""
+    """The folder ``quarantine`` in a flow's recovery store; its owner alone may read it.
+
+    Raises :class:`RecoveryUnwritable` where it has no room.
+    """
 
     def __init__(self, recovery: Path) -> None:
+        self._recovery = recovery
         self.folder = recovery / "quarantine"
 
     def journal(self, process: int) -> Journal:
         """Begin the journal of a process."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Journal(self.folder / f"{process}.journal")
+        with usable(self._recovery):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return Journal(self.folder / f"{process}.journal")
 
     def progress(self) -> Progress | None:
         """Say how far the processes of the last execution came; None where there was none."""
-        paths = sorted(self.folder.glob("*.journal"))
-        if not paths:
+        all_ = self._journals()
+        if not all_:
             return None
-        all_ = [read_journal(path) for path in paths]
         released: dict[str, int] = {}
         for each in all_:
             for place, offset in each.released.items():
@@ -79,14 +83,11 @@ class QuarantineFiles:
 
         What one of its processes raised counts first. Where one was killed the others are stopped.
         """
-        ended = self._read_all("*.ending", Ending)
-        for each in ended:
-            if each.why in ("raised", "stalled"):
-                return Death(step=each.step, error=each.error, given=each.given)
-        if any(each.why == "environment" for each in ended):
-            return None
+        for each in self._read_all("*.ending", Ending):
+            return Death(step=each.step, error=each.error, given=each.given)
+        ends = [each.end for each in self._journals()]
         progress = self.progress()
-        if progress is None or len(ended) == len(list(self.folder.glob("*.journal"))):
+        if progress is None or "environment" in ends or all(ends):
             return None
         return Death(step=progress.step)
 
@@ -104,7 +105,7 @@ class QuarantineFiles:
         return lines
 
     def end(self, process: int, ending: Ending) -> None:
-        """Note how a process ends; its first word counts."""
+        """Note what a process ends of; its first word counts."""
         name = f"{process}.ending"
         if not (self.folder / name).exists():
             self._write(name, ending)
@@ -119,13 +120,16 @@ class QuarantineFiles:
 
     def remember(self, history: History) -> None:
         """Replace what is remembered, durably."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write(_HISTORY, history, durable=True)
 
     def quarantine(self, new: Quarantined) -> None:
         """Add a record to the quarantined, durably."""
-        with open(self.folder / _QUARANTINED, "ab", opener=_private) as file:
-            file.write(msgspec.json.encode(new) + b"\n")
+        with (
+            usable(self._recovery),
+            open(self.folder / _QUARANTINED, "ab", opener=_private) as file,
+        ):
+            # Begins a line, too: what a full disk has cut short must not take this one with it.
+            file.write(b"\n" + msgspec.json.encode(new) + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -134,6 +138,9 @@ class QuarantineFiles:
         self.land()
         for path in (*self.folder.glob("*.journal"), *self.folder.glob("*.ending")):
             path.unlink(missing_ok=True)
+
+    def _journals(self) -> list[Progress]:
+        return [read_journal(path) for path in sorted(self.folder.glob("*.journal"))]
 
     def _read(self, name: str, type_: type[T]) -> T | None:
         try:
@@ -147,12 +154,14 @@ class QuarantineFiles:
 
     def _write(self, name: str, value: Struct, *, durable: bool = False) -> None:
         partial = self.folder / f"{name}.partial"
-        with open(partial, "wb", opener=_private) as file:
-            file.write(msgspec.json.encode(value))
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        partial.rename(self.folder / name)
+        with usable(self._recovery):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(partial, "wb", opener=_private) as file:
+                file.write(msgspec.json.encode(value))
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            partial.rename(self.folder / name)
 
 
 class FileNotes(Notes):

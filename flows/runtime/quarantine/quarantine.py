@@ -65,9 +65,10 @@ class Quarantine:
             history, death, self._resume(), released, self._files.in_flight(), passed_over
         )
         self._files.remember(verdict.history)
+        # First: of a record that is convicted twice the dead letter is believed to be at fault.
+        self._files.begin_anew()
         if verdict.culprit is not None:
             self._convict(verdict.culprit)
-        self._files.begin_anew()
         if verdict.stop:
             raise QuarantineError(f"{self._flow.name}: {verdict.stop}")
         search = verdict.history.search
@@ -93,7 +94,7 @@ class Quarantine:
         def forget_search() -> None:
             history.search, history.isolate = None, []
             self._files.remember(history)
-            self.end(process, Ending(why="stopped"))
+            journal.end("stopped")
             finished()
 
         known = self._files.quarantined()
@@ -106,7 +107,7 @@ class Quarantine:
         return releases, journal, history
 
     def end(self, process: int, ending: Ending) -> None:
-        """Note how a process ends."""
+        """Note what a process ends of."""
         self._files.end(process, ending)
 
     def _sources(self) -> Collection[str]:

@@ -73,13 +73,17 @@ class Watch:
     def failed(self, step_id: str, error: Exception, given: object) -> NoReturn:
         """End the process, which is started again to find the record that the step fails on."""
         if any(isinstance(cause, ENVIRONMENT) for cause in _causes(error)):
-            self._end(Ending(why="environment", step=step_id))
+            self.end_of_environment()
             endings.end_by(step_id, error)
         what = type(error).__name__
-        self._end(Ending(why="raised", step=step_id, error=what, given=records_in(given)))
+        self._note(Ending(step=step_id, error=what, given=records_in(given)))
         endings.show_place(error)
         endings.say(f"step {step_id} raises {what}: its record is looked for")
         self._again()
+
+    def end_of_environment(self) -> None:
+        """Note that the process ends because of what surrounds it."""
+        self._journal.end("environment")
 
     def dropped(self, step_id: str, error: Exception) -> None:
         """Note a piece that a step has dropped; what its environment raises is no piece's fault."""
@@ -110,10 +114,18 @@ class Watch:
         threading.Thread(target=look, name="watch", daemon=True).start()
 
     def _stalled(self, step_id: str, timeout: float) -> NoReturn:
-        self._end(Ending(why="stalled", step=step_id, error=STALLED))
+        self._note(Ending(step=step_id, error=STALLED))
         faulthandler.dump_traceback(all_threads=True)
         endings.say(f"step {step_id} has made no progress for {timeout:g} s")
         endings.end(endings.STALLED)
+
+    def _note(self, ending: Ending) -> None:
+        """Note what the process ends of; where there is no room to, that is what it ends by."""
+        try:
+            self._end(ending)
+        except RecoveryError as unwritable:
+            self.end_of_environment()
+            endings.end_by(ending.step, unwritable)
 
 
 def records_in(given: object) -> list[Record]:
