@@ -12,6 +12,8 @@ from schemas.results import PolicyCheckpoint
 from schemas.state import StateFormat, pack, unpack
 
 LEARNER_STATE = StateFormat("learner", 3)
+OLDER_LEARNERS = (2,)
+"""Versions of checkpoints that are still read; the store and ``checkpoints`` outlive a release."""
 
 CHECKPOINT_INTERVAL = 30_000_000
 """Microseconds of event time between the checkpoints of settled decisions."""
@@ -66,7 +68,7 @@ def pack_learner(state: LearnerState) -> bytes:
 
 def unpack_learner(snapshot: bytes) -> LearnerState:
     """Read what a learner's snapshot keeps, or a checkpoint of this release or the one before."""
-    return unpack(*LEARNER_STATE, LearnerState, snapshot, older=(2,))
+    return unpack(*LEARNER_STATE, LearnerState, snapshot, older=OLDER_LEARNERS)
 
 
 def lower_learner(snapshot: bytes, to: int, lateness: int) -> tuple[bytes, int]:

@@ -29,7 +29,7 @@ from operators.io.kafka.starts import FirstRecord, Start, first_records, starts
 from operators.io.segments import segment_folders
 from operators.io.store.open import open_store
 from operators.io.store.protocol import Store, StoredRow
-from operators.learner_state import LEARNER_STATE, pack_learner, unpack_learner
+from operators.learner_state import LEARNER_STATE, OLDER_LEARNERS, pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
@@ -196,7 +196,7 @@ def _learner_of(text: str, slot_id: str) -> bytes | None:
         return None
     if not state.startswith(_OF_A_LEARNER):
         return None
-    check_format(*LEARNER_STATE, state)
+    check_format(*LEARNER_STATE, state, older=OLDER_LEARNERS)
     try:
         return state if unpack_learner(state).slot.slot_id == slot_id else None
     except StateError:

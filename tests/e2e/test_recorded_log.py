@@ -13,18 +13,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import structs
 
 from flows.devkit.embedded import Server, Supervisor
 from flows.devkit.verify_replay.runs import prepare
 from flows.registry import PERSONALIZE
+from flows.runtime.clock import system_clock
 from flows.runtime.snapshots import states_of
+from flows.runtime.warm_start import newest
 from flows.verification.log import Logged
+from operators.io.store.sqlite import SqliteStore
 from operators.learner_state import unpack_learner
 from operators.logic.policies import KINDS, load_policy, load_posterior
+from schemas.results import PolicyCheckpoint
 from schemas.settings import Settings, child_environment
 from schemas.topics import Topic
+from tests.support import records as make
 from tests.support.parts import prefix_for
 from tests.support.recording import archive
 from tests.support.recording.archive import Recorded
@@ -188,6 +194,22 @@ def test_old_checkpoints_and_posteriors_are_read(old: Recorded) -> None:
             posterior = load_posterior(base64.b64decode(each.read["posterior"]))
             assert posterior.kind == each.read["policy"]
     assert kinds == set(KINDS)
+
+
+def test_a_start_from_the_store_takes_old_checkpoints(old: Recorded, tmp_path: Path) -> None:
+    records = [
+        msgspec.convert(each.read, PolicyCheckpoint)
+        for each in old.records
+        if each.topic == Topic.CHECKPOINTS
+    ]
+    store = SqliteStore(tmp_path / "store.db")
+    store.migrate(system_clock())
+    store.apply(make.writes(*records))
+    assert records
+    for record in records:
+        (checkpoint,) = newest(store, record.slot_id)
+        assert unpack_learner(checkpoint.state).slot.slot_id == record.slot_id
+    store.close()
 
 
 def refused(settings: Settings, *command: str) -> str:
