@@ -9,7 +9,7 @@ from typing import Any
 
 from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
-from schemas.bounds import LONGEST_WINDOW
+from schemas.bounds import LONGEST_REWARD_WINDOW
 from schemas.clock import micros
 from schemas.codec import DECODERS, Flaw, decode_many, record_limit
 from schemas.settings import EventTimeSettings, KafkaSettings, Settings
@@ -21,7 +21,7 @@ Reader = Callable[[Topic, int, bytes | None, bytes | None, int, int], Event | Re
 _Records = Iterable[tuple[bytes | None, bytes | None, int, int, Any]]
 """Record key, payload, offset, latest honest time and what was decoded of each record."""
 
-_NO_WINDOW, _LONGEST_WINDOW = timedelta(0), timedelta(seconds=LONGEST_WINDOW)
+_NO_WINDOW, _LONGEST_WINDOW = timedelta(0), timedelta(seconds=LONGEST_REWARD_WINDOW)
 _EMPTY = blake2b(digest_size=8)
 _REMEMBERED = 200_000
 _ELSEWHERE = (

@@ -26,9 +26,6 @@ MOST_POSITIONS = 50
 GREATEST_POSITION = 65_535
 """A ``position`` that is reported; what lies beyond the slate's length is the application's own."""
 
-LONGEST_WINDOW = 400 * 86_400.0
-"""Seconds from a decision to the end of its reward window."""
-
 GREATEST_POLICY_VERSION = 2**32 - 1
 """It is kept in 32 bits for each pending decision."""
 
@@ -106,7 +103,7 @@ LEAST_REWARD_SPAN = 1e-6
 
 LEAST_REWARD_WINDOW = 1e-3
 LONGEST_REWARD_WINDOW = 400 * 86_400.0
-"""Seconds of a ``reward_window``."""
+"""Seconds of a ``reward_window``, and so from a decision to its ``expires_at``."""
 
 LONGEST_PUBLISH_INTERVAL = 86_400.0
 """Seconds of a ``publish_interval``."""

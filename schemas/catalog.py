@@ -115,7 +115,7 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
     floor: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
     holdout: Holdout = field(default_factory=Holdout)
     baseline_action_id: Name | None = None
-    slate_size: Annotated[int, Meta(ge=1, le=50)] = 1
+    slate_size: Annotated[int, Meta(ge=1, le=bounds.MOST_POSITIONS)] = 1
 
 
 class Neighbour(Struct, frozen=True, forbid_unknown_fields=True):

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         if not created:
             print("all topics exist")
     types = timestamp_types(settings)
-    wrong = [name for name, kept in types.items() if kept not in (APPEND_TIME, None)]
+    wrong = [name for name, type_ in types.items() if type_ not in (APPEND_TIME, None)]
     compacted = compacted_topics(settings)
     for line in _described(settings, types, wrong) + _compacted(settings, compacted):
         print(line)
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 def _described(
     settings: KafkaSettings, types: dict[str, str | None], wrong: list[str]
 ) -> list[str]:
-    silent = [name for name, kept in types.items() if kept is None]
+    silent = [name for name, type_ in types.items() if type_ is None]
     lines = []
     if not types:
         lines.append("no topic of this deployment exists: `banditflow topics create` makes them")

@@ -77,7 +77,7 @@ def _compare_shard(
     """Compare what one shard made; its events are forgotten afterwards."""
     letters = dead_letters_of(settings, shard)
     usable, quarantined = _read_events(settings, verification, shard, cut, letters)
-    usable = list(_in_vain_left_out(usable, cut))
+    usable = list(_drop_waiting_for_settled(usable, cut))
     taken_in = [event for event in usable if cut.includes(event)]
     tolerance = round(settings.time.clock_tolerance * 1e6)
     verdicts = _judged(history, tolerance, taken_in)
@@ -122,7 +122,7 @@ def _read_events(
     return usable, quarantined
 
 
-def _in_vain_left_out(known: Sequence[Event], cut: Cut) -> Iterator[Event]:
+def _drop_waiting_for_settled(known: Sequence[Event], cut: Cut) -> Iterator[Event]:
     """Leave out what still waits for decisions that were settled before their time."""
     ledger = cut.ledger
     settled = {

@@ -46,11 +46,11 @@ def rankings(selection: Selection, room: int) -> Rankings:
     mass_left_out = np.zeros(len(selection.logged))
     for row, logged in enumerate(selection.logged):
         eligible = _eligible(selection, row)
-        kept = _most_probable(logged, eligible, sizes, _shown(selection, row), room)
-        text = b"[%b]" % b",".join([places[column] for column in kept.tolist()])
-        texts.append(text % tuple(_numbers(logged[kept])))
-        left_out[row] = len(eligible) - len(kept)
-        mass_left_out[row] = logged[np.setdiff1d(eligible, kept, assume_unique=True)].sum()
+        listed = _most_probable(logged, eligible, sizes, _shown(selection, row), room)
+        text = b"[%b]" % b",".join([places[column] for column in listed.tolist()])
+        texts.append(text % tuple(_numbers(logged[listed])))
+        left_out[row] = len(eligible) - len(listed)
+        mass_left_out[row] = logged[np.setdiff1d(eligible, listed, assume_unique=True)].sum()
     return Rankings(texts, left_out, mass_left_out) if left_out.any() else Rankings(texts)
 
 

@@ -60,7 +60,7 @@ def read_undecoded(
 def unreadable(origin: Origin, payload: bytes, error: Exception, notes: Notes) -> Rejected:
     """Reject a record that reading failed on, which is a fault of this release, and note it."""
     what, place = type(error).__name__, f"{origin.topic}/{origin.partition}"
-    notes.convict(place, origin.offset, READING, what)
+    notes.note_unreadable(place, origin.offset, READING, what)
     return Rejected(PROCESSING_ERROR, origin, payload, None, f"{what} in {READING}")
 
 

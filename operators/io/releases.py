@@ -19,13 +19,13 @@ class Notes(Protocol):
     def release(self, offsets: Offsets) -> None:
         """Note the next offsets to release of some places."""
 
-    def fly(self, part: InFlight) -> None:
+    def note_in_flight(self, part: InFlight) -> None:
         """Note what is in flight."""
 
-    def land(self) -> None:
+    def clear_in_flight(self) -> None:
         """Note that nothing is in flight."""
 
-    def convict(self, place: str, offset: int, step: str, error: str) -> None:
+    def note_unreadable(self, place: str, offset: int, step: str, error: str) -> None:
         """Note a record that a source could not read because of a fault of this release."""
 
 
@@ -35,13 +35,13 @@ class Unnoted(Notes):
     def release(self, offsets: Offsets) -> None:
         """Forget it."""
 
-    def fly(self, part: InFlight) -> None:
+    def note_in_flight(self, part: InFlight) -> None:
         """Forget it."""
 
-    def land(self) -> None:
+    def clear_in_flight(self) -> None:
         """Forget it."""
 
-    def convict(self, place: str, offset: int, step: str, error: str) -> None:
+    def note_unreadable(self, place: str, offset: int, step: str, error: str) -> None:
         """Forget it."""
 
 
@@ -70,7 +70,7 @@ class SearchTurns:
         """Tell whether this partition may release something now."""
         if self._holder == source:
             self._holder = ""
-            self._notes.land()
+            self._notes.clear_in_flight()
             self._grown = min(2 * self._grown, max(LARGEST_PART, self.search.size))
         first = any(self._waiting.values()) and not self._waiting.get(source, False)
         return not self._holder and source in self._waiting and not first
@@ -86,18 +86,18 @@ class SearchTurns:
         """Tell whether a record is to be released alone, wherever it comes."""
         return (place, offset) in self._alone
 
-    def fly(self, part: InFlight) -> None:
+    def note_in_flight(self, part: InFlight) -> None:
         """Note what the partition releases now; nobody else does until it is asked again."""
         self._holder = part.source
-        self._notes.fly(part)
+        self._notes.note_in_flight(part)
 
     def read(self, part: InFlight) -> None:
         """Note what a partition is about to read, while nothing else is in flight."""
-        self._notes.fly(part)
+        self._notes.note_in_flight(part)
 
-    def land(self) -> None:
+    def clear_in_flight(self) -> None:
         """Note that nothing is in flight, where what was read led to nothing."""
-        self._notes.land()
+        self._notes.clear_in_flight()
 
     def passed(self, source: str, offsets: Offsets, *, at_end: bool) -> bool:
         """Tell whether a partition has released all its suspects; the last one ends the search.

@@ -25,7 +25,7 @@ PARTS: Final = 64
 """Into so many parts suspects are divided at first, and a part that a flow died of."""
 
 TWICE: Final = 2
-"""Deaths without an exception (killed, out of memory, stalled) that start a search, or convict."""
+"""Deaths without an exception (killed, out of memory, stalled) that start a search, or end one."""
 
 
 class Death(Struct, kw_only=True):
@@ -107,7 +107,7 @@ class History(Struct, kw_only=True):
 
 
 class Verdict(Struct, kw_only=True):
-    """What to do next: the history to keep, who is convicted, or why not to go on."""
+    """What to do next: the history to keep, which record is at fault, or why not to go on."""
 
     history: History
     culprit: Culprit | None = None

@@ -21,7 +21,7 @@ from flows.runtime.clock import system_clock
 from operators.decode import reader
 from operators.io.memory import MemoryCatalogSource, MemorySink, Record, memory_group_source
 from operators.io.metrics.root import Metrics
-from schemas.bounds import LONGEST_WINDOW
+from schemas.bounds import LONGEST_REWARD_WINDOW
 from schemas.catalog import Action, CatalogEntry, FeatureSpec, PolicySettings, Slot
 from schemas.clock import EARLIEST, LATEST, micros, moment
 from schemas.events import Decision
@@ -259,7 +259,7 @@ durations = st.sampled_from([1e-9, 1e-3, 1.0, 1e9])
 def test_no_time_and_no_window_leads_out_of_the_calendar(data: st.DataObject) -> None:
     names = ("max_skew", "allowed_lateness", "dedup_horizon", "profile_interval", "profile_ttl")
     chosen = {name: data.draw(durations, name) for name in names}
-    window = data.draw(st.sampled_from([1e-3, 600.0, LONGEST_WINDOW]), "window")
+    window = data.draw(st.sampled_from([1e-3, 600.0, LONGEST_REWARD_WINDOW]), "window")
     log: dict[Topic, list[Record]] = {topic: [] for topic in GROUP}
     asked = 0
     for number, at in enumerate(data.draw(st.lists(times, min_size=8, max_size=12), "times")):

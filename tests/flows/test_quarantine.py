@@ -107,10 +107,10 @@ def test_a_record_that_any_step_raises_on_is_quarantined_and_nothing_else(
 
     assert flow.run_until_settled(8 * len(faults), done) is None
 
-    convicted = {step for step, error in flow.quarantined() if error == "MarkedError"}
-    assert convicted == {fault.step for fault in faults}
+    failed = {step for step, error in flow.quarantined() if error == "MarkedError"}
+    assert failed == {fault.step for fault in faults}
     assert {letter.detail.partition(" in ")[2] for letter in processing_errors(settings)} >= (
-        convicted - {"personalize.dead_letters.encode.map.flat_map_batch"}
+        failed - {"personalize.dead_letters.encode.map.flat_map_batch"}
     )
     answered = answers(settings)
     assert set(records.good) <= set(answered)

@@ -22,7 +22,7 @@ class SimulatedFlow:
     tells: bool
     """Whether the step is given records, so that it can name them."""
     history: History = field(default_factory=History)
-    convicted: list[Culprit] = field(default_factory=list)
+    culprits: list[Culprit] = field(default_factory=list)
     resume: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 0))
     executions: int = 0
 
@@ -39,7 +39,7 @@ class SimulatedFlow:
             assert not verdict.stop
             self.history = verdict.history
             if verdict.culprit is not None:
-                self.convicted.append(verdict.culprit)
+                self.culprits.append(verdict.culprit)
 
     def _normal(self) -> tuple[Death | None, dict[str, int], InFlight | None]:
         """All that is left in one epoch."""
@@ -66,7 +66,7 @@ class SimulatedFlow:
             part = self._part(turns)
             end = self.resume | {place: offset + 1 for place, offset in part}
             in_flight = InFlight(source="0", records=len(part), record=part[0], end=end)
-            turns.fly(in_flight)
+            turns.note_in_flight(in_flight)
             for record in part:
                 if record in self.faults:
                     return self._death(record, part), dict(self.resume), in_flight
@@ -88,7 +88,7 @@ class SimulatedFlow:
         return part
 
     def _left(self) -> list[Record]:
-        known = {(each.place, each.offset) for each in self.convicted}
+        known = {(each.place, each.offset) for each in self.culprits}
         records = sorted(
             (offset, place) for place in PLACES for offset in range(self.resume[place], self.length)
         )
@@ -115,9 +115,9 @@ def test_exactly_the_records_that_a_step_fails_on_are_quarantined(
 
     flow.run()
 
-    assert {(each.place, each.offset) for each in flow.convicted} == set(faults)
-    assert len(flow.convicted) == len(faults)
-    for each in flow.convicted:
+    assert {(each.place, each.offset) for each in flow.culprits} == set(faults)
+    assert len(flow.culprits) == len(faults)
+    for each in flow.culprits:
         assert each.error == (faults[each.place, each.offset] or "killed")
 
 

@@ -36,7 +36,7 @@ def numbers_in(text: str) -> set[float]:
         ("`embedding`", {bounds.LONGEST_VECTOR}),
         ("`slots`, `variations`", {bounds.MOST_NAMES}),
         ("names of features", {bounds.ID_LENGTH}),
-        ("`reward_window`", {bounds.LEAST_REWARD_WINDOW, bounds.LONGEST_WINDOW}),
+        ("`reward_window`", {bounds.LEAST_REWARD_WINDOW, bounds.LONGEST_REWARD_WINDOW}),
         ("`reward_range`", {bounds.GREATEST_REWARD, bounds.LEAST_REWARD_SPAN}),
         ("`publish_interval`", {bounds.LONGEST_PUBLISH_INTERVAL}),
         ("`publish_rewards`", {bounds.MOST_PUBLISH_REWARDS}),

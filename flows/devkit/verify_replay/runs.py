@@ -285,7 +285,7 @@ def _check_past(settings: Settings, log: Sequence[Logged]) -> None:
 
 
 def _settled_at(settings: Settings, log: Sequence[Logged]) -> int:
-    """Give the time in milliseconds at which every decision of the log can be settled."""
+    """Say at which time, in milliseconds, every decision of the log can be settled."""
     entries = [
         read_entry(record.value, settings.kafka.max_record_bytes)
         for record in log

@@ -67,12 +67,16 @@ def begin_execution(
     if quarantine is None:
         signal.signal(signal.SIGINT, endings.interrupted)
         return Execution()
-    kept = quarantine
+    return _begin_watched(quarantine, process, again)
 
+
+def _begin_watched(
+    quarantine: Quarantine, process: int, again: Callable[[], NoReturn]
+) -> Execution:
     journals: list[Journal] = []
 
     def end(ending: Ending) -> None:
-        kept.end(process, ending)
+        quarantine.end(process, ending)
 
     def stopped(number: int, _: FrameType | None) -> None:
         for journal in journals:
@@ -88,7 +92,7 @@ def begin_execution(
     journals.append(journal)
 
     def drop(step: str, error: str) -> None:
-        releases.drop(kept.drop(step, error))
+        releases.drop(quarantine.drop(step, error))
 
     watcher = Watch(journal, end, again, drop)
     return Execution(releases, history.search, history.isolate, watcher)

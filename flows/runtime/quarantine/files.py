@@ -110,11 +110,11 @@ class QuarantineFiles:
         if not (self.folder / name).exists():
             self._write(name, ending)
 
-    def fly(self, part: InFlight) -> None:
+    def note_in_flight(self, part: InFlight) -> None:
         """Note what is in flight: no power cut, only a death of this process matters."""
         self._write(_PART, part)
 
-    def land(self) -> None:
+    def clear_in_flight(self) -> None:
         """Note that nothing is in flight."""
         (self.folder / _PART).unlink(missing_ok=True)
 
@@ -135,7 +135,7 @@ class QuarantineFiles:
 
     def begin_anew(self) -> None:
         """Forget how the last execution ended: call it before the next begins."""
-        self.land()
+        self.clear_in_flight()
         for path in (*self.folder.glob("*.journal"), *self.folder.glob("*.ending")):
             path.unlink(missing_ok=True)
 
@@ -168,31 +168,31 @@ class FileNotes(Notes):
     """A process's notes, in its journal and the files beside it."""
 
     def __init__(
-        self, files: QuarantineFiles, journal: Journal, convicted: Callable[[Culprit], None]
+        self, files: QuarantineFiles, journal: Journal, quarantine: Callable[[Culprit], None]
     ) -> None:
         self._files = files
-        self._convicted = convicted
-        self._flying = False
+        self._quarantine = quarantine
+        self._has_noted = False
         self._journal = journal
 
     def release(self, offsets: Offsets) -> None:
         """Note the next offsets to release of some places."""
         self._journal.release(offsets)
 
-    def fly(self, part: InFlight) -> None:
+    def note_in_flight(self, part: InFlight) -> None:
         """Note what is in flight."""
-        self._files.fly(part)
-        self._flying = True
+        self._files.note_in_flight(part)
+        self._has_noted = True
 
-    def land(self) -> None:
+    def clear_in_flight(self) -> None:
         """Note that nothing is in flight."""
-        if self._flying:
-            self._files.land()
-            self._flying = False
+        if self._has_noted:
+            self._files.clear_in_flight()
+            self._has_noted = False
 
-    def convict(self, place: str, offset: int, step: str, error: str) -> None:
+    def note_unreadable(self, place: str, offset: int, step: str, error: str) -> None:
         """Quarantine a record that a source could not read."""
-        self._convicted(Culprit(place=place, offset=offset, step=step, error=error))
+        self._quarantine(Culprit(place=place, offset=offset, step=step, error=error))
 
 
 def _private(path: str, flags: int) -> int:

@@ -68,7 +68,7 @@ class Quarantine:
         # First: of a record that is convicted twice the dead letter is believed to be at fault.
         self._files.begin_anew()
         if verdict.culprit is not None:
-            self._convict(verdict.culprit)
+            self._quarantine(verdict.culprit)
         if verdict.stop:
             raise QuarantineError(f"{self._flow.name}: {verdict.stop}")
         search = verdict.history.search
@@ -87,7 +87,7 @@ class Quarantine:
         ``finished`` is called when the search is finished that it belongs to.
         """
         journal = self._files.journal(process)
-        notes = FileNotes(self._files, journal, self._convict)
+        notes = FileNotes(self._files, journal, self._quarantine)
         history = self._files.history()
         search = history.search
 
@@ -121,7 +121,7 @@ class Quarantine:
         self._add(Quarantined(step=step, error=error, time=self._clock()))
         return f"{error} in {step}"
 
-    def _convict(self, culprit: Culprit) -> None:
+    def _quarantine(self, culprit: Culprit) -> None:
         """Quarantine a record; where its dead letter is what failed, without one."""
         place, offset = culprit.place, culprit.offset
         again = any((place, offset) == (each.place, each.offset) for each in self._known())

@@ -72,13 +72,13 @@ def create_topics(settings: KafkaSettings) -> list[str]:
 
 def timestamp_types(settings: KafkaSettings) -> dict[str, str | None]:
     """Ask which times each existing topic keeps, by its name; None: the broker does not say."""
-    return _kept(settings, TIMESTAMP_TYPE)
+    return _topic_settings(settings, TIMESTAMP_TYPE)
 
 
 def compacted_topics(settings: KafkaSettings) -> list[str]:
     """Name the existing topics that the broker compacts."""
-    kept = _kept(settings, CLEANUP)
-    return [name for name, policy in kept.items() if policy and "compact" in policy]
+    policies = _topic_settings(settings, CLEANUP)
+    return [name for name, policy in policies.items() if policy and "compact" in policy]
 
 
 def check_sizes(settings: KafkaSettings, topics: Iterable[Topic]) -> None:
@@ -89,7 +89,7 @@ def check_sizes(settings: KafkaSettings, topics: Iterable[Topic]) -> None:
     names = {settings.topic(topic) for topic in topics}
     if not names:
         return
-    for name, largest in _kept(settings, LARGEST_MESSAGE).items():
+    for name, largest in _topic_settings(settings, LARGEST_MESSAGE).items():
         if name in names and largest and int(largest) < settings.max_written_bytes:
             raise KafkaTrouble(
                 f"topic {name!r} takes records of {int(largest):,} bytes at most "
@@ -99,7 +99,7 @@ def check_sizes(settings: KafkaSettings, topics: Iterable[Topic]) -> None:
             )
 
 
-def _kept(settings: KafkaSettings, setting: str) -> dict[str, str | None]:
+def _topic_settings(settings: KafkaSettings, setting: str) -> dict[str, str | None]:
     """Ask for a setting of each existing topic; None where the broker does not say."""
     admin = admin_client(settings)
     known = partition_counts(settings, admin)
@@ -109,10 +109,10 @@ def _kept(settings: KafkaSettings, setting: str) -> dict[str, str | None]:
     values: dict[str, str | None] = {}
     for resource, answer in answers.items():
         try:
-            kept = answer.result(timeout=20).get(setting)
+            entry = answer.result(timeout=20).get(setting)
         except KafkaException:  # some brokers have no such request, or do not allow it
-            kept = None
-        values[resource.name] = kept.value if kept else None
+            entry = None
+        values[resource.name] = entry.value if entry else None
     return {name: values[name] for name in names}
 
 

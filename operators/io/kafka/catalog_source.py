@@ -84,7 +84,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         self._shared.poll()
         messages = self._inlet.take(10_000 if turns is None else turns.size(self._place()))
         if turns is not None and messages:
-            turns.fly(self._part(messages))
+            turns.note_in_flight(self._part(messages))
         update = self._read(messages)
         if not (update.entries or update.rejected or update.complete > self._complete):
             self._awake = self._clock() + _IDLE_WAIT

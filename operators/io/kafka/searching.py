@@ -56,7 +56,7 @@ class SearchingPartition(GroupPartition):
             return []
         batch = self._held_events() or self._rejected() or self._released()
         if batch is None:
-            self._turns.land()
+            self._turns.clear_in_flight()
             return []
         self._awake = None
         self._given = batch.watermark
@@ -113,7 +113,7 @@ class SearchingPartition(GroupPartition):
         if origins and not self._held:
             origin = origins[0]
             record = place_of(Topic(origin.topic), self._shard), origin.offset
-        self._turns.fly(
+        self._turns.note_in_flight(
             InFlight(
                 source=self._key,
                 records=len(origins) if record else 0,

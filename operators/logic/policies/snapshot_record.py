@@ -34,16 +34,16 @@ def snapshot_record(snapshot: PolicySnapshot, limit: int) -> bytes:
     actions = snapshot.actions
     counted = structs.replace(snapshot, actions=[], actions_left_out=len(actions))
     room = limit - len(encode(counted))
-    kept = []
+    listed = []
     for place, _ in sorted(enumerate(actions), key=lambda each: -each[1].count):
         room -= len(encode(actions[place])) + len(b",")
         if room < 0:
             break
-        kept.append((place, actions[place]))
+        listed.append((place, actions[place]))
     return encode(
         structs.replace(
             snapshot,
-            actions=[action for _, action in sorted(kept, key=itemgetter(0))],
-            actions_left_out=len(actions) - len(kept),
+            actions=[action for _, action in sorted(listed, key=itemgetter(0))],
+            actions_left_out=len(actions) - len(listed),
         )
     )

@@ -110,10 +110,10 @@ class Statistics:
         (['a', 'c'], array([1., 3.]))
         """
         gone = set(action_ids)
-        kept = [row for row, action_id in enumerate(self._ids) if action_id not in gone]
-        if len(kept) < len(self._ids):
-            self._arrays = {name: array[kept] for name, array in self._arrays.items()}
-            self._ids = [self._ids[row] for row in kept]
+        rows = [row for row, action_id in enumerate(self._ids) if action_id not in gone]
+        if len(rows) < len(self._ids):
+            self._arrays = {name: array[rows] for name, array in self._arrays.items()}
+            self._ids = [self._ids[row] for row in rows]
             self._rows = {action_id: row for row, action_id in enumerate(self._ids)}
 
     def _weight(self, time: Floats) -> Floats:

@@ -90,22 +90,24 @@ def main() -> int:
     options = parser.parse_args()
     if options.quick:
         options.records, options.kills = 6_000, 2
-    found = Finding("spoiled records", "each is a dead letter, and nothing else happens")
+    finding = Finding("spoiled records", "each is a dead letter, and nothing else happens")
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         try:
             with Embedded(Path(folder), broker=options.broker) as parts:
-                _run(found, Stage(parts, "fuzz", window=WINDOW, allowed_lateness=LATENESS), options)
+                _run(
+                    finding, Stage(parts, "fuzz", window=WINDOW, allowed_lateness=LATENESS), options
+                )
         except PartUnavailable as why:
             sys.exit(f"no figures: a part cannot be had here: {why}")
         except InVain as why:
-            found.that("it came to an end", "yes", str(why), passed=False)
+            finding.that("it came to an end", "yes", str(why), passed=False)
     seconds = time.monotonic() - started
     title = f"{options.records:,} spoiled records, {options.kills} kills, {seconds:.0f} s"
-    return report("fuzz", title, found.bars, options=vars(options), seconds=round(seconds))
+    return report("fuzz", title, finding.bars, options=vars(options), seconds=round(seconds))
 
 
-def _run(found: Finding, stage: Stage, options: argparse.Namespace) -> None:
+def _run(finding: Finding, stage: Stage, options: argparse.Namespace) -> None:
     poison = Poison(stage.settings, options.seed)
     watched = [
         Watched(stage.run(flow.name, supervised=False), flow.name)
@@ -138,11 +140,11 @@ def _run(found: Finding, stage: Stage, options: argparse.Namespace) -> None:
         watched[0].flow.stop()
         waited += stage.settle(PERSIST.name, seconds=seconds)
         watched[1].flow.stop()
-        _judge_topics(found, stage, poison)
+        _judge_topics(finding, stage, poison)
     finally:
         looking.set()
         poison.close()
-        _judge_flows(found, watched)
+        _judge_flows(finding, watched)
         stage.close()
 
 
@@ -178,11 +180,11 @@ def _say(poison: Poison, watched: list[Watched]) -> None:
     print(f"fuzz: {poison.sent:,} sent, {memory}", file=sys.stderr, flush=True)
 
 
-def _judge_flows(found: Finding, watched: list[Watched]) -> None:
+def _judge_flows(finding: Finding, watched: list[Watched]) -> None:
     for each in watched:
-        found.exactly(f"{each.name}: deaths beside the kills", 0, each.deaths)
+        finding.exactly(f"{each.name}: deaths beside the kills", 0, each.deaths)
         peak, growth = max(each.samples, default=0.0), each.growth()
-        found.that(
+        finding.that(
             f"{each.name}: memory, its peak and its growth",
             f"at most {PEAK:.0f} MB, x {GROWTH:g}",
             f"{peak:.0f} MB, x {growth:.2f}",
@@ -190,19 +192,23 @@ def _judge_flows(found: Finding, watched: list[Watched]) -> None:
         )
 
 
-def _judge_topics(found: Finding, stage: Stage, poison: Poison) -> None:
+def _judge_topics(finding: Finding, stage: Stage, poison: Poison) -> None:
     spoiled = offsets_of(poison.written)
     topics = scan(stage.settings, spoiled)
-    _judge_answers(found, topics, poison)
+    _judge_answers(finding, topics, poison)
     copy = without_the_bad(stage.settings, stage.folder / "good", spoiled, topics.bad)
+<<<<<<< HEAD
     verified = verify(copy)
     verified.pending.different -= pending_elsewhere(copy)
     verified.actions = [check for check in verified.actions if check.slot_id == SLOT]
     verified.largest_difference = max((each.difference for each in verified.actions), default=0.0)
     _judge_learned(found, verified)
+=======
+    _judge_learned(finding, verify(copy))
+>>>>>>> 68356c6 (Names say what they name: in flight, topic settings, final topics; one bound for the reward window)
     tables, behind = compare_tables(stage.settings)
     rows, different = sum(table.rows for table in tables), sum(table.different for table in tables)
-    found.that(
+    finding.that(
         "store rows that differ from what the topics say",
         "0, nothing behind",
         f"{different:,} of {rows:,}, {behind:,} behind",
@@ -210,16 +216,16 @@ def _judge_topics(found: Finding, stage: Stage, poison: Poison) -> None:
     )
 
 
-def _judge_answers(found: Finding, topics: FinalTopics, poison: Poison) -> None:
-    found.exactly(
+def _judge_answers(finding: Finding, topics: FinalTopics, poison: Poison) -> None:
+    finding.exactly(
         "good requests by the number of their answers",
         {1: topics.good_requests},
         dict(topics.answered),
     )
-    found.exactly("records with two dead letters", 0, topics.twice)
-    found.exactly("processing_error among them", 0, topics.reasons["processing_error"])
-    found.exactly("good records that were refused", 0, topics.good_refused)
-    found.that(
+    finding.exactly("records with two dead letters", 0, topics.twice)
+    finding.exactly("processing_error among them", 0, topics.reasons["processing_error"])
+    finding.exactly("good records that were refused", 0, topics.good_refused)
+    finding.that(
         "spoiled records written; dead letters",
         "each reason that there is",
         f"{topics.spoiled:,} ({poison.refused:,} not taken); {len(topics.bad):,} of "
@@ -228,11 +234,11 @@ def _judge_answers(found: Finding, topics: FinalTopics, poison: Poison) -> None:
     )
 
 
-def _judge_learned(found: Finding, verified: Verification) -> None:
+def _judge_learned(finding: Finding, verified: Verification) -> None:
     print("\n".join(describe(verified)), file=sys.stderr, flush=True)
     actions = verified.actions
     agreeing = sum(check.agrees for check in actions)
-    found.that(
+    finding.that(
         "actions whose statistics agree; largest difference",
         f"all, counts exactly; {TOLERANCE:g}",
         f"{agreeing} of {len(actions)}; {verified.largest_difference:.1e}",
@@ -240,13 +246,13 @@ def _judge_learned(found: Finding, verified: Verification) -> None:
     )
     pending, outcomes = verified.pending, verified.outcomes
     wrong = pending.different + outcomes.missing + outcomes.different
-    found.that(
+    finding.that(
         "pending decisions and outcomes that differ",
         "0",
         f"{wrong:,} of {pending.decisions + outcomes.settled + outcomes.void:,}",
         wrong == 0 and pending.decisions + outcomes.settled > 0,
     )
-    found.that(
+    finding.that(
         "requests unanswered, with two different answers",
         "0, 0",
         f"{verified.unanswered:,}, {verified.contradicted:,} of {verified.requests:,}",

@@ -38,7 +38,7 @@ VERIFIED = (*PERSONALIZE.resumes, Topic.CATALOG, Topic.OUTCOMES, Topic.DEAD_LETT
 
 @dataclass
 class FinalTopics:
-    """What a scan of the topics found."""
+    """What a scan of the topics final."""
 
     records: int = 0
     spoiled: int = 0
@@ -55,7 +55,7 @@ class FinalTopics:
 
 def scan(settings: Settings, spoiled: Offsets) -> FinalTopics:
     """Read the dead letters, then the requests of visitors and their answers."""
-    found = FinalTopics(spoiled=sum(map(len, spoiled.values())))
+    final = FinalTopics(spoiled=sum(map(len, spoiled.values())))
     letters: dict[Place, list[DeadLetter]] = {}
     for shard in range(settings.kafka.partitions):
         for payload, _, offset, _ in read_partition(
@@ -67,28 +67,28 @@ def scan(settings: Settings, spoiled: Offsets) -> FinalTopics:
             ):
                 place = (letter.topic, letter.partition, letter.offset)
                 letters.setdefault(place, []).append(letter)
-    asked = _count_answers(settings, spoiled, found)
-    found.twice = sum(len(same) > 1 for same in letters.values())
+    asked = _count_answers(settings, spoiled, final)
+    final.twice = sum(len(same) > 1 for same in letters.values())
     for topic in (*PERSONALIZE.resumes, Topic.CATALOG):
         for shard in range(settings.kafka.partitions_of(topic)):
             for payload, _, offset, _ in read_partition(settings.kafka, topic, shard, system_clock):
-                found.records += 1
+                final.records += 1
                 place = (topic.value, shard, offset)
                 of_it = letters.get(place)
                 if of_it and of_it[0].hash == hashlib.sha256(payload).hexdigest():
-                    found.reasons[of_it[0].reason] += 1
+                    final.reasons[of_it[0].reason] += 1
                     if offset in spoiled.get(place[:2], ()):
-                        found.bad.add(place)
+                        final.bad.add(place)
                     elif topic is not Topic.DECISIONS or _key_of(payload) in asked:
-                        found.good_refused += 1
-    return found
+                        final.good_refused += 1
+    return final
 
 
 def _key_of(payload: bytes) -> int:
     return int(getattr(decode(Topic.DECISIONS, payload), "key", "0"), 16)
 
 
-def _count_answers(settings: Settings, spoiled: Offsets, found: FinalTopics) -> set[int]:
+def _count_answers(settings: Settings, spoiled: Offsets, final: FinalTopics) -> set[int]:
     """Count the answers of visitors' requests; give the keys of these."""
     asked: set[int] = set()
     answers: Counter[int] = Counter()
@@ -105,8 +105,8 @@ def _count_answers(settings: Settings, spoiled: Offsets, found: FinalTopics) -> 
                 else:
                     pseudonym = pseudonym_of(secret, body.subject)
                     asked.add(join_key(pseudonym, body.decision_id or body.id))
-    found.good_requests = len(asked)
-    found.answered = Counter(answers[key] for key in asked)
+    final.good_requests = len(asked)
+    final.answered = Counter(answers[key] for key in asked)
     return asked
 
 
@@ -118,9 +118,9 @@ def without_the_bad(
     What the personalize flow kept is the original's, by links in ``folder``.
     """
     folder.mkdir()
-    for kept in Path(settings.state.recovery).iterdir():
-        if kept.name != "persist":
-            (folder / kept.name).symlink_to(kept)
+    for entry in Path(settings.state.recovery).iterdir():
+        if entry.name != "persist":
+            (folder / entry.name).symlink_to(entry)
     copy = settings.replaced(
         topic_prefix=f"{settings.kafka.topic_prefix}good-",
         recovery=str(folder),
