@@ -65,7 +65,7 @@ class Quarantine:
             history, death, self._resume(), released, self._files.in_flight(), passed_over
         )
         self._files.remember(verdict.history)
-        # First: of a record that is convicted twice the dead letter is believed to be at fault.
+        # First: of a record that is quarantined twice the dead letter is believed to be at fault.
         self._files.begin_anew()
         if verdict.culprit is not None:
             self._quarantine(verdict.culprit)
