@@ -50,7 +50,7 @@ class Deployment:
 
     @contextmanager
     def running(self, command: list[str] = RUN) -> Iterator[Child]:
-        """Run the flow, and kill it once it has kept all that was sent."""
+        """Run the flow, and kill it once it has taken in all that was sent."""
         self._started += 1
         child = self._supervisor.start(
             f"flow-{self._started}",
@@ -58,7 +58,7 @@ class Deployment:
             env=child_environment(self.settings) | {"PYTHONPATH": str(ROOT)},
         )
         yield child
-        until(self._is_kept, 60.0)
+        until(self._is_taken_in, 60.0)
         child.kill()
         self._supervisor.stop(child)
 
@@ -133,13 +133,13 @@ class Deployment:
         self._producer.produce(name, value, key, timestamp=round(stamped * 1000))
         assert self._producer.flush(30) == 0
 
-    def _is_kept(self) -> bool:
+    def _is_taken_in(self) -> bool:
         offsets = offsets_of(PERSONALIZE, states_of(self.settings, PERSONALIZE))
-        kept = dict.fromkeys(self.sent, 0)
+        taken = dict.fromkeys(self.sent, 0)
         for (topic, _), offset in offsets.items():
-            if topic in kept:
-                kept[topic] += offset
-        return kept == self.sent
+            if topic in taken:
+                taken[topic] += offset
+        return taken == self.sent
 
 
 @pytest.fixture

@@ -60,8 +60,8 @@ NEVER_IDLE = 3600.0
 
 @pytest.fixture(scope="module")
 def old() -> Iterator[Recorded]:
-    with archive.recorded() as found:
-        yield found
+    with archive.recorded() as recording:
+        yield recording
 
 
 @dataclass
@@ -84,16 +84,18 @@ class Deployments:
         feed(settings, [*log, *made])
         return settings
 
-    def alike(self, found: Sections) -> Sections:
+    def alike(self, sections: Sections) -> Sections:
         """Leave out the dead letters of the records that were changed, whose reasons differ."""
         changed = tuple(f"{place}/" for place in self._changed())
         letters = ("dead letters", "rows of dead_letters")
-        return found | {
+        return sections | {
             name: {
-                at: letter for at, letter in found[name].items() if not f"{at}/".startswith(changed)
+                at: letter
+                for at, letter in sections[name].items()
+                if not f"{at}/".startswith(changed)
             }
             for name in letters
-            if name in found
+            if name in sections
         }
 
     def _changed(self) -> Iterator[str]:
@@ -155,9 +157,9 @@ def test_everything_is_read_again_beside_what_was_written_before(deployments: De
     decided = ends(settings, [Topic.DECISIONS])
     run_to_the_end(settings, deployments.supervisor, [PERSONALIZE.name])
     assert ends(settings, [Topic.DECISIONS]) == decided  # nothing was answered twice
-    found = observed(settings, stored=False, hot=False)
+    made_anew = observed(settings, stored=False, hot=False)
     expected = deployments.alike(deployments.old.expected)
-    assert_same(lasting(expected), lasting(deployments.alike(found)))
+    assert_same(lasting(expected), lasting(deployments.alike(made_anew)))
 
 
 def test_an_old_recovery_store_is_refused_in_a_sentence_and_left_as_it_is(

@@ -129,6 +129,6 @@ def test_a_vector_of_another_length_is_named(
     ],
 )
 def test_malformed_neighbours_are_a_flaw_that_names_them(wrong: Any) -> None:
-    found = read_entry(json.dumps(NEW | {"neighbours": wrong}).encode())
-    assert isinstance(found, Flaw)
-    assert "neighbours" in f"{found.field} {found.detail}"
+    entry = read_entry(json.dumps(NEW | {"neighbours": wrong}).encode())
+    assert isinstance(entry, Flaw)
+    assert "neighbours" in f"{entry.field} {entry.detail}"

@@ -235,9 +235,9 @@ def test_wild_decisions_of_others_are_dead_letters_and_the_flow_goes_on(tmp_path
     ]
     log = {Topic.DECISIONS: records(bodies), Topic.DECISION_REQUESTS: records([event("r-1")])}
     answered, refused = run(log, tmp_path, [0, 1])
-    found = {offset: (reason, field) for _, offset, reason, field in refused}
+    flaws = {offset: (reason, field) for _, offset, reason, field in refused}
     for offset, (name, (_, reason, field)) in enumerate(WILD_DECISIONS.items()):
-        assert found[offset] == (reason, field), name
+        assert flaws[offset] == (reason, field), name
     assert sum(refused.values()) == len(WILD_DECISIONS)
     assert answered == Counter(["r-1"])
 

@@ -182,6 +182,6 @@ def test_the_store_holds_what_the_good_records_say(played: Played, tmp_path: Pat
     events = events_of(mixed, played.settings.kafka.partitions)
     bad = refused(events)
     assert sum(map(len, bad.values())) > STORED_SPOILED // 4
-    kept, fresh = store(events, tmp_path), alone(events, bad, tmp_path)
-    assert rows_by_table(kept) == rows_by_table(fresh)
-    assert all(count > 0 for table, count in kept.counts().items() if table in WRITTEN)
+    stored, fresh = store(events, tmp_path), alone(events, bad, tmp_path)
+    assert rows_by_table(stored) == rows_by_table(fresh)
+    assert all(count > 0 for table, count in stored.counts().items() if table in WRITTEN)

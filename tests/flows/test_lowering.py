@@ -33,8 +33,8 @@ LOWER = lowering(LATENESS)
 
 
 def test_every_step_that_keeps_state_is_lowered_but_those_that_only_write() -> None:
-    kept = {step for step in Steps if step.state_format is not None} | {Steps.RECORDS}
-    assert set(LOWER) == kept
+    stateful = {step for step in Steps if step.state_format is not None} | {Steps.RECORDS}
+    assert set(LOWER) == stateful
 
 
 @pytest.mark.parametrize(("watermark", "lowered"), [(AHEAD, NOW), (NOW, NOW), (NEVER, NEVER)])

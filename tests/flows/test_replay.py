@@ -295,12 +295,14 @@ def test_any_file_is_a_log_or_refused_with_a_sentence(tmp_path: Path, packed: bo
             text = rng.choice([text, whole, whole[: -rng.randrange(30)]])
         path.write_bytes(text)
         try:
-            found = read_open_bandit(tmp_path, "random")
+            log_read = read_open_bandit(tmp_path, "random")
         except OpenBanditError as error:
             refused.add(str(error).partition("/all.csv")[0])
             continue
         read += 1
-        assert sum(clicks_by_item(tmp_path, "random").values()) == sum(r.click for r in found.rows)
-        assert all(row.position in (1, 2, 3) and 0 < row.propensity <= 1 for row in found.rows)
+        assert sum(clicks_by_item(tmp_path, "random").values()) == sum(
+            r.click for r in log_read.rows
+        )
+        assert all(row.position in (1, 2, 3) and 0 < row.propensity <= 1 for row in log_read.rows)
     assert read > 20
     assert refused == {str(folder)}

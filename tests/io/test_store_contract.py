@@ -368,9 +368,9 @@ NUMBERS = [0.0, 1.0, -1.5, 0.1, 1e-300, 2.2250738585072014e-308, 1.7e308, -1.7e3
 @pytest.mark.parametrize("value", NUMBERS)
 def test_numbers_read_back_bit_for_bit(store: Store, value: float) -> None:
     write(store, make.policy("home", 1, rewards=value))
-    found = store.policy("home")
-    assert found is not None
-    assert found["rewards"] == value
+    policy = store.policy("home")
+    assert policy is not None
+    assert policy["rewards"] == value
 
 
 TIMES = [
@@ -396,9 +396,9 @@ def test_integers_reach_64_bits(store: Store) -> None:
         msgspec.structs.replace(make.policy("home", 1), version=largest),
         make.dead_letter(2**62),
     )
-    found = store.policy("home")
-    assert found is not None
-    assert found["version"] == largest
+    policy = store.policy("home")
+    assert policy is not None
+    assert policy["version"] == largest
     assert store.rows("dead_letters")[0]["topic_offset"] == 2**62
 
 

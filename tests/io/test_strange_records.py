@@ -136,10 +136,10 @@ def test_flows_and_commands_go_on_beside_anything(deployment: Deployment, tmp_pa
         topic: 3 * settings.kafka.partitions_of(topic) * strange_ones(topic) for topic in READ
     }
 
-    found = verify(settings)
-    assert found.holds, found
-    assert found.decisions == len(deployment.asked)
-    assert found.outcomes.unreadable == 3 * SHARDS * strange_ones(Topic.OUTCOMES)
+    verified = verify(settings)
+    assert verified.holds, verified
+    assert verified.decisions == len(deployment.asked)
+    assert verified.outcomes.unreadable == 3 * SHARDS * strange_ones(Topic.OUTCOMES)
     states = states_of(settings, PERSONALIZE)
     for part in PARTS:
         list(dump(settings, states, part))

@@ -54,13 +54,13 @@ def test_valkey_takes_the_largest_copies(written: Written, valkey: Server) -> No
     newest = {copy.key: copy for copy in written.copies}
     assert send(script, written.copies) >= len(newest)
     for key, copy in newest.items():
-        found = read(connection, key)
-        assert found is not None
+        cached = read(connection, key)
+        assert cached is not None
         fields = {
             name: value if isinstance(value, str) else value.decode()
             for name, value in copy.fields.items()
         }
-        assert (found.version, found.fields) == (copy.version, fields)
+        assert (cached.version, cached.fields) == (copy.version, fields)
     connection.close()
 
 
@@ -73,9 +73,9 @@ def test_the_store_takes_the_largest_rows(written: Written, tmp_path: Path) -> N
             for offset, message in enumerate(written.messages.get(topic, ()))
         ]
         assert store.apply(rows_of(0, events)).refused == {}
-    found = store.policy(written.messages[Topic.POLICIES][-1].key.decode())  # type: ignore[union-attr]
-    assert found is not None
-    assert found["actions_left_out"] + len(found["actions"]) == 700
+    policy = store.policy(written.messages[Topic.POLICIES][-1].key.decode())  # type: ignore[union-attr]
+    assert policy is not None
+    assert policy["actions_left_out"] + len(policy["actions"]) == 700
     decision = store.rows("decisions", None, 1)[0]
     assert decision["ranking_left_out"] + len(decision["ranking"]) == 700
     assert decision["ranking_left_out_probability"] > 0.0

@@ -68,11 +68,11 @@ def test_classes_are_those_of_pending_decisions_when_every_decision_brings_a_new
         events += made
         driver.step(made, now)
         classes, pending = ledger_of(driver).classes, ledger_of(driver).pending
-        kept = classes.in_use()
-        assert len(kept) == len(pending) <= PENDING
+        in_use = classes.in_use()
+        assert len(in_use) == len(pending) <= PENDING
         assert len(classes) <= MOST
         assert len(ledger_of(driver)._delays) <= MOST
-        numbers |= kept.keys()
+        numbers |= in_use.keys()
         most = max(most, len(pack("attribution", 1, driver.attribution.state())))
         if step == STEPS // 5:
             early, most = most, 0

@@ -59,9 +59,9 @@ def policy(kind: str, **params: Any) -> dict[str, Any]:
     ],
 )
 def test_an_action_that_no_step_could_keep_is_refused(changes: Any, field: str) -> None:
-    found = read_entry(json.dumps(ACTION | changes).encode())
-    assert isinstance(found, Flaw)
-    assert (found.reason, found.field) == ("invalid_value", field)
+    flaw = read_entry(json.dumps(ACTION | changes).encode())
+    assert isinstance(flaw, Flaw)
+    assert (flaw.reason, flaw.field) == ("invalid_value", field)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_an_action_that_no_step_could_keep_is_refused(changes: Any, field: str) 
     ],
 )  # fmt: skip
 def test_a_slot_that_no_step_could_serve_is_refused(changes: Any, field: str) -> None:
-    found = read_entry(json.dumps(SLOT | changes).encode())
-    assert isinstance(found, Flaw)
-    assert (found.reason, found.field) == ("invalid_value", field)
-    assert len(found.detail) <= 300
+    flaw = read_entry(json.dumps(SLOT | changes).encode())
+    assert isinstance(flaw, Flaw)
+    assert (flaw.reason, flaw.field) == ("invalid_value", field)
+    assert len(flaw.detail) <= 300
 
 
 def test_a_matrix_that_does_not_fit_is_refused_with_its_size() -> None:

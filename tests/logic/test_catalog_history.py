@@ -120,9 +120,9 @@ def test_forgetting_changes_no_catalog_that_can_still_be_asked_for(
         for seconds in range(now - 2, now + 8)
         for entry in held(whole, micros(make.START + timedelta(seconds=seconds)))
     }
-    kept = {place(entry) for entry in pruned.state().entries if not entry.deleted}
-    assert kept <= may_hold | {place(each) for each in pruned.state().entries if each.deleted}
-    assert may_hold <= kept
+    remaining = {place(entry) for entry in pruned.state().entries if not entry.deleted}
+    assert remaining <= may_hold | {place(each) for each in pruned.state().entries if each.deleted}
+    assert may_hold <= remaining
 
 
 def place(entry: CatalogEntry) -> object:

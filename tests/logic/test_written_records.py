@@ -48,20 +48,22 @@ def snapshots(draw: Any) -> PolicySnapshot:
 def test_a_policy_fits_and_says_what_it_leaves_out(whole: PolicySnapshot, limit: int) -> None:
     record = snapshot_record(whole, limit)
     assert len(record) <= limit
-    found = decode(Topic.POLICIES, record)
-    assert isinstance(found, PolicySnapshot)
-    assert found.posterior in (whole.posterior, "")
-    assert (found.posterior == whole.posterior) == (
+    snapshot_read = decode(Topic.POLICIES, record)
+    assert isinstance(snapshot_read, PolicySnapshot)
+    assert snapshot_read.posterior in (whole.posterior, "")
+    assert (snapshot_read.posterior == whole.posterior) == (
         len(whole.posterior) <= largest_posterior(limit)
     )
-    kept = {action.action_id for action in found.actions}
-    assert found.actions == [action for action in whole.actions if action.action_id in kept]
-    left_out = [action.count for action in whole.actions if action.action_id not in kept]
-    assert found.actions_left_out == len(left_out)
-    least = min((action.count for action in found.actions), default=math.inf)
+    listed = {action.action_id for action in snapshot_read.actions}
+    assert snapshot_read.actions == [
+        action for action in whole.actions if action.action_id in listed
+    ]
+    left_out = [action.count for action in whole.actions if action.action_id not in listed]
+    assert snapshot_read.actions_left_out == len(left_out)
+    least = min((action.count for action in snapshot_read.actions), default=math.inf)
     assert max(left_out, default=-math.inf) <= least
     if left_out:
-        assert len(record) > 0.98 * limit or not found.actions
+        assert len(record) > 0.98 * limit or not snapshot_read.actions
 
 
 @given(texts, st.sampled_from([0, 1, 300, 1_000_000]), st.sampled_from([None, 1, 1_000_000]))
@@ -100,7 +102,7 @@ def test_a_profile_fits_and_reads_back(character: str, length: int, values: list
     (profile,) = profiles.changed()
     record = encode(profile)
     assert len(record) <= bounds.LEAST_RECORD_BYTES
-    found = decode(Topic.PROFILES, record)
-    assert not isinstance(found, Flaw), found
-    assert isinstance(found, Profile)
-    assert any(name.startswith("affinity.") for name in found.features)
+    profile_read = decode(Topic.PROFILES, record)
+    assert not isinstance(profile_read, Flaw), profile_read
+    assert isinstance(profile_read, Profile)
+    assert any(name.startswith("affinity.") for name in profile_read.features)

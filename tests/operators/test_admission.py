@@ -185,7 +185,7 @@ def test_a_request_that_this_release_reads_otherwise_is_refused_once() -> None:
     logic = resumed(logic)  # what is refused waits for the next batch, too
     (group,), refused = feed(logic, batch(), published(8))
     assert len(group.events) == 1
-    assert [(found.reason, found.field) for found in refused] == [("missing_field", "time")]
+    assert [(each.reason, each.field) for each in refused] == [("missing_field", "time")]
     assert feed(logic, batch()) == ([], [])
 
 

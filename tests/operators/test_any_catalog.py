@@ -142,8 +142,8 @@ CONTEXTS = st.dictionaries(st.sampled_from(["age", "price", "v", "w", "device", 
 def read(type_: str, name: str, id_: str, fields: Any) -> list[CatalogEntry]:
     """The record, where the check passes it."""
     record = {"type": type_, "id": id_, "time": TIME, f"{type_}_id": name} | fields
-    found = read_entry(json.dumps(record).encode())
-    return [] if isinstance(found, Flaw) else [found]
+    entry = read_entry(json.dumps(record).encode())
+    return [] if isinstance(entry, Flaw) else [entry]
 
 
 def attached(entries: Sequence[CatalogEntry]) -> Catalog:

@@ -271,8 +271,8 @@ def test_the_catalog_of_a_snapshot_is_what_records_in_time_can_still_ask_for() -
             logic = resume(logic.snapshot())
         if minute % 10:
             continue
-        kept = unpack_attach(logic.snapshot()).catalog.entries
-        slots = [each for each in kept if isinstance(each, Slot)]
+        entries = unpack_attach(logic.snapshot()).catalog.entries
+        slots = [each for each in entries if isinstance(each, Slot)]
         assert len(slots) <= window / 60 + 3
         asked = [now - late, now - late / 2, now]
         for at in map(micros, asked):

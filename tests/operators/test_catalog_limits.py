@@ -54,11 +54,11 @@ def test_no_more_actions_are_shown_than_the_policy_has_memory_for() -> None:
     names = [f"a{number:03}" for number in range(most + 5)][::-1]
     history = CatalogHistory()
     entries = [WIDE, *(make.action(name) for name in names)]
-    found = take_in(history, entries)
+    no_room = take_in(history, entries)
     catalog = history.as_of(0)
     assert [action.action_id for action in catalog.actions["home"]] == sorted(names[:most])
     assert catalog.not_shown == {"home": tuple(sorted(names[most:]))}
-    assert [(each.place, each.flaw.field) for each in found] == [
+    assert [(each.place, each.flaw.field) for each in no_room] == [
         (0, "policy"),
         *((place, "slots") for place in range(most + 1, most + 6)),
     ]
@@ -146,8 +146,8 @@ def test_a_full_catalog_takes_no_more_but_what_makes_it_smaller() -> None:
     actions = [make.action(f"a{number}", content="x" * 1000) for number in range(8)]
     with patch("operators.logic.catalog.CATALOG_BYTES", 5 * (1024 + len(encode(actions[0])))):
         history = CatalogHistory()
-        found = take_in(history, [make.slot("home"), *actions])
-        assert [(each.place, each.flaw.field) for each in found] == [
+        no_room = take_in(history, [make.slot("home"), *actions])
+        assert [(each.place, each.flaw.field) for each in no_room] == [
             (n, None) for n in (5, 6, 7, 8)
         ]
         assert len(history.as_of(0).actions["home"]) == 4

@@ -161,20 +161,22 @@ def test_what_does_not_fit_is_left_out_of_the_ranking_and_nothing_that_is_shown(
     lines = decision_records(group, policy, feature_map, candidates, selection, NOW, limit)
     for row, line in enumerate(lines):
         whole = expected(group, policy, feature_map, candidates, selection, row)
-        found = msgspec.json.decode(line, type=Decision)
-        shown = {found.action_id} | {placed.action_id for placed in found.slate or ()}
-        kept = {ranked.action_id for ranked in found.ranking}
-        assert shown <= kept
-        assert found.ranking == [each for each in whole.ranking if each.action_id in kept]
-        left_out = [each for each in whole.ranking if each.action_id not in kept]
-        assert found.ranking_left_out == len(left_out)
+        decision = msgspec.json.decode(line, type=Decision)
+        shown = {decision.action_id} | {placed.action_id for placed in decision.slate or ()}
+        listed = {ranked.action_id for ranked in decision.ranking}
+        assert shown <= listed
+        assert decision.ranking == [each for each in whole.ranking if each.action_id in listed]
+        left_out = [each for each in whole.ranking if each.action_id not in listed]
+        assert decision.ranking_left_out == len(left_out)
         mass = sum(each.probability for each in left_out)
-        assert found.ranking_left_out_probability == pytest.approx(mass, abs=1e-12)
-        least = min((e.probability for e in found.ranking if e.action_id not in shown), default=1.0)
+        assert decision.ranking_left_out_probability == pytest.approx(mass, abs=1e-12)
+        least = min(
+            (e.probability for e in decision.ranking if e.action_id not in shown), default=1.0
+        )
         assert all(each.probability <= least for each in left_out)
-        assert len(line) <= limit or kept == shown
+        assert len(line) <= limit or listed == shown
         same = {"ranking": [], "ranking_left_out": 0, "ranking_left_out_probability": 0.0}
-        assert structs.replace(found, **same) == structs.replace(whole, ranking=[])
+        assert structs.replace(decision, **same) == structs.replace(whole, ranking=[])
 
 
 @settings(max_examples=150, deadline=None)

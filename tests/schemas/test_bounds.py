@@ -157,8 +157,8 @@ _ROUNDING = 1e-6
     ids=[f"{record}.{bound.field}-{bound.number:g}" for _, record, bound in BOUNDS],
 )
 def test_the_reference_states_every_bound(record: str, bound: Bound) -> None:
-    found = numbers_in(stated(bound.field))
-    assert any(abs(bound.number - number) < _ROUNDING for number in found), (record, bound.field)
+    numbers = numbers_in(stated(bound.field))
+    assert any(abs(bound.number - number) < _ROUNDING for number in numbers), (record, bound.field)
 
 
 def test_the_reference_states_what_a_context_keeps() -> None:

@@ -24,8 +24,8 @@ MIB = 2**20
 
 
 def numbers_in(text: str) -> set[float]:
-    found = re.findall(r"[−-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)
-    return {float(number.replace(",", "").replace("−", "-")) for number in found}
+    numbers = re.findall(r"[−-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)
+    return {float(number.replace(",", "").replace("−", "-")) for number in numbers}
 
 
 @pytest.mark.parametrize(
@@ -86,18 +86,18 @@ COMMON = {name for name, _ in ranges(LogisticParams)}
 def test_every_parameter_is_listed_with_its_range(
     heading: str, record: type[msgspec.Struct], others: set[str]
 ) -> None:
-    found = re.search(rf"^## `{heading}`\n(.*?)(?=^## )", POLICIES, re.M | re.S)
-    assert found is not None
+    section = re.search(rf"^## `{heading}`\n(.*?)(?=^## )", POLICIES, re.M | re.S)
+    assert section is not None
     for name, limits in ranges(record):
         if name not in others:
-            said = [line for line in found.group(1).split("\n") if f"`{name}`" in line]
+            said = [line for line in section.group(1).split("\n") if f"`{name}`" in line]
             assert set(limits) <= numbers_in(" ".join(said)), name
 
 
 def test_the_table_of_actions_says_how_many_there_may_be() -> None:
-    found = re.search(r"^## How many actions\n(.*?)(?=^## )", POLICIES, re.M | re.S)
-    assert found is not None
-    header, _, *lines = rows(found.group(1))
+    section = re.search(r"^## How many actions\n(.*?)(?=^## )", POLICIES, re.M | re.S)
+    assert section is not None
+    header, _, *lines = rows(section.group(1))
     columns = [int(number) for number in numbers_in(header[2])]
     assert sorted(columns) == [40, 100, 512, bounds.MOST_COLUMNS]
     for line in lines:

@@ -236,13 +236,13 @@ def times_of(record: Any) -> list[str]:
 
 @given(st.one_of(st.integers(), st.integers(EARLIEST, LATEST - 1), st.integers(-(2**63), 2**63)))
 def test_every_number_is_a_moment_and_those_of_records_are_exact(at: int) -> None:
-    found = moment(at)
-    assert found.tzinfo is UTC
+    time = moment(at)
+    assert time.tzinfo is UTC
     if EARLIEST <= at < LATEST:
-        assert micros(found) == at
-        assert in_calendar(found)
+        assert micros(time) == at
+        assert in_calendar(time)
     else:
-        assert not in_calendar(found)
+        assert not in_calendar(time)
 
 
 TIMES = [
@@ -297,8 +297,8 @@ def test_every_time_that_is_read_lies_in_the_calendar(
     offset = re.search(r"[+-]\d\d:\d\d(:.*)?$", text)
     if offset is None or offset.group(1):
         return  # RFC 3339 has no seconds of an offset
-    found = decode(topic, payload({**of_type(topic, record), field: text}))
-    assert isinstance(found, Flaw) == (not EARLIEST <= micros(time) < LATEST)
+    record_read = decode(topic, payload({**of_type(topic, record), field: text}))
+    assert isinstance(record_read, Flaw) == (not EARLIEST <= micros(time) < LATEST)
 
 
 def test_what_records_nest_has_no_times() -> None:

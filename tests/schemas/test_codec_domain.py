@@ -37,14 +37,14 @@ JSON = st.recursive(
 
 def expect_an_answer(topic: Topic, payload: bytes | None) -> Any:
     """Read a record: it is one, or a flaw of a known reason; alone, among others, and again."""
-    found = decode(topic, payload)
-    assert decode(topic, payload) == found
-    assert decode_many(DECODERS[topic], [b"", payload, None])[1] == found
-    if isinstance(found, Flaw):
-        assert found.reason in REASONS
-        assert len(found.detail) < 500
-        assert SECRET not in found.detail + (found.field or "")
-    return found
+    answer = decode(topic, payload)
+    assert decode(topic, payload) == answer
+    assert decode_many(DECODERS[topic], [b"", payload, None])[1] == answer
+    if isinstance(answer, Flaw):
+        assert answer.reason in REASONS
+        assert len(answer.detail) < 500
+        assert SECRET not in answer.detail + (answer.field or "")
+    return answer
 
 
 @settings(max_examples=200)
@@ -67,9 +67,9 @@ def test_any_json_at_any_place_of_a_record_has_an_answer(
     type_ = Random(seed).choice(list(TOPICS[topic].records()))
     tree = Shapes({"subject": lambda _: SECRET}).record(Random(seed), type_)
     path = data.draw(st.sampled_from(list(places(tree))))
-    found = expect_an_answer(topic, msgspec.json.encode(put(tree, path, data.draw(JSON))))
-    if not isinstance(found, Flaw):
-        expect_an_answer(topic, encode(found))
+    answer = expect_an_answer(topic, msgspec.json.encode(put(tree, path, data.draw(JSON))))
+    if not isinstance(answer, Flaw):
+        expect_an_answer(topic, encode(answer))
 
 
 @pytest.mark.parametrize("text", [text for text in NO_NUMBERS if text])
@@ -89,8 +89,8 @@ def test_what_the_fuzzer_makes_has_an_answer() -> None:
     assert records == [fuzzer.make(number, about) for number in range(2_000)]
     flawed = 0
     for record in records:
-        found = expect_an_answer(record.topic, record.value)
-        flawed += isinstance(found, Flaw)
+        answer = expect_an_answer(record.topic, record.value)
+        flawed += isinstance(answer, Flaw)
     assert 800 < flawed < 1_600
 
 

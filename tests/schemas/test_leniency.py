@@ -24,10 +24,10 @@ TWENTY_FOUR_DIGITS = "123456789012345678901234"
 def request(context: str) -> DecisionRequest:
     """Read a request whose context is this JSON, in both ways."""
     raw = payload(REQUEST)[:-1] + f', "context": {context}}}'.encode()
-    found = decode(Topic.DECISION_REQUESTS, raw)
-    assert decode_many(DECODERS[Topic.DECISION_REQUESTS], [raw]) == [found]
-    assert isinstance(found, DecisionRequest), found
-    return found
+    record = decode(Topic.DECISION_REQUESTS, raw)
+    assert decode_many(DECODERS[Topic.DECISION_REQUESTS], [raw]) == [record]
+    assert isinstance(record, DecisionRequest), record
+    return record
 
 
 def nested(levels: int, inner: str = "1") -> str:
@@ -83,9 +83,9 @@ def test_what_is_no_json_is_refused_after_a_number_that_overflows_too(
     value: str, reason: str, before: str
 ) -> None:
     raw = payload(REQUEST)[:-1] + f', "context": {{"a": [{before}{value}]}}}}'.encode()
-    found = decode(Topic.DECISION_REQUESTS, raw)
-    assert isinstance(found, Flaw)
-    assert found.reason in {reason, "invalid_value"}
+    record = decode(Topic.DECISION_REQUESTS, raw)
+    assert isinstance(record, Flaw)
+    assert record.reason in {reason, "invalid_value"}
 
 
 def every_number(value: Any) -> Iterator[int | float]:
@@ -119,16 +119,16 @@ extreme_json = st.recursive(
 )
 
 
-def kept(value: Any, levels: int) -> Any:
+def tolerable(value: Any, levels: int) -> Any:
     """What a context keeps of a value, said once more in Python's numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float | list | dict):
         return value
     if isinstance(value, list | dict) and not levels:
         return None
     if isinstance(value, list):
-        return [kept(each, levels - 1) for each in value]
+        return [tolerable(each, levels - 1) for each in value]
     if isinstance(value, dict):
-        return {name: kept(each, levels - 1) for name, each in value.items()}
+        return {name: tolerable(each, levels - 1) for name, each in value.items()}
     if isinstance(value, int) and LEAST_INTEGER <= value <= GREATEST_INTEGER:
         return value
     try:
@@ -141,12 +141,12 @@ def kept(value: Any, levels: int) -> Any:
 @given(st.dictionaries(st.sampled_from("abc"), extreme_json, max_size=3))
 def test_any_json_is_a_context_that_every_step_can_write(context: dict[str, str]) -> None:
     text = "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in context.items()) + "}"
-    found = request(text).context
-    assert found == kept(json.loads(text), CONTEXT_DEPTH)
-    for number in every_number(found):
+    read = request(text).context
+    assert read == tolerable(json.loads(text), CONTEXT_DEPTH)
+    for number in every_number(read):
         assert isfinite(number)
         assert isinstance(number, float) or LEAST_INTEGER <= number <= GREATEST_INTEGER
-    msgspec.msgpack.encode(found)
+    msgspec.msgpack.encode(read)
 
 
 WRITTEN = [
@@ -200,9 +200,9 @@ def test_null_for_a_field_that_is_needed_is_of_the_wrong_type(topic: Topic, name
     good = of_type(topic, name)
     for field in msgspec.structs.fields(record_type(topic, name)):
         if field.required:
-            found = decode(topic, payload({**good, field.encode_name: None}))
-            assert isinstance(found, Flaw)
-            assert (found.reason, found.field) == ("wrong_type", field.encode_name)
+            record = decode(topic, payload({**good, field.encode_name: None}))
+            assert isinstance(record, Flaw)
+            assert (record.reason, record.field) == ("wrong_type", field.encode_name)
 
 
 def test_null_is_absent_in_what_a_list_holds_and_a_value_in_free_json() -> None:
@@ -211,9 +211,9 @@ def test_null_is_absent_in_what_a_list_holds_and_a_value_in_free_json() -> None:
         "policy": {"kind": None, "params": {"prior": None}},
         "features": {"interactions": [{"left": "a", "right": "b"}], "vectors": None},
     }
-    found = decode(Topic.CATALOG, payload(slot))
-    assert not isinstance(found, Flaw)
-    assert (found.policy.kind, found.policy.params) == ("beta", {"prior": None})
+    record = decode(Topic.CATALOG, payload(slot))
+    assert not isinstance(record, Flaw)
+    assert (record.policy.kind, record.policy.params) == ("beta", {"prior": None})
     bad = decode(Topic.CATALOG, payload({**slot, "features": {"vectors": {"taste": None}}}))
     assert (bad.reason, bad.field) == ("wrong_type", "features.vectors[...]")
     strange = decode(Topic.CATALOG, payload({**slot, "policy": {"kind": None, "name": None}}))

@@ -194,13 +194,15 @@ def letters(settings: Settings) -> Iterator[tuple[DeadLetter, bytes]]:
 
 def processing_errors(settings: Settings) -> list[DeadLetter]:
     """Read the dead letters of quarantined records, which say nothing of their values."""
-    found = [
+    errors = [
         (letter, raw) for letter, raw in letters(settings) if letter.reason == "processing_error"
     ]
-    assert not any(b"visitor-secret" in raw or b"m-" in raw for _, raw in found)
-    places = [(letter.topic, letter.partition, letter.offset) for letter, _ in found if letter.size]
+    assert not any(b"visitor-secret" in raw or b"m-" in raw for _, raw in errors)
+    places = [
+        (letter.topic, letter.partition, letter.offset) for letter, _ in errors if letter.size
+    ]
     assert len(set(places)) == len(places)
-    return [letter for letter, _ in found]
+    return [letter for letter, _ in errors]
 
 
 def answers(settings: Settings) -> list[str]:

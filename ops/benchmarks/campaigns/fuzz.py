@@ -197,15 +197,11 @@ def _judge_topics(finding: Finding, stage: Stage, poison: Poison) -> None:
     topics = scan(stage.settings, spoiled)
     _judge_answers(finding, topics, poison)
     copy = without_the_bad(stage.settings, stage.folder / "good", spoiled, topics.bad)
-<<<<<<< HEAD
     verified = verify(copy)
     verified.pending.different -= pending_elsewhere(copy)
     verified.actions = [check for check in verified.actions if check.slot_id == SLOT]
     verified.largest_difference = max((each.difference for each in verified.actions), default=0.0)
-    _judge_learned(found, verified)
-=======
-    _judge_learned(finding, verify(copy))
->>>>>>> 68356c6 (Names say what they name: in flight, topic settings, final topics; one bound for the reward window)
+    _judge_learned(finding, verified)
     tables, behind = compare_tables(stage.settings)
     rows, different = sum(table.rows for table in tables), sum(table.different for table in tables)
     finding.that(

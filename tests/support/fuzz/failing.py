@@ -20,20 +20,20 @@ _Turns = list[list[tuple[Place, FuzzRecord]]]
 def smallest(places: Sequence[Place], fails: Callable[[set[Place]], bool]) -> list[Place]:
     """Leave out what can be left out, in halves, quarters and so on; what is left still fails.
 
-    >>> smallest([("t", 0, n) for n in range(100)], lambda kept: ("t", 0, 37) in kept)
+    >>> smallest([("t", 0, n) for n in range(100)], lambda remaining: ("t", 0, 37) in remaining)
     [('t', 0, 37)]
     """
-    kept, portion = list(places), max(1, len(places) // 2)
+    remaining, portion = list(places), max(1, len(places) // 2)
     while True:
         start = 0
-        while start < len(kept):
-            fewer = kept[:start] + kept[start + portion :]
+        while start < len(remaining):
+            fewer = remaining[:start] + remaining[start + portion :]
             if fails(set(fewer)):
-                kept = fewer
+                remaining = fewer
             else:
                 start += portion
         if portion == 1:
-            return kept
+            return remaining
         portion = max(1, portion // 2)
 
 
@@ -64,16 +64,16 @@ def reduced(log: TurnLog, attempts: int = 60) -> TurnLog:
     """Give the few records of a log that the flow dies of, in at most so many attempts."""
     left = attempts
 
-    def dies(kept: set[Place]) -> bool:
+    def dies(remaining: set[Place]) -> bool:
         nonlocal left
         left -= 1
-        return left >= 0 and fails(_only(log, kept))
+        return left >= 0 and fails(_only(log, remaining))
 
     return _only(log, set(smallest([place for place, _ in log.records()], dies)))
 
 
-def _only(log: TurnLog, kept: set[Place]) -> TurnLog:
-    return TurnLog([[each for each in turn if each[0] in kept] for turn in log.turns])
+def _only(log: TurnLog, remaining: set[Place]) -> TurnLog:
+    return TurnLog([[each for each in turn if each[0] in remaining] for turn in log.turns])
 
 
 if __name__ == "__main__":

@@ -137,13 +137,13 @@ class Stream:
         return [*first, *mixed]
 
     def _new_decisions(self) -> Sequence[tuple[int, Message]]:
-        found: list[tuple[int, Message]] = []
+        decisions: list[tuple[int, Message]] = []
         for partition, messages in self.outputs.decisions.written.items():
             new = messages[self._read.get(partition, 0) :]
             self._read[partition] = len(messages)
-            found += [(partition, message) for message in new]
+            decisions += [(partition, message) for message in new]
             self.decided += decided_of(self._wild | self.visitors.asked, partition, new)
-        return found
+        return decisions
 
 
 def play(

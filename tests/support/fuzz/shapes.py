@@ -32,9 +32,9 @@ class Shapes:
 
     def record(self, rng: Random, type_: type) -> dict[str, Tree]:
         """Make a record of a type: every field that it needs, and some of the others."""
-        found = self._value(rng, _type_info(type_), "")
-        assert isinstance(found, dict)
-        return found
+        value = self._value(rng, _type_info(type_), "")
+        assert isinstance(value, dict)
+        return value
 
     def _struct(self, rng: Random, type_: inspect.StructType) -> dict[str, Tree]:
         tree = {} if type_.tag is None else {str(type_.tag_field): type_.tag}

@@ -30,18 +30,18 @@ Events = Mapping[int, Sequence[Event]]
 
 def events_of(records: Iterable[FuzzRecord], partitions: int) -> Events:
     """Give records as they lie on the topics that the store keeps."""
-    found: dict[int, list[Event]] = {k: [] for k in range(partitions)}
+    by_shard: dict[int, list[Event]] = {k: [] for k in range(partitions)}
     offsets: dict[tuple[str, int], int] = {}
     for record in records:
         if record.topic in STORED:
             place = (record.topic.value, record.partition)
             offset = offsets[place] = offsets.get(place, -1) + 1
-            found[record.partition].append(
+            by_shard[record.partition].append(
                 read_undecoded(
                     record.topic, record.partition, record.key, record.value, offset, record.time
                 )
             )
-    return found
+    return by_shard
 
 
 @dataclass
@@ -93,21 +93,21 @@ def store(events: Events, folder: Path) -> SqliteStore:
     return opened
 
 
-def rows_by_table(kept: Store) -> dict[str, Digests]:
+def rows_by_table(stored: Store) -> dict[str, Digests]:
     """Digest every row of every table but that of dead letters."""
-    return {table.name: digests(table, kept) for table in KEPT}
+    return {table.name: digests(table, stored) for table in KEPT}
 
 
 def refused(events: Events) -> dict[int, set[int]]:
     """Name, by their places in the list of their partition, the records that are no rows."""
-    found: dict[int, set[int]] = {shard: set() for shard in events}
+    bad: dict[int, set[int]] = {shard: set() for shard in events}
     for shard, portion in events.items():
         for number, event in enumerate(portion):
             here = (str(event.origin.topic), shard, event.origin.offset)
             letters = rows_of(shard, [event]).rows[DEAD_LETTERS.name]
             if any(row[:3] == here for row in letters):
-                found[shard].add(number)
-    return found
+                bad[shard].add(number)
+    return bad
 
 
 def alone(events: Events, bad: Mapping[int, set[int]], folder: Path) -> SqliteStore:

@@ -145,10 +145,10 @@ class Visitors(Struct):
 
 def decided_of(names: dict[int, str], partition: int, messages: Sequence[Message]) -> list[Decided]:
     """Say of some decisions what other records may be about; ``names`` by key."""
-    found = []
+    decided = []
     for message in messages:
         decision = _DECODER.decode(message.value)
-        found.append(
+        decided.append(
             Decided(
                 subject=names.get(int(decision.key, 16), ""),
                 decision_id=decision.decision_id,
@@ -158,4 +158,4 @@ def decided_of(names: dict[int, str], partition: int, messages: Sequence[Message
                 partition=partition,
             )
         )
-    return found
+    return decided
