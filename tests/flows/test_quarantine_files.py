@@ -95,12 +95,12 @@ def test_a_line_that_a_full_disk_cut_short_takes_no_other_with_it(files: Quarant
     assert [each.offset for each in files.quarantined()] == [1, 2]
 
 
-def test_a_record_is_convicted_once_when_the_judge_is_killed(
+def test_a_record_is_quarantined_once_when_the_search_is_killed(
     files: QuarantineFiles, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Convicted twice, it would be passed over without a dead letter."""
     files.remember(History(search=Search(until={PLACE: 9}, narrow={PLACE: 9}, size=1)))
-    files.fly(InFlight(source="0", records=1, record=(PLACE, 7), end={PLACE: 8}))
+    files.note_in_flight(InFlight(source="0", records=1, record=(PLACE, 7), end={PLACE: 8}))
     files.journal(0).release({PLACE: 9})
     files.end(0, Ending(step="learn", error="ValueError"))
     quarantine = Quarantine(settings, PERSONALIZE, system_clock, lambda _: None)
