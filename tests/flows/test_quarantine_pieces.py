@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def settings(broker: Server, valkey: Server, topic_prefix: str, tmp_path: Path) -> Settings:
-    return deployment(broker, valkey, topic_prefix, tmp_path)
+    return deployment(broker, valkey, topic_prefix, tmp_path, allowed_lateness=5.0)
 
 
 _PUBLISHED = "slot_id='{}'"

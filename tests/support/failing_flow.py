@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,9 @@ from tests.support.failing_steps import Fault, failing
 SECRET = "a secret of the tests"
 START = datetime.now(UTC) - timedelta(minutes=30)
 """Long ago enough for every window to be closed by what comes last."""
+
+_PATIENCE = 300.0
+"""Seconds that a flow may take, on a machine that has much else to do."""
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -63,13 +67,14 @@ class Flow:
 
     def run_until_settled(self, most: int, done: Callable[[], bool] = lambda: True) -> int | None:
         """Run it until it has taken in everything and is done; give the status of a refusal."""
-        while self.executions < most:
+        deadline = time.monotonic() + _PATIENCE
+        while self.executions < most and time.monotonic() < deadline:
             self.executions += 1
             process = CONTEXT.Process(
                 target=execute, args=(self.name, self.settings, self.faults, str(self.log))
             )
             process.start()
-            while process.is_alive():
+            while process.is_alive() and time.monotonic() < deadline:
                 process.join(0.05)
                 if self._has_settled() and done() and self._has_settled():
                     process.terminate()
@@ -77,7 +82,11 @@ class Flow:
                     return None
             if process.exitcode == endings.REFUSED:
                 return endings.REFUSED
-        raise AssertionError(f"{self.name} died {most} times:\n{self.log.read_text()[-3000:]}")
+            process.kill()
+        raise AssertionError(
+            f"{self.name} is not done after {self.executions} executions:\n"
+            f"{self.log.read_text()[-3000:]}"
+        )
 
     def quarantined(self) -> list[tuple[str, str]]:
         """Give step and error of all that was quarantined or dropped."""
@@ -214,7 +223,9 @@ def answers(settings: Settings) -> list[str]:
     ]
 
 
-def deployment(broker: Server, valkey: Server, topic_prefix: str, folder: Path) -> Settings:
+def deployment(
+    broker: Server, valkey: Server, topic_prefix: str, folder: Path, **changes: Any
+) -> Settings:
     """Make the topics and the store of a deployment of two partitions."""
     settings = load(
         {},

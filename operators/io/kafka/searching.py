@@ -12,6 +12,7 @@ from operators.io.kafka.fetch import Inlet
 from operators.io.kafka.group import Feeder, GroupPartition, Item, place_of
 from operators.io.releases import SearchTurns
 from operators.logic.quarantine import InFlight
+from schemas.clock import NEVER
 from schemas.topics import Topic
 
 _SOON = timedelta(milliseconds=1)
@@ -42,6 +43,7 @@ class SearchingPartition(GroupPartition):
         self._before: dict[Topic, int] = {}
         """The offsets before what is held."""
         self._given = watermark
+        self._has_caught_up = False
         turns.join(key)
 
     @override
@@ -54,7 +56,7 @@ class SearchingPartition(GroupPartition):
         at_end = self.alignment.at_end
         if not self._held and self._turns.passed(self._key, self.places(), at_end=at_end):
             return []
-        batch = self._held_events() or self._rejected() or self._released()
+        batch = self._caught_up() or self._held_events() or self._rejected() or self._released()
         if batch is None:
             self._turns.clear_in_flight()
             return []
@@ -67,6 +69,13 @@ class SearchingPartition(GroupPartition):
     def offsets(self) -> dict[Topic, int]:
         """Give the first offset of each topic that was not released."""
         return self._before if self._held else super().offsets()
+
+    def _caught_up(self) -> Batch | None:
+        """Let steps reach the watermark of the snapshot first, before any record comes."""
+        if self._has_caught_up or self._given == NEVER:
+            return None
+        self._has_caught_up = True
+        return Batch(self._shard, self._given)
 
     def _held_events(self) -> Batch | None:
         """Give the record whose watermark has been given."""
@@ -88,7 +97,7 @@ class SearchingPartition(GroupPartition):
         return Batch(self._shard, self._given, [], rejected) if rejected else None
 
     def _released(self) -> Batch | None:
-        """Give the next events, or where that is one alone, first the watermark at its time."""
+        """Give the next events, or where that is only one, first the watermark at its time."""
         before, alignment = super().offsets(), self.alignment
         limit = self._turns.size(self.places())
         now = time.monotonic_ns() // 1000
@@ -96,7 +105,7 @@ class SearchingPartition(GroupPartition):
         if not events:
             risen = alignment.watermark > self._given and alignment.at_end
             return Batch(self._shard, alignment.watermark) if risen else None
-        if limit > 1 and not self._is_suspect(events[0]):
+        if len(events) > 1:
             return Batch(self._shard, alignment.watermark, events, at_end=alignment.at_end)
         self._held, self._before = events, before
         at = max(self._given, min(alignment.watermark, events[0].at))
