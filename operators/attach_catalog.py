@@ -191,7 +191,7 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
 
 
 def _start(batch: Batch) -> int:
-    """Give the time whose catalog a batch begins with."""
+    """Find the time whose catalog a batch begins with."""
     return batch.events[0].at if batch.events else batch.watermark
 
 

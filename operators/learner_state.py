@@ -87,7 +87,7 @@ def lower_learner(snapshot: bytes, to: int, lateness: int) -> tuple[bytes, int]:
 
 
 def learned_of(actions: Iterable[Action]) -> list[Action]:
-    """Give actions without what is shown and searched of them: policies use neither."""
+    """Strip actions of what is shown and searched of them: policies use neither."""
     return [structs.replace(action, content=None, embedding=None) for action in actions]
 
 

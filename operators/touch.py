@@ -13,7 +13,7 @@ TOUCH_INTERVAL = 30.0
 
 @operator
 def touch(step_id: str, up: KeyedStream[Batch], clock: Clock) -> KeyedStream[list[Message]]:
-    """Give each shard no messages at all, every :data:`TOUCH_INTERVAL` seconds.
+    """Send each shard an empty list of messages every :data:`TOUCH_INTERVAL` seconds.
 
     Bytewax takes a snapshot of a sink's partition only where something came. Without one, the
     resume fence would begin where the last message of ours lies, however much others have written

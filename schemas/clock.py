@@ -37,7 +37,7 @@ def micros(time: datetime) -> int:
 
 
 def moment(at: int) -> datetime:
-    """Give microseconds since 1970 as a time, the inverse of :func:`micros`.
+    """Convert microseconds since 1970 to a time, the inverse of :func:`micros`.
 
     Beyond what a time can be, where only :data:`NEVER`, :data:`ALWAYS` and states of older
     releases are, it is the first or the last one.

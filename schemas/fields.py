@@ -52,7 +52,7 @@ def is_tolerant(extra: dict[str, Any] | None) -> bool:
 
 
 def free_json(levels: int = CONTEXT_DEPTH) -> Any:
-    """Give the type of a JSON object whose values every later step can write and read.
+    """Make the type of a JSON object whose values every later step can write and read.
 
     Integers have 64 bits; lists and objects lie in at most ``levels`` levels, this one included.
     """

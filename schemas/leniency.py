@@ -31,7 +31,7 @@ class Leniency:
         self._edit = _edit_of(types.type_info(type_))
 
     def rewritten(self, payload: bytes) -> bytes | None:
-        """Give the JSON without what may be left out; None where it is no JSON.
+        """Rewrite the JSON without what may be left out; None where it is no JSON.
 
         Raises RecursionError where it is nested deeper than the parser goes.
         """
@@ -131,7 +131,7 @@ def _edit_of_union(type_: types.UnionType) -> _Edit:
 
 
 def tolerated(value: Any, levels: int) -> Any:
-    """Give free JSON whose numbers fit 64 bits, in at most ``levels`` levels.
+    """Reduce free JSON to numbers that fit 64 bits, in at most ``levels`` levels.
 
     An integer beyond that becomes a float; a number that overflows, and what lies deeper, becomes
     null. Numbers may come as their text.

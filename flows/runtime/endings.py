@@ -31,7 +31,7 @@ def explained(error: BaseException | None) -> Exception | None:
 
 
 def of_files(error: OSError) -> str | None:
-    """Give the sentence about a file that a command cannot use; None where it is about none.
+    """Word an error of the system about a file; None where it is about none.
 
     >>> of_files(FileNotFoundError(2, "No such file or directory", "logs"))
     "cannot use 'logs': No such file or directory"
@@ -44,7 +44,7 @@ def of_files(error: OSError) -> str | None:
 
 
 def status_of(error: Exception) -> int:
-    """Give the exit status of an error that was written for people."""
+    """Choose the exit status for an error that was written for people."""
     return MAY_PASS if getattr(error, "may_pass", False) else REFUSED
 
 
@@ -55,7 +55,7 @@ def say(sentence: object) -> None:
 
 
 def said(log: str) -> str:
-    r"""Give the last sentence in the log of a process; nothing where it said none.
+    r"""Find the last sentence in the log of a process; nothing where it said none.
 
     >>> said("banditflow: the store is in use\nthread panicked")
     'the store is in use'

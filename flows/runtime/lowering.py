@@ -29,7 +29,7 @@ Lower = Callable[[bytes, int], tuple[bytes, int]]
 
 
 def lowering(lateness: int) -> Mapping[Steps, Lower]:
-    """Give what lowers the snapshots of each step; some are ``lateness`` behind the watermark."""
+    """Name what lowers the snapshots of each step; some are ``lateness`` behind the watermark."""
     return {
         Steps.RECORDS: lower_source,
         Steps.HOLD: lower_attach,

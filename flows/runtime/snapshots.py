@@ -123,7 +123,7 @@ def offsets_of(flow: Flow, states: States) -> dict[tuple[Topic, int], int]:
 
 
 def released_by(flow: Flow, states: States) -> dict[str, int]:
-    """Give the offset at which each of a flow's sources goes on, by ``topic/partition``."""
+    """Read the offset at which each of a flow's sources goes on, by ``topic/partition``."""
     offsets = {place_of(*place): offset for place, offset in offsets_of(flow, states).items()}
     for topic in flow.rereads:
         for step in flow.steps:

@@ -72,7 +72,7 @@ def _most_probable(
     shown: NDArray[np.intp],
     room: int,
 ) -> NDArray[np.intp]:
-    """Give the columns that fit: those shown, then the most probable; in the catalog's order."""
+    """Choose the columns that fit: those shown, then the most probable; in the catalog's order."""
     others = np.setdiff1d(eligible, shown, assume_unique=True)
     others = others[np.argsort(-logged[others], kind="stable")]
     ends = np.cumsum(sizes[others]) + sizes[shown].sum() + len(b"[]")

@@ -257,7 +257,7 @@ def client(url: str, timeout: float = 2.0) -> redis.Redis:
 
 
 def place_of(url: str) -> str:
-    """Give an address as it may be shown: without user and password."""
+    """Write an address as it may be shown: without user and password."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2] or parts.path
 

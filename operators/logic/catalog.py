@@ -143,12 +143,12 @@ class CatalogHistory:
 
     @property
     def longest_window(self) -> int:
-        """Give the longest reward window of any version of a slot, in microseconds."""
+        """The longest reward window of any version of a slot, in microseconds."""
         return round(self._longest * 1e6)
 
     @property
     def due(self) -> int:
-        """Give the earliest time that :meth:`forget` has something to do for."""
+        """The earliest time that :meth:`forget` has something to do for."""
         return self._due[0][0] if self._due else _FAR
 
     def forget(self, before: int) -> None:
@@ -192,7 +192,7 @@ class CatalogHistory:
         return chain.from_iterable(self._versions.values())
 
     def _change_times(self) -> list[int]:
-        """Give the times at which a later version of an entry takes over, sorted."""
+        """Sort the times at which a later version of an entry takes over."""
         if not self._times_sorted:
             self._times.sort()
             self._times_sorted = True
@@ -238,7 +238,7 @@ def _time(version: _Version) -> int:
 
 
 def _order(version: _Version) -> tuple[int, str]:
-    """Give what versions are ordered by: of two with one time the later id holds."""
+    """Name what versions are ordered by: of two with one time the later id holds."""
     return version[0], version[1].id
 
 

@@ -39,7 +39,7 @@ def slot_columns(slot: Slot) -> int:
 
 
 def bytes_per_action(slot: Slot) -> int:
-    """Give the bytes that the slot's learner holds for each action.
+    """Count the bytes that the slot's learner holds for each action.
 
     >>> from schemas.catalog import FeatureSpec, PolicySettings
     >>> from schemas.clock import moment
@@ -63,7 +63,7 @@ def bytes_per_action(slot: Slot) -> int:
 
 
 def most_actions(slot: Slot) -> int:
-    """Give how many actions the slot may have: as many as its learner has memory for.
+    """Say how many actions the slot may have: as many as its learner has memory for.
 
     >>> from schemas.clock import moment
     >>> most_actions(Slot(id="s", time=moment(0), slot_id="s"))
@@ -105,7 +105,7 @@ def in_words(count: int) -> str:
 
 
 def _shared_bytes(slot: Slot) -> int:
-    """Give what is held once: the coordinates of scaled numbers, in two posteriors."""
+    """Count the bytes that are held once: the coordinates of scaled numbers, in two posteriors."""
     spec = slot.features
     if not spec.scale:
         return 0

@@ -26,7 +26,7 @@ HIGHEST_BELIEVED: Final = 1 << 30
 
 
 def next_generation(version: int) -> int:
-    """Give the first version of the generation after that of a version.
+    """Find the first version of the generation after that of a version.
 
     >>> next_generation(9), next_generation(GENERATION)
     (65536, 131072)
@@ -53,7 +53,7 @@ def first_version(executions: int, version: int | None = None) -> int:
 
 
 def above_published(version: int, published: int) -> int:
-    """Give the version to go on from where ``published`` is known to have been published.
+    """Choose the version to go on from where ``published`` is known to have been published.
 
     >>> above_published(7, 7), above_published(7, 9), above_published(7, HIGHEST_BELIEVED)
     (7, 65536, 7)
@@ -62,7 +62,7 @@ def above_published(version: int, published: int) -> int:
 
 
 def above_decisions(version: int, seen: Collection[int]) -> int:
-    """Give the version to go on from where the log shows decisions of the versions ``seen``.
+    """Choose the version to go on from where the log shows decisions of the versions ``seen``.
 
     >>> above_decisions(7, {3, 9}), above_decisions(7, {4_294_967_295}), above_decisions(7, ())
     (65536, 7, 7)

@@ -56,7 +56,7 @@ class SlotLives:
         return len(self._state.lives)
 
     def state(self) -> SlotLivesState:
-        """Give what a snapshot keeps."""
+        """Collect what a snapshot keeps."""
         return self._state
 
     def follow(self, slot_ids: Iterable[str], at: int) -> None:
@@ -70,7 +70,7 @@ class SlotLives:
             lives[slot_id].left = at
 
     def earlier(self, slot_id: str, versions: Collection[int] = ()) -> int:
-        """Give the version that a slot's earlier lives did not pass; take in those of decisions."""
+        """Find the version that a slot's earlier lives did not pass; take in those of decisions."""
         life = self._state.lives.get(slot_id)
         if life is None:
             return 0

@@ -88,7 +88,7 @@ class Deployment:
         assert sorted(self.letters()) == sorted(reasons)
 
     def letters(self) -> list[str]:
-        """Give the reasons of the dead letters."""
+        """Read the reasons of the dead letters."""
         return [str(letter["reason"]) for letter in self._records(Topic.DEAD_LETTERS)]
 
     def forge_letter(self, topic: str, offset: int) -> None:
@@ -107,14 +107,14 @@ class Deployment:
         assert self._producer.flush(30) == 0
 
     def decision(self, number: int) -> dict[str, object]:
-        """Give the decision of a request; nothing while there is none."""
+        """Read the decision of a request; nothing while there is none."""
         name = self._writer.decision_id(number)
         made = [d for d in self._records(Topic.DECISIONS) if d["decision_id"] == name]
         assert len(made) <= 1, "two answers"
         return made[0] if made else {}
 
     def final_outcomes(self, number: int) -> list[object]:
-        """Give the rewards in the final outcomes of a decision."""
+        """Read the rewards in the final outcomes of a decision."""
         name = self._writer.decision_id(number)
         return [
             outcome["reward"]

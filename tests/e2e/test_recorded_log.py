@@ -107,7 +107,7 @@ class Deployments:
 
 
 def refused_by_both(record: Logged) -> bytes:
-    """Give a record's value, spoiled where this release would read it otherwise."""
+    """Read a record's value, spoiled where this release would read it otherwise."""
     if record.topic != Topic.DECISION_REQUESTS:
         return record.value
     return record.value.replace(OVERFLOWS, NO_JSON)

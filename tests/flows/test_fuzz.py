@@ -135,7 +135,7 @@ def _answered(made: Outputs) -> set[int]:
 
 
 def _of_others(topic: Topic, sink: FencedSink, subjects: set[str]) -> list[Any]:
-    """Give what was written, but for what may know of records that a later step refused.
+    """Collect what was written, but for what may know of records that a later step refused.
 
     These are the profiles of some subjects and the decisions by them; and the wild slots, whose
     policies are published when an event comes to them, refused or not, and whose slates may take an

@@ -103,7 +103,7 @@ class Ended(NamedTuple):
 
 
 def group_of(name: str) -> str:
-    """Give the field of Settings whose group holds a setting."""
+    """Find the field of Settings whose group holds a setting."""
     settings = Settings(secret=SECRET)
     for field in settings.__struct_fields__:
         group = getattr(settings, field)

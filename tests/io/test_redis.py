@@ -377,7 +377,7 @@ def test_a_wrong_address_is_refused_by_the_name_of_its_setting() -> None:
 
 
 def said(caplog: pytest.LogCaptureFixture, seconds: float = 3.0) -> list[str]:
-    """Give what the writer has said once it has said something."""
+    """Wait until the writer has said something, and read it."""
     deadline = time.monotonic() + seconds
     while not caplog.messages and time.monotonic() < deadline:
         time.sleep(0.01)

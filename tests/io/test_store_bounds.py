@@ -68,7 +68,7 @@ WILD = [
 
 
 def records_of(topic: Topic) -> list[bytes]:
-    """Give good records of a topic, each with one field that says something wild."""
+    """Make good records of a topic, each with one field that says something wild."""
     good = GOOD[topic]
     names = {field.encode_name for record in TOPICS[topic].records() for field in fields(record)}
     made = []

@@ -46,7 +46,7 @@ GOOD = {
 
 
 def strange(rng: np.random.Generator, topic: Topic) -> Iterator[bytes]:
-    """Give bytes of every kind that are no record: noise, other JSON, damaged records of ours."""
+    """Make bytes of every kind that are no record: noise, other JSON, damaged records of ours."""
     for size in (1, 30, 3000):
         yield rng.bytes(size)
     yield from (b"", b"null", b"[]", b"{}", b'"key"', b"1e999", b"\xef\xbb\xbf{}", b"[" * 2000)

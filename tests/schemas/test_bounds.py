@@ -37,7 +37,7 @@ class Bound(NamedTuple):
 
 
 def bounds_of(name: str, type_: types.Type) -> Iterator[Bound]:
-    """Give what a field's type says of its values, and of those that it lists."""
+    """Read what a field's type says of its values, and of those that it lists."""
     match type_:
         case types.Metadata():
             yield from bounds_of(name, type_.type)
@@ -71,7 +71,7 @@ def bounds_of(name: str, type_: types.Type) -> Iterator[Bound]:
 
 
 def good_items(type_: types.Type) -> Iterator[Any]:
-    """Give a value of this type within its bounds."""
+    """Draw a value of this type within its bounds."""
     match type_:
         case types.Metadata():
             yield from good_items(type_.type)

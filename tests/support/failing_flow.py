@@ -89,7 +89,7 @@ class Flow:
         )
 
     def quarantined(self) -> list[tuple[str, str]]:
-        """Give step and error of all that was quarantined or dropped."""
+        """Read step and error of all that was quarantined or dropped."""
         files = QuarantineFiles(recovery_folder(self.settings, self.name))
         return [(each.step, each.error) for each in files.quarantined()]
 
@@ -215,7 +215,7 @@ def processing_errors(settings: Settings) -> list[DeadLetter]:
 
 
 def answers(settings: Settings) -> list[str]:
-    """Give the decision id of every decision."""
+    """Read the decision id of every decision."""
     return [
         msgspec.json.decode(payload)["decision_id"]
         for partition in range(settings.kafka.partitions)

@@ -64,7 +64,7 @@ def _text(values: Any) -> str:
 
 
 def leaves(steps: Iterable[Operator]) -> Iterable[Operator]:
-    """Give the operators that do something themselves."""
+    """Find the operators that do something themselves."""
     for step in steps:
         if step.substeps:
             yield from leaves(step.substeps)

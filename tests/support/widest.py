@@ -81,7 +81,7 @@ class Widest(FixedPartitionedSource[tuple[str, Batch], None]):
     refused: list[Rejected] = field(default_factory=list)
 
     def list_parts(self) -> list[str]:
-        """Give the only partition."""
+        """Name the only partition."""
         return ["0"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Visits":

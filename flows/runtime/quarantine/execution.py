@@ -34,11 +34,11 @@ class Execution:
     watcher: Watch | None = None
 
     def settings(self, settings: Settings) -> Settings:
-        """Give the settings to run with: in a search no step waits for more of anything."""
+        """Choose the settings to run with: in a search no step waits for more of anything."""
         return settings if self.search is None else settings.replaced(gather=0.0)
 
     def epoch(self, settings: Settings) -> timedelta:
-        """Give the length of its epochs: in a search each part has one of its own."""
+        """Choose the length of its epochs: in a search each part has one of its own."""
         return timedelta(seconds=settings.state.epoch if self.search is None else 0)
 
     @contextmanager

@@ -54,7 +54,7 @@ class LogIdentity(Struct, frozen=True):
     seen: SeenRecord | None = None
 
     def after(self, message: Fetched | None) -> "LogIdentity":
-        """Give the identity with the newest record read; None where there was no newer one."""
+        """Note the newest record read in the identity; None where there was no newer one."""
         return self if message is None else structs.replace(self, seen=seen_record(message))
 
 
@@ -74,13 +74,13 @@ class TopicIds:
         self._ids: dict[str, str] | None = None
 
     def of(self, topic: str) -> str:
-        """Give the id of a topic by its name on the broker; empty where it gives none."""
+        """Look up the id of a topic by its name on the broker; empty where it gives none."""
         if self._ids is None:
             self._ids = self._ask()
         return self._ids.get(topic, "")
 
     def now(self, topic: str, known: LogIdentity | None = None) -> LogIdentity:
-        """Give what is known of a log of this topic, with the id that the topic has now."""
+        """Complete what is known of a log of this topic with the id that the topic has now."""
         return structs.replace(known or LogIdentity(), topic_id=self.of(topic))
 
     def _ask(self) -> dict[str, str]:

@@ -31,7 +31,7 @@ class PublishedVersions:
         self._versions: dict[str, int] | None = None
 
     def __call__(self, slot_id: str) -> int:
-        """Give the highest version of a slot, 0 where there is none."""
+        """Look up the highest version of a slot, 0 where there is none."""
         if self._versions is None:
             self._versions = self._read()
         return self._versions.get(slot_id, 0)

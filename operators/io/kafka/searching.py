@@ -67,7 +67,7 @@ class SearchingPartition(GroupPartition):
 
     @override
     def offsets(self) -> dict[Topic, int]:
-        """Give the first offset of each topic that was not released."""
+        """Name the first offset of each topic that was not released."""
         return self._before if self._held else super().offsets()
 
     def _caught_up(self) -> Batch | None:
@@ -78,7 +78,7 @@ class SearchingPartition(GroupPartition):
         return Batch(self._shard, self._given)
 
     def _held_events(self) -> Batch | None:
-        """Give the record whose watermark has been given."""
+        """Release the record whose watermark was released before."""
         events, self._held = self._held, []
         return Batch(self._shard, self._given, events) if events else None
 
@@ -97,7 +97,7 @@ class SearchingPartition(GroupPartition):
         return Batch(self._shard, self._given, [], rejected) if rejected else None
 
     def _released(self) -> Batch | None:
-        """Give the next events, or where that is only one, first the watermark at its time."""
+        """Release the next events, or where that is only one, first the watermark at its time."""
         before, alignment = super().offsets(), self.alignment
         limit = self._turns.size(self.places())
         now = time.monotonic_ns() // 1000

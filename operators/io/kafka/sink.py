@@ -195,7 +195,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
             self._leave_out(value, key)
 
     def _leave_out(self, value: bytes, key: bytes | None) -> None:
-        """Give up a record that the broker never takes: it would end every replay of its epoch."""
+        """Leave out a record that the broker never takes: every replay would end at it."""
         self._metrics.left_out(self._topic, 1)
         logger.error(
             "topic %r, partition %d: a record of %s bytes is larger than the broker takes and was "
@@ -222,7 +222,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
 
 
 def later(offset: int | None, other: int | None) -> int | None:
-    """Give the later of two offsets that may be unknown."""
+    """Choose the later of two offsets that may be unknown."""
     known = [each for each in (offset, other) if each is not None]
     return max(known, default=None)
 
@@ -291,7 +291,7 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
         )
 
     def _of_this_log(self, topic: str, partition: int, state: SinkState) -> SinkState:
-        """Give the state, or that of a partition without one where the topic was made anew."""
+        """Keep the state, or begin without one where the topic was made anew."""
         known, metrics = {(topic, partition): state.log}, self._shared.metrics
         wrong = replaced_logs(self._shared.settings, self._ids, known, metrics)
         for proof in wrong.values():

@@ -34,7 +34,7 @@ class SteadyClock:
         self._ahead = micros(clock()) - steady() // 1000
 
     def __call__(self) -> int:
-        """Give the time."""
+        """Read the time."""
         wall = micros(self._clock())
         elapsed = self._steady() // 1000  # read last: a pause between the two adds nothing
         self._ahead = max(self._ahead, wall - elapsed)
@@ -47,7 +47,7 @@ def is_append_time(message: Fetched) -> bool:
 
 
 def latest_times(messages: Sequence[Fetched], now: int) -> list[int]:
-    """Give the latest time that each record may honestly bear, in microseconds since 1970.
+    """Find the latest time that each record may honestly bear, in microseconds since 1970.
 
     That is when the broker appended it, where it says so, but not later than ``now``, our own
     clock; and ``now`` itself where the timestamp is the producer's, or there is none.
@@ -67,7 +67,7 @@ def behind(messages: Sequence[Fetched], now: int) -> int:
 
 
 def written_at(message: Fetched, now: int) -> int:
-    """Give a record's timestamp in microseconds, whoever set it; ``now`` where there is none.
+    """Read a record's timestamp in microseconds, whoever set it; ``now`` where there is none.
 
     What lies outside the time from 1970 to ``now`` is brought to its end: producers write anything.
     """

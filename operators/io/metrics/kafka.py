@@ -88,7 +88,7 @@ class KafkaMetrics(Collector):
         return lags
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """Give the lags, the errors, the suppressed writes, what could not be read or written."""
+        """Report the lags, the errors, the suppressed writes, what could not be read or written."""
         lag, errors, suppressed, unreadable, left_out = self._families()
         for (topic, partition), behind in self.lags().items():
             lag.add_metric([topic, str(partition)], behind)

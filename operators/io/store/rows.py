@@ -111,7 +111,7 @@ def stored_form(record: type[T], table: Table, **types: Any) -> type[T]:
 
 
 def _bounded(type_: Any, column: Column) -> Any:
-    """Give what a column holds of a text or an integer; None where the type is good as it is."""
+    """Bound a text or an integer to what its column holds; None where the type is good as it is."""
     info = type_info(type_)
     members = info.types if isinstance(info, UnionType) else (info,)
     bounded: Any = None

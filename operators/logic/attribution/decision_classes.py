@@ -111,7 +111,7 @@ class DecisionClasses:
             self._recent = {}
 
     def number(self, body: DecisionBack) -> int | None:
-        """Give the number of a decision's class; None when its slot is not in the catalog.
+        """Find the number of a decision's class; None when its slot is not in the catalog.
 
         It is good until the next :meth:`sweep`, and for as long as a row is held under it.
         """
@@ -154,7 +154,7 @@ class DecisionClasses:
         return weighed
 
     def in_use(self) -> dict[int, DecisionClass]:
-        """Give the classes that rows name, by number."""
+        """Collect the classes that rows name, by number."""
         return {number: each for number, each in self.all.items() if self._rows[number]}
 
     def sweep(self) -> bool:
@@ -216,7 +216,7 @@ class DecisionClasses:
 
     @property
     def slot_ids(self) -> list[str]:
-        """Give the slot ids by their number."""
+        """The slot ids by their number."""
         return list(self._slot_numbers)
 
 

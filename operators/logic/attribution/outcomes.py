@@ -225,7 +225,7 @@ class OutcomeEncoder:
         ]
 
     def _constants_of(self, numbers: list[int]) -> dict[int, bytes]:
-        """Give what all outcomes of each of these classes say alike, by number."""
+        """Write what all outcomes of each of these classes say alike, by number."""
         classes = self._classes
         if self._sweeps != classes.sweeps:
             self._sweeps, self._constants = classes.sweeps, {}

@@ -22,7 +22,7 @@ def outside(age: int, window: int, tolerance: int) -> str | None:
 
 
 def delay(age: int) -> int:
-    """Give how long after its decision an event came; one that bears an earlier time came at once.
+    """Say how long after its decision an event came; with an earlier time it came at once.
 
     >>> delay(7), delay(-3)
     (7, 0)

@@ -59,7 +59,7 @@ def _declared(spec: FeatureSpec) -> Iterator[tuple[str, _Width]]:
 
 
 def _products(spec: FeatureSpec, declared: dict[str, _Width]) -> Iterator[tuple[int, int, int]]:
-    """Give each interaction's columns, the hashed pairs that are lit, and the scaled pairs."""
+    """Count each interaction's columns, the hashed pairs that are lit, and the scaled pairs."""
     none = _Width(0, 0, scaled=False)
     for interaction in spec.interactions:
         left = declared.get(interaction.left, none)

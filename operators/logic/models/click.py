@@ -186,7 +186,7 @@ class ClickModel:
             self._scale.take(row)
 
     def _meet(self, action_id: str) -> None:
-        """Give an action its number; the dict lists them from the longest unseen to the newest."""
+        """Find or make an action's number; the dict lists the longest unseen first."""
         number = self._actions.pop(action_id, None)
         if number is None:
             number = len(self._actions)

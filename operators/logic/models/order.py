@@ -49,7 +49,7 @@ class CanonicalOrder:
 
     @property
     def reported(self) -> set[int]:
-        """Give the shards that have reported how far they are."""
+        """The shards that have reported how far they are."""
         return {shard for shard, at in enumerate(self._watermarks) if at > NEVER}
 
     @property

@@ -70,7 +70,7 @@ class Watched:
             self.flow.restart()
 
     def growth(self) -> float:
-        """Give the ratio of the median memory of the last quarter to that of the second."""
+        """Compute the ratio of the median memory of the last quarter to that of the second."""
         quarter = len(self.samples) // 4
         if quarter < 5:
             return 1.0

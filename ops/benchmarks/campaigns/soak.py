@@ -300,7 +300,7 @@ def _bars(samples: list[Sample], *, judged: bool) -> list[JudgedBar]:
 
 
 def growth(hours: list[float], values: list[float]) -> tuple[float, float]:
-    """Give what a fitted line rises over the last half, in per cent of the mean there, and that.
+    """Compute what a fitted line rises over the last half, in per cent of the mean there, and that.
 
     >>> growth([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 9.0, 9.0, 10.0, 10.0, 10.0])
     (0.0, 10.0)

@@ -51,7 +51,7 @@ MODES: tuple[LearningMode, ...] = ("immediate", "wait", "exposure")
 
 
 def edits(turn: int, actions: int) -> Iterator[CatalogEntry]:
-    """Give what the editors publish in a turn; it holds two turns later."""
+    """Make what the editors publish in a turn; it holds two turns later."""
     time = START + turn * TURN + AHEAD
     names = count()
 
@@ -250,7 +250,7 @@ class Turns(FixedPartitionedSource[tuple[str, Batch], int]):
         self._world = world
 
     def list_parts(self) -> list[str]:
-        """Give the only partition: it speaks for every shard."""
+        """Name the only partition: it speaks for every shard."""
         return ["all"]
 
     def build_part(
@@ -288,7 +288,7 @@ class Edits(FixedPartitionedSource[tuple[str, CatalogUpdate], int]):
         self._world = world
 
     def list_parts(self) -> list[str]:
-        """Give the only partition."""
+        """Name the only partition."""
         return ["catalog"]
 
     def build_part(

@@ -61,7 +61,7 @@ def fails(log: TurnLog) -> bool:
 
 
 def reduced(log: TurnLog, attempts: int = 60) -> TurnLog:
-    """Give the few records of a log that the flow dies of, in at most so many attempts."""
+    """Find the few records of a log that the flow dies of, in at most so many attempts."""
     left = attempts
 
     def dies(remaining: set[Place]) -> bool:

@@ -45,7 +45,7 @@ _ABOUT = 60
 
 
 def settings_for(folder: Path) -> Settings:
-    """Give the settings of a flow in memory: nothing is gathered, since that takes time."""
+    """Make the settings of a flow in memory: nothing is gathered, since that takes time."""
     return load(
         {},
         secret="a secret of the tests",
@@ -70,7 +70,7 @@ class Outputs:
     dead_letters: FencedSink
 
     def of_topics(self) -> dict[Topic, FencedSink]:
-        """Give the sinks by topic."""
+        """Name the sinks by topic."""
         return {Topic(name.replace("_", "-")): sink for name, sink in vars(self).items()}
 
     def activity(self) -> int:
@@ -78,7 +78,7 @@ class Outputs:
         return sum(map(len, vars(self).values()))
 
     def letters(self) -> list[DeadLetter]:
-        """Give the dead letters."""
+        """Read the dead letters."""
         decode = msgspec.json.Decoder(DeadLetter).decode
         written = self.dead_letters.written.values()
         return [decode(message.value) for messages in written for message in messages]

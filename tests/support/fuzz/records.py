@@ -70,7 +70,7 @@ class Decided(NamedTuple):
 
 
 def wild_keys(secret: bytes) -> dict[int, str]:
-    """Give the wild visitors by the keys of their decisions: a decision names a pseudonym only."""
+    """Name the wild visitors by the keys of their decisions: a decision names a pseudonym only."""
     return {
         join_key(pseudonym, decision_id): subject
         for subject in WILD_SUBJECTS
@@ -237,7 +237,7 @@ class Fuzzer:
         return FuzzRecord(topic, partition, key, value, time, refused)
 
     def _home(self, value: bytes | None, known: Decided) -> int:
-        """Give the partition of one of our own records: that of what it says that it is about.
+        """Find the partition of one of our own records: that of what it says that it is about.
 
         Records about one thing are in one partition, or nothing says which of two comes first.
         """

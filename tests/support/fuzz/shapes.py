@@ -100,7 +100,7 @@ def written(time: datetime) -> str:
 
 
 def places(tree: Tree, at: Path = ()) -> Iterator[Path]:
-    """Give every place in a tree but its root."""
+    """Find every place in a tree but its root."""
     inner: Iterator[tuple[str | int, Tree]] = iter(())
     if isinstance(tree, dict):
         inner = iter(tree.items())
@@ -112,14 +112,14 @@ def places(tree: Tree, at: Path = ()) -> Iterator[Path]:
 
 
 def value_at(tree: Tree, path: Path) -> Tree:
-    """Give what lies at a place of a tree."""
+    """Read what lies at a place of a tree."""
     for step in path:
         tree = tree[step]
     return tree
 
 
 def put(tree: Tree, path: Path, value: Tree) -> Tree:
-    """Give a copy of the tree with another value at a place."""
+    """Make a copy of the tree with another value at a place."""
     if not path:
         return value
     step, rest = path[0], path[1:]

@@ -29,7 +29,7 @@ Events = Mapping[int, Sequence[Event]]
 
 
 def events_of(records: Iterable[FuzzRecord], partitions: int) -> Events:
-    """Give records as they lie on the topics that the store keeps."""
+    """Make records as they lie on the topics that the store keeps."""
     by_shard: dict[int, list[Event]] = {k: [] for k in range(partitions)}
     offsets: dict[tuple[str, int], int] = {}
     for record in records:
@@ -111,7 +111,7 @@ def refused(events: Events) -> dict[int, set[int]]:
 
 
 def alone(events: Events, bad: Mapping[int, set[int]], folder: Path) -> SqliteStore:
-    """Give a store that is given the records without the bad ones, once."""
+    """Make a store that is given the records without the bad ones, once."""
     fresh = SqliteStore(folder / "fresh.db")
     fresh.migrate(system_clock())
     for shard, portion in events.items():

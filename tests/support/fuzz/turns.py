@@ -49,12 +49,12 @@ class TurnLog:
         self.turns.append(turn)
 
     def records(self) -> Iterable[tuple[Place, FuzzRecord]]:
-        """Give all records, turn by turn."""
+        """Go through all records, turn by turn."""
         return (each for turn in self.turns for each in turn)
 
 
 def time_of(turn: int) -> datetime:
-    """Give the event time at which a turn begins."""
+    """Compute the event time at which a turn begins."""
     return START + turn * TURN
 
 
@@ -85,11 +85,11 @@ class Run:
     over: bool = False
 
     def clock(self) -> datetime:
-        """Give the time of the turn: the flow's clock."""
+        """Read the time of the turn: the flow's clock."""
         return time_of(max(self.opened, 0)) + TURN
 
     def records_of(self, turn: int) -> list[tuple[Place, FuzzRecord]] | None:
-        """Give a turn's records, made now if nobody has asked for them; None at the end."""
+        """Read a turn's records, made now if nobody has asked for them; None at the end."""
         if turn == self.ends:
             return None
         if turn == self.dies:
@@ -109,7 +109,7 @@ class TurnSource(FixedPartitionedSource[tuple[str, Batch], int]):
         self._run = run
 
     def list_parts(self) -> list[str]:
-        """Give the only partition: it speaks for every shard."""
+        """Name the only partition: it speaks for every shard."""
         return ["all"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Turns":
@@ -182,7 +182,7 @@ class TurnCatalog(FixedPartitionedSource[tuple[str, CatalogUpdate], int]):
         self._run = run
 
     def list_parts(self) -> list[str]:
-        """Give the only partition."""
+        """Name the only partition."""
         return ["catalog"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_CatalogTurns":
@@ -241,7 +241,7 @@ class FencedSink(FixedPartitionedSink[list[Message], None]):
         return self.again + len(self.other) + sum(map(len, self.written.values()))
 
     def list_parts(self) -> list[str]:
-        """Give the partitions, padded as the Kafka sink does."""
+        """Name the partitions, padded as the Kafka sink does."""
         return [f"{k:05d}" for k in self.written]
 
     def part_fn(self, item_key: str) -> int:

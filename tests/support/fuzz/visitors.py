@@ -53,7 +53,7 @@ class Visitors(Struct):
     """The visitors who asked, by the keys of their decisions."""
 
     def catalog(self) -> Iterator[FuzzRecord]:
-        """Give the catalog, and the visitors' consents."""
+        """Make the catalog, and the visitors' consents."""
         entries: list[CatalogEntry] = [
             Slot(id=f"slot-{name}", time=START, slot_id=name, reward_window=WINDOW, **fields)
             for name, fields in SLOTS.items()
@@ -74,7 +74,7 @@ class Visitors(Struct):
                 )
 
     def ask(self, turn: int, now: datetime) -> Iterator[FuzzRecord]:
-        """Give the requests of a turn."""
+        """Make the requests of a turn."""
         rng = Random(f"{self.seed}/ask/{turn}")
         for number, name in enumerate(self.names):
             if (turn + number) % 3:

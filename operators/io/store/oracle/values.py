@@ -57,7 +57,7 @@ _BIND: dict[Kind, Callable[[Any], Any]] = {
 
 
 def bindable(table: Table, rows: Sequence[Row]) -> list[list[Any]]:
-    """Give neutral rows as the driver binds them.
+    """Convert neutral rows to what the driver binds.
 
     Raises OverflowError or ValueError where a value cannot be bound.
     """

@@ -153,5 +153,5 @@ def _is_key(text: str) -> bool:
 
 
 def offsets_of(written: dict[tuple[str, int], Sequence[int]]) -> dict[tuple[str, int], set[int]]:
-    """Give the offsets as sets."""
+    """Collect the offsets in sets."""
     return {place: set(offsets) for place, offsets in written.items()}
