@@ -256,7 +256,6 @@ REFUSED = {
         ['{"no.such": "unspoken"}', '{"linger.ms": "unspoken"}', '{"acks": "unspoken"}',
          '{"error_cb": "unspoken"}', '{"security.protocol": "SSL"}', '{"": ""}', '["unspoken"]'],
     ),
-    "kafka_mechanism": (["run personalize"], []),
     "redis_url": (
         ["run personalize", "inspect slot"],
         ["localhost", "http://cache", "redis://", "redis://my cache", "redis://cache:port",
