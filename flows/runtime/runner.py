@@ -91,7 +91,7 @@ def work(
     )
     execution.watch(dataflow, settings.state.stall_timeout, FLOWS[flow].steps)
     with (
-        execution.told_from_deaths(),
+        execution.noting_environment(),
         attended_recovery(settings, flow),
         named_recovery(settings, flow),
     ):

@@ -81,7 +81,7 @@ def test_an_end_that_is_no_death_is_noted_without_room(files: QuarantineFiles, w
 def test_a_store_without_room_is_no_death_of_a_record(files: QuarantineFiles) -> None:
     journal = files.journal(0)
     watch = Watch(journal, lambda _: None, lambda: pytest.fail("again"), lambda *_: None)
-    with pytest.raises(RecoveryUnwritable), Execution(watcher=watch).told_from_deaths():
+    with pytest.raises(RecoveryUnwritable), Execution(watcher=watch).noting_environment():
         raise RecoveryUnwritable("an epoch could not be closed")
     assert files.death() is None
 

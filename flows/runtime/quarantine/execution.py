@@ -42,7 +42,7 @@ class Execution:
         return timedelta(seconds=settings.state.epoch if self.search is None else 0)
 
     @contextmanager
-    def told_from_deaths(self) -> Iterator[None]:
+    def noting_environment(self) -> Iterator[None]:
         """Note it where the recovery store ends the process within the block."""
         try:
             yield

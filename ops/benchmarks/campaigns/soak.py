@@ -12,22 +12,15 @@ Steady traffic on a broker, in live time, is ``make bench NAME=soak``.
 """
 
 import argparse
-import contextlib
-import ctypes
-import gc
-import os
-import sqlite3
 import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 from prometheus_client import CollectorRegistry
@@ -38,14 +31,12 @@ from flows.runtime.clock import system_clock
 from flows.runtime.recovery import recovery_folder
 from operators.decode import reader
 from operators.io.metrics.root import Metrics
-from operators.logic.placement import shard_of
-from ops.benchmarks.campaigns.soak_world import Edits, Turns, World
+from ops.benchmarks.campaigns.soak_suite.endpoints import CountingSink, Edits, OutcomesSink, Turns
+from ops.benchmarks.campaigns.soak_suite.measures import HOUR, Gauge, Sample
+from ops.benchmarks.campaigns.soak_suite.world import World
 from ops.benchmarks.reporting.judged import JudgedBar, report
 from ops.benchmarks.reporting.machine import RESULTS
-from schemas.settings import Settings, load
-
-HOUR = 60
-"""Turns of an hour, after which all is measured."""
+from schemas.settings import load
 
 GROWTH = 5.0
 """The most that anything may rise over the last half, in per cent of its mean there."""
@@ -53,122 +44,8 @@ GROWTH = 5.0
 SMALL = 65_536
 """Bytes that a step may rise by, whatever that is in per cent: what a segment writes again."""
 
-STEP_OF = {
-    "pending": "attribute.life",
-    "seen": "decide.queue.admit",
-    "profiles": "profile.keep",
-    "factors": "factors.learn",
-}
-"""The step that has its segment files in each folder."""
-
 LABELS = 60
 """Slots, and actions of a slot, with labels of their own: so few that they are used up in a day."""
-
-_SIZES = """
-    SELECT step_id, SUM(size), COUNT(*) FROM (
-        SELECT step_id, MAX(snap_epoch), LENGTH(ser_change) AS size
-        FROM snaps GROUP BY step_id, state_key
-    ) WHERE size IS NOT NULL GROUP BY step_id
-"""
-
-
-@dataclass
-class Sample:
-    """What was there at an hour of event time; sizes are in bytes."""
-
-    hour: float
-    resident: int
-    series: int
-    published: int
-    sizes: dict[str, int]
-    keys: dict[str, int]
-
-
-@dataclass
-class _Gauge:
-    """Measures the process and its recovery store."""
-
-    settings: Settings
-    registry: CollectorRegistry
-    samples: list[Sample] = field(default_factory=list)
-
-    def measure(self, world: World) -> None:
-        """Take a sample; an epoch has closed since the last one."""
-        sizes: Counter[str] = Counter()
-        keys: Counter[str] = Counter()
-        folder = recovery_folder(self.settings, PERSONALIZE.name)
-        for part in folder.glob("part-*.sqlite3"):
-            with contextlib.closing(sqlite3.connect(f"file:{part}?mode=ro", uri=True)) as database:
-                for step, size, count in database.execute(_SIZES):
-                    name = step.removeprefix("personalize.")
-                    sizes[name] += size
-                    keys[name] += count
-        for file in Path(self.settings.state.recovery).glob("*/*.segment"):
-            with contextlib.suppress(FileNotFoundError):
-                sizes[STEP_OF[file.parent.name]] += file.stat().st_size
-        series = sum(len(family.samples) for family in self.registry.collect())
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what is free is not what is used
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self.samples.append(
-            Sample(
-                hour=world.turn / HOUR,
-                resident=pages * os.sysconf("SC_PAGE_SIZE"),
-                series=series,
-                published=world.published,
-                sizes=dict(sizes),
-                keys=dict(keys),
-            )
-        )
-
-
-class _Sink(DynamicSink[tuple[str, Any]]):
-    """Counts messages, and hands decisions back to the world."""
-
-    def __init__(self, world: World | None = None) -> None:
-        self.world = world
-        self.counts: Counter[str] = Counter()
-
-    def build(
-        self,
-        step_id: str,  # noqa: ARG002
-        worker_index: int,  # noqa: ARG002
-        worker_count: int,  # noqa: ARG002
-    ) -> StatelessSinkPartition[tuple[str, Any]]:
-        """Share the counts."""
-        return _Partition(self)
-
-
-class _Partition(StatelessSinkPartition[tuple[str, Any]]):
-    def __init__(self, sink: _Sink) -> None:
-        self._sink = sink
-
-    def write_batch(self, items: list[tuple[str, Any]]) -> None:
-        sink = self._sink
-        for key, messages in items:
-            sink.counts["all"] += len(messages)
-            if sink.world is not None:
-                sink.world.answers += [(shard_of(key), message.value) for message in messages]
-
-
-class _FinalOutcomes(_Partition):
-    def write_batch(self, items: list[tuple[str, Any]]) -> None:
-        for _, messages in items:
-            final = sum(b'"status":"pending"' not in message.value for message in messages)
-            self._sink.counts["final"] += final
-
-
-class _Outcomes(_Sink):
-    """Counts final outcomes."""
-
-    def build(
-        self,
-        step_id: str,  # noqa: ARG002
-        worker_index: int,  # noqa: ARG002
-        worker_count: int,  # noqa: ARG002
-    ) -> StatelessSinkPartition[tuple[str, Any]]:
-        """Share the counts."""
-        return _FinalOutcomes(self)
 
 
 def main() -> None:
@@ -211,7 +88,7 @@ def soak(folder: Path, *, turns: int, visitors: int, actions: int, resumes: int,
         gather=0.0,
     )
     registry = CollectorRegistry()
-    gauge, metrics = _Gauge(settings, registry), Metrics(registry, LABELS)
+    gauge, metrics = Gauge(settings, registry), Metrics(registry, LABELS)
     started = time.monotonic()
 
     def observe(turn: int) -> None:
@@ -229,8 +106,8 @@ def soak(folder: Path, *, turns: int, visitors: int, actions: int, resumes: int,
         seed=seed,
         observe=observe,
     )
-    sinks = {name: _Sink() for name in Sinks.__annotations__}
-    sinks |= {"decisions": _Sink(world), "outcomes": _Outcomes()}
+    sinks = {name: CountingSink() for name in Sinks.__annotations__}
+    sinks |= {"decisions": CountingSink(world), "outcomes": OutcomesSink()}
     store = recovery_folder(settings, PERSONALIZE.name)
     store.mkdir(parents=True)
     init_db_dir(store, 1)

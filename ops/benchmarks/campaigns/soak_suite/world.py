@@ -13,10 +13,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from operators.decode import RecordReader
-from operators.envelope import Batch, CatalogUpdate, Event
+from operators.envelope import Batch, Event
 from operators.logic.murmur2 import partition_of
 from schemas.catalog import (
     Action,
@@ -241,77 +240,3 @@ class World:
         if not isinstance(event, Event):
             raise TypeError(f"{topic}: {event.reason}: {event.field}")
         events[shard].append(event)
-
-
-class Turns(FixedPartitionedSource[tuple[str, Batch], int]):
-    """The world's records; a run ends at the turn ``until``, and a later one goes on."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def list_parts(self) -> list[str]:
-        """Name the only partition: it speaks for every shard."""
-        return ["all"]
-
-    def build_part(
-        self,
-        step_id: str,  # noqa: ARG002
-        for_part: str,  # noqa: ARG002
-        resume_state: int | None,
-    ) -> StatefulSourcePartition[tuple[str, Batch], int]:
-        """Go on with the turn that the recovery store knows."""
-        if (resume_state or 0) != self._world.turn:
-            raise RuntimeError(f"resumed at turn {resume_state}, expected {self._world.turn}")
-        return _Turns(self._world)
-
-
-class _Turns(StatefulSourcePartition[tuple[str, Batch], int]):
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def next_batch(self) -> list[tuple[str, Batch]]:
-        world = self._world
-        if not world.ready():
-            return []
-        if world.turn >= world.until:
-            raise StopIteration
-        return world.next_turn()
-
-    def snapshot(self) -> int:
-        return self._world.turn
-
-
-class Edits(FixedPartitionedSource[tuple[str, CatalogUpdate], int]):
-    """What the world's editors publish."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def list_parts(self) -> list[str]:
-        """Name the only partition."""
-        return ["catalog"]
-
-    def build_part(
-        self,
-        step_id: str,  # noqa: ARG002
-        for_part: str,  # noqa: ARG002
-        resume_state: int | None,  # noqa: ARG002
-    ) -> StatefulSourcePartition[tuple[str, CatalogUpdate], int]:
-        """Go on with what is to come."""
-        return _Edits(self._world)
-
-
-class _Edits(StatefulSourcePartition[tuple[str, CatalogUpdate], int]):
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def next_batch(self) -> list[tuple[str, CatalogUpdate]]:
-        world = self._world
-        if not world.updates:
-            if world.turn >= world.until and world.ready():
-                raise StopIteration
-            return []
-        return [("catalog", CatalogUpdate(world.updates.popleft(), [], complete=True))]
-
-    def snapshot(self) -> int:
-        return self._world.turn

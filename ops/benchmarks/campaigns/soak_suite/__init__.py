@@ -1,0 +1,1 @@
+"""What the campaign ``soak`` is made of."""
