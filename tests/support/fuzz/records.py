@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -23,6 +23,7 @@ from operators.logic.policies.simple import SplitParams
 from schemas.catalog import Action, Slot
 from schemas.clock import micros
 from schemas.topics import TOPICS, Subject, Topic
+from tests.support.fuzz.damage import BYTES, encoded, unreadable
 from tests.support.fuzz.extremes import extreme, extreme_like
 from tests.support.fuzz.shapes import Shapes, Tree, places, put, value_at, written
 
@@ -35,7 +36,6 @@ _ABOUT_ALL = (Topic.OUTCOMES, Topic.PROFILES, Topic.DEAD_LETTERS)
 _ABOUT_GOOD = (Topic.DECISIONS,)
 """Good visitors' decisions are contradicted, in time: who contradicts later is the first again."""
 
-_ENCODER = msgspec.json.Encoder()
 _PARAMS = (
     BetaParams, DiagonalParams, GreedyParams, GaussianParams, LogisticParams, SplitParams
 )  # fmt: skip
@@ -123,15 +123,15 @@ class Fuzzer:
             known = self.known(rng, topic, about)
         tree = self.valid(rng, number, topic, known, about)
         if good_name:
-            value, refused = _refused(rng, tree)
+            value, refused = unreadable(rng, tree)
             return self._in_its_place(rng, topic, known, about, value, refused)
         for _ in range(rng.choice((0, 1, 1, 1, 1, 2, 3))):
             tree = self._changed(rng, tree)
-        value, refused = _encoded(rng, tree), False
+        value, refused = encoded(rng, tree), False
         if rng.random() < 0.15:
             value = rng.choice(BYTES)(rng, value)
         elif rng.random() < 0.05:
-            value, refused = _refused(rng, tree)
+            value, refused = unreadable(rng, tree)
         return self._in_its_place(rng, topic, known, about, value, refused)
 
     def known(self, rng: Random, topic: Topic, about: Surroundings) -> Decided:
@@ -293,70 +293,3 @@ def _catalog_names(
 
 def _content(rng: Random) -> Tree:
     return rng.choice((None, "text", {"title": "a", "price": 9.5}, [1, 2]))
-
-
-def _encoded(rng: Random, tree: Tree) -> bytes:
-    """Write a record, now and then with a key that comes twice."""
-    value = _ENCODER.encode(tree)
-    if isinstance(tree, dict) and tree and rng.random() < 0.03:
-        name = rng.choice(list(tree))
-        again = _ENCODER.encode({name: extreme(rng, 0.0)})
-        return value[:-1] + b"," + again[1:]
-    return value
-
-
-def _refused(rng: Random, tree: Tree) -> tuple[bytes | None, bool]:
-    """Write a record in a way that nobody can read."""
-    value: bytes = _ENCODER.encode(tree)
-    ways: tuple[bytes | None, ...] = (
-        None, b"", b"null", b"42", b'"text"', b"[" + value + b"]", value[:-1],
-        value[: rng.randrange(len(value))], value + b"}", value.decode().encode("utf-16"),
-        b"\xff" + value,
-        b"\xef\xbb\xbf" + value, b"\x00" + value, value.replace(b'"', b"'"), b"{}", b"[]",
-        value[:-1] + b',"time":[]}', b"\x00" + rng.randbytes(40),
-        _ENCODER.encode(_all_null(tree)),
-    )  # fmt: skip
-    return rng.choice(ways), True
-
-
-def _all_null(tree: Any) -> Any:
-    return dict.fromkeys(tree, None) if isinstance(tree, dict) else None
-
-
-def _cut(rng: Random, value: bytes) -> bytes:
-    return value[: rng.randrange(len(value) + 1)]
-
-
-def _flipped(rng: Random, value: bytes) -> bytes:
-    place = rng.randrange(max(1, len(value)))
-    return value[:place] + bytes([rng.randrange(256)]) + value[place + 1 :]
-
-
-_ODD_BYTES = (b"\x00", b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b" ", b",", b'"', b"\\u0000")
-
-
-def _inserted(rng: Random, value: bytes) -> bytes:
-    place = rng.randrange(len(value) + 1)
-    return value[:place] + rng.choice(_ODD_BYTES) + value[place:]
-
-
-def _padded(_: Random, value: bytes) -> bytes:
-    return b" \n\t" + value + b"\r\n "
-
-
-def _stretched(rng: Random, value: bytes) -> bytes:
-    return value[:1] + b" " * rng.choice((10, 1000, 100_000)) + value[1:]
-
-
-def _twice(_: Random, value: bytes) -> bytes:
-    return value + value
-
-
-def _wide(_: Random, value: bytes) -> bytes:
-    return value.decode(errors="replace").encode("utf-16-le")
-
-
-BYTES: list[Callable[[Random, bytes], bytes]] = [
-    _cut, _flipped, _flipped, _inserted, _inserted, _padded, _stretched, _twice, _wide,
-]  # fmt: skip
-"""Ways to spoil what was written."""
