@@ -17,7 +17,7 @@ from flows.registry import FLOWS
 from flows.runtime import endings
 from flows.runtime.clock import system_clock
 from flows.runtime.ports import HOST, free_port
-from flows.runtime.processes import Child, ChildFailed
+from flows.runtime.processes import Child, ChildFailed, describe_exit
 from flows.runtime.quarantine.execution import begin_execution
 from flows.runtime.quarantine.quarantine import Quarantine
 from flows.runtime.recovery import (
@@ -155,16 +155,21 @@ def _keep_running(flow: str, settings: Settings, processes: int, logs: Path) -> 
                 if len(deaths) == RESTARTS and now - deaths[0] < RESTART_WINDOW:
                     raise CrashLoop(f"{flow} dies again and again: {failure}") from failure
                 deaths.append(now)
-                print(f"{flow}: {_cause(failure)}; starting again", file=sys.stderr)
+                print(f"{flow}: {cause_of(failure)}; starting again", file=sys.stderr)
                 if isinstance(failure, RecoveryUnwritable):
                     time.sleep(_PAUSE)
 
 
-def _cause(failure: ChildFailed | RecoveryUnwritable) -> str:
+def cause_of(failure: ChildFailed | RecoveryUnwritable) -> str:
+    """Say in a line why workers ended; its log may end with a sentence of an earlier life."""
     if isinstance(failure, RecoveryUnwritable):
         return str(failure)
-    log = failure.child.tail()
-    return f"{failure.child.name} died ({endings.said(log) or log.rpartition(chr(10))[2]})"
+    child = failure.child
+    status = child.poll()
+    if status is not None and status < 0:  # a signal: it could not say so itself
+        return f"{child.name} {describe_exit(status)}"
+    log = child.tail()
+    return f"{child.name} died ({endings.said(log) or log.rpartition(chr(10))[2]})"
 
 
 def _run_workers(flow: str, settings: Settings, processes: int, logs: Path) -> None:

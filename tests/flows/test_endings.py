@@ -17,11 +17,12 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.testing import run_main
 
-from flows.devkit.embedded import Server
+from flows.devkit.embedded import ChildFailed, Server, Supervisor
 from flows.personalize import Steps
 from flows.runtime.clock import system_clock
 from flows.runtime.endings import INTERRUPTED, STOPPED
 from flows.runtime.quarantine.steps import watch_steps
+from flows.runtime.runner import cause_of
 from flows.runtime.seeding import write_recovery
 from operators.io.kafka import create_topics
 from operators.io.kafka.group import begin_at
@@ -292,6 +293,19 @@ def test_a_flow_that_raises_nothing_is_as_it_was() -> None:
     run_main(flow)
 
     assert not caught
+
+
+def test_a_worker_that_a_signal_ended_is_not_said_to_have_ended_by_an_older_sentence(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "worker.log").write_text("banditflow: a step raised, in the life before\n")
+    killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    supervisor = Supervisor(tmp_path)
+    supervisor.start("worker", killed)
+    with pytest.raises(ChildFailed) as failed:
+        supervisor.wait(20)
+    supervisor.close()
+    assert cause_of(failed.value) == "worker was ended by SIGKILL"
 
 
 INTERRUPTED_STEP = """
