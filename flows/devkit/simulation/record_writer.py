@@ -89,7 +89,10 @@ class RecordWriter:
         >>> writer.number(writer.decision_id(17)), writer.number("x")
         (17, None)
         """
-        return int(decision_id[24:], 16) if decision_id.startswith(self._prefix) else None
+        try:
+            return int(decision_id[24:], 16) if decision_id.startswith(self._prefix) else None
+        except ValueError:  # somebody else's, much like ours
+            return None
 
     def _click(self, name: str, decision_id: str, user: int, at: float) -> bytes:
         return self._encode(

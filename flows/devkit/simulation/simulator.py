@@ -213,7 +213,8 @@ class Simulator:
     def _answer(self, payload: bytes) -> _Answer | None:
         """Read a decision; None where it is none of ours: anybody may write to the topic."""
         try:
-            return self._decoder.decode(payload)
+            answer = self._decoder.decode(payload)
+            return answer if answer.action_id in self._places else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 

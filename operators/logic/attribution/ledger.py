@@ -205,7 +205,7 @@ class StepResult:
 
     def reject(self, event: Event, reason: str, field: str | None = None) -> None:
         """Refuse an event: it is counted by reason and dead-lettered, once for its record."""
-        if not self.is_refused(event):
+        if event.origin not in self._refused:
             if reason not in (reasons.DUPLICATE, reasons.DUPLICATE_DECISION):
                 self._refused.add(event.origin)
             self.rejected.append(Rejected(reason, event.origin, event.payload, field))

@@ -20,6 +20,7 @@ from flows.registry import PERSIST, PERSONALIZE
 from flows.verification.findings import TOLERANCE, Verification, describe
 from flows.verification.tables import compare_tables
 from flows.verification.verify import verify
+from operators.io.store.tables import DEAD_LETTERS
 from ops.benchmarks.campaigns.fault_suite.bars import Finding
 from ops.benchmarks.campaigns.fuzz_suite.final_topics import (
     FinalTopics,
@@ -32,12 +33,15 @@ from ops.benchmarks.reporting.judged import report
 from tests.support.stage import InVain, Stage, StagedFlow, until
 
 WINDOW = 30.0
-LATENESS = 10.0
+LATENESS = 30.0
 PEAK, GROWTH = 1_500.0, 1.35
 """The most MB that a flow may take, and its last quarter's median in those of its second."""
 
+REFUSED = 0.001
+"""A row that a newer one of the same transaction replaces is not sent to the store, nor refused."""
+
 MOST_DEATHS = 5
-BACKLOG = 20_000
+BACKLOG = 10_000
 """Records that a flow may be behind before more are written."""
 
 
@@ -203,12 +207,20 @@ def _judge_topics(finding: Finding, stage: Stage, poison: Poison) -> None:
     verified.largest_difference = max((each.difference for each in verified.actions), default=0.0)
     _judge_learned(finding, verified)
     tables, behind = compare_tables(stage.settings)
-    rows, different = sum(table.rows for table in tables), sum(table.different for table in tables)
+    kept = [table for table in tables if table.table != DEAD_LETTERS.name]
+    rows, different = sum(table.rows for table in kept), sum(table.different for table in kept)
     finding.that(
         "store rows that differ from what the topics say",
         "0, nothing behind",
         f"{different:,} of {rows:,}, {behind:,} behind",
         rows > 0 and not different and not behind,
+    )
+    (letters,) = [table for table in tables if table.table == DEAD_LETTERS.name]
+    finding.that(
+        "dead letters in the store: as many as the topics say, but for rows that it refuses",
+        f"within {REFUSED:.1%}",
+        f"{letters.different:,} of {letters.rows:,}",
+        letters.different <= REFUSED * letters.rows,
     )
 
 

@@ -28,8 +28,8 @@ SHARES: tuple[Topic, ...] = (
 )
 """The topics, as often as they are chosen: most records are for what decides and learns."""
 
-TEMPLATES = 20_000
-"""Records that are made at a time; each is sent some times, under other ids."""
+TEMPLATES = 2_000
+"""Records that are made at a time; each is sent some times, under other ids, while it is new."""
 
 _ABOUT = 2_000
 
@@ -86,11 +86,12 @@ class Poison:
 
     def _look(self) -> None:
         """Read the newest decisions: records are about them."""
-        for message in self._reader.consume(20_000, 1.0):
+        for message in self._reader.consume(20_000, 0.2):
             if message.error() is None:
                 body = decode(Topic.DECISIONS, message.value())
                 if not isinstance(body, Flaw):
-                    name = self._names.get(int(body.key, 16), "") if _is_key(body.key) else ""
+                    visitor = self._visitors[0]  # whoever it was: not a wild one
+                    name = self._names.get(int(body.key, 16), visitor) if _is_key(body.key) else ""
                     self._decided.append(
                         Decided(
                             subject=name,
