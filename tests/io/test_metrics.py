@@ -329,3 +329,11 @@ def test_names_that_never_end_make_no_more_series(
     after = [s.labels for f in registry.collect() for s in f.samples if "model" in f.name]
     assert {labels["slot"] for labels in after} == {"slot0", "slot2", "other"}
     assert sum(len(family.samples) for family in registry.collect()) < before
+
+
+def test_alerts_ask_for_series_that_there_are() -> None:
+    root = Path(__file__).parents[2]
+    asked = re.findall(r"banditflow_\w+", (root / "ops/docker/alerts.yml").read_text())
+    listed = (root / "docs/reference/metrics.md").read_text()
+    assert asked
+    assert all(f"`{name}`" in listed for name in asked)
