@@ -72,6 +72,7 @@ class CatalogHistory:
     >>> from datetime import UTC, datetime
     >>> history = CatalogHistory()
     >>> history.add(Slot(id="1", time=datetime(2026, 1, 1, tzinfo=UTC), slot_id="home"))
+    True
     >>> sorted(history.as_of(0).slots)
     ['home']
     """
