@@ -25,7 +25,7 @@ from schemas.clock import micros
 from schemas.topics import TOPICS, Subject, Topic
 from tests.support.fuzz.damage import BYTES, encoded, unreadable
 from tests.support.fuzz.extremes import extreme, extreme_like
-from tests.support.fuzz.shapes import Shapes, Tree, places, put, value_at, written
+from tests.support.fuzz.shapes import START, Shapes, Tree, places, put, value_at, written
 
 WILD_SLOTS = tuple(f"wild-{n}" for n in range(12))
 WILD_ACTIONS = tuple(f"wild-action-{n}" for n in range(24))
@@ -34,6 +34,7 @@ WILD_DECISIONS = tuple(f"d-{n}" for n in range(500))
 
 _ABOUT_ALL = (Topic.OUTCOMES, Topic.PROFILES, Topic.DEAD_LETTERS)
 _ABOUT_GOOD = (Topic.DECISIONS,)
+_SOON = timedelta(seconds=12)
 """Good visitors' decisions are contradicted, in time: who contradicts later is the first again."""
 
 _PARAMS = (
@@ -67,6 +68,7 @@ class Decided(NamedTuple):
     action_id: str
     key: str
     partition: int
+    time: datetime = START
 
 
 def wild_keys(secret: bytes) -> dict[int, str]:
@@ -125,8 +127,11 @@ class Fuzzer:
         if good_name:
             value, refused = unreadable(rng, tree)
             return self._in_its_place(rng, topic, known, about, value, refused)
+        time = tree.get("time")
         for _ in range(rng.choice((0, 1, 1, 1, 1, 2, 3))):
             tree = self._changed(rng, tree)
+        if topic in _ABOUT_GOOD and known in about.decided and isinstance(tree, dict):
+            tree = {**tree, "time": time}  # whoever contradicts does so later
         value, refused = encoded(rng, tree), False
         if rng.random() < 0.15:
             value = rng.choice(BYTES)(rng, value)
@@ -139,7 +144,10 @@ class Fuzzer:
         if about.decided and rng.random() < 0.5:
             known = rng.choice(about.decided)
             subjects = about.visitors if topic in _ABOUT_GOOD else WILD_SUBJECTS
-            if topic in _ABOUT_ALL or known.subject in subjects:
+            new = known.time > about.now - _SOON
+            if topic in _ABOUT_ALL or (
+                known.subject in subjects and (new or subjects is WILD_SUBJECTS)
+            ):
                 return known
         return self._unknown(rng, topic, rng.choice(WILD_SUBJECTS), about)
 

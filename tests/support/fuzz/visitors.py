@@ -156,6 +156,7 @@ def decided_of(names: dict[int, str], partition: int, messages: Sequence[Message
                 action_id=decision.action_id,
                 key=decision.key,
                 partition=partition,
+                time=decision.time,
             )
         )
     return decided

@@ -31,7 +31,7 @@ SHARES: tuple[Topic, ...] = (
 TEMPLATES = 2_000
 """Records that are made at a time; each is sent some times, under other ids, while it is new."""
 
-_ABOUT = 2_000
+_ABOUT, _AT_ONCE = 2_000, 1_000
 
 
 @dataclass
@@ -86,11 +86,20 @@ class Poison:
 
     def _look(self) -> None:
         """Read the newest decisions: records are about them."""
-        for message in self._reader.consume(20_000, 0.2):
+        more = True
+        while more:
+            messages = self._reader.consume(_AT_ONCE, 0.2)
+            self._note(messages)
+            more = len(messages) == _AT_ONCE
+        del self._decided[: -10 * _ABOUT]
+
+    def _note(self, messages: list[confluent_kafka.Message]) -> None:
+        for message in messages:
             if message.error() is None:
                 body = decode(Topic.DECISIONS, message.value())
                 if not isinstance(body, Flaw):
-                    visitor = self._visitors[0]  # whoever it was: not a wild one
+                    wild = body.decision_id.startswith(("d-", "z-"))
+                    visitor = "" if wild else self._visitors[0]  # whoever it was
                     name = self._names.get(int(body.key, 16), visitor) if _is_key(body.key) else ""
                     self._decided.append(
                         Decided(
@@ -100,9 +109,9 @@ class Poison:
                             action_id=body.action_id,
                             key=body.key,
                             partition=message.partition() or 0,
+                            time=body.time,
                         )
                     )
-        del self._decided[: -10 * _ABOUT]
 
     def _write(self, record: FuzzRecord) -> None:
         self.sent += 1
