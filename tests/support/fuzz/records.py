@@ -144,10 +144,9 @@ class Fuzzer:
         if about.decided and rng.random() < 0.5:
             known = rng.choice(about.decided)
             subjects = about.visitors if topic in _ABOUT_GOOD else WILD_SUBJECTS
-            new = known.time > about.now - _SOON
-            if topic in _ABOUT_ALL or (
-                known.subject in subjects and (new or subjects is WILD_SUBJECTS)
-            ):
+            new = about.now - _SOON < known.time <= about.now + _SOON
+            known_here = known.subject in subjects and (new or topic not in _ABOUT_GOOD)
+            if topic in _ABOUT_ALL or known_here:
                 return known
         return self._unknown(rng, topic, rng.choice(WILD_SUBJECTS), about)
 
