@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from itertools import chain, repeat
 from unittest.mock import DEFAULT, Mock
 
 import pytest
@@ -216,11 +217,11 @@ def test_created_topics_are_known_when_the_call_returns(
 ) -> None:
     asked = Mock(wraps=kafka_admin.partition_counts)
     # A controller creates a topic some milliseconds before its brokers know it.
-    asked.side_effect = [{}, {}, {}, DEFAULT, DEFAULT]
+    asked.side_effect = chain([{}, {}, {}], repeat(DEFAULT))  # and a busy one later still
     monkeypatch.setattr(kafka_admin, "partition_counts", asked)
     settings = settings_for(server.address, topic_prefix)
     assert len(create_topics(settings.kafka)) == len(Topic)
-    assert asked.call_count == 4
+    assert asked.call_count >= 4
     check_topics(settings.kafka, AdminClient(client_config(settings.kafka)), list(Topic))
 
 
