@@ -85,7 +85,8 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
             else:
                 if value.rejected:
                     out.append(list(value.rejected))
-                self.waiting.append(replace(value, rejected=[]))
+                    value = replace(value, rejected=[])
+                self.waiting.append(value)
         if self.complete:
             if self.restored:
                 out += self._gather_restored()
