@@ -101,13 +101,7 @@ def test_a_server_of_another_authority_is_refused(mirror: Mirror, wallet: Path) 
 
 
 def test_a_wrong_wallet_password_is_an_error(mirror: Mirror, wallet: Path) -> None:
-    text = refused(
-        mirror.access(
-            dsn="store_high", wallet=str(wallet), wallet_password="unspoken", acquire_timeout=2.0
-        )
-    )
-    assert "BANDITFLOW_STORE_WALLET_PASSWORD" in text
-    assert "unspoken" not in text
+    stopped(mirror.access(dsn="store_high", wallet=str(wallet), wallet_password="unspoken"))
 
 
 @pytest.mark.parametrize("content", [None, "no certificates"])

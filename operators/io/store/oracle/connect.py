@@ -1,9 +1,14 @@
 """How to reach the database: a pool of thin connections by password, wallet or IAM token."""
 
+import ssl
+from pathlib import Path
 from typing import Any
 
 import oracledb
 from msgspec import Struct
+
+from operators.io.store.oracle.errors import unusable_wallet
+from operators.io.store.protocol import StoreError
 
 
 class Access(Struct, frozen=True, kw_only=True):
@@ -69,9 +74,29 @@ def _identity(access: Access) -> dict[str, Any]:
     return {"extra_auth_params": {"auth_type": access.auth}}
 
 
+def check_wallet(access: Access) -> None:
+    """Read the wallet's key with its password, or raise a ``StoreError`` that says what is wrong.
+
+    The driver connects without our certificate where it cannot read it; what is then seen of the
+    server's refusal, an alert or a closed connection, is a matter of timing. A wallet without a
+    key of ours, which only names the server's authority, passes.
+    """
+    file = Path(access.wallet) / "ewallet.pem"
+    try:
+        if b"PRIVATE KEY-----" in file.read_bytes():
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_cert_chain(file, password=access.wallet_password)
+    except OSError as error:
+        reason = "its key cannot be read with this password"
+        if not isinstance(error, ssl.SSLError):
+            reason = f"{file}: {(error.strerror or str(error)).lower()}"
+        raise StoreError(unusable_wallet(reason)) from error
+
+
 def _wallet(access: Access) -> dict[str, Any]:
     if not access.wallet:
         return {}
+    check_wallet(access)
     return {
         "config_dir": access.wallet,
         "wallet_location": access.wallet,

@@ -132,7 +132,7 @@ def translated() -> Iterator[None]:
         reason = first_line(str(error.__cause__))
         files = getattr(error.__cause__, "library", None) in _FILES_OF_TLS
         if files or any(sign in reason for sign in _OF_THE_WALLET):
-            raise StoreError(f"the wallet cannot be used: {reason}: {_WALLET}") from error
+            raise StoreError(unusable_wallet(reason)) from error
         if error_class_of(known) in (ErrorClass.RETRY, ErrorClass.RECONNECT):
             text = first_line(known.message).removeprefix(f"{known.full_code}: ")
             if error.__cause__ is not None:
@@ -141,6 +141,11 @@ def translated() -> Iterator[None]:
                 text = f"{text}: {_WALLET}"
             raise StoreUnavailable(known.full_code, text) from error
         raise StoreError(f"{first_line(known.message)}{_advice(known)}") from error
+
+
+def unusable_wallet(reason: str) -> str:
+    """Say that the wallet's files cannot be used, and which settings name them."""
+    return f"the wallet cannot be used: {reason}: {_WALLET}"
 
 
 def first_line(message: str) -> str:
