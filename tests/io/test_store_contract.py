@@ -148,6 +148,20 @@ def test_an_older_profile_never_overwrites_a_newer_one(store: Store) -> None:
     assert found["purposes"] == [1, 5, 6]
 
 
+def test_of_two_profiles_with_one_version_the_later_holds_in_any_order(store: Store) -> None:
+    """As somebody else may write them, on partitions that are read in no order."""
+    early = make.profile("s1", 5, features={"visits": 1.0})
+    late = make.profile("s1", 5, time=early.time + timedelta(seconds=1), features={"visits": 2.0})
+    for number, (first, then) in enumerate([(early, late), (late, early)]):
+        subject = f"s{number}"
+        write(store, msgspec.structs.replace(first, subject=subject))
+        both = [msgspec.structs.replace(each, subject=subject) for each in (then, first)]
+        write(store, *both)
+        found = store.profile(subject)
+        assert found is not None
+        assert found["features"] == {"visits": 2.0}
+
+
 def test_a_deleted_profile_keeps_nothing_of_the_subject(store: Store) -> None:
     write(store, make.profile("s1", 1))
     write(store, make.profile("s1", 2, deleted=True, purposes=[]))

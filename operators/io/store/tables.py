@@ -229,7 +229,7 @@ USER_PROFILES = Table(
         optional("dimension", Kind.INTEGER),
     ),
     key=("subject",),
-    newer=("version",),
+    newer=("version", "time"),
 )
 
 DECISIONS = Table(
@@ -289,7 +289,7 @@ OUTCOMES = Table(
         *later_columns(Outcome),
     ),
     key=("decision_key",),
-    newer=("version",),
+    newer=("version", "time"),
 )
 
 POLICY_SNAPSHOTS = Table(
@@ -308,7 +308,7 @@ POLICY_SNAPSHOTS = Table(
         *later_columns(PolicySnapshot),
     ),
     key=("slot_id",),
-    newer=("version",),
+    newer=("version", "time"),
 )
 
 POLICY_CHECKPOINTS = Table(
@@ -383,7 +383,7 @@ DELIVERIES = Table(
         blank("reason"),
     ),
     key=("delivery_id",),
-    newer=("revision",),
+    newer=("revision", "time"),
 )
 
 ERASURES = Table(

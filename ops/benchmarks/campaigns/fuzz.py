@@ -235,7 +235,7 @@ def _judge_answers(finding: Finding, topics: FinalTopics, poison: Poison) -> Non
     )
     finding.exactly("records with two dead letters", 0, topics.twice)
     finding.exactly("processing_error among them", 0, topics.reasons["processing_error"])
-    finding.exactly("good records that were refused", 0, topics.good_refused)
+    finding.exactly("good records that were refused", {}, dict(topics.good_refused))
     finding.that(
         "spoiled records written; dead letters",
         "each reason that there is",

@@ -1,12 +1,13 @@
 """The topics as they are in the end: who was answered how often, and what is left without the bad.
 
-A spoiled record is bad where a dead letter of ours names it, by its place and its hash. In the
+A spoiled record is bad where a dead letter of ours names it, by its place and its hash, and where
+it repeats a request that a dead letter has answered: repeated, it gets no answer of its own. In the
 copy that is verified a bad record is replaced by an empty one, so that offsets stay; so are those
 of wild slots, whose catalog is changed for times that have been, as no recomputation knows it.
 """
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from flows.devkit.verify_replay.runs import Feed, prepare
 from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
 from flows.runtime.snapshots import states_of
+from flows.verification.answers import REFUSALS
 from flows.verification.log import Logged
 from flows.verification.reading import ledger_of
 from operators.decode import join_key, pseudonym_of
@@ -46,8 +48,8 @@ class FinalTopics:
     reasons: Counter[str] = field(default_factory=Counter)
     twice: int = 0
     """Records with two dead letters."""
-    good_refused: int = 0
-    """Records of visitors, not spoiled, that were refused."""
+    good_refused: Counter[str] = field(default_factory=Counter)
+    """Records of visitors, not spoiled, that were refused, by topic and reason."""
     good_requests: int = 0
     answered: Counter[int] = field(default_factory=Counter)
     """How many requests had how many answers."""
@@ -69,19 +71,37 @@ def scan(settings: Settings, spoiled: Offsets) -> FinalTopics:
                 letters.setdefault(place, []).append(letter)
     asked = _count_answers(settings, spoiled, final)
     final.twice = sum(len(same) > 1 for same in letters.values())
+    repeats: dict[int, list[Place]] = defaultdict(list)
+    refused: set[int] = set()
+    secret = settings.secret.encode()
     for topic in (*PERSONALIZE.resumes, Topic.CATALOG):
         for shard in range(settings.kafka.partitions_of(topic)):
             for payload, _, offset, _ in read_partition(settings.kafka, topic, shard, system_clock):
                 final.records += 1
                 place = (topic.value, shard, offset)
                 of_it = letters.get(place)
+                key = request_key(secret, payload) if topic is Topic.DECISION_REQUESTS else None
+                if key is not None and offset in spoiled.get(place[:2], ()):
+                    repeats[key].append(place)
                 if of_it and of_it[0].hash == hashlib.sha256(payload).hexdigest():
                     final.reasons[of_it[0].reason] += 1
                     if offset in spoiled.get(place[:2], ()):
                         final.bad.add(place)
+                        if key is not None and of_it[0].reason in REFUSALS:
+                            refused.add(key)
                     elif topic is not Topic.DECISIONS or _key_of(payload) in asked:
-                        final.good_refused += 1
+                        final.good_refused[f"{topic}: {of_it[0].reason}"] += 1
+    for key in refused:
+        final.bad.update(repeats[key])
     return final
+
+
+def request_key(secret: bytes, payload: bytes) -> int | None:
+    """Compute the join key of a request; None where it cannot be read."""
+    body = decode(Topic.DECISION_REQUESTS, payload)
+    if isinstance(body, Flaw):
+        return None
+    return join_key(pseudonym_of(secret, body.subject), body.decision_id or body.id)
 
 
 def _key_of(payload: bytes) -> int:
@@ -103,8 +123,8 @@ def _count_answers(settings: Settings, spoiled: Offsets, final: FinalTopics) -> 
                 if topic is Topic.DECISIONS:
                     answers[int(body.key, 16)] += 1
                 else:
-                    pseudonym = pseudonym_of(secret, body.subject)
-                    asked.add(join_key(pseudonym, body.decision_id or body.id))
+                    key = request_key(secret, payload)
+                    asked |= {key} if key is not None else set()
     final.good_requests = len(asked)
     final.answered = Counter(answers[key] for key in asked)
     return asked
