@@ -10,7 +10,7 @@ from typing import Any
 from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
 from schemas.bounds import LONGEST_REWARD_WINDOW
-from schemas.clock import micros
+from schemas.clock import EARLIEST, micros
 from schemas.codec import DECODERS, Flaw, decode_many, record_limit
 from schemas.settings import EventTimeSettings, KafkaSettings, Settings
 from schemas.topics import Topic
@@ -22,6 +22,10 @@ _Records = Iterable[tuple[bytes | None, bytes | None, int, int, Any]]
 """Record key, payload, offset, latest honest time and what was decoded of each record."""
 
 _NO_WINDOW, _LONGEST_WINDOW = timedelta(0), timedelta(seconds=LONGEST_REWARD_WINDOW)
+_IN_FUTURE = Flaw("time_in_future", "time")
+_NO_SUCH_WINDOW = Flaw(
+    "invalid_value", "expires_at", "before its time, or more than 400 days after it"
+)
 _EMPTY = blake2b(digest_size=8)
 _REMEMBERED = 200_000
 _ELSEWHERE = (
@@ -129,18 +133,17 @@ class RecordReader:
     def _decisions(
         self, topic: Topic, shard: int, records: _Records, numbers: Sequence[int | None]
     ) -> tuple[list[Event], list[Rejected]]:
-        max_skew = self._max_skew
+        max_skew, earliest = self._max_skew, EARLIEST
         events: list[Event] = []
         rejected: list[Rejected] = []
         for (_, payload, offset, time, body), number in zip(records, numbers, strict=True):
             origin, payload = Origin(topic, shard, offset, time), payload or b""
             if type(body) is Flaw:
                 rejected.append(_flawed(body, origin, payload))
-            elif (at := micros(body.time)) > time + max_skew:
-                rejected.append(Rejected("time_in_future", origin, payload, "time"))
+            elif not earliest <= (at := micros(body.time)) <= time + max_skew:
+                rejected.append(_untimely(topic, body, origin, payload, _IN_FUTURE))
             elif not _NO_WINDOW <= body.expires_at - body.time <= _LONGEST_WINDOW:
-                detail = "before its time, or more than 400 days after it"
-                rejected.append(Rejected("invalid_value", origin, payload, "expires_at", detail))
+                rejected.append(_untimely(topic, body, origin, payload, _NO_SUCH_WINDOW))
             elif number is None:
                 detail = "not 16 hex digits"
                 rejected.append(Rejected("invalid_value", origin, payload, "key", detail))
@@ -160,7 +163,7 @@ class RecordReader:
     def _of_visitors(
         self, topic: Topic, shard: int, records: _Records
     ) -> tuple[list[Event], list[Rejected]]:
-        known, max_skew = self._known, self._max_skew
+        known, max_skew, earliest = self._known, self._max_skew, EARLIEST
         asks, joins = topic == Topic.DECISION_REQUESTS, topic != Topic.CONSENTS
         events: list[Event] = []
         identities: list[bytes] = []
@@ -170,8 +173,8 @@ class RecordReader:
             if type(body) is Flaw:
                 rejected.append(_flawed(body, origin, payload))
                 continue
-            if (at := micros(body.time)) > time + max_skew:
-                rejected.append(Rejected("time_in_future", origin, payload, "time"))
+            if not earliest <= (at := micros(body.time)) <= time + max_skew:
+                rejected.append(_untimely(topic, body, origin, payload, _IN_FUTURE))
                 continue
             subject = body.subject
             pseudonym, home, raw, prefix = known.get(subject) or self._identity(subject)
@@ -206,6 +209,11 @@ class RecordReader:
 def reader(settings: Settings) -> RecordReader:
     """Make what reads records of the personalize topics with these settings."""
     return RecordReader(settings.secret.encode(), settings.kafka, settings.time)
+
+
+def _untimely(topic: Topic, body: Any, origin: Origin, payload: bytes, flaw: Flaw) -> Rejected:
+    """Reject a record for its times: outside the calendar, or else for this flaw."""
+    return _flawed(DECODERS[topic].flaw(body) or flaw, origin, payload)
 
 
 def _flawed(flaw: Flaw, origin: Origin, payload: bytes) -> Rejected:

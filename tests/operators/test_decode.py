@@ -60,6 +60,8 @@ def test_a_request_without_an_id_is_named_by_its_envelope() -> None:
     [
         ({"time": "2026-03-01T12:00:00"}, "time_without_zone", "time"),
         ({"time": "2026-03-01T12:05:01Z"}, "time_in_future", "time"),
+        ({"time": "1969-12-31T23:59:59Z"}, "invalid_value", "time"),
+        ({"time": "2200-01-01T00:00:00Z"}, "invalid_value", "time"),
         ({"time": None}, "missing_field", "time"),
         ({"slot_id": 7}, "wrong_type", "slot_id"),
         ({"subject": ""}, "invalid_value", "subject"),
