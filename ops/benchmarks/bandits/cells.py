@@ -66,8 +66,13 @@ def _digest(task: Task) -> str:
 @cache
 def sources(ours: bool) -> str:
     """Give a digest of the code that decides the figures of our policies or the others'."""
+    return digest_of(*_COMMON, *(_OURS if ours else _RIVALS))
+
+
+def digest_of(*patterns: str) -> str:
+    """Give a digest of source files, named by patterns from the root of the project."""
     digest = hashlib.sha256()
-    for path in _files(*_COMMON, *(_OURS if ours else _RIVALS)):
+    for path in _files(*patterns):
         digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -82,11 +87,12 @@ def _versions(task: Task) -> dict[str, str]:
     packages |= {_PACKAGES[task.library]} if task.library in _PACKAGES else set()
     packages |= {"digits": {"scikit-learn"}, "segments": {"river"}}.get(task.environment, set())
     return {"python": platform.python_version()} | {
-        name: _version(name) for name in sorted(packages)
+        name: version_of(name) for name in sorted(packages)
     }
 
 
-def _version(name: str) -> str:
+def version_of(name: str) -> str:
+    """Give an installed package's version, ``none`` where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

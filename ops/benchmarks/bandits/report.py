@@ -62,16 +62,19 @@ def write_markdown(
     lines = [
         f"Commit {commit()}, {machine_line()}, seeds {', '.join(map(str, seeds))}.",
         "",
-        *_markdown(["bar", "limit", "figure", ""], [_bar_cells(bar) for bar in bars]),
+        *markdown_table(["bar", "limit", "figure", ""], [_bar_cells(bar) for bar in bars]),
         "",
-        *_markdown(["environment", "learner", *marks, "all", "events"], list(_row_cells(rows))),
+        *markdown_table(["environment", "learner", *marks, "all", "events"], [*_row_cells(rows)]),
         "",
-        *_markdown(["learner", "events/s", "quartiles"], [_speed_cells(found) for found in speeds]),
+        *markdown_table(
+            ["learner", "events/s", "quartiles"], [_speed_cells(one) for one in speeds]
+        ),
     ]
     path.write_text("\n".join(lines) + "\n")
 
 
-def _markdown(titles: list[str], cells: list[list[str]]) -> list[str]:
+def markdown_table(titles: list[str], cells: list[list[str]]) -> list[str]:
+    """Give a table's lines in Markdown."""
     safe = [[cell.replace("|", "\\|") for cell in line] for line in cells]
     return [f"| {' | '.join(line)} |" for line in (titles, ["---"] * len(titles), *safe)]
 

@@ -1,0 +1,1 @@
+"""Whether a better action that is added late gets its chance, and how soon."""
