@@ -1,7 +1,10 @@
-"""Reads numbers on the command line; a wrong one is refused before anything starts."""
+"""Reads numbers and times on the command line; wrong ones are refused before anything starts."""
 
 import argparse
 import math
+from datetime import datetime
+
+from schemas.clock import in_calendar
 
 _LONGEST = 18
 """Digits of a whole number; more are a slip."""
@@ -44,6 +47,23 @@ def natural(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
     return int(text)
+
+
+def time(text: str) -> datetime:
+    """Read a time with its zone.
+
+    >>> time("2026-11-27T12:00:00Z").isoformat()
+    '2026-11-27T12:00:00+00:00'
+    """
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        read = datetime.min
+    if read.tzinfo is None or not in_calendar(read):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time with a zone, such as 2026-11-27T12:00:00Z"
+        )
+    return read
 
 
 def _number(text: str) -> float:

@@ -50,11 +50,13 @@ def run(options: argparse.Namespace) -> int:
     from flows.devkit.demo_catalog import DEMO_POLICY, demo_catalog
     from flows.devkit.simulate import describe, simulate
     from flows.devkit.simulation import Injection, Simulator
-    from flows.runtime.catalog import publish
+    from flows.runtime.catalog_topic import publish_entries
+    from flows.runtime.clock import system_clock
     from schemas.codec import encode
 
     if options.catalog:
-        publish(settings, demo_catalog(options.seed, DEMO_POLICY, actions=options.actions))
+        catalog = demo_catalog(options.seed, DEMO_POLICY, actions=options.actions)
+        publish_entries(settings, system_clock, catalog)
     simulator = Simulator(
         settings,
         options.rate,

@@ -3,6 +3,7 @@
 import argparse
 from datetime import datetime
 
+from flows.cli.arguments import time
 from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
 from flows.runtime.lowering import lower_watermarks
@@ -22,7 +23,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="where a clock was ahead: lower the time that the flow has come to",
     )
     command.add_argument(
-        "--to", type=_time, metavar="TIME", help="for lower-watermark: to this time (now)"
+        "--to", type=time, metavar="TIME", help="for lower-watermark: to this time (now)"
     )
     command.add_argument("--digest", action="store_true", help="one SHA-256 per part instead")
     command.add_argument("--part", choices=tuple(PARTS), help="this part only")
@@ -52,19 +53,6 @@ def _lower(settings: Settings, wanted: datetime | None, clock: Clock) -> None:
         print(f"{step} {key}: {_shown(before)} lowered to {_shown(to)}")
     if not lowered:
         print(f"nothing in the recovery store lies after {_shown(to)}")
-
-
-def _time(text: str) -> datetime:
-    """Read a time with its zone."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = datetime.min
-    if time.tzinfo is None:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time with a zone, such as 2026-11-27T12:00:00Z"
-        )
-    return time
 
 
 def _shown(time: int) -> str:

@@ -24,7 +24,7 @@ from flows.devkit.simulate import Line, Progress, Summary
 from flows.devkit.simulation.tally import SimulatorReport
 from flows.devkit.view import Arm, DemoFrame, render
 from flows.registry import PERSIST, PERSONALIZE
-from flows.runtime.catalog import publish
+from flows.runtime.catalog_topic import publish_entries
 from flows.runtime.clock import system_clock
 from flows.runtime.flow_metrics import FlowMetrics, read_metrics
 from flows.runtime.ports import HOST, free_port
@@ -147,7 +147,8 @@ def _start(parts: Embedded, options: DemoOptions, console: Console) -> Demo:
     create_topics(settings.kafka)
     migrate(settings.store, system_clock())
     kind = PolicySettings(kind=options.policy) if options.policy else DEMO_POLICY
-    publish(settings, demo_catalog(options.seed, kind, reward_window=REWARD_WINDOW))
+    catalog = demo_catalog(options.seed, kind, reward_window=REWARD_WINDOW)
+    publish_entries(settings, system_clock, catalog)
     url = f"http://{HOST}:{settings.metrics.port}/metrics"
     _flow(parts, PERSIST.name, settings.replaced(metrics_port=0))
     _flow(parts, PERSONALIZE.name, settings, ready=lambda: _reads(url))

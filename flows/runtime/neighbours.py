@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.runtime.catalog import CatalogFileError
+from flows.runtime.catalog_file import CatalogFileError
 from operators.io.store.lookups import query_vector
 from operators.io.store.protocol import Store, StoredRow
 from schemas.catalog import Action, CatalogEntry, Neighbour

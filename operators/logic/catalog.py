@@ -10,6 +10,14 @@ from typing import Final
 from msgspec import Struct
 
 from operators.envelope import Batch
+from operators.logic.catalog_versions import (
+    Identity,
+    Version,
+    held_at,
+    identity_of,
+    order_of,
+    time_of,
+)
 from operators.logic.policy_memory import most_actions
 from schemas.bounds import CATALOG_BYTES
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot
@@ -58,10 +66,6 @@ class CatalogState(Struct):
     entries: list[CatalogEntry] = []
 
 
-_Version = tuple[int, CatalogEntry]
-"""A version of an entry, and the time from which it holds."""
-
-
 class CatalogHistory:
     """The versions of every catalog entry, and the catalog that holds at a given time.
 
@@ -78,16 +82,16 @@ class CatalogHistory:
     """
 
     def __init__(self, state: CatalogState | None = None) -> None:
-        self._versions: dict[tuple[str, str], list[_Version]] = {}
+        self._versions: dict[Identity, list[Version]] = {}
         self._times: list[int] = []
         self._times_sorted = True
         self._current: Catalog | None = None
         self._until = 0
         self._from = 0
         # When versions take over from those before them, and when tombstones may go: a heap.
-        self._due: list[tuple[int, tuple[str, str]]] = []
+        self._due: list[tuple[int, Identity]] = []
         self._longest = 0.0
-        self._sizes: dict[tuple[str, str], int] = {}
+        self._sizes: dict[Identity, int] = {}
         self._size = 0
         for entry in state.entries if state else []:
             self.add(entry)
@@ -99,10 +103,10 @@ class CatalogHistory:
         CATALOG_BYTES of records, the last version that came of each entry counted.
         """
         at = micros(entry.time)
-        identity = _identity(entry)
+        identity = identity_of(entry)
         versions = self._versions.get(identity, [])
-        place = bisect_left(versions, (at, entry.id), key=_order)
-        if place < len(versions) and _order(versions[place]) == (at, entry.id):
+        place = bisect_left(versions, (at, entry.id), key=order_of)
+        if place < len(versions) and order_of(versions[place]) == (at, entry.id):
             return True
         if not self._has_room(identity, _RECORD + len(encode(entry))):
             return False
@@ -118,7 +122,24 @@ class CatalogHistory:
         self._current = None
         return True
 
-    def _has_room(self, identity: tuple[str, str], size: int) -> bool:
+    def conflicts(self, entry: CatalogEntry) -> bool:
+        """Tell whether a version with the time and id of this one says something else.
+
+        Of the two the one that came first holds: that of the other cannot be told to be newer.
+        """
+        versions = self._versions.get(identity_of(entry), [])
+        order = (micros(entry.time), entry.id)
+        place = bisect_left(versions, order, key=order_of)
+        if place == len(versions) or order_of(versions[place]) != order:
+            return False
+        return encode(versions[place][1]) != encode(entry)
+
+    @property
+    def versions(self) -> Mapping[Identity, Sequence[Version]]:
+        """The versions of every entry, by time; of those with one time the last one holds."""
+        return self._versions
+
+    def _has_room(self, identity: Identity, size: int) -> bool:
         before = self._sizes.get(identity, 0)
         if size > before and self._size + size - before > CATALOG_BYTES:
             return False
@@ -167,7 +188,7 @@ class CatalogHistory:
             versions = self._versions.get(identity)
             if versions is None:
                 continue
-            holds = max(bisect_right(versions, before, key=_time) - 1, 0)
+            holds = max(bisect_right(versions, before, key=time_of) - 1, 0)
             fewer_slots |= holds > 0 and isinstance(versions[0][1], Slot)
             del versions[:holds]
             at, entry = versions[0]
@@ -189,7 +210,7 @@ class CatalogHistory:
         """Give what a snapshot keeps."""
         return CatalogState([entry for _, entry in self._every_version()])
 
-    def _every_version(self) -> Iterator[_Version]:
+    def _every_version(self) -> Iterator[Version]:
         return chain.from_iterable(self._versions.values())
 
     def _change_times(self) -> list[int]:
@@ -200,7 +221,7 @@ class CatalogHistory:
         return self._times
 
     def _build(self, at: int) -> Catalog:
-        held = [_held(versions, at) for versions in self._versions.values()]
+        held = [held_at(versions, at) for versions in self._versions.values()]
         entries = [entry for entry in held if not entry.deleted]
         slots = {entry.slot_id: entry for entry in entries if isinstance(entry, Slot)}
         experiments = {e.experiment_id: e for e in entries if isinstance(e, Experiment)}
@@ -213,7 +234,7 @@ class CatalogHistory:
         not_shown = _without_room(slots, by_slot, enabled)
         actions = {name: tuple(listed) for name, listed in by_slot.items()}
         # Not a count of our own: requests of several shards are decided together by it.
-        made_of = frozenset((*_identity(entry), entry.id, entry.time) for entry in held)
+        made_of = frozenset((*identity_of(entry), entry.id, entry.time) for entry in held)
         revision = hash((made_of, *sorted(not_shown.items())))
         return Catalog(slots, actions, experiments, revision, not_shown)
 
@@ -232,27 +253,3 @@ def _without_room(
             late = set(without[name])
             by_slot[name] = [action for action in listed if action.action_id not in late]
     return without
-
-
-def _time(version: _Version) -> int:
-    return version[0]
-
-
-def _order(version: _Version) -> tuple[int, str]:
-    """Name what versions are ordered by: of two with one time the later id holds."""
-    return version[0], version[1].id
-
-
-def _identity(entry: CatalogEntry) -> tuple[str, str]:
-    match entry:
-        case Slot():
-            return ("slot", entry.slot_id)
-        case Action():
-            return ("action", entry.action_id)
-        case Experiment():
-            return ("experiment", entry.experiment_id)
-
-
-def _held(versions: list[_Version], at: int) -> CatalogEntry:
-    place = bisect_right(versions, at, key=_time)
-    return versions[max(place - 1, 0)][1]

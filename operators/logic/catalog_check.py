@@ -24,6 +24,18 @@ def read_entry(payload: bytes | None, limit: int = MAX_RECORD_BYTES) -> CatalogE
     return entry if isinstance(entry, Flaw) else flaw_of(entry) or entry
 
 
+def sentence(flaw: Flaw) -> str:
+    """Word what is wrong with a catalog record.
+
+    >>> sentence(Flaw("invalid_value", "floor", "Expected `float` < 1.0"))
+    'floor: Expected `float` < 1.0'
+    """
+    if flaw.field == "type":
+        return "type: is none of slot, action and experiment"
+    place = f"{flaw.field}: " if flaw.field else ""
+    return f"{place}{flaw.detail or flaw.reason}"
+
+
 def flaw_of(entry: CatalogEntry) -> Flaw | None:
     """Say what is wrong with a catalog record beyond its form; None if nothing is.
 
@@ -91,18 +103,18 @@ def _flaw_of_slot(slot: Slot) -> tuple[str, str] | None:
     return None
 
 
-def without_effect(entries: Iterable[CatalogEntry]) -> str | None:
-    """Say which of the records are kept but change no decision; None where all have an effect.
+def without_effect(entries: Iterable[CatalogEntry]) -> list[str]:
+    """Say of records that are kept but change no decision that they do not.
 
     >>> from datetime import UTC, datetime
     >>> moment = datetime(2026, 1, 1, tzinfo=UTC)
     >>> without_effect([Experiment(id="1", time=moment, experiment_id="hero", slot_id="home")])
-    'experiment hero: kept, but changes nothing yet: no flow divides traffic by experiments'
+    ['experiment hero: kept, but changes nothing yet: no flow divides traffic by experiments']
     """
     names = [e.experiment_id for e in entries if isinstance(e, Experiment) and not e.deleted]
     if not names:
-        return None
+        return []
     subject = f"experiment {names[0]}: kept, but changes"
     if len(names) > 1:
         subject = f"{len(names)} experiments ({names[0]}, …): kept, but change"
-    return f"{subject} nothing yet: no flow divides traffic by experiments"
+    return [f"{subject} nothing yet: no flow divides traffic by experiments"]

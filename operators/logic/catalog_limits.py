@@ -1,4 +1,4 @@
-"""How many records a catalog takes, and how many actions a slot: what has no room is named."""
+"""Which records a catalog takes, and how many actions a slot: what is left out is named."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,17 +13,18 @@ _AT_LAST = 2**62
 """A time after every record's."""
 
 
-class NoRoom(NamedTuple):
-    """The place of an entry among those given, and what there is no room for."""
+class LeftOut(NamedTuple):
+    """The place of an entry among those given, and why the catalog is without it, or a part."""
 
     place: int
     flaw: Flaw
 
 
-def take_in(history: CatalogHistory, entries: Sequence[CatalogEntry]) -> list[NoRoom]:
-    """Add entries to the history; name those for which it has no room.
+def take_in(history: CatalogHistory, entries: Sequence[CatalogEntry]) -> list[LeftOut]:
+    """Add entries to the history; name those that it cannot take, or has no room for.
 
-    An entry beyond the bytes of a catalog is not taken in. An action that came to a slot after as
+    An entry beyond the bytes of a catalog is not taken in, nor one with the time and id of another
+    that says something else. An action that came to a slot after as
     many as the slot's policy has memory for is, but is not shown there (:class:`Catalog`); which
     ones is said for the catalog as it will be after all that is known.
 
@@ -31,14 +32,25 @@ def take_in(history: CatalogHistory, entries: Sequence[CatalogEntry]) -> list[No
     >>> take_in(CatalogHistory(), [Slot(id="1", time=moment(0), slot_id="home")])
     []
     """
-    full = [NoRoom(place, _FULL) for place, entry in enumerate(entries) if not history.add(entry)]
-    return full + list(_not_shown(history.as_of(_AT_LAST), entries))
+    left_out = []
+    for place, entry in enumerate(entries):
+        if history.conflicts(entry):
+            left_out.append(LeftOut(place, _CONFLICT))
+        elif not history.add(entry):
+            left_out.append(LeftOut(place, _FULL))
+    return left_out + list(_not_shown(history.as_of(_AT_LAST), entries))
 
 
+_CONFLICT = Flaw(
+    "conflicting_version",
+    "time",
+    "another record with this id and time says something else, and holds: a change needs a time of "
+    "its own",
+)
 _FULL = Flaw("invalid_value", None, f"the catalog has {in_words(CATALOG_BYTES)} of records already")
 
 
-def _not_shown(catalog: Catalog, entries: Sequence[CatalogEntry]) -> Iterator[NoRoom]:
+def _not_shown(catalog: Catalog, entries: Sequence[CatalogEntry]) -> Iterator[LeftOut]:
     if not catalog.not_shown:
         return
     where: dict[str, str] = {}
@@ -50,8 +62,8 @@ def _not_shown(catalog: Catalog, entries: Sequence[CatalogEntry]) -> Iterator[No
             slot_id = where[entry.action_id]
             shown = len(catalog.actions[slot_id])
             detail = f"slot {slot_id!r} has {shown:,} actions already: this one is not shown there"
-            yield NoRoom(place, Flaw("invalid_value", "slots", detail))
+            yield LeftOut(place, Flaw("invalid_value", "slots", detail))
         elif isinstance(entry, Slot) and entry.slot_id in catalog.not_shown:
             shown, more = len(catalog.actions[entry.slot_id]), len(catalog.not_shown[entry.slot_id])
             detail = f"its policy has memory for {shown:,} actions: {more:,} more are not shown"
-            yield NoRoom(place, Flaw("invalid_value", "policy", detail))
+            yield LeftOut(place, Flaw("invalid_value", "policy", detail))

@@ -10,7 +10,9 @@ import pytest
 
 from flows.cli.main import main
 from flows.devkit.embedded import Server
-from flows.runtime.catalog import publish, read_catalog
+from flows.runtime.catalog_file import read_catalog
+from flows.runtime.catalog_topic import publish_entries
+from flows.runtime.clock import system_clock
 from operators.io.kafka.client import consumer
 from schemas.catalog import Action, Slot
 from schemas.settings import load
@@ -113,7 +115,7 @@ def test_records_reach_the_topic_under_their_ids(
     file = tmp_path / "home.jsonl"
     file.write_text(documented())
     entries = read_catalog(file)
-    publish(settings, entries)
+    publish_entries(settings, system_clock, entries)
     reader = consumer(
         settings.kafka, **{"auto.offset.reset": "earliest", "enable.partition.eof": False}
     )

@@ -7,7 +7,8 @@ import pytest
 
 from flows.devkit.simulation.wire import Wire
 from flows.devkit.verify_replay.runs import prepare
-from flows.runtime.catalog import publish
+from flows.runtime.catalog_topic import publish_entries
+from flows.runtime.clock import system_clock
 from operators.io.kafka import KafkaTrouble, create_topics
 from operators.io.kafka import client as kafka_client
 from schemas.settings import Settings, load
@@ -17,7 +18,7 @@ MAKERS = {
     "producer": lambda settings: kafka_client.producer(settings.kafka),
     "admin": lambda settings: kafka_client.admin_client(settings.kafka),
     "topics": lambda settings: create_topics(settings.kafka),
-    "catalog": lambda settings: publish(settings, []),
+    "catalog": lambda settings: publish_entries(settings, system_clock, []),
     "visitors": Wire,
     "replay": prepare,
 }

@@ -37,3 +37,12 @@ def read_partition(
                     position = max(position, offset)
     finally:
         client.close()
+
+
+def first_offset(settings: KafkaSettings, topic: Topic, partition: int) -> int:
+    """Ask for the offset of the first record that retention has left of a partition."""
+    client = consumer(settings)
+    try:
+        return range_of(settings, client, settings.topic(topic), partition)[0]
+    finally:
+        client.close()

@@ -1,0 +1,69 @@
+"""What a publication changes, for people: a line for each slot, action and experiment, and a sum."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from operators.logic.publication import Change, Publication, changed_fields
+from schemas.clock import moment
+
+MOST_LINES: Final = 50
+"""Lines that are printed, of changes first; the rest is counted."""
+
+_MOST_FIELDS, _LONGEST = 5, 40
+_ORDER: Final = ("removed", "added", "changed", "unchanged")
+
+
+def describe(publication: Publication) -> Iterator[str]:
+    """Give the lines, what is removed first and what stays as it is last, and the sum."""
+    changes = sorted(publication.changes, key=lambda change: _ORDER.index(change.kind))
+    for change in changes[:MOST_LINES]:
+        yield _line(change)
+    if len(changes) > MOST_LINES:
+        yield f"… and {len(changes) - MOST_LINES} more"
+    counts = Counter(change.kind for change in changes)
+    yield ", ".join(f"{counts[kind]} {kind}" for kind in ("added", "changed", "removed", "unchanged"))
+
+
+def notes(publication: Publication) -> Iterator[str]:
+    """Say what was asked for and is not part of it."""
+    if publication.outdated:
+        kind, name = publication.outdated[0]
+        more = f" and {len(publication.outdated) - 1} more" if publication.outdated[1:] else ""
+        yield (
+            f"{kind} {name}{more}: earlier versions in the file are left out: what was before now "
+            "stays as it was"
+        )
+
+
+def _line(change: Change) -> str:
+    words = [f"{change.kind:<9}", *change.identity]
+    if change.at is not None:
+        words.append(f"from {_time(change.at)} on")
+    if change.instead:
+        words.append("in place of what was to hold from then on")
+    line = " ".join(words)
+    if change.kind == "changed" and change.before is not None and change.after is not None:
+        line += f": {_fields(changed_fields(change.before, change.after))}"
+    return line
+
+
+def _fields(fields: dict[str, tuple[Any, Any]]) -> str:
+    shown = [
+        f"{name} {_value(before)} → {_value(after)}"
+        for name, (before, after) in list(fields.items())[:_MOST_FIELDS]
+    ]
+    if len(fields) > _MOST_FIELDS:
+        shown.append(f"{len(fields) - _MOST_FIELDS} more fields")
+    return ", ".join(shown)
+
+
+def _value(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _time(at: int) -> str:
+    return moment(at).isoformat().replace("+00:00", "Z")
