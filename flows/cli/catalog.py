@@ -11,16 +11,9 @@ from flows.runtime.catalog_file import CatalogFileError, read_catalog
 from flows.runtime.catalog_topic import CatalogTopic, check_room, publish, read_topic
 from flows.runtime.clock import system_clock
 from operators.io.store.open import open_store
-from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_check import without_effect
-from operators.logic.publication import (
-    Publication,
-    held_entries,
-    keep_neighbours,
-    plan_file,
-    plan_rollback,
-    timeline,
-)
+from operators.logic.catalog_contents import held_entries, keep_neighbours, timeline
+from operators.logic.publication import Publication, plan_file, plan_rollback
 from schemas.catalog import CatalogEntry
 from schemas.clock import Clock, micros
 from schemas.codec import encode
@@ -97,9 +90,7 @@ def _publish(options: argparse.Namespace) -> None:
         wanted = keep_neighbours(entries, topic.history)
         if options.neighbours is not None:
             wanted = _with_neighbours(settings, wanted, options.neighbours)
-        return plan_file(
-            topic.history, wanted, now, prune=options.prune, is_whole=topic.is_whole
-        )
+        return plan_file(topic.history, wanted, now, prune=options.prune, is_whole=topic.is_whole)
 
     _carry_out(settings, plan, dry_run=options.dry_run)
 

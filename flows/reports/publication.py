@@ -1,4 +1,4 @@
-"""What a publication changes, for people: a line for each slot, action and experiment, and a sum."""
+"""What a publication changes, for people: a line for each slot and action, and a sum."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from operators.logic.publication import Change, Publication, changed_fields
+from operators.logic.catalog_contents import changed_fields
+from operators.logic.entry_publication import Change
+from operators.logic.publication import Publication
 from schemas.clock import moment
 
 MOST_LINES: Final = 50
@@ -24,7 +26,9 @@ def describe(publication: Publication) -> Iterator[str]:
     if len(changes) > MOST_LINES:
         yield f"… and {len(changes) - MOST_LINES} more"
     counts = Counter(change.kind for change in changes)
-    yield ", ".join(f"{counts[kind]} {kind}" for kind in ("added", "changed", "removed", "unchanged"))
+    yield ", ".join(
+        f"{counts[kind]} {kind}" for kind in ("added", "changed", "removed", "unchanged")
+    )
 
 
 def notes(publication: Publication) -> Iterator[str]:

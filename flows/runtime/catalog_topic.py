@@ -71,9 +71,9 @@ def publish(
 ) -> Publication:
     """Send what a plan adds to the topic, all or none; give what that changes.
 
-    ``topic`` is what has been read of it, if it has been. Afterwards the topic is read again: a flow's catalog is what was planned. Raises
-    :class:`CatalogTopicError` where it is not, since somebody else published at the same time, and
-    where a catalog would be larger than a flow can keep.
+    ``topic`` is what has been read of it, if it has been. Afterwards it is read again: a flow's
+    catalog is what was planned. Raises :class:`CatalogTopicError` where it is not, since somebody
+    else published at the same time, and where a catalog would be larger than a flow can keep.
     """
     topic = topic or read_topic(settings, clock)
     publication = plan(topic)

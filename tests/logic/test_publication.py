@@ -4,21 +4,15 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.logic.catalog import CatalogHistory
+from operators.logic.catalog_contents import content_of, timeline
 from operators.logic.catalog_limits import take_in
 from operators.logic.catalog_versions import Identity, held_at, identity_of
-from operators.logic.publication import (
-    Publication,
-    PublicationError,
-    content_of,
-    plan_file,
-    plan_rollback,
-    timeline,
-)
+from operators.logic.entry_publication import PublicationError
+from operators.logic.publication import Publication, plan_file, plan_rollback
 from schemas.catalog import CatalogEntry
 from schemas.clock import micros
 from tests.support import records as make
@@ -182,3 +176,5 @@ def test_after_any_publication_the_catalog_is_what_was_asked_for(
         for when, content in wanted.items():
             assert held(flow.read(), when) == content
             assert flow.holds(when) == content
+        again = list(timeline(flow.read(), now))
+        assert plan_file(flow.read(), again, now).records == []

@@ -29,6 +29,7 @@ FLOW_REASONS = {
     "no_eligible_action",
     "stale_request",
     "conflicting_request",
+    "conflicting_version",
     "refused_by_store",
 }
 EVENT_TOPICS = {

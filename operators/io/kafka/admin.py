@@ -42,6 +42,9 @@ _BROKERS_LARGEST: Final = 1_048_588
 _CONFIG: Final = {TIMESTAMP_TYPE: APPEND_TIME, CLEANUP: DELETE}
 """What topics are created with."""
 
+_KEPT_FOR_GOOD: Final = {Topic.CATALOG: {"retention.ms": "-1"}}
+"""What a topic is created with, besides, whose first record may be the one that holds."""
+
 _REFUSED: Final = {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST}
 """What a broker answers that knows no such setting of a topic."""
 
@@ -118,7 +121,7 @@ def _topic_settings(settings: KafkaSettings, setting: str) -> dict[str, str | No
 
 def _create(admin: AdminClient, settings: KafkaSettings, topic: Topic) -> bool:
     try:
-        config = dict(_CONFIG)
+        config = _CONFIG | _KEPT_FOR_GOOD.get(topic, {})
         if settings.max_written_bytes > _BROKERS_LARGEST:
             config[LARGEST_MESSAGE] = str(settings.max_written_bytes)
         return _create_with(admin, settings, topic, config)
