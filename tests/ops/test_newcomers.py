@@ -13,7 +13,8 @@ from operators.logic.slot_policy import new_policy
 from ops.benchmarks.bandits import before
 from ops.benchmarks.bandits.newcomers import blocks, report
 from ops.benchmarks.bandits.newcomers.blocks import POLICIES, Block, Cell
-from ops.benchmarks.bandits.newcomers.trial import POINTS, batch_deltas, summed_up, trial
+from ops.benchmarks.bandits.newcomers.curves import POINTS, summed_up
+from ops.benchmarks.bandits.newcomers.trial import batch_deltas, trial
 from ops.benchmarks.bandits.newcomers.worlds import INCUMBENTS, RANGES, RATES, World
 from ops.benchmarks.bandits.newcomers.yardstick import ALPHA, POWER, better_rate, sample_size
 from ops.benchmarks.bandits.runner import Row

@@ -38,8 +38,13 @@ SIZE = 50
 """Trials of a block of ours."""
 
 _HERE = "ops/benchmarks/bandits/newcomers"
-_COMMON = tuple(f"{_HERE}/{name}.py" for name in ("yardstick", "worlds", "trial"))
-_OURS = ("operators/logic/policies/*.py", "operators/logic/deciding/quadrature.py")
+_COMMON = tuple(f"{_HERE}/{name}.py" for name in ("yardstick", "worlds", "curves"))
+_RIVALS = (f"{_HERE}/rivals.py",)
+_OURS = (
+    f"{_HERE}/trial.py",
+    "operators/logic/policies/*.py",
+    "operators/logic/deciding/quadrature.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ def _untaught(world: World, kind: str) -> bytes:
 
 @cache
 def _sources(ours: bool) -> str:
-    return cells.digest_of(*_COMMON, *(_OURS if ours else (f"{_HERE}/rivals.py",)))
+    return cells.digest_of(*_COMMON, *(_OURS if ours else _RIVALS))
 
 
 def _packages(ours: bool) -> tuple[str, ...]:

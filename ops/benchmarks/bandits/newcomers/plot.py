@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ops.benchmarks.bandits.newcomers.blocks import POLICIES, Cell
+from ops.benchmarks.bandits.newcomers.curves import POINTS
 from ops.benchmarks.bandits.newcomers.report import LEAST, LIBRARIES, best_of
-from ops.benchmarks.bandits.newcomers.trial import POINTS
 from ops.benchmarks.bandits.newcomers.worlds import HORIZON, RATES
 
 COLOURS = dict(zip(POLICIES, ("tab:blue", "tab:green", "tab:orange", "tab:red"), strict=True))

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import beta
 
 from ops.benchmarks.bandits.newcomers.blocks import POLICIES, Cell
-from ops.benchmarks.bandits.newcomers.trial import POINTS
+from ops.benchmarks.bandits.newcomers.curves import POINTS
 from ops.benchmarks.bandits.newcomers.worlds import HORIZON, World
 from ops.benchmarks.reporting.judged import JudgedBar
 

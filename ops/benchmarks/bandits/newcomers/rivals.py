@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.benchmarks.bandits.newcomers.trial import Trial, summed_up
+from ops.benchmarks.bandits.newcomers.curves import Trial, summed_up
 from ops.benchmarks.bandits.newcomers.worlds import HORIZON, World
 
 Floats = NDArray[np.float64]

@@ -5,34 +5,19 @@ the same probabilities and the same linear predictors, so what an action gets is
 successes are binomial, and one delta with the sums teaches what single ones would.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.logic.features import FeatureMap
 from operators.logic.policies import Deltas, Policy, Posterior
 from operators.logic.slot_policy import name_actions, new_policy, policy_dim
+from ops.benchmarks.bandits.newcomers.curves import Trial, summed_up
 from ops.benchmarks.bandits.newcomers.worlds import HORIZON, NEWCOMER, World
 
 Floats = NDArray[np.float64]
 
-POINTS = 30
-"""Points of a curve of shares."""
-
 GROWTH = 0.5
 """While the history is learned, a batch is this share of what was decided before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """The newcomer's mean probability in each of ``POINTS`` parts of the horizon, and at its end.
-
-    ``final`` is over the last tenth of the decisions.
-    """
-
-    shares: Floats
-    final: float
 
 
 class Learner:
@@ -108,9 +93,3 @@ def trial(world: World, kind: str, seed: int) -> Trial:
         shares[start:stop] = learner.p[-1]
         learner.step(stop - start)
     return summed_up(shares)
-
-
-def summed_up(shares: Floats) -> Trial:
-    """Reduce the newcomer's probability in each decision to a curve and its last tenth."""
-    parts = [part.mean() for part in np.array_split(shares, POINTS)]
-    return Trial(np.array(parts), float(shares[-len(shares) // 10 :].mean()))
