@@ -121,6 +121,14 @@ def test_a_bar_is_judged_by_its_worst_cell() -> None:
     assert report.bars([few])[0].passed is None
 
 
+def test_incumbents_that_share_their_decisions_get_fewer_trials_and_no_bar() -> None:
+    shared, given = World(10, 100_000, 0.05, (0.0, 1.0)), World(10, 1_000_000, 0.05, (0.0, 1.0))
+    planned = blocks.blocks_of([shared, given], 1_000)
+    trials = [sum(b.trials for b in planned if b.world == world) for world in (shared, given)]
+    assert trials == [4 * 200, 4 * 1_000]
+    assert not report.bars([Cell(shared, "beta", np.ones((1_000, POINTS)), np.zeros(1_000))])
+
+
 def test_the_best_setting_of_a_library_is_the_one_that_wins_most_often() -> None:
     cells = [_cell("VW bag 5", 3), _cell("VW softmax", 7), _cell("mabwiser UCB1", 9)]
     assert [cell.learner for cell in report.best_of(cells, "VW")] == ["VW softmax"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.stats import beta
 
-from ops.benchmarks.bandits.newcomers.blocks import POLICIES, Cell
+from ops.benchmarks.bandits.newcomers.blocks import POLICIES, Cell, known
 from ops.benchmarks.bandits.newcomers.curves import POINTS
 from ops.benchmarks.bandits.newcomers.worlds import HORIZON, World
 from ops.benchmarks.reporting.judged import JudgedBar
@@ -59,10 +59,13 @@ def describe(world: World) -> str:
 
 
 def bars(cells: Sequence[Cell]) -> list[JudgedBar]:
-    """Judge each of ours by its worst cell; trials fewer than ``ENOUGH`` are not judged."""
+    """Judge each of ours by its worst cell; trials fewer than ``ENOUGH`` are not judged.
+
+    Cells in which the incumbents' rates are less known than the yardstick assumes are left out.
+    """
     result = []
     for kind in POLICIES:
-        own = [cell for cell in cells if cell.learner == kind]
+        own = [cell for cell in cells if cell.learner == kind and known(cell.world)]
         if not own:
             continue
         met = sum(cell.won >= LEAST * cell.trials for cell in own)
