@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -105,12 +105,7 @@ def performed(blocks: Sequence[Block], jobs: int, folder: Path, progress: bool) 
     paths = {block: folder / f"{_digest(block)}.npz" for block in blocks}
     missing = {path: block for block, path in paths.items() if not path.exists()}
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
-        waiting = [pool.submit(_perform, block, path) for path, block in missing.items()]
-        for number, future in enumerate(as_completed(waiting), 1):
-            future.result()
-            if progress:
-                print(f"newcomers: {number}/{len(waiting)} blocks", file=sys.stderr, flush=True)
+    _perform_all(missing, jobs, progress)
     parts: dict[tuple[World, str], list[tuple[Floats, Floats]]] = defaultdict(list)
     for block, path in paths.items():
         with np.load(path) as found:
@@ -119,6 +114,19 @@ def performed(blocks: Sequence[Block], jobs: int, folder: Path, progress: bool) 
         Cell(world, learner, *(np.concatenate(arrays) for arrays in zip(*given, strict=True)))
         for (world, learner), given in parts.items()
     ]
+
+
+def _perform_all(missing: Mapping[Path, Block], jobs: int, progress: bool) -> None:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
+        waiting = [pool.submit(_perform, block, path) for path, block in missing.items()]
+        try:
+            for number, future in enumerate(as_completed(waiting), 1):
+                future.result()
+                if progress:
+                    print(f"newcomers: {number}/{len(waiting)} blocks", file=sys.stderr, flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # else all others are performed first
+            raise
 
 
 def _perform(block: Block, path: Path) -> None:

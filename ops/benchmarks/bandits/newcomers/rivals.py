@@ -44,17 +44,16 @@ def trials(world: World, learner: str, seeds: Sequence[int]) -> list[Trial]:
 def _vw_trials(world: World, options: str, seeds: Sequence[int]) -> Iterator[Trial]:
     from vowpalwabbit import Workspace
 
-    first = f"--cb_explore_adf {options} --quiet --random_seed {seeds[0]}"
     rates = [world.rate] * world.incumbents
     with tempfile.TemporaryDirectory() as scratch:
         model = str(Path(scratch) / "history")
-        vw = Workspace(first)
+        vw = Workspace(f"--cb_explore_adf {options} --quiet --random_seed {seeds[0]}")
         for _ in _vw_decisions(vw, rates, world.history, np.random.default_rng([98, seeds[0]])):
             pass
         vw.save(model)
         vw.finish()
         for seed in seeds:
-            vw = Workspace(f"--quiet --random_seed {seed} -i {model}")
+            vw = Workspace(f"--quiet -i {model}")
             rng = np.random.default_rng([99, seed])
             horizon = HORIZON * world.sample
             yield summed_up(
