@@ -11,7 +11,7 @@ from scipy.stats import binom
 from operators.logic.policies import Deltas
 from operators.logic.slot_policy import new_policy
 from ops.benchmarks.bandits import before
-from ops.benchmarks.bandits.newcomers import blocks, report
+from ops.benchmarks.bandits.newcomers import blocks, report, rivals
 from ops.benchmarks.bandits.newcomers.blocks import POLICIES, Block, Cell
 from ops.benchmarks.bandits.newcomers.curves import POINTS, summed_up
 from ops.benchmarks.bandits.newcomers.trial import batch_deltas, trial
@@ -112,6 +112,15 @@ def test_ranges_that_scale_to_the_same_rewards_are_one_block(tmp_path: Any) -> N
     assert len(list(tmp_path.iterdir())) == 1
     again = blocks.performed(made, 1, tmp_path, progress=False)
     assert again[0].shares.tolist() == cells[0].shares.tolist()
+
+
+@pytest.mark.parametrize("learner", [*rivals.VW_SETTINGS, *rivals.MABWISER])
+def test_the_others_try_the_newcomer(learner: str) -> None:
+    if learner not in rivals.installed():
+        pytest.skip("not installed")
+    made = rivals.trials(World(1, 500, 0.5, (0.0, 1.0)), learner, range(2))
+    assert [len(each.shares) for each in made] == [POINTS] * 2
+    assert all(0.0 <= each.final <= 1.0 for each in made)
 
 
 def test_a_bar_is_judged_by_its_worst_cell() -> None:
