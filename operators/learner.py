@@ -20,8 +20,10 @@ from operators.learner_state import (
 from operators.logic.features import FeatureMap, scaled_columns
 from operators.logic.models import CanonicalOrder, ClickModel
 from operators.logic.policies import Policy, Posterior, load_policy
+from operators.logic.policies.mean_context import MeanContext
 from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policies.reward_scale import on_reward_scale, total_on_scale
 from operators.logic.policies.settled import SettledPolicy
 from operators.logic.policies.snapshot_record import largest_posterior
 from operators.logic.policy_versions import (
@@ -67,6 +69,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     rewards: float = 0.0
     publish_rule: PublishRule = field(default_factory=PublishRule)
     settled: SettledPolicy | None = None
+    context: MeanContext = field(default_factory=lambda: MeanContext(0))
     checkpoint_due: int = NEVER + CHECKPOINT_INTERVAL
     generation: int = 0
     retired: RetiredActions = field(default_factory=RetiredActions)
@@ -163,6 +166,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
             departed=sorted(self.departed),
+            context=self.context.sums(),
+            settled_context=self.settled.context.sums(),
         )
         return pack_learner(state)
 
@@ -175,6 +180,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             self.policy = new_policy(slot, actions, dim)
             self.settled = SettledPolicy(new_policy(slot, actions, dim))
             self.model = ClickModel(dim, scaled=scaled_columns(slot.features))
+            self.context = MeanContext(dim)
             self.decisions = self.rewards = 0.0
             self.retired = RetiredActions()
         else:
@@ -214,6 +220,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             return
         deltas = parts[0] if len(parts) == 1 else joined(parts)
         self.policy.learn(deltas)
+        self.context.learn(deltas)
         self.newest_decision = max(self.newest_decision, round(float(deltas.time.max()) * 1e6))
         unlisted = set(deltas.action_ids) - self._listed
         if unlisted:
@@ -277,6 +284,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             retired=self.retired.last_met,
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
+            context=self.settled.context.sums(),
+            settled_context=self.settled.context.sums(),
         )
         parts = checkpoint(state, reached)
         self.checkpoint_due = next_checkpoint(reached, parts)
@@ -313,7 +322,11 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
 
     def _described(self, published: PublishedPolicy) -> PolicySnapshot:
         assert self.model is not None
-        actions, models = published.posterior.summary(), self.model.report()
+        assert self.slot is not None
+        reward_range = self.slot.reward_range
+        believed = published.posterior.summary(self.context.mean())
+        actions = on_reward_scale(believed, reward_range)
+        models = self.model.report()
         self.metrics.actions(published.slot_id, actions)
         self.metrics.model(published.slot_id, models)
         return PolicySnapshot(
@@ -322,7 +335,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             version=published.version,
             time=moment(max(published.newest, 0)),
             decisions=self.decisions,
-            rewards=self.rewards,
+            rewards=total_on_scale(self.rewards, self.decisions, reward_range),
             actions=actions,
             posterior=_posterior_text(published.posterior),
             published_at=self.clock(),
@@ -344,15 +357,20 @@ def resumed(
     """Go on from a snapshot; its policy is published at once, because scoring waits for it."""
     state = unpack_learner(snapshot)
     settled = SettledPolicy(
-        load_policy(state.settled or state.policy), state.settled_decisions, state.settled_rewards
+        load_policy(state.settled or state.policy),
+        state.settled_decisions,
+        state.settled_rewards,
+        state.settled_context,
     )
+    policy = load_policy(state.policy)
     return LearnerLogic(
         order=CanonicalOrder.load(state.order),
         clock=clock,
         metrics=metrics,
         slot=state.slot,
         actions=tuple(state.actions),
-        policy=load_policy(state.policy),
+        policy=policy,
+        context=MeanContext(policy.dim, state.context),
         model=ClickModel.load(state.model),
         version=first_version(executions, state.version),
         newest=state.newest,

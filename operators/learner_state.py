@@ -11,8 +11,8 @@ from schemas.clock import NEVER, moment
 from schemas.results import PolicyCheckpoint
 from schemas.state import StateFormat, pack, unpack
 
-LEARNER_STATE = StateFormat("learner", 3)
-OLDER_LEARNERS = (2,)
+LEARNER_STATE = StateFormat("learner", 4)
+OLDER_LEARNERS = (2, 3)
 """Versions of checkpoints that are still read; the store and ``checkpoints`` outlive a release."""
 
 CHECKPOINT_INTERVAL = 30_000_000
@@ -36,7 +36,9 @@ class LearnerState(Struct, kw_only=True):
     ``retired`` are the actions that the slot no longer has, by when they were last met,
     ``longest_window`` is the longest reward window that the slot has had, in seconds, and
     ``newest_decision`` the time of the newest decision learned from. ``departed`` are the
-    shards that say that the slot is no more.
+    shards that say that the slot is no more. ``context`` and ``settled_context`` are the sums of
+    the features of the decisions that the policy and the settled one hold; of a state without them
+    those that it has learned since.
     """
 
     slot: Slot
@@ -59,6 +61,8 @@ class LearnerState(Struct, kw_only=True):
     longest_window: float = 0.0
     newest_decision: int = NEVER
     departed: list[int] = []
+    context: list[float] = []
+    settled_context: list[float] = []
 
 
 def pack_learner(state: LearnerState) -> bytes:

@@ -54,18 +54,26 @@ class Profile(Struct, kw_only=True, omit_defaults=True):
     deleted: bool = False
 
 
-class ActionSummary(Struct, kw_only=True, gc=False):
-    """An action's posterior in numbers that people read: mean reward and its spread."""
+class ActionSummary(Struct, kw_only=True, omit_defaults=True, gc=False):
+    """What was observed of an action, and what the slot's policy believes that it earns.
+
+    ``count`` decisions (weighted by age, where the policy forgets) earned ``reward`` together,
+    which is ``observed`` for each; None where nothing was observed. ``mean`` and ``deviation`` are
+    those of the policy's posterior of the mean reward, the prior's for an action that was never
+    shown; None of policies that do not learn. A policy with context believes it at the mean
+    features of the decisions that it has learned from.
+    """
 
     action_id: str
     count: float
     reward: float
-    mean: float
-    deviation: float
+    mean: float | None
+    deviation: float | None
+    observed: float | None = None
 
 
 class PolicySnapshot(Struct, kw_only=True, omit_defaults=True):
-    """A slot's learned policy as it was published.
+    """A slot's learned policy as it was published; its rewards are on the slot's own scale.
 
     ``version`` rises with each publication; ``time`` is the newest outcome learned from;
     ``posterior`` is the policy's own compact form (base64), which scoring loads. A record that

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.logic.deciding.propensity import mix
-from operators.logic.experiments.estimators import Estimate, ips, snips
+from operators.logic.experiments.estimators import Estimate, ips, relative_value, snips
 from operators.logic.features import FeatureMap, unpack_rows
 from operators.logic.policies import Deltas, Posterior
+from operators.logic.policies.mean_context import MeanContext
 from operators.logic.slot_policy import new_policy
 from schemas.catalog import Action, Slot
 from schemas.clock import micros
@@ -20,20 +21,30 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Progressive:
-    """The probability [n] that the learner gave each logged action before it learned the row."""
+    """The probability [n] that the learner gave each logged action before it learned the row.
+
+    ``posterior`` is what it ended with, ``context`` the rows' mean features.
+    """
 
     target: Floats
     posterior: Posterior
+    context: Floats | None
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyValue:
-    """A policy's value on a log; ``relative`` is the IPS value over the logging policy's."""
+    """A policy's value on a log, and over that of the logging policy.
+
+    ``relative``, with the ends of its 95 % interval, is the IPS value over the mean reward; None
+    where the log has no reward at all.
+    """
 
     policy: str
     ips: Estimate
     snips: Estimate
-    relative: float
+    relative: float | None
+    relative_low: float | None
+    relative_high: float | None
 
 
 def by_decision_time(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -59,6 +70,7 @@ def progressive(
     ids = [action.action_id for action in catalog]
     column = {name: place for place, name in enumerate(ids)}
     target = np.zeros(len(outcomes))
+    context = MeanContext(feature_map.dim)
     for start in range(0, len(outcomes), refresh):
         part = outcomes[start : start + refresh]
         posterior = policy.publish()
@@ -68,19 +80,23 @@ def progressive(
         rows = np.arange(len(part))
         target[start : start + refresh] = p[rows, [column[o.action_id] for o in part]]
         policy.learn(deltas)
+        context.learn(deltas)
         advance(len(part))
-    return Progressive(target, policy.publish())
+    return Progressive(target, policy.publish(), context.mean())
 
 
 def values(outcomes: Sequence[Outcome], targets: dict[str, Floats]) -> list[PolicyValue]:
     """Estimate the value of the logging policy and of each policy in ``targets``."""
     rewards = np.array([outcome.reward for outcome in outcomes])
     propensities = np.array([outcome.propensity for outcome in outcomes])
-    logged = float(rewards.mean())
     return [
-        PolicyValue(name, estimate, snips(rewards, propensities, target), estimate.value / logged)
+        PolicyValue(
+            name,
+            ips(rewards, propensities, target),
+            snips(rewards, propensities, target),
+            *(relative_value(rewards, propensities, target) or (None, None, None)),
+        )
         for name, target in {"logged": propensities, **targets}.items()
-        for estimate in [ips(rewards, propensities, target)]
     ]
 
 

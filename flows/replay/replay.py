@@ -51,7 +51,7 @@ class ReplayReport(Struct):
     """What a replay showed of one policy's log.
 
     ``clicks_by_action`` is the flow's count; ``recounted`` says whether it equals the CSV's.
-    ``learned`` describes every action's final posterior, the best first.
+    ``learned`` describes every action, that with the highest posterior mean first.
     """
 
     log: str
@@ -99,7 +99,7 @@ def replay(
         recounted=clicks == wanted and len(made.outcomes) == len(log.rows),
         clicks_by_action=dict(sorted(clicks.items())),
         values=values(made.outcomes, targets),
-        learned=sorted(scored.posterior.summary(), key=lambda action: -action.mean),
+        learned=sorted(scored.posterior.summary(scored.context), key=_worth),
         seconds=time.perf_counter() - start,
     )
 
@@ -146,6 +146,12 @@ def references(log: OpenBanditLog, outcomes: Sequence[Outcome]) -> dict[str, Flo
         p = thompson_probabilities(alpha, beta)
         targets["bts-prior"] = p[[r.item for r in rows], [r.position - 1 for r in rows]]
     return targets
+
+
+def _worth(action: ActionSummary) -> tuple[bool, float]:
+    """Sort the action that is worth most first; those of which nothing is known come last."""
+    worth = action.observed if action.mean is None else action.mean
+    return worth is None, -(worth or 0.0)
 
 
 def _read(sink: MemorySink, kind: type[T]) -> list[T]:

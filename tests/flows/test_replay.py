@@ -152,6 +152,14 @@ def test_values_put_the_policies_beside_the_logging_one() -> None:
     assert_allclose(other.relative, other.ips.value / logged.ips.value)
 
 
+def test_a_log_without_a_click_has_no_ratio() -> None:
+    outcomes = [msgspec.structs.replace(outcome(n), reward=0.0) for n in range(40)]
+    (logged,) = values(by_decision_time(outcomes), {})
+    assert logged.ips.value == 0.0
+    assert logged.ips.high > 0.0
+    assert logged.relative is logged.relative_low is logged.relative_high is None
+
+
 def test_the_production_prior_gives_what_quadrature_gives() -> None:
     # 100,000 draws: five standard errors of each of 80 shares (error rate 5e-5).
     alpha, beta = production_prior()

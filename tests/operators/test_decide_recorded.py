@@ -67,8 +67,8 @@ def test_old_policies_publish_the_same_posterior(old: Decisions) -> None:
         expected = load_posterior(base64.b64decode(learned.posterior))
         assert published.action_ids == expected.action_ids, name
         for mine, wanted in zip(published.summary(), expected.summary(), strict=True):
-            assert mine.mean == pytest.approx(wanted.mean, rel=1e-9), name
-            assert mine.deviation == pytest.approx(wanted.deviation, rel=1e-9), name
+            for found, said in ((mine.mean, wanted.mean), (mine.deviation, wanted.deviation)):
+                assert found is said is None or found == pytest.approx(said, rel=1e-9), name
             assert (mine.count, mine.reward) == (wanted.count, wanted.reward), name
 
 

@@ -128,7 +128,7 @@ class Running:
         assert logic.model is not None
         assert (read.decisions, read.rewards) == (logic.decisions, logic.rewards)
         assert read.models == logic.model.report()
-        assert read.actions == logic.policy.publish().summary()
+        assert read.actions == logic.policy.publish().summary(logic.context.mean())
 
 
 @settings(max_examples=150, deadline=None)

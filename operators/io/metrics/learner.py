@@ -1,4 +1,4 @@
-"""What learners report: posterior means, the click model's measures, and ignored updates."""
+"""What learners report: what they saw and believe of actions, the click model, ignored updates."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,13 +17,19 @@ class LearnerMetrics:
         self, registry: CollectorRegistry | None = None, labels: Labels | None = None
     ) -> None:
         self._labels = labels or Labels()
-        self._reward = Gauge(
-            "banditflow_slot_action_reward",
-            "Posterior mean reward.",
-            ["slot", "action"],
-            registry=registry,
-        )
-        self._shown: dict[str, set[str]] = defaultdict(set)
+        self._figures = {
+            name: Gauge(
+                f"banditflow_slot_action_{name}", said, ["slot", "action"], registry=registry
+            )
+            for name, said in (
+                ("reward", "Mean reward by the policy's posterior."),
+                ("reward_deviation", "Standard deviation of the mean reward by the posterior."),
+                ("observed_reward", "Mean reward of the decisions that count."),
+                ("observations", "Decisions that count."),
+            )
+        }
+        self._shown: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._measured: dict[str, set[str]] = defaultdict(set)
         self._lock = Lock()
         self._ignored = Children(
             Counter(
@@ -51,27 +57,45 @@ class LearnerMetrics:
         )
 
     def actions(self, slot_id: str, summaries: Iterable[ActionSummary]) -> None:
-        """Report the posterior means of a slot's actions; those of one label are averaged."""
+        """Report a slot's actions, on the scale of its rewards; what is not known has no series.
+
+        Actions without a label of their own are observed together, but nothing is believed of them
+        together.
+        """
         slot = self._labels.slot(slot_id)
         if slot == OTHER:
             return  # what other slots earn has no common meaning
-        means: dict[str, list[float]] = defaultdict(list)
+        known: dict[tuple[str, str], float] = {}
+        count = reward = 0.0
         for summary in summaries:
-            means[self._labels.action(slot_id, summary.action_id)].append(summary.mean)
+            label = self._labels.action(slot_id, summary.action_id)
+            if label == OTHER:
+                count, reward = count + summary.count, reward + summary.reward
+                known["observations", OTHER] = count
+                if count > 0.0:
+                    known["observed_reward", OTHER] = reward / count
+                continue
+            known["observations", label] = summary.count
+            for name, value in (
+                ("reward", summary.mean),
+                ("reward_deviation", summary.deviation),
+                ("observed_reward", summary.observed),
+            ):
+                if value is not None:
+                    known[name, label] = value
         with self._lock:
-            for label, values in means.items():
-                self._reward.labels(slot, label).set(sum(values) / len(values))
-            for label in self._shown[slot] - means.keys():
-                self._reward.remove(slot, label)
-            self._shown[slot] = set(means)
+            for (name, label), value in known.items():
+                self._figures[name].labels(slot, label).set(value)
+            for name, label in self._shown[slot] - known.keys():
+                self._figures[name].remove(slot, label)
+            self._shown[slot] = set(known)
 
     def forget(self, slot_id: str) -> None:
         """Report no more what a slot's learner believes: it is forgotten."""
         slot = self._labels.slot(slot_id)
         if slot != OTHER:
             self.actions(slot_id, [])
-            for labels in [labels for labels in self._model if labels[0] == slot]:
-                self._model.remove(labels)
+            self.model(slot_id, {})
 
     def ignored(self, slot_id: str, reason: str, count: int) -> None:
         """Count changes to decisions' contributions that were not learned."""
@@ -82,7 +106,13 @@ class LearnerMetrics:
         self._disbelieved[self._labels.slot(slot_id),].inc()
 
     def model(self, slot_id: str, measures: Mapping[str, float]) -> None:
-        """Report the click model's measures: log-loss, AUC, calibration error, drifts."""
+        """Report the click model's measures; one that is not given has no series any more."""
         slot = self._labels.slot(slot_id)
-        for name, value in measures.items():
-            self._model[slot, name].set(value)
+        if slot == OTHER:
+            return  # those of several models have no common meaning
+        with self._lock:
+            for name, value in measures.items():
+                self._model[slot, name].set(value)
+            for name in self._measured[slot] - measures.keys():
+                self._model.remove((slot, name))
+            self._measured[slot] = set(measures)

@@ -5,12 +5,16 @@ in question gives the logged action over the probability with which it was chose
 """
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import gamma
 
 Floats = NDArray[np.float64]
+
+
+_ALIKE = 1e-12
+"""Weights that differ by this share of them differ by rounding."""
 
 
 class InferenceError(ValueError):
@@ -33,7 +37,7 @@ class Estimate:
         The number of decisions.
     effective : float
         The effective number of decisions, (Σw)² / Σw² (Kish 1965): small where few decisions
-        carry most of the weight, and then the interval is too optimistic.
+        carry most of the weight.
     """
 
     value: float
@@ -50,7 +54,8 @@ def ips(rewards: Floats, propensities: Floats, target: Floats, level: float = 0.
 
     Unbiased where every action that the policy may choose had a positive propensity, also when
     both policies changed along the log, as long as each row's probabilities are functions of the
-    rows before it. The interval is the normal approximation, for one look at the end.
+    rows before it: then the value is that of the mean policy. The interval is that of
+    :func:`gamma_interval`, for one look at the end.
 
     Parameters
     ----------
@@ -73,15 +78,19 @@ def ips(rewards: Floats, propensities: Floats, target: Floats, level: float = 0.
     scores = weights * rewards
     value = float(scores.mean())
     deviation = float(scores.std(ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else np.inf
-    return _estimate(value, deviation, weights, level)
+    spread = float(np.square(scores - value).sum())
+    ends = gamma_interval(float(scores.sum()), spread, float(weights.max()), level)
+    return _estimate(
+        value, deviation, (ends[0] / len(scores), ends[1] / len(scores)), weights, level
+    )
 
 
 def snips(rewards: Floats, propensities: Floats, target: Floats, level: float = 0.95) -> Estimate:
     """Estimate by self-normalised inverse propensity scoring: Σ w r / Σ w.
 
     Never outside the range of the rewards, with a bias of order 1/n and mostly less variance than
-    :func:`ips` (Swaminathan and Joachims 2015, section 4). The interval is that of a ratio by the
-    delta method, for one look at the end. Parameters as of :func:`ips`.
+    :func:`ips` (Swaminathan and Joachims 2015, section 4). The interval takes the variance of the
+    ratio by the delta method, for one look at the end. Parameters as of :func:`ips`.
 
     Raises
     ------
@@ -98,8 +107,77 @@ def snips(rewards: Floats, propensities: Floats, target: Floats, level: float = 
     if total <= 0.0:
         raise InferenceError("target is zero for every logged action")
     value = float(weights @ rewards) / total
-    deviation = float(np.sqrt(np.sum((weights * (rewards - value)) ** 2))) / total
-    return _estimate(value, deviation, weights, level)
+    spread = float(np.square(weights * (rewards - value)).sum())
+    low, high = gamma_interval(value * total, spread, float(weights.max()), level)
+    return _estimate(value, spread**0.5 / total, (low / total, high / total), weights, level)
+
+
+def gamma_interval(
+    total: float, variance: float, largest: float, level: float
+) -> tuple[float, float]:
+    """Give an interval for the expectation of a sum of rare weighted events.
+
+    That of Fay and Feuer (Confidence intervals for directly standardized rates: a method based on
+    the gamma distribution, Statistics in Medicine 1997, equation 5), which is Garwood's exact one
+    where all weights are alike. A normal approximation would say (0, 0) without any event, and is
+    too short on the side of the larger values where there are few.
+
+    Parameters
+    ----------
+    total, variance
+        The sum and an estimate of its variance.
+    largest
+        What one more event may add.
+    level
+        The confidence.
+
+    Examples
+    --------
+    >>> [round(end, 3) for end in gamma_interval(0.0, 0.0, 1.0, 0.95)]
+    [0.0, 3.689]
+    >>> [round(end, 3) for end in gamma_interval(5.0, 5.0, 1.0, 0.95)]
+    [1.623, 11.668]
+    """
+    tail = (1.0 - level) / 2.0
+    low, high = 0.0, 0.0
+    if total > 0.0:
+        low = _gamma_quantile(tail, total, variance or largest**2)
+    if largest > 0.0:
+        high = _gamma_quantile(1.0 - tail, total + largest, variance + largest**2)
+    return low, high
+
+
+def _gamma_quantile(q: float, mean: float, variance: float) -> float:
+    if variance <= _ALIKE * mean * mean or mean <= 0.0:  # too little of it for any quantile
+        return mean
+    return float(gamma.ppf(q, mean**2 / variance, scale=variance / mean))
+
+
+def relative_value(
+    rewards: Floats, propensities: Floats, target: Floats, level: float = 0.95
+) -> tuple[float, float, float] | None:
+    """Estimate the value over that of the policy that logged, Σ w r / Σ r, with an interval.
+
+    None without any reward. Where all weights are alike the ratio is theirs, for certain; otherwise
+    the interval takes its variance by the delta method, for one look at the end. Parameters as of
+    :func:`ips`.
+
+    Returns
+    -------
+    The ratio and the ends of its interval.
+    """
+    weights = _weights(rewards, propensities, target, level)
+    total = float(rewards.sum())
+    if total <= 0.0:
+        return None
+    if weights.max() - weights.min() <= _ALIKE * weights.max():
+        ratio = float(weights[0])
+        return ratio, ratio, ratio
+    earned = weights * rewards
+    ratio = float(earned.sum()) / total
+    spread = float(np.square(earned - ratio * rewards).sum())
+    low, high = gamma_interval(ratio * total, spread, float(weights.max()), level)
+    return ratio, low / total, high / total
 
 
 def _weights(rewards: Floats, propensities: Floats, target: Floats, level: float) -> Floats:
@@ -122,11 +200,12 @@ def _weights(rewards: Floats, propensities: Floats, target: Floats, level: float
     return weights
 
 
-def _estimate(value: float, deviation: float, weights: Floats, level: float) -> Estimate:
-    reach = NormalDist().inv_cdf(0.5 + level / 2.0) * deviation
+def _estimate(
+    value: float, deviation: float, ends: tuple[float, float], weights: Floats, level: float
+) -> Estimate:
     squares = float(weights @ weights)
     effective = float(weights.sum()) ** 2 / squares if squares > 0.0 else 0.0
-    low, high = (min(1.0, max(0.0, end)) for end in (value - reach, value + reach))
+    low, high = (min(1.0, max(0.0, end)) for end in ends)
     return Estimate(
         value=value,
         deviation=deviation,

@@ -77,10 +77,10 @@ class Calibration:
         """Give the mean log-loss in nats; 0 before the first prediction."""
         return self._loss / max(self.count, 1)
 
-    def auc(self) -> float:
-        """Give the ROC AUC of the recent window; 0.5 while it lacks clicks or misses."""
+    def auc(self) -> float | None:
+        """Give the ROC AUC of the recent window; None while it lacks clicks or misses."""
         if self._recent_clicks in (0, len(self._recent)):
-            return 0.5
+            return None
         return float(self._auc.get())
 
     def error(self) -> float:

@@ -112,15 +112,19 @@ class ClickModel:
         return np.array([self._predict_one(self._input(row, a)) for row, a in pairs])
 
     def report(self) -> dict[str, float]:
-        """Give the model's measures for the policy snapshot."""
-        return {
-            "click_outcomes": float(self.calibration.count),
-            "click_log_loss": self.calibration.log_loss(),
-            "click_auc": self.calibration.auc(),
-            "click_calibration_error": self.calibration.error(),
-            "click_drifts": float(self.drift.detections),
-            "click_error": self.drift.mean,
-        }
+        """Give the model's measures for the policy snapshot; those that are not known are left out.
+
+        Without any outcome nothing but their number is known.
+        """
+        outcomes = self.calibration.count
+        measures = {"click_outcomes": float(outcomes), "click_drifts": float(self.drift.detections)}
+        if not outcomes:
+            return measures
+        measures["click_log_loss"] = self.calibration.log_loss()
+        measures["click_calibration_error"] = self.calibration.error()
+        measures["click_error"] = self.drift.mean
+        auc = self.calibration.auc()
+        return measures if auc is None else measures | {"click_auc": auc}
 
     def dump(self) -> bytes:
         """Write the state compactly; :meth:`load` gives a model that predicts and learns alike."""

@@ -133,8 +133,11 @@ class Posterior(Protocol):
         """
         ...
 
-    def summary(self) -> list[ActionSummary]:
-        """Describe each known action in numbers that people read."""
+    def summary(self, context: Floats | None = None) -> list[ActionSummary]:
+        """Describe each known action in numbers that people read, with rewards in [0, 1].
+
+        Policies that see features believe what they do of a decision with ``context`` [d].
+        """
         ...
 
     def dump(self) -> bytes:

@@ -15,7 +15,13 @@ from operators.logic.policies.neighbours import Neighbours, neighbour_shift, sim
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.parameters import HalfLife, Share, Sharpen, Weight
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import add_totals, aligned_rows, columns_of, mean_and_deviation
+from operators.logic.policies.tally import (
+    add_totals,
+    aligned_rows,
+    columns_of,
+    mean_and_deviation,
+    observed_mean,
+)
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 
@@ -106,11 +112,18 @@ class BetaPosterior:
                 self._vectors.popitem(last=False)
         return p
 
-    def summary(self) -> list[ActionSummary]:
+    def summary(self, context: Floats | None = None) -> list[ActionSummary]:  # noqa: ARG002
         """Describe each action by its counts and its posterior's mean and deviation."""
         state = self._state
         return [
-            ActionSummary(action_id=a, count=n, reward=r, mean=mean, deviation=deviation)
+            ActionSummary(
+                action_id=a,
+                count=n,
+                reward=r,
+                mean=mean,
+                deviation=deviation,
+                observed=observed_mean(r, n),
+            )
             for i, (a, n, r) in enumerate(zip(state.ids, state.counts, state.rewards, strict=True))
             for mean, deviation in [mean_and_deviation(float(self._a[i]), float(self._b[i]))]
         ]

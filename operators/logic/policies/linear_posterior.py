@@ -6,16 +6,19 @@ from typing import Self
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from operators.logic.deciding.quadrature import gaussian_probabilities
 from operators.logic.features.scaling import Coordinates
 from operators.logic.policies.base import Floats, Indices, Mask, PolicyError, Weights
 from operators.logic.policies.packing import pack_array, unpack_array
-from operators.logic.policies.tally import columns_of, rate_posterior
+from operators.logic.policies.tally import columns_of, observed_mean
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 
 _VERSION = 1
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
+_WEIGHTS /= _WEIGHTS.sum()
 
 
 class LinearPosteriorState(Struct):
@@ -138,13 +141,29 @@ class LinearPosterior:
             self._coordinates,
         )
 
-    def summary(self) -> list[ActionSummary]:
-        """Describe each action by its tallies: its reward rate whatever the context."""
+    def summary(self, context: Floats | None = None) -> list[ActionSummary]:
+        """Describe each action by what was observed, and what is believed of it in a context.
+
+        Without one, in that of which nothing but the intercept is known. The belief is the
+        posterior's own, whatever ``alpha`` makes of its width when drawing.
+        """
         counts, rewards = self._tallies
+        x = np.eye(1, self.mean.shape[1]) if context is None else context[None]
+        eta, width = (column[0] for column in self.score(x, self._places))
+        mean, deviation = (eta, width) if self.kind == "gaussian" else logit_normal(eta, width)
+        columns = (counts, rewards, mean, deviation)
         return [
-            ActionSummary(action_id=a, count=n, reward=r, mean=mean, deviation=deviation)
-            for a, n, r in zip(self.action_ids, counts.tolist(), rewards.tolist(), strict=True)
-            for mean, deviation in [rate_posterior(r, n)]
+            ActionSummary(
+                action_id=a,
+                count=n,
+                reward=r,
+                mean=mean,
+                deviation=deviation,
+                observed=observed_mean(r, n),
+            )
+            for a, n, r, mean, deviation in zip(
+                self.action_ids, *(column.tolist() for column in columns), strict=True
+            )
         ]
 
     def dump(self) -> bytes:
@@ -188,6 +207,19 @@ class LinearPosterior:
         return cls(
             state.kind, state.alpha, state.ids, tallies, mean, factor, state.epsilon, coordinates
         )
+
+
+def logit_normal(eta: Floats, width: Floats) -> tuple[Floats, Floats]:
+    """Give mean and deviation [K] of a rate whose log-odds are normal with this mean and deviation.
+
+    By Gauss-Hermite quadrature.
+
+    >>> [figure.round(4).tolist() for figure in logit_normal(np.array([-3.5]), np.array([0.5]))]
+    [[0.0328], [0.0166]]
+    """
+    rates = expit(eta[:, None] + width[:, None] * _NODES)
+    mean = rates @ _WEIGHTS
+    return mean, np.sqrt(np.square(rates - mean[:, None]) @ _WEIGHTS)
 
 
 def greedy_probabilities(score: Floats, mask: Mask | None, epsilon: float) -> Floats:

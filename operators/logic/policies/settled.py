@@ -5,17 +5,27 @@ settled decisions hold the whole of every decision whose reward window had close
 nothing of the others: a start from them needs no more than that time.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from operators.logic.policies import Deltas, Policy
+from operators.logic.policies.mean_context import MeanContext
 from operators.logic.settlements import Settlements
 
 
 class SettledPolicy:
     """A slot's policy learned from its settled decisions alone, with their totals."""
 
-    def __init__(self, policy: Policy, decisions: float = 0.0, rewards: float = 0.0) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        decisions: float = 0.0,
+        rewards: float = 0.0,
+        context: Sequence[float] = (),
+    ) -> None:
         self.policy = policy
+        self.context = MeanContext(policy.dim, context)
         self.decisions = decisions
         self.rewards = rewards
 
@@ -23,6 +33,7 @@ class SettledPolicy:
         """Take in settlements, each once, with as many features as the policy has."""
         deltas = deltas_of(settled)
         self.policy.learn(deltas)
+        self.context.learn(deltas)
         self.decisions += len(deltas)
         self.rewards += float(deltas.reward_delta.sum())
 

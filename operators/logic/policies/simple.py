@@ -10,7 +10,7 @@ from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import add_totals, columns_of, published_ids, rate_posterior
+from operators.logic.policies.tally import add_totals, columns_of, observed_mean, published_ids
 from schemas.bounds import MOST_SHARES
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
@@ -71,13 +71,19 @@ class SplitPosterior:
         p = np.divide(p, total, out=np.zeros_like(p), where=total > 0.0)
         return Weights(p, np.zeros_like(p))
 
-    def summary(self) -> list[ActionSummary]:
-        """Describe each action by its counts alone."""
+    def summary(self, context: Floats | None = None) -> list[ActionSummary]:  # noqa: ARG002
+        """Describe each action by what was observed: shares believe nothing."""
         state = self._state
         return [
-            ActionSummary(action_id=a, count=n, reward=r, mean=mean, deviation=deviation)
+            ActionSummary(
+                action_id=a,
+                count=n,
+                reward=r,
+                mean=None,
+                deviation=None,
+                observed=observed_mean(r, n),
+            )
             for a, n, r in zip(state.ids, state.counts, state.rewards, strict=True)
-            for mean, deviation in [rate_posterior(r, n)]
         ]
 
     def dump(self) -> bytes:

@@ -7,6 +7,9 @@ import numpy as np
 from operators.logic.policies.base import Deltas, Floats, Indices
 from operators.logic.policies.statistics import Statistics
 
+_NOTHING = 1e-9
+"""So few decisions are what subtracting left of none."""
+
 
 def add_totals(statistics: Statistics, deltas: Deltas) -> None:
     """Add the deltas' weighted counts and rewards to the statistics."""
@@ -59,10 +62,10 @@ def mean_and_deviation(a: float, b: float) -> tuple[float, float]:
     return mean, float((mean * (1.0 - mean) / (total + 1.0)) ** 0.5)
 
 
-def rate_posterior(rewards: float, count: float) -> tuple[float, float]:
-    """Give mean and deviation of a reward rate under Jeffreys' prior, Beta(1/2, 1/2).
+def observed_mean(reward: float, count: float) -> float | None:
+    """Give the mean reward of ``count`` decisions; None where that is 0 but for rounding.
 
-    >>> rate_posterior(0.0, 0.0)
-    (0.5, 0.3535533905932738)
+    >>> observed_mean(1.0, 4.0), observed_mean(0.0, 0.0)
+    (0.25, None)
     """
-    return mean_and_deviation(rewards + 0.5, count - rewards + 0.5)
+    return reward / count if count > _NOTHING else None
