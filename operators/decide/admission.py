@@ -144,6 +144,7 @@ class RequestAdmission(
     def _take_policy(self, policy: PublishedPolicy) -> None:
         if policy.withdrawn:
             self.policies.pop(policy.slot_id, None)
+            self.metrics.forget(policy.slot_id)
         else:
             self.policies[policy.slot_id] = policy
 

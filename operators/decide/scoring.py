@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 import bytewax.operators as op
-import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 from msgspec import structs
@@ -215,9 +214,7 @@ def _observe(
     known = policy.newest > NEVER
     staleness = [(event.at - policy.newest) * 1e-6 for event in group.events] if known else []
     metrics.decisions(slot, latencies, staleness, policy.version)
-    eligible = float((selection.logged > 0.0).sum(axis=1).mean())
-    first = selection.logged[np.arange(len(selection.chosen)), selection.chosen]
-    metrics.choices(slot, selection.action_ids, selection.chosen, first, eligible)
+    metrics.choices(slot, selection.action_ids, selection.chosen, selection.logged)
 
 
 @operator

@@ -8,13 +8,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from operators.io.metrics.choices import Choices
 from operators.io.metrics.histogram import ArrayHistogram
-from operators.io.metrics.labels import Children, Labels
+from operators.io.metrics.labels import OTHER, Children, Labels
 from operators.io.metrics.records import RecordMetrics
 
 _SECONDS = [
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1,
     0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
 ]  # fmt: skip
+
+_AGES = [*_SECONDS, 900.0, 3600.0, 14_400.0, 86_400.0]
+"""How old knowledge may be: rewards may be hours apart."""
 
 
 class DecisionMetrics:
@@ -37,9 +40,9 @@ class DecisionMetrics:
         )
         self._staleness = ArrayHistogram(
             "banditflow_policy_staleness_seconds",
-            "Decision time minus the newest outcome that its policy had learned from.",
+            "Decision time minus the newest reward that its policy had learned from.",
             "slot",
-            _SECONDS,
+            _AGES,
             registry,
         )
         self._version = Children(
@@ -63,31 +66,38 @@ class DecisionMetrics:
     def decisions(
         self, slot_id: str, latencies: Sequence[float], staleness: Sequence[float], version: int
     ) -> None:
-        """Report a group of decisions of one slot; staleness may be empty before any outcome."""
+        """Report a group of decisions of one slot; staleness may be empty before any reward."""
         slot = self._labels.slot(slot_id)
         self._latency.observe(slot, latencies)
         if len(staleness):
             self._staleness.observe(slot, staleness)
-        self._version[slot,].set(version)
+        if slot != OTHER:
+            self._version[slot,].set(version)
+
+    def forget(self, slot_id: str) -> None:
+        """Report no more what is so of a slot now: it is no more."""
+        slot = self._labels.slot(slot_id)
+        if (slot,) in self._version:
+            self._version.remove((slot,))
+        if slot != OTHER:
+            self._choices.forget(slot)
 
     def choices(
         self,
         slot_id: str,
         action_ids: Sequence[str],
         chosen: NDArray[np.intp],
-        probability: NDArray[np.float64],
-        eligible: float,
+        probabilities: NDArray[np.float64],
     ) -> None:
-        """Report which actions were drawn, with which probabilities, from ``eligible`` on average.
+        """Report which actions [n] were drawn, and from which logged probabilities [n, K].
 
-        In a slate ``chosen`` is the first action and ``probability`` its own, not the slate's.
+        In a slate ``chosen`` is the first action, whose probabilities are not the slate's.
         """
         counts = np.bincount(chosen)
         drawn = np.flatnonzero(counts)
         slot = self._labels.slot(slot_id)
         labels = [self._labels.bounded(slot, action_ids[k]) for k in drawn.tolist()]
-        inverse = float((1.0 / probability).sum()) / max(eligible, 1.0)
-        self._choices.add(slot, labels, counts[drawn].tolist(), inverse)
+        self._choices.add(slot, labels, counts[drawn].tolist(), probabilities, chosen)
 
     def feature_problems(self, slot_id: str, problems: Mapping[tuple[str, str], int]) -> None:
         """Count values that were not as declared, given by (field, reason)."""

@@ -12,6 +12,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 class ArrayHistogram(Collector):
     """Counts values by bucket for each label value; ``bounds`` are upper limits, rising.
 
+    A negative duration lies between two clocks and counts as 0: a sum that falls looks like a
+    restart.
+
     >>> sizes = ArrayHistogram("sizes_bytes", "Sizes.", "topic", [10.0, 100.0], CollectorRegistry())
     >>> sizes.observe("clicks", [5.0, 50.0, 500.0])
     >>> [s.value for s in next(iter(sizes.collect())).samples if s.name.endswith("_bucket")]
@@ -38,7 +41,7 @@ class ArrayHistogram(Collector):
 
     def observe(self, label: str, values: Sequence[float] | NDArray[np.float64]) -> None:
         """Add values under a label value."""
-        array = np.asarray(values, dtype=float)
+        array = np.maximum(np.asarray(values, dtype=float), 0.0)
         places = np.searchsorted(self._bounds, array, side="left")
         counts = np.bincount(places, minlength=len(self._bounds) + 1)
         with self._lock:

@@ -8,7 +8,10 @@ MOST_LABELS = 200
 """Slots, or actions of a slot, that get a label of their own."""
 
 OTHER = "other"
-"""The label that all slots, or all actions of a slot, beyond the bound share."""
+"""The label that all slots, or all actions of a slot, beyond the bound share.
+
+A slot or an action of that very name has ``other'`` (and ``other'`` has ``other''``, and so on).
+"""
 
 _Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 
@@ -59,9 +62,9 @@ class Labels:
         return self.bounded(self.slot(slot_id), action_id)
 
     def bounded(self, scope: str, name: str) -> str:
-        """Give the label of one of a scope's names."""
-        if name == OTHER:
-            return OTHER
+        """Give the label of one of a scope's names; no two names but those beyond share one."""
+        if name.rstrip("'") == OTHER:
+            name += "'"
         known = self._known.setdefault(scope, set())
         if name in known:
             return name

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter
 
 from operators.io.metrics.labels import Children
+from operators.io.releases import PROCESSING_ERROR
 
 
 class RecordMetrics:
@@ -23,6 +24,7 @@ class RecordMetrics:
                 registry=registry,
             )
         )
+        self._dead_letters[PROCESSING_ERROR,].inc(0)  # its alarm rings at the first of them
         self._duplicates = Children(
             Counter(
                 "banditflow_duplicates",
