@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,8 +22,8 @@ from rich.live import Live
 from flows.devkit.demo_catalog import DEMO_POLICY, SLOT, demo_catalog
 from flows.devkit.embedded import Child, Embedded
 from flows.devkit.simulate import Line, Progress, Summary
-from flows.devkit.simulation.tally import SimulatorReport
-from flows.devkit.view import Arm, DemoFrame, render
+from flows.devkit.simulation.tally import RECENT, SimulatorReport
+from flows.devkit.view import Arm, DemoFrame, render, written
 from flows.registry import PERSIST, PERSONALIZE
 from flows.runtime.catalog_topic import publish_entries
 from flows.runtime.clock import system_clock
@@ -41,6 +42,9 @@ from schemas.topics import Topic
 REWARD_WINDOW = 20.0
 LATENESS = 5.0
 REFRESH = 0.5
+RATE_SAMPLES = 20
+"""So many looks ago events per second are counted from."""
+
 START_TIMEOUT = 90.0
 DRAIN_TIMEOUT = 60.0
 SLOW_MS = 1000.0
@@ -82,6 +86,8 @@ class Demo:
     simulator: Child
     seconds: float | None
     cache: redis.Redis = field(init=False)
+    counted: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RATE_SAMPLES))
+    """When events were counted of late, and how many."""
 
     def __post_init__(self) -> None:
         """Connect to Redis, where the flow leaves its policy for readers."""
@@ -94,6 +100,14 @@ class Demo:
             line: Line = msgspec.json.decode(lines[-1], type=Progress | Summary)
             return line.report
         return None
+
+    def recent_events(self, events: float, now: float) -> float | None:
+        """Give the events per second since a moment ago; None at first, and after a restart."""
+        self.counted.append((now, events))
+        since, before = self.counted[0]
+        if now <= since or events < before:
+            return None
+        return (events - before) / (now - since)
 
     def policy(self) -> PolicySnapshot | None:
         """Read the slot's newest policy from Redis."""
@@ -216,10 +230,11 @@ def _watch_quietly(running: Demo, console: Console) -> None:
         report = running.report()
         if report is not None and report.seconds - said >= 10.0:
             said = report.seconds
+            policy = written(report.click_rate_policy, "{:.2%}")
+            uniform = written(report.click_rate_uniform, "{:.2%}")
             console.print(
                 f"{report.seconds:5.0f} s  {report.decisions:,} decisions  "
-                f"policy {report.click_rate_policy or 0:.2%}  "
-                f"hold-out {report.click_rate_uniform or 0:.2%}",
+                f"true click rate of the last {RECENT} s: policy {policy}, hold-out {uniform}",
                 highlight=False,
             )
         running.parts.wait(REFRESH)
@@ -253,18 +268,18 @@ def _frame(running: Demo) -> DemoFrame | None:
     ]
     return DemoFrame(
         elapsed=report.seconds,
-        events_per_second=_events(metrics) / max(report.seconds, 1.0),
+        events_per_second=running.recent_events(_events(metrics), time.monotonic()),
         requests=report.requests,
         decisions=report.decisions,
-        unanswered=report.unanswered,
+        open=report.unanswered,
         impressions=report.impressions,
         clicks=report.clicks,
-        latency_p50_ms=report.recent_latency_p50_ms or 0.0,
-        latency_p99_ms=report.recent_latency_p99_ms or 0.0,
-        staleness_p99_s=report.staleness_p99_s or 0.0,
-        click_rate_policy=report.click_rate_policy or 0.0,
-        click_rate_uniform=report.click_rate_uniform or 0.0,
-        click_rate_best=report.click_rate_best or 0.0,
+        latency_p50_ms=report.recent_latency_p50_ms,
+        latency_p99_ms=report.recent_latency_p99_ms,
+        staleness_p99_s=report.recent_staleness_p99_s,
+        click_rate_policy=report.click_rate_policy,
+        click_rate_uniform=report.click_rate_uniform,
+        click_rate_best=report.click_rate_best,
         policy=policy.policy if policy else "",
         policy_version=policy.version if policy else 0,
         arms=arms,
@@ -283,7 +298,7 @@ def _finish(running: Demo) -> dict[str, Any]:
     deadline = time.monotonic() + DRAIN_TIMEOUT
     while running.simulator.running and time.monotonic() < deadline:
         running.parts.wait(REFRESH)
-    report, metrics = running.report(), read_metrics(running.metrics_url) or FlowMetrics()
+    report, metrics = running.report(), read_metrics(running.metrics_url)
     if report is None:
         raise RuntimeError(f"the visitors said nothing: see {running.simulator.log}")
     stored = _await_store(running, report.decisions, deadline)
@@ -302,9 +317,9 @@ def _finish(running: Demo) -> dict[str, Any]:
         "staleness_p99_s": report.staleness_p99_s,
         "latency_p50_ms": report.latency_p50_ms,
         "latency_p99_ms": report.latency_p99_ms,
-        "dead_letters": _dead_letters(metrics),
-        "events_per_second": round(_events(metrics) / max(report.seconds, 1.0), 1),
-        "consumer_lag": int(metrics.total("banditflow_consumer_lag_records")),
+        "dead_letters": metrics and _dead_letters(metrics),
+        "events_per_second": metrics and round(_events(metrics) / max(report.seconds, 1.0), 1),
+        "consumer_lag": metrics and int(metrics.total("banditflow_consumer_lag_records")),
         "store": running.settings.store.address,
         "stored": stored,
         "metrics_url": running.metrics_url,
@@ -332,28 +347,33 @@ def _events(metrics: FlowMetrics) -> float:
 
 def _dead_letters(metrics: FlowMetrics) -> dict[str, int]:
     counts = metrics.by("banditflow_dead_letters_total", "reason")
-    return {reason: int(count) for reason, count in sorted(counts.items())}
+    return {reason: int(count) for reason, count in sorted(counts.items()) if count}
 
 
 def _sentences(summary: dict[str, Any]) -> str:
-    policy, uniform = summary["click_rate_policy"] or 0.0, summary["click_rate_uniform"] or 0.0
-    lift = f"{policy / uniform:.2f} ×" if uniform else "not comparable with"
-    letters = summary["dead_letters"] or "none"
-    p50, p99 = summary["latency_p50_ms"] or 0.0, summary["latency_p99_ms"] or 0.0
+    policy, uniform, best = (
+        summary[f"click_rate_{what}"] for what in ("policy", "uniform", "best")
+    )
+    lift = f" ({policy / uniform:.2f} × the hold-out)" if policy is not None and uniform else ""
+    letters = summary["dead_letters"]
+    counted = "not known: the flow does not answer" if letters is None else letters or "none"
+    p50, p99 = summary["latency_p50_ms"], summary["latency_p99_ms"]
     stored = summary["stored"]
     file = shlex.quote(f"{summary['folder']}/demo.env")
     rate = max(1, round(summary["requests"] / max(summary["seconds"], 1.0) / 2, -2))
-    hint = f" (requests wait for this machine: try --rate {rate:.0f})" if p50 > SLOW_MS else ""
+    slow = p50 is not None and p50 > SLOW_MS
+    hint = f" (requests wait for this machine: try --rate {rate:.0f})" if slow else ""
     return "\n".join(
         (
             f"{summary['requests']:,} requests in {summary['seconds']:.0f} s: "
             f"{summary['decisions']:,} decisions, {summary['unanswered']} unanswered, "
             f"{summary['clicks']:,} clicks",
-            f"click rate over the last 20 s: policy {policy:.2%}, {lift} the uniform hold-out's "
-            f"{uniform:.2%}; best possible {summary['click_rate_best'] or 0.0:.2%}",
-            f"decision latency p50 {p50:.0f} ms, p99 {p99:.0f} ms{hint}; "
-            f"policy staleness p99 {summary['staleness_p99_s'] or 0.0:.2f} s",
-            f"dead letters: {letters}",
+            f"true click rate of what was shown in the last {RECENT} s: "
+            f"policy {written(policy, '{:.2%}')}{lift}, uniform hold-out "
+            f"{written(uniform, '{:.2%}')}, best possible {written(best, '{:.2%}')}",
+            f"decision latency p50 {written(p50, '{:.0f} ms')}, p99 {written(p99, '{:.0f} ms')}"
+            f"{hint}; policy staleness p99 {written(summary['staleness_p99_s'], '{:.2f} s')}",
+            f"dead letters: {counted}",
             f"results: {summary['store']} ({stored['decisions']:,} decisions, "
             f"{stored['outcomes']:,} outcomes); logs in {summary['folder']}/logs",
             f"look closer: env $(cat {file}) {sys.executable} -m flows inspect slot {SLOT}",

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from flows.devkit.simulation import Simulator, SimulatorReport
+from flows.devkit.simulation.tally import RECENT
 
 _SHOWN = 60
 """Seconds of the series that a line of progress carries."""
@@ -52,13 +53,16 @@ def simulate(simulator: Simulator, progress: Path | None = None) -> SimulatorRep
 def describe(report: SimulatorReport) -> list[str]:
     """Say in sentences what a report says."""
     rates = (report.click_rate_policy, report.click_rate_uniform, report.click_rate_best)
-    policy, uniform, best = ("-" if rate is None else f"{100 * rate:.2f} %" for rate in rates)
+    policy, uniform, best = ("–" if rate is None else f"{100 * rate:.2f} %" for rate in rates)
+    latencies = (report.latency_p50_ms, report.latency_p99_ms)
+    p50, p99 = ("–" if ms is None else f"{ms:.0f} ms" for ms in latencies)
     lines = [
         f"{report.requests} requests in {report.seconds:.0f} s, {report.decisions} answered, "
         f"{report.unanswered} unanswered, {report.duplicate_answers} answered twice",
         f"{report.impressions} impressions, {report.clicks} clicks",
-        f"latency p50 {report.latency_p50_ms} ms, p99 {report.latency_p99_ms} ms",
-        f"click rate of the last 20 s: policy {policy}, uniform {uniform}, best possible {best}",
+        f"latency p50 {p50}, p99 {p99}",
+        f"true click rate of what was shown in the last {RECENT} s: policy {policy}, uniform "
+        f"hold-out {uniform}, best possible {best}",
     ]
     if report.injected:
         lines.append("injected: " + ", ".join(f"{n} {kind}" for kind, n in report.injected.items()))

@@ -16,31 +16,38 @@ _FRAME = 15
 
 
 class Arm(Struct):
-    """An action as the view shows it: posterior mean and deviation, traffic share, truth."""
+    """An action as the view shows it: posterior mean and deviation, and its recent share.
+
+    A policy that does not learn believes nothing of it.
+    """
 
     action_id: str
     count: float
-    mean: float
-    deviation: float
+    mean: float | None
+    deviation: float | None
     share: float
 
 
 class DemoFrame(Struct, kw_only=True):
-    """What the view shows at a moment; rates are per second, latencies in milliseconds."""
+    """What the view shows at a moment; None is what is not known yet.
+
+    Counts are those of the whole run, and ``open`` are requests without an answer so far. Events
+    per second, latencies in milliseconds, staleness and true click rates are recent.
+    """
 
     elapsed: float
-    events_per_second: float
+    events_per_second: float | None
     requests: int
     decisions: int
-    unanswered: int
+    open: int
     impressions: int
     clicks: int
-    latency_p50_ms: float
-    latency_p99_ms: float
-    staleness_p99_s: float
-    click_rate_policy: float
-    click_rate_uniform: float
-    click_rate_best: float
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+    staleness_p99_s: float | None
+    click_rate_policy: float | None
+    click_rate_uniform: float | None
+    click_rate_best: float | None
     policy: str
     policy_version: int
     arms: Sequence[Arm] = ()
@@ -79,13 +86,24 @@ def bar(share: float, width: int = _BAR) -> str:
     return ("█" * round(share * width)).ljust(width)
 
 
-def count(number: float) -> str:
-    """Write a count in at most 9 characters.
+def count(number: float | None) -> str:
+    """Write a count in at most 9 characters; what is not known is a dash.
 
-    >>> count(1234567), count(12345678)
-    ('1,234,567', '12.3 M')
+    >>> count(1234567), count(12345678), count(None)
+    ('1,234,567', '12.3 M', '–')
     """
+    if number is None:
+        return "–"
     return f"{number:,.0f}" if number < 1e7 else f"{number / 1e6:,.1f} M"
+
+
+def written(value: float | None, form: str) -> str:
+    """Write a number by a format; what is not known is a dash.
+
+    >>> written(0.5, "{:.2%}"), written(None, "{:.2%}")
+    ('50.00%', '–')
+    """
+    return "–" if value is None else form.format(value)
 
 
 def one_line(text: str) -> str:
@@ -103,13 +121,13 @@ def _head(frame: DemoFrame) -> RenderableType:
         grid.add_column(ratio=1, no_wrap=True)
     grid.add_row(
         _fact("events/s", count(frame.events_per_second)),
-        _fact("p50", f"{frame.latency_p50_ms:.0f} ms"),
-        _fact("p99", f"{frame.latency_p99_ms:.0f} ms"),
-        _fact("stale p99", f"{frame.staleness_p99_s:.2f} s"),
+        _fact("p50", written(frame.latency_p50_ms, "{:.0f} ms")),
+        _fact("p99", written(frame.latency_p99_ms, "{:.0f} ms")),
+        _fact("stale p99", written(frame.staleness_p99_s, "{:.2f} s")),
     )
     grid.add_row(
         _fact("decisions", count(frame.decisions)),
-        _fact("unanswered", count(frame.unanswered)),
+        _fact("open", count(frame.open)),
         _fact("clicks", count(frame.clicks)),
         _fact("lag", count(frame.lag)),
     )
@@ -123,7 +141,7 @@ def _fact(name: str, value: str) -> Text:
 
 
 def _rates(frame: DemoFrame) -> RenderableType:
-    top = max([*frame.history_best[-120:], frame.click_rate_best, 1e-9])
+    top = max([*frame.history_best[-120:], frame.click_rate_best or 0.0, 1e-9])
     table = Table.grid(padding=(0, 1))
     for name, rate, history, style in (
         ("best possible", frame.click_rate_best, frame.history_best, "cyan"),
@@ -131,9 +149,12 @@ def _rates(frame: DemoFrame) -> RenderableType:
         ("uniform hold-out", frame.click_rate_uniform, frame.history_uniform, "yellow"),
     ):
         line = Text(sparkline(history, 34, top), style=style)
-        table.add_row(Text(name, style=style), Text(f"{rate:6.2%}", style=style), line)
-    lift = frame.click_rate_policy / frame.click_rate_uniform if frame.click_rate_uniform else 0.0
-    title = f"click rate · the policy earns {lift:.2f} × the hold-out"
+        shown = written(rate, "{:.2%}").rjust(6)
+        table.add_row(Text(name, style=style), Text(shown, style=style), line)
+    title = "true click rate, last 20 s"
+    if frame.click_rate_policy is not None and frame.click_rate_uniform:
+        lift = frame.click_rate_policy / frame.click_rate_uniform
+        title += f" · the policy earns {lift:.2f} × the hold-out"
     return Panel(table, title=title, box=box.ROUNDED)
 
 
@@ -152,13 +173,14 @@ def _arms(frame: DemoFrame, rows: int) -> RenderableType:
             Text(one_line(arm.action_id)),
             Text(bar(arm.share / most), style="green"),
             f"{arm.share:5.1%}",
-            f"{arm.mean:6.2%} ± {arm.deviation:.2%}",
+            f"{written(arm.mean, '{:6.2%}')} ± {written(arm.deviation, '{:.2%}')}",
             count(arm.count),
         )
     rest = ranked[len(shown) :]
     if rest:
         table.add_row(f"{len(rest)} more", "", f"{sum(arm.share for arm in rest):5.1%}", "", "")
-    return Panel(table, title="what each action is believed to earn", box=box.ROUNDED)
+    title = "what the policy believes that each action earns, by recent traffic"
+    return Panel(table, title=title, box=box.ROUNDED)
 
 
 def _foot(frame: DemoFrame) -> RenderableType:

@@ -17,26 +17,28 @@ from flows.devkit.view import Arm, DemoFrame, render
 TERMINALS = [(80, 24), (100, 30), (220, 60)]
 counts = st.one_of(st.integers(0, 10), st.integers(0, 10**9))
 rates = st.floats(0.0, 1.0)
+unknown = st.none()
 names = st.one_of(
     st.sampled_from(["a01", "[bold]x", "名前", "a\nb\tc", "a" * 200]), st.text(max_size=40)
 )
 histories = st.lists(rates, max_size=200)
-arms = st.builds(Arm, action_id=names, count=counts, mean=rates, deviation=rates, share=rates)
+beliefs = rates | unknown
+arms = st.builds(Arm, action_id=names, count=counts, mean=beliefs, deviation=beliefs, share=rates)
 frames = st.builds(
     DemoFrame,
     elapsed=st.floats(0.0, 1e6),
-    events_per_second=st.floats(0.0, 1e7),
+    events_per_second=st.floats(0.0, 1e7) | unknown,
     requests=counts,
     decisions=counts,
-    unanswered=counts,
+    open=counts,
     impressions=counts,
     clicks=counts,
-    latency_p50_ms=st.floats(0.0, 1e5),
-    latency_p99_ms=st.floats(0.0, 1e5),
-    staleness_p99_s=st.floats(0.0, 1e4),
-    click_rate_policy=rates,
-    click_rate_uniform=rates,
-    click_rate_best=rates,
+    latency_p50_ms=st.floats(0.0, 1e5) | unknown,
+    latency_p99_ms=st.floats(0.0, 1e5) | unknown,
+    staleness_p99_s=st.floats(0.0, 1e4) | unknown,
+    click_rate_policy=rates | unknown,
+    click_rate_uniform=rates | unknown,
+    click_rate_best=rates | unknown,
     policy=st.sampled_from(["", "logistic", "p" * 100]),
     policy_version=counts,
     arms=st.lists(arms, max_size=60),
@@ -55,7 +57,7 @@ FRAME: dict[str, Any] = {
     "events_per_second": 2345.6,
     "requests": 42_000,
     "decisions": 41_990,
-    "unanswered": 10,
+    "open": 10,
     "impressions": 40_000,
     "clicks": 2_100,
     "latency_p50_ms": 31.0,
@@ -119,11 +121,11 @@ def test_it_says_what_matters(width: int, height: int) -> None:
         "p50 31 ms",
         "p99 83 ms",
         "stale p99 0.52 s",
-        "unanswered 10",
+        "open 10",
         "6.00%",
         "4.00%",
         "7.00%",
-        "1.50 × the hold-out",
+        "true click rate, last 20 s · the policy earns 1.50 × the hold-out",
         "logistic policy, version 123",
         "not_json 3",
         "http://127.0.0.1:9464/metrics",
@@ -150,6 +152,16 @@ def test_a_bar_is_as_long_as_the_share() -> None:
 def test_it_draws_before_anything_happened() -> None:
     empty = frame(arms=[], click_rate_uniform=0.0, click_rate_best=0.0, dead_letters={})
     assert "dead letters none" in "\n".join(drawn(empty, 80, 24))
+
+
+def test_what_is_not_known_is_a_dash_and_no_zero() -> None:
+    unseen = [Arm("a01", 0.0, None, None, 0.0)]
+    nothing = {name: None for name, value in FRAME.items() if isinstance(value, float)}
+    text = "\n".join(drawn(frame(**(nothing | {"elapsed": 1.0, "arms": unseen})), 80, 24))
+    for said in ("events/s –", "p50 –", "p99 –", "stale p99 –", "policy                –", "– ± –"):
+        assert said in text
+    assert "0.00%" not in text
+    assert "×" not in text
 
 
 @pytest.mark.parametrize("module", [flows.devkit.view, flows.runtime.flow_metrics])

@@ -45,9 +45,9 @@ class SimulatorReport(Struct):
     the last 20 seconds: by the policy, by the uniform hold-out, and by the best choice for each.
     ``observed_*`` are shares of clicks of the same requests. Latency runs from the request's
     production to the decision's consumption; ``recent_*`` are of those 20 seconds. Staleness is
-    decision time minus policy time after the first 10 seconds. ``undelivered`` records were not
-    taken by the broker; ``foreign`` decisions were not for this run's requests; ``cpu`` is the
-    share of one core that the simulator's process used.
+    decision time minus policy time, of the whole run without its first 10 seconds. ``undelivered``
+    records were not taken by the broker; ``foreign`` decisions were not for this run's requests;
+    ``cpu`` is the share of one core that the simulator's process used.
     """
 
     seconds: float
@@ -74,6 +74,7 @@ class SimulatorReport(Struct):
     cpu: float
     injected: dict[str, int] = field(default_factory=dict)
     series: list[SecondOfTraffic] = field(default_factory=list)
+    recent_staleness_p99_s: float | None = None
 
 
 class Histogram:
@@ -159,7 +160,7 @@ class Tally:
         """Sum up what is known after ``elapsed`` seconds."""
         now = max(self._seconds, default=0)
         recent = [s for number, s in self._seconds.items() if number > now - RECENT]
-        latency, last, stale = Histogram(), Histogram(), Histogram()
+        latency, last, stale, last_stale = Histogram(), Histogram(), Histogram(), Histogram()
         latency.merge(self._past_latency)
         stale.merge(self._past_stale)
         for number, second in self._seconds.items():
@@ -168,6 +169,7 @@ class Tally:
                 stale.merge(second.stale)
         for second in recent:
             last.merge(second.latency)
+            last_stale.merge(second.stale)
         shown = [sum(s.shown[group] for s in recent) for group in (0, 1)]
         series = [self._describe(number) for number in sorted(self._seconds)]
         whole = [s for s in series if now - 6 < s.second < now]
@@ -196,6 +198,7 @@ class Tally:
             cpu=cpu / elapsed if elapsed > 0.0 else 0.0,
             injected=injected,
             series=[*self._past, *series],
+            recent_staleness_p99_s=last_stale.quantile(0.99),
         )
 
     def _second(self, number: int) -> _Second:
