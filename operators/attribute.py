@@ -96,6 +96,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                 self.metrics.outcomes(result.counts)
             if result.rejected:
                 out.append(_Rejections(result.rejected))
+        self.metrics.held(self.shard, self.attribution.pending, self.attribution.waiting)
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
@@ -127,7 +128,6 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                 )
         if result.horizon > self.given_horizon:
             self.given_horizon = result.horizon
-            self.metrics.held(shard, self.attribution.pending, self.attribution.waiting)
             for slot in catalog.slots.values():
                 yield PosteriorUpdate(
                     shard=shard,

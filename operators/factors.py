@@ -110,6 +110,7 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
 
     def _changed_vectors(self, newest: int) -> list[FactorVectors]:
         if self.model is None:
+            self.metrics.factors(0, 0)
             return []
         changed = self.model.changed()
         self.metrics.factors(len(self.model), self.model.evicted)

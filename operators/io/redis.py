@@ -204,9 +204,10 @@ class CacheWriter:
             self._is_away(error)
         while not self._stopped.wait(wait):
             writes = self._buffer.take(BATCH, 0.2)
-            self._metrics.buffered(len(self._buffer))
             if not writes:
+                self._metrics.buffered(0)
                 continue
+            self._metrics.buffered(len(self._buffer) + len(writes))
             try:
                 started = time.perf_counter()
                 refused = send_what_can_be(self._script, writes, self._metrics)
@@ -219,6 +220,7 @@ class CacheWriter:
                 backoff.reset()
                 seconds = time.perf_counter() - started
                 self._metrics.written(len(writes) - refused, refused, seconds)
+                self._metrics.buffered(len(self._buffer))
                 wait = 0.0 if len(writes) == BATCH else GATHER
 
     def _is_away(self, error: Exception) -> None:

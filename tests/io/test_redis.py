@@ -384,6 +384,19 @@ def said(caplog: pytest.LogCaptureFixture, seconds: float = 3.0) -> list[str]:
     return caplog.messages
 
 
+def test_keys_that_cannot_be_sent_now_are_reported_as_waiting(
+    metrics: RedisMetrics, total: Callable[[str], float]
+) -> None:
+    """They are out of the buffer while they are tried, and back in it afterwards."""
+    buffer = WriteBuffer()
+    buffer.add([write(f"k{number}", 1) for number in range(20)])
+    writer = CacheWriter("redis://127.0.0.1:1/0", buffer, 0.3, 0.05, metrics)
+    until(lambda: total("banditflow_redis_errors_total") or total("banditflow_redis_buffered_keys"))
+    until(lambda: total("banditflow_redis_buffered_keys"))
+    writer.close()
+    assert total("banditflow_redis_buffered_keys") == len(buffer) == 20
+
+
 def test_redis_being_away_is_said_at_once_without_its_password(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

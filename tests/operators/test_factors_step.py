@@ -175,6 +175,17 @@ def test_who_made_room_is_counted() -> None:
     assert (registry.get_sample_value("banditflow_factor_evictions_total") or 0.0) >= 6
 
 
+def test_when_no_slot_asks_any_more_no_subject_is_reported() -> None:
+    registry = CollectorRegistry()
+    logic = FactorsLogic(
+        order=CanonicalOrder(1), ttl=1e9, max_subjects=40, metrics=FactorMetrics(registry)
+    )
+    logic.on_batch([FactorUpdate(0, ALWAYS - 1, WIDTH, [block(60)])])
+    assert registry.get_sample_value("banditflow_factor_subjects") == 10
+    logic.on_batch([FactorUpdate(0, ALWAYS - 1, 0)])
+    assert registry.get_sample_value("banditflow_factor_subjects") == 0
+
+
 def test_slots_that_ask_and_subjects_that_withdraw() -> None:
     slots = [make.slot("a", features=FeatureSpec(profile_embedding=n)) for n in (0,)]
     slots += [make.slot(f"b{n}", features=FeatureSpec(profile_embedding=n)) for n in (4, 8)]

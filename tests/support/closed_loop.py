@@ -39,10 +39,12 @@ Log = dict[Topic, dict[int, list[Record]]]
 
 
 class Written(NamedTuple):
-    """Where a flow's decisions and profiles go."""
+    """Where a flow's decisions, profiles, outcomes and policies go."""
 
     decisions: MemorySink
     profiles: MemorySink
+    outcomes: MemorySink
+    policies: MemorySink
 
     def last_profiles(self) -> dict[str, Profile]:
         """Give each subject's newest record."""
@@ -62,7 +64,8 @@ def wire(
     metrics: Metrics | None = None,
 ) -> tuple[Dataflow, Written]:
     """Build the flow on sources and sinks in memory."""
-    written = Written(MemorySink(settings.kafka.partitions), MemorySink(settings.kafka.partitions))
+    shards = settings.kafka.partitions
+    written = Written(*(MemorySink(n) for n in (shards, shards, shards, 1)))
     sinks = {name: TestingSink([]) for name in Sinks.__annotations__} | written._asdict()
     sources = Sources(records, MemoryCatalogSource(catalog))
     return build(

@@ -185,10 +185,14 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         return {place_of(topic, self._shard): offset for topic, offset in self.offsets().items()}
 
     def lags(self) -> dict[tuple[str, int], int]:
-        """Give the number of offsets between each topic's end and what was released."""
+        """Give the number of offsets between each topic's end and what was released.
+
+        A topic whose end the broker has not told yet is left out.
+        """
         return {
-            (topic.value, self._shard): max(0, self._inlets[topic].high - offset)
+            (topic.value, self._shard): max(0, high - offset)
             for topic, offset in self.offsets().items()
+            if (high := self._inlets[topic].high) >= 0
         }
 
     def _take_in(self) -> list[Rejected]:

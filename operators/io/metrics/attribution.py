@@ -32,8 +32,8 @@ class AttributionMetrics:
         )
         self._outcomes = Children(
             Counter(
-                "banditflow_outcomes_settled",
-                "Outcomes given.",
+                "banditflow_outcomes",
+                "Reports of what became of decisions.",
                 ["slot", "status"],
                 registry=registry,
             )
