@@ -1,7 +1,8 @@
 """What the text of a setting must look like, beside its type; flaws are named without the value."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 MAX_LENGTH = 4096
@@ -29,6 +30,19 @@ def flaw_of(name: str, text: str, is_secret: bool = False) -> str | None:
         return "begins or ends with a space"
     rule = _RULES.get(name)
     return rule(text) if rule is not None else None
+
+
+def without_effect(given: Collection[str], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name the settings that were given and do nothing, and what they need of another.
+
+    ``values`` are those of all settings.
+
+    >>> list(without_effect({"kafka_username"}, {"kafka_security": "SSL"}))
+    [('kafka_username', 'kafka_security')]
+    """
+    for name, (other, has_effect) in _NEEDS.items():
+        if name in given and not has_effect(values[other]):
+            yield name, other
 
 
 def _servers(text: str) -> str | None:
@@ -79,6 +93,22 @@ def _metrics_host(text: str) -> str | None:
 def _one_of(*values: str) -> str:
     return f"expected {', '.join(values[:-1])} or {values[-1]}"
 
+
+_Needs = tuple[str, Callable[[str], bool]]
+
+_SASL: _Needs = ("kafka_security", lambda text: text.upper().startswith("SASL"))
+_TLS: _Needs = ("kafka_security", lambda text: text.upper().endswith("SSL"))
+_ORACLE: _Needs = ("store", lambda text: text.startswith("oracle:"))
+
+_NEEDS: Mapping[str, _Needs] = {
+    **dict.fromkeys(("kafka_mechanism", "kafka_username", "kafka_password"), _SASL),
+    **dict.fromkeys(("kafka_ca", "kafka_cert", "kafka_key"), _TLS),
+    **dict.fromkeys(("store_user", "store_password", "store_wallet", "store_auth"), _ORACLE),
+    "store_wallet_password": ("store_wallet", bool),
+    "max_processing_errors": ("recovery", bool),
+    "stall_timeout": ("recovery", bool),
+}
+"""What a setting needs of another, to do anything: which, and a value for which this holds."""
 
 _RULES: Mapping[str, Callable[[str], str | None]] = {
     "bootstrap_servers": _servers,

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 from schemas.bounds import LEAST_RECORD_BYTES
 from schemas.codec import FRAMING_BYTES, MAX_RECORD_BYTES
-from schemas.setting_rules import flaw_of
+from schemas.setting_rules import flaw_of, without_effect
 from schemas.topics import Topic, partitions
 
 PREFIX = "BANDITFLOW_"
@@ -260,6 +260,27 @@ def unknown(environment: Mapping[str, str] | None = None) -> list[str]:
                 f"{name} is not a setting" + (f": did you mean {near[0]}?" if near else "")
             )
     return found
+
+
+def idle(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Say of each setting that does nothing beside the others which one it needs.
+
+    Nothing is said of settings that :func:`load` refuses.
+
+    >>> idle({"BANDITFLOW_SECRET": "sixteen letters!", "BANDITFLOW_STORE_USER": "shop"})
+    ['BANDITFLOW_STORE_USER has no effect with this BANDITFLOW_STORE']
+    """
+    try:
+        values = load(environment).flat()
+    except SettingsError:
+        return []
+    defaults = Settings(secret=values["secret"]).flat()
+    given = {name for name, value in values.items() if value != defaults[name]}
+    said = []
+    for name, needed in without_effect(given, values):
+        how = "with this" if values[needed] else "without"
+        said.append(f"{PREFIX}{name.upper()} has no effect {how} {PREFIX}{needed.upper()}")
+    return said
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

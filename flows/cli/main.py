@@ -17,7 +17,7 @@ from flows.runtime.endings import (
     say,
     status_of,
 )
-from schemas.settings import unknown
+from schemas.settings import idle, unknown
 
 EPILOG = """\
 start here:
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     wanted = next((word for word in words if not word.startswith("-")), "")
     options = parser(wanted).parse_args(words)
-    for sentence in unknown():
+    for sentence in unknown() + idle():
         say(sentence)
     return int(options.run(options) or 0)
 

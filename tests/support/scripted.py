@@ -70,7 +70,9 @@ class Script:
         self.runs = 0
         self.read = reader(settings)
         self.sinks = {name: MemorySink(1) for name in ENDS}
-        sinks: Any = {name: TestingSink([]) for name in Sinks.__annotations__} | self.sinks
+        self.copies: list[Any] = []
+        """What was written to Redis."""
+        sinks: Any = {"cache": TestingSink(self.copies)} | self.sinks
         self._flow = build(
             Sources(_Visitors(self), MemoryCatalogSource(self.catalog)),
             Sinks(**sinks),
@@ -93,6 +95,7 @@ class Script:
         self.edit = edit
         for sink in self.sinks.values():
             sink.written[0].clear()
+        self.copies.clear()
         run_main(self._flow)
         written = {
             name: [msgspec.json.decode(message.value) for message in sink.written[0]]
