@@ -2,12 +2,32 @@
 
 import argparse
 import math
+from collections.abc import Collection
 from datetime import datetime
 
 from schemas.clock import in_calendar
 
+
+class OptionError(ValueError):
+    """Options do not go together; the message names one that would do nothing."""
+
+
 _LONGEST = 18
 """Digits of a whole number; more are a slip."""
+
+
+def refuse_idle(options: argparse.Namespace, names: Collection[str], because: str) -> None:
+    """Raise :class:`OptionError` where one of these options was given, which does nothing.
+
+    An option that was not given is None or False.
+
+    >>> refuse_idle(argparse.Namespace(logs="logs"), ["logs"], "without --processes")
+    Traceback (most recent call last):
+    flows.cli.arguments.OptionError: --logs has no effect without --processes
+    """
+    for name in names:
+        if getattr(options, name) not in (None, False):
+            raise OptionError(f"--{name.replace('_', '-')} has no effect {because}")
 
 
 def positive(text: str) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from flows.cli.arguments import count
+from flows.cli.arguments import count, refuse_idle
 from flows.cli.terminal import progress_on_terminal
 from flows.replay.open_bandit import POLICIES, SHIPPED, clicks_by_item, read_open_bandit
 from flows.replay.replay import PRIORS, SECRET, replay
@@ -16,6 +16,9 @@ from flows.runtime.endings import quiet_interrupts
 from operators.logic.policies import KINDS
 from schemas.catalog import PolicySettings
 from schemas.settings import load
+
+_TOP = 5
+"""Actions that are shown."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -28,12 +31,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--refresh", type=count, default=10, help="rows between publications of the policy (10)"
     )
-    command.add_argument("--top", type=count, default=5, help="actions to show (5)")
+    command.add_argument("--top", type=count, help=f"actions to show ({_TOP}); JSON has all")
     command.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     """Replay the logs; 1 when a row was refused or the click counts differ from the CSV's."""
+    if options.json:
+        refuse_idle(options, ["top"], "with --json, which has all actions")
     policies = POLICIES if options.policy == "both" else (options.policy,)
     settings = load({}, secret=SECRET, partitions=4)
     console = Console(stderr=options.json)
@@ -57,5 +62,5 @@ def run(options: argparse.Namespace) -> int:
         print(msgspec.json.encode(reports).decode())
     else:
         for report in reports:
-            show(console, report, options.top)
+            show(console, report, options.top or _TOP)
     return 0 if all(r.recounted and not r.dead_letters for r in reports) else 1

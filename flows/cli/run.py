@@ -4,9 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from flows.cli.arguments import count
+from flows.cli.arguments import count, refuse_idle
 from flows.registry import FLOWS, PERSONALIZE
 from schemas.settings import load
+
+_LOGS = Path("logs")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -18,7 +20,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--processes", type=count, help="supervise this many worker processes")
     command.add_argument(
-        "--logs", type=Path, default=Path("logs"), help="folder for what the processes say (logs)"
+        "--logs", type=Path, help="with --processes: folder for what they say (logs)"
     )
     command.add_argument(
         "--from-store",
@@ -30,7 +32,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the flow until it is stopped."""
+    if options.processes is None:
+        refuse_idle(options, ["logs"], "without --processes")
+    if options.flow != PERSONALIZE.name:
+        refuse_idle(options, ["from_store"], f"on {options.flow}: it keeps nothing learned")
     settings = load()  # before the long imports: what is wrong is named at once
+    if not settings.state.recovery:
+        refuse_idle(options, ["from_store"], "without BANDITFLOW_RECOVERY, where it is put")
     from flows.runtime.preflight import check_surroundings
 
     check_surroundings(settings, FLOWS[options.flow], options.processes or 1)
@@ -49,4 +57,4 @@ def run(options: argparse.Namespace) -> None:
     if options.processes is None:
         runner.run(options.flow, settings)
     else:
-        runner.supervise(options.flow, settings, options.processes, options.logs)
+        runner.supervise(options.flow, settings, options.processes, options.logs or _LOGS)

@@ -3,7 +3,7 @@
 import argparse
 from datetime import datetime
 
-from flows.cli.arguments import time
+from flows.cli.arguments import refuse_idle, time
 from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
 from flows.runtime.lowering import lower_watermarks
@@ -31,6 +31,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the lines of every part, or a digest of each; or lower the watermarks."""
+    if options.action == "lower-watermark":
+        refuse_idle(options, ["digest", "part"], "on lower-watermark, which prints no part")
+    else:
+        refuse_idle(options, ["to"], "without lower-watermark")
     settings = load()
     if options.action == "lower-watermark":
         _lower(settings, options.to, system_clock)

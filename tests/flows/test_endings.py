@@ -90,7 +90,7 @@ def test_what_a_worker_refuses_is_one_sentence_and_is_not_tried_again(
 ) -> None:
     settings = deployment(broker, topic_prefix, tmp_path)
     lose_a_segment(settings)
-    logs = ("--logs", str(tmp_path / "logs"))
+    logs = ("--logs", str(tmp_path / "logs")) if processes else ()
 
     flow = started(settings, "run", "personalize", *processes, *logs)
     _, errors = flow.communicate(timeout=60)
