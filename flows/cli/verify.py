@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from flows.verification.findings import describe
+from flows.verification.findings import describe, verdict
 from flows.verification.verify import verify
 from schemas.codec import encode_for_people
 from schemas.settings import load
@@ -18,5 +18,5 @@ def run(_: argparse.Namespace) -> int:
     verification = verify(load())
     print(encode_for_people(verification))
     print("\n".join(describe(verification)), file=sys.stderr)
-    print("holds" if verification.holds else "DIFFERS", file=sys.stderr)
+    print(verdict(verification), file=sys.stderr)
     return 0 if verification.holds else 1

@@ -236,6 +236,7 @@ def _watch_quietly(running: Demo, console: Console) -> None:
                 f"{report.seconds:5.0f} s  {report.decisions:,} decisions  "
                 f"true click rate of the last {RECENT} s: policy {policy}, hold-out {uniform}",
                 highlight=False,
+                soft_wrap=True,
             )
         running.parts.wait(REFRESH)
 
@@ -375,7 +376,8 @@ def _sentences(summary: dict[str, Any]) -> str:
             f"{hint}; policy staleness p99 {written(summary['staleness_p99_s'], '{:.2f} s')}",
             f"dead letters: {counted}",
             f"results: {summary['store']} ({stored['decisions']:,} decisions, "
-            f"{stored['outcomes']:,} outcomes); logs in {summary['folder']}/logs",
+            f"{stored['outcomes']:,} outcomes; most decisions of the last "
+            f"{REWARD_WINDOW + LATENESS:.0f} s had none yet); logs in {summary['folder']}/logs",
             f"look closer: env $(cat {file}) {sys.executable} -m flows inspect slot {SLOT}",
         )
     )

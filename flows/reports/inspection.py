@@ -12,6 +12,7 @@ import redis
 from flows.reports.explanation import explain_decision
 from flows.runtime.flow_metrics import read_metrics
 from operators.cache import redis_decision_key, redis_features_key, redis_policy_key
+from operators.io.metrics.labels import OTHER, own_label
 from operators.io.redis import CachedCopy, client, read
 from operators.io.store.protocol import Store, StoredRow
 from operators.logic.features import FeatureMap
@@ -89,7 +90,11 @@ def features(settings: Settings, store: Store, slot_id: str) -> Report:
 
 
 def _problems(settings: Settings, slot_id: str) -> Report:
-    """Count what the flow's workers met since they started, by field and reason."""
+    """Count what the flow's workers met since they started, by field and reason.
+
+    Beside it, among how many decisions of the slot; a slot without a label of its own has no counts
+    that are its own.
+    """
     urls = (
         f"http://{settings.metrics.host}:{settings.metrics.port + worker}/metrics"
         for worker in range(MOST_WORKERS)
@@ -100,15 +105,24 @@ def _problems(settings: Settings, slot_id: str) -> Report:
             "problems": None,
             "why_not": "no flow serves metrics at BANDITFLOW_METRICS_HOST and _METRICS_PORT",
         }
+    label = own_label(slot_id)
     problems: dict[str, Counter[str]] = {}
+    decided: Counter[str] = Counter()
     for metrics in workers:
         assert metrics is not None
-        for field in metrics.by(PROBLEMS, "field", slot=slot_id):
-            counts = metrics.by(PROBLEMS, "reason", slot=slot_id, field=field)
+        decided.update(metrics.by("banditflow_decisions_total", "slot"))
+        for field in metrics.by(PROBLEMS, "field", slot=label):
+            counts = metrics.by(PROBLEMS, "reason", slot=label, field=field)
             problems.setdefault(field, Counter()).update(
                 {reason: int(count) for reason, count in counts.items()}
             )
-    return {"problems": problems}
+    if label not in decided and OTHER in decided and not problems:
+        return {
+            "problems": None,
+            "why_not": f"slot {slot_id!r} has not decided since the flow started, or is counted "
+            f"among {OTHER!r}: the first slots alone have counts of their own",
+        }
+    return {"problems": problems, "among_decisions": int(decided[label])}
 
 
 def _numbers(cached: CachedCopy | None) -> dict[str, float] | None:

@@ -84,11 +84,15 @@ class MissingRecords:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Where a flow begins: checkpoints by slot, offsets by shard, and what the topics lost."""
+    """Where a flow begins: checkpoints by slot, offsets by shard, and what the topics lost.
+
+    ``without`` are the catalog's other slots.
+    """
 
     checkpoints: dict[str, Checkpoint]
     offsets: dict[int, dict[Topic, int]]
     since: int
+    without: list[str] = field(default_factory=list)
     missing: list[MissingRecords] = field(default_factory=list)
 
     def describe(self) -> list[str]:
@@ -97,6 +101,10 @@ class WarmStart:
             f"slot {checkpoint.slot_id}: {checkpoint.decisions:,.0f} settled decisions "
             f"up to {_clock(checkpoint.time)}"
             for checkpoint in self.checkpoints.values()
+        ]
+        lines += [
+            f"slot {slot_id}: no checkpoint: it learns from the topics alone"
+            for slot_id in self.without
         ]
         lines.append(f"topics are read again from {_clock(self.since)}")
         return lines + [f"LOST: {missing}" for missing in self.missing]
@@ -220,7 +228,8 @@ def _begin(
         missing += _missing(start, since)
     for first in first_records(settings.kafka, _READ_WHOLE, system_clock):
         offsets[first.shard][first.topic] = first.offset
-    return WarmStart(checkpoints, offsets, since, missing)
+    without = [slot_id for slot_id in slots if slot_id not in checkpoints]
+    return WarmStart(checkpoints, offsets, since, without, missing)
 
 
 def _missing(start: Start, since: int) -> Iterable[MissingRecords]:

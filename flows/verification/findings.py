@@ -102,13 +102,31 @@ class Verification(Struct):
         return not wrong and all(check.agrees for check in self.actions)
 
 
+def verdict(report: Verification) -> str:
+    """Say whether every promise was kept, and of what that is said.
+
+    >>> verdict(Verification())
+    'nothing was compared: the topics hold no request, decision or outcome'
+    """
+    if not report.holds:
+        return "DIFFERS"
+    outcomes = report.outcomes
+    read = report.requests, report.decisions, report.pending.decisions, outcomes.settled
+    if not any(read) and not report.actions and not outcomes.void:
+        return "nothing was compared: the topics hold no request, decision or outcome"
+    if report.skipped or report.forgotten or report.excluded or not report.store:
+        return "holds, for what was compared"
+    return "holds"
+
+
 def describe(report: Verification) -> list[str]:
     """Say in sentences what a verification compared and found."""
     agreeing = sum(check.agrees for check in report.actions)
     pending, outcomes = report.pending, report.outcomes
     lines = [
         f"requests: {report.requests:,} read, {report.decisions:,} decisions, "
-        f"{report.refused:,} refused, {report.unanswered:,} unanswered, "
+        f"{report.refused:,} refused, {report.waiting:,} waiting for a policy, "
+        f"{report.unanswered:,} unanswered, "
         f"{report.contradicted:,} with two different answers",
         f"learned: {agreeing} of {len(report.actions)} actions agree, "
         f"largest relative difference {report.largest_difference:.1e} (at most {TOLERANCE:g})",

@@ -26,6 +26,7 @@ from operators.decode import pseudonym_of
 from operators.envelope import Batch, Event, Origin
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.metrics.exporter import serve
+from operators.io.metrics.labels import Labels
 from operators.io.redis import RedisSink, client
 from operators.io.store.open import migrate, open_store
 from operators.logic.deciding.slates import at_positions
@@ -391,12 +392,31 @@ def test_values_that_are_not_as_declared_are_counted(
         list(Scorer(b"secret", system_clock, metrics).decide([("0", ready)]))
     port = serve(registry, "127.0.0.1", 0).split(":")[2].partition("/")[0]
     monkeypatch.setenv("BANDITFLOW_METRICS_PORT", port)
-    assert inspect(capsys, "features", "problems")["problems"] == {
+    found = inspect(capsys, "features", "problems")
+    assert found["problems"] == {
         "age": {"wrong_type": 2, "missing": 2},
         "device": {"missing": 2, "other": 2},
     }
+    assert found["among_decisions"] == 6
     monkeypatch.setenv("BANDITFLOW_METRICS_PORT", "1")
     assert "METRICS_PORT" in inspect(capsys, "features", "problems")["why_not"]
+
+
+def test_a_slot_that_is_counted_among_others_is_not_said_to_have_no_problems(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    stored(settings, make.slot("beyond"), make.slot("first"))
+    registry = CollectorRegistry()
+    metrics = DecisionMetrics(registry, Labels(most=1))
+    for slot_id in ("first", "beyond"):
+        metrics.choices(slot_id, ["a"], np.array([0]), np.ones((1, 1)))
+        metrics.feature_problems(slot_id, {("age", "missing"): 1})
+    port = serve(registry, "127.0.0.1", 0).split(":")[2].partition("/")[0]
+    monkeypatch.setenv("BANDITFLOW_METRICS_PORT", port)
+    assert inspect(capsys, "features", "first")["problems"] == {"age": {"missing": 1}}
+    found = inspect(capsys, "features", "beyond")
+    assert found["problems"] is None
+    assert "among 'other'" in found["why_not"]
 
 
 def test_what_is_not_found_says_what_to_check(settings: Settings, capsys: Any) -> None:

@@ -25,7 +25,14 @@ from flows.replay.replay import ETA
 from flows.runtime.clock import system_clock
 from flows.runtime.recovery import RecoveryError, owned_recovery, recovery_config
 from flows.runtime.snapshots import read_states
-from flows.runtime.warm_start import WarmStartError, before_run, newest, warm_start
+from flows.runtime.warm_start import (
+    Checkpoint,
+    WarmStart,
+    WarmStartError,
+    before_run,
+    newest,
+    warm_start,
+)
 from operators.decode import reader
 from operators.envelope import Event
 from operators.io.kafka import (
@@ -266,6 +273,17 @@ def start_and_compare(deployment: Deployment, kept: Sequence[Topic]) -> None:
     assert_same(statistics_of(load_policy(learned.settled)), deployment.expected())
     assert learned.version > before
     assert not any(log_of(deployment.settings, Topic.DEAD_LETTERS).values())
+
+
+def test_slots_that_begin_without_a_checkpoint_are_named() -> None:
+    checkpoint = Checkpoint("home", 0, 1234.0, b"")
+    start = WarmStart({"home": checkpoint}, {}, 0, without=["new", "quiet"])
+    assert start.describe() == [
+        "slot home: 1,234 settled decisions up to 1970-01-01 00:00:00 UTC",
+        "slot new: no checkpoint: it learns from the topics alone",
+        "slot quiet: no checkpoint: it learns from the topics alone",
+        "topics are read again from 1970-01-01 00:00:00 UTC",
+    ]
 
 
 def test_what_retention_has_taken_is_said_and_nothing_else_is_lost(

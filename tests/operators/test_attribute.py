@@ -12,6 +12,7 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, run_main
+from prometheus_client import CollectorRegistry
 
 from operators.attribute import attribute, resumed
 from operators.envelope import Event, Message
@@ -202,6 +203,22 @@ def test_a_crash_changes_nothing(
 def test_a_snapshot_of_another_version_is_refused() -> None:
     with pytest.raises(StateError, match="written as version 0, this release reads version 4"):
         resumed(SETTINGS.time, SETTINGS.state, None, b"attribution/0\n", AttributionMetrics())
+
+
+def test_what_waits_is_reported_while_the_watermark_stands_still() -> None:
+    """Just then it grows: the gauges used to move with the horizon alone."""
+    events, _ = traffic(1, decisions=50, seed=3)
+    registry = CollectorRegistry()
+    metrics = AttributionMetrics(registry)
+    logic = resumed(SETTINGS.time, SETTINGS.state, None, None, metrics)
+    still = min(event.at for event in events[0])
+    for start in range(0, len(events[0]), 20):
+        part = sorted(events[0][start : start + 20], key=lambda event: event.at)
+        logic.on_batch([CatalogedBatch(0, still, part, catalog=CATALOG)])
+        held = logic.attribution.pending, logic.attribution.waiting
+        names = ("banditflow_pending_decisions", "banditflow_waiting_events")
+        assert tuple(registry.get_sample_value(name, {"shard": "0"}) for name in names) == held
+    assert held[0] > 20
 
 
 def test_every_slot_hears_how_far_settlement_is_complete() -> None:

@@ -41,6 +41,15 @@ class Children(dict[tuple[str, ...], _Metric], Generic[_Metric]):
         self._metric.remove(*values)
 
 
+def own_label(name: str) -> str:
+    """Give the label of a slot or an action that has one of its own.
+
+    >>> own_label("home"), own_label("other")
+    ('home', "other'")
+    """
+    return f"{name}'" if name.rstrip("'") == OTHER else name
+
+
 class Labels:
     """Bounds the number of label values: the first ``most`` names of a scope stay themselves.
 
@@ -63,8 +72,7 @@ class Labels:
 
     def bounded(self, scope: str, name: str) -> str:
         """Give the label of one of a scope's names; no two names but those beyond share one."""
-        if name.rstrip("'") == OTHER:
-            name += "'"
+        name = own_label(name)
         known = self._known.setdefault(scope, set())
         if name in known:
             return name

@@ -1,0 +1,52 @@
+"""The last line of ``banditflow verify`` says no more than what was compared."""
+
+import doctest
+
+import pytest
+
+import flows.verification.findings
+from flows.verification.findings import (
+    ActionCheck,
+    OutcomeCheck,
+    PendingCheck,
+    TableCheck,
+    Verification,
+    describe,
+    verdict,
+)
+
+STORE = [TableCheck("decisions", 3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (Verification(), "nothing was compared"),
+        (Verification(store=STORE), "nothing was compared"),
+        (Verification(requests=3, decisions=3, store=STORE), "holds"),
+        (Verification(outcomes=OutcomeCheck(void=1), store=STORE), "holds"),
+        (Verification(requests=3, decisions=3), "holds, for what was compared"),
+        (Verification(decisions=3, store=STORE, skipped=["home"]), "holds, for what was compared"),
+        (Verification(decisions=3, store=STORE, forgotten=9), "holds, for what was compared"),
+        (Verification(decisions=3, store=STORE, excluded={"late": 1}), "holds, for what was"),
+        (Verification(decisions=3, contradicted=1, store=STORE), "DIFFERS"),
+        (Verification(unanswered=1), "DIFFERS"),
+        (Verification(pending=PendingCheck(0, 1)), "DIFFERS"),
+        (Verification(actions=[ActionCheck("home", "a", (1.0, 0.0), (2.0, 0.0))]), "DIFFERS"),
+    ],
+)
+def test_the_verdict_is_of_what_was_compared(report: Verification, said: str) -> None:
+    assert verdict(report).startswith(said)
+    assert (said == "DIFFERS") is not report.holds
+    assert (verdict(report) == "holds") is (said == "holds")
+
+
+def test_the_requests_add_up() -> None:
+    report = Verification(requests=10, decisions=5, refused=2, waiting=2, unanswered=1)
+    first = describe(report)[0]
+    for said in ("10 read", "5 decisions", "2 refused", "2 waiting for a policy", "1 unanswered"):
+        assert said in first
+
+
+def test_the_examples_are_true() -> None:
+    assert doctest.testmod(flows.verification.findings).failed == 0
