@@ -11,8 +11,10 @@ from flows.runtime.catalog_file import CatalogFileError, read_catalog
 from flows.runtime.catalog_topic import CatalogTopic, check_room, publish, read_topic
 from flows.runtime.clock import system_clock
 from operators.io.store.open import open_store
-from operators.logic.catalog_check import without_effect
+from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_contents import held_entries, keep_neighbours, timeline
+from operators.logic.catalog_effects import without_effect
+from operators.logic.catalog_limits import AT_LAST, take_in
 from operators.logic.publication import Publication, plan_file, plan_rollback
 from schemas.catalog import CatalogEntry
 from schemas.clock import Clock, micros
@@ -76,14 +78,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    entries = read_catalog(options.file)
-    _note(without_effect(entries))
+    entries, notes = read_catalog(options.file)
+    history = CatalogHistory()
+    take_in(history, entries)
+    _note([*notes, *without_effect(entries, history.as_of(AT_LAST))])
     print(f"{len(entries)} records, nothing wrong with them")
 
 
 def _publish(options: argparse.Namespace) -> None:
-    entries = read_catalog(options.file)
-    _note(without_effect(entries))
+    entries, notes = read_catalog(options.file)
+    _note(notes)
     settings, now = load(), micros(system_clock())
 
     def plan(topic: CatalogTopic) -> Publication:
@@ -92,7 +96,7 @@ def _publish(options: argparse.Namespace) -> None:
             wanted = _with_neighbours(settings, wanted, options.neighbours)
         return plan_file(topic.history, wanted, now, prune=options.prune, is_whole=topic.is_whole)
 
-    _carry_out(settings, plan, dry_run=options.dry_run)
+    _carry_out(settings, plan, dry_run=options.dry_run, entries=entries)
 
 
 def _rollback(options: argparse.Namespace) -> None:
@@ -106,18 +110,22 @@ def _rollback(options: argparse.Namespace) -> None:
 
 
 def _carry_out(
-    settings: Settings, plan: Callable[[CatalogTopic], Publication], *, dry_run: bool
+    settings: Settings,
+    plan: Callable[[CatalogTopic], Publication],
+    *,
+    dry_run: bool,
+    entries: Sequence[CatalogEntry] = (),
 ) -> None:
-    """Publish, or only plan to, and say what that changes."""
+    """Publish, or only plan to; say what that changes, and what of ``entries`` does nothing."""
     from flows.reports.publication import describe, notes
 
     topic = read_topic(settings, system_clock)
     _note(_unusable(topic))
     publication = plan(topic)
     _note(notes(publication))
-    if dry_run:
-        check_room(topic, publication)
-    else:
+    catalog = check_room(topic, publication).as_of(AT_LAST)
+    _note(without_effect(entries, catalog))
+    if not dry_run:
         publication = publish(settings, system_clock, plan, topic)
     for line in describe(publication):
         print(line)

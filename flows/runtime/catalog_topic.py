@@ -10,7 +10,7 @@ from operators.io.kafka import client as kafka_client
 from operators.io.kafka.partition import first_offset, read_partition
 from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_check import read_entry, sentence
-from operators.logic.catalog_limits import take_in
+from operators.logic.catalog_limits import AT_LAST, take_in
 from operators.logic.publication import Publication, plan_file
 from schemas.catalog import CatalogEntry
 from schemas.clock import Clock, micros
@@ -101,9 +101,10 @@ def publish_entries(
     )
 
 
-def check_room(topic: CatalogTopic, publication: Publication) -> None:
-    """Refuse a publication for which a flow's catalog has no room, by record."""
-    left_out = take_in(topic.known_at(2**62), publication.records)
+def check_room(topic: CatalogTopic, publication: Publication) -> CatalogHistory:
+    """Give the catalog as it will be; refuse records for which a flow's has no room, by id."""
+    history = topic.known_at(AT_LAST)
+    left_out = take_in(history, publication.records)
     if left_out:
         raise CatalogTopicError(
             "\n".join(
@@ -111,6 +112,7 @@ def check_room(topic: CatalogTopic, publication: Publication) -> None:
                 for place, flaw in left_out
             )
         )
+    return history
 
 
 def send(settings: Settings, entries: Sequence[CatalogEntry]) -> None:

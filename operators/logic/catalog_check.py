@@ -1,7 +1,5 @@
 """Whether a catalog record can be used: all that later steps make of it can be made, and kept."""
 
-from collections.abc import Iterable
-
 import msgspec
 import numpy as np
 
@@ -101,20 +99,3 @@ def _flaw_of_slot(slot: Slot) -> tuple[str, str] | None:
     except PolicyError as error:
         return "policy", str(error)
     return None
-
-
-def without_effect(entries: Iterable[CatalogEntry]) -> list[str]:
-    """Say of records that are kept but change no decision that they do not.
-
-    >>> from datetime import UTC, datetime
-    >>> moment = datetime(2026, 1, 1, tzinfo=UTC)
-    >>> without_effect([Experiment(id="1", time=moment, experiment_id="hero", slot_id="home")])
-    ['experiment hero: kept, but changes nothing yet: no flow divides traffic by experiments']
-    """
-    names = [e.experiment_id for e in entries if isinstance(e, Experiment) and not e.deleted]
-    if not names:
-        return []
-    subject = f"experiment {names[0]}: kept, but changes"
-    if len(names) > 1:
-        subject = f"{len(names)} experiments ({names[0]}, …): kept, but change"
-    return [f"{subject} nothing yet: no flow divides traffic by experiments"]

@@ -9,7 +9,7 @@ from schemas.bounds import CATALOG_BYTES
 from schemas.catalog import Action, CatalogEntry, Slot
 from schemas.codec import Flaw
 
-_AT_LAST = 2**62
+AT_LAST = 2**62
 """A time after every record's."""
 
 
@@ -38,7 +38,7 @@ def take_in(history: CatalogHistory, entries: Sequence[CatalogEntry]) -> list[Le
             left_out.append(LeftOut(place, _CONFLICT))
         elif not history.add(entry):
             left_out.append(LeftOut(place, _FULL))
-    return left_out + list(_not_shown(history.as_of(_AT_LAST), entries))
+    return left_out + list(_not_shown(history.as_of(AT_LAST), entries))
 
 
 _CONFLICT = Flaw(

@@ -18,29 +18,17 @@ from msgspec import Struct
 from operators.logic import policies
 from operators.logic.policies import KINDS
 from schemas.catalog import Action, Experiment, Slot
-from schemas.settings import load
-from tests.support.scripted import ACTIONS, SLOT, Record, Script, catalog_of, merged
+from tests.support.scripted import ACTIONS, SLOT, Changed, Flow, Record, catalog_of, merged
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/reference/topics.md").read_text()
 LATER = "2026-03-01T12:00:07Z"
 """In the middle of the script."""
 
 
-class Changed(Struct, frozen=True, kw_only=True):
-    """Changes of the slot or of action a that differ in one field, and what both have beside it."""
-
-    to: Any
-    slot: Record = {}
-    action: Record = {}
-    further: tuple[Record, ...] = ()
-
-
 CONTEXT: Record = {"numeric": ["age", "height"]}
 LOGISTIC: Record = {"policy": {"kind": "logistic"}, "features": CONTEXT}
 FEATURED: Record = {**LOGISTIC, "item_features": ["price"]}
-OTHERS = ("features", "embedding", "neighbours")
 TWINS: Record = {"neighbours": [{"action_id": "b", "similarity": 0.9}]}
-SUM: Record = {"reward_aggregation": "sum"}
 
 SLOT_FIELDS: Mapping[str, Changed] = {
     "time": Changed(to=LATER, further=(SLOT | {"id": "0", "floor": 0.3},)),
@@ -128,8 +116,6 @@ INFORMATION = {
 }
 """Fields that no decision, no outcome and no count depends on, as the documents say."""
 
-GAUSSIAN: Record = {"iterations": 2}
-SAME_TWINS: Record = {"neighbours": 1.0}
 
 PARAMS: Mapping[str, Mapping[str, Changed]] = {
     "beta": {
@@ -211,28 +197,6 @@ def at_path(path: str, value: Any) -> Record:
     for name in reversed(outer):
         result = {name: result}
     return result
-
-
-class Flow:
-    """The flow, and what it wrote for each catalog."""
-
-    def __init__(self) -> None:
-        settings = load({}, secret="a secret of the tests", partitions=1, gather=0)
-        self.script = Script(settings)
-        self._written: dict[bytes, Any] = {}
-
-    def differs(self, changed: Changed, slot: Record, action: Record) -> bool:
-        """Tell whether the flow writes something else for the changed value."""
-        before = (changed.slot, changed.action, changed.further)
-        after = (merged(changed.slot, slot), merged(changed.action, action), changed.further)
-        return bool(self.written(*before) != self.written(*after))
-
-    def written(self, *catalog: Any) -> Any:
-        """Give what the flow writes for a catalog, which is run once."""
-        known = msgspec.json.encode(catalog)
-        if known not in self._written:
-            self._written[known] = self.script.play(catalog_of(*catalog))
-        return self._written[known]
 
 
 @pytest.fixture(scope="module")

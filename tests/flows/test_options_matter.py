@@ -80,10 +80,10 @@ BELOW: Mapping[str, Mapping[str, Any]] = {
     },
     "catalog": {
         "flows.cli.catalog.system_clock": NOW,
-        "flows.cli.catalog.read_catalog": [],
+        "flows.cli.catalog.read_catalog": ([], []),
         "flows.cli.catalog.read_topic": TOPIC,
         "flows.cli.catalog.publish": lambda _, clock, plan, topic: plan(topic) and PUBLICATION,
-        "flows.cli.catalog.check_room": None,
+        "flows.cli.catalog.check_room": CatalogHistory(),
         "flows.cli.catalog.plan_file": PUBLICATION,
         "flows.cli.catalog.plan_rollback": PUBLICATION,
         "flows.cli.catalog.timeline": [],

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.testing import TestingSink, run_main
+from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
 from flows.personalize import Sinks, Sources, build
@@ -24,7 +25,7 @@ from operators.logic.catalog_check import read_entry
 from schemas.catalog import CatalogEntry
 from schemas.clock import ALWAYS, micros
 from schemas.codec import Flaw
-from schemas.settings import Settings
+from schemas.settings import Settings, load
 from schemas.topics import Topic
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -140,6 +141,37 @@ def merged(left: Record, right: Record) -> Record:
         both = isinstance(value, dict) and isinstance(result.get(name), dict)
         result[name] = merged(result[name], value) if both else value
     return result
+
+
+class Changed(Struct, frozen=True, kw_only=True):
+    """Changes of the slot or of action a that differ in one field, and what both have beside it."""
+
+    to: Any
+    slot: Record = {}
+    action: Record = {}
+    further: tuple[Record, ...] = ()
+
+
+class Flow:
+    """The flow, and what it wrote for each catalog."""
+
+    def __init__(self) -> None:
+        settings = load({}, secret="a secret of the tests", partitions=1, gather=0)
+        self.script = Script(settings)
+        self._written: dict[bytes, Any] = {}
+
+    def differs(self, changed: Changed, slot: Record, action: Record) -> bool:
+        """Tell whether the flow writes something else for the changed value."""
+        before = (changed.slot, changed.action, changed.further)
+        after = (merged(changed.slot, slot), merged(changed.action, action), changed.further)
+        return bool(self.written(*before) != self.written(*after))
+
+    def written(self, *catalog: Any) -> Any:
+        """Give what the flow writes for a catalog, which is run once."""
+        known = msgspec.json.encode(catalog)
+        if known not in self._written:
+            self._written[known] = self.script.play(catalog_of(*catalog))
+        return self._written[known]
 
 
 class _Visitors(FixedPartitionedSource[tuple[str, Batch], None]):

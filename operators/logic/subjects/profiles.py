@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from math import log1p
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -28,6 +28,20 @@ _BUCKETS = 16
 _GREATEST = sys.float_info.max
 """A sum of rewards stays a number: infinity could not be written."""
 
+PROFILE_FEATURES: Final = (
+    "requests",
+    "impressions",
+    "clicks",
+    "rewards",
+    "log_requests",
+    "log_impressions",
+    "log_clicks",
+    "click_rate",
+)
+"""The features of every profile; one with clicks has an ``affinity.`` by category, too."""
+
+_AFFINITY: Final = "affinity."
+
 
 class SubjectEvent(Protocol):
     """An event of a subject: its time in microseconds since 1970, join key and record."""
@@ -44,6 +58,15 @@ class _State(Struct):
     ended: dict[str, int]
     changed: dict[str, int]
     removed: dict[str, tuple[int, int]]
+
+
+def is_profile_feature(name: str) -> bool:
+    """Tell whether a profile may have a feature of this name.
+
+    >>> is_profile_feature("clicks"), is_profile_feature("affinity.sports"), is_profile_feature("x")
+    (True, True, False)
+    """
+    return name in PROFILE_FEATURES or name.startswith(_AFFINITY)
 
 
 class Profiles:
@@ -222,7 +245,7 @@ class Profiles:
         tastes = self._tastes.get(subject)
         if tastes is not None:
             for code, share in tastes.shares():
-                features[f"affinity.{self._categories[code]}"] = share
+                features[f"{_AFFINITY}{self._categories[code]}"] = share
         return features
 
     def changed(self, until: int | None = None) -> list[Profile]:

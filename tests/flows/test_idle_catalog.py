@@ -1,0 +1,128 @@
+"""What a catalog says in vain is said to be in vain, and nothing else is; a slip is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli.main import main
+from operators.logic.catalog import CatalogHistory
+from operators.logic.catalog_effects import without_effect
+from operators.logic.catalog_limits import AT_LAST, take_in
+from operators.logic.subjects.profiles import PROFILE_FEATURES
+from schemas.catalog import CatalogEntry
+from tests.flows.test_catalog_fields_matter import ACTION_FIELDS, CONTEXT, SLOT_FIELDS, at_path
+from tests.support.scripted import ACTIONS, SLOT, Changed, Flow, Record, catalog_of, merged
+
+LOGISTIC: Record = {"policy": {"kind": "logistic"}, "features": CONTEXT}
+AT_ONCE: Record = {"needs_impression": False}
+STILL: Record = LOGISTIC | {"policy": {"kind": "logistic", "params": {"iterations": 0}}}
+
+IDLE: list[tuple[str, Record, Any]] = [
+    ("item_features", {}, ["price"]),
+    ("item_features", STILL, ["price"]),
+    ("item_features", LOGISTIC, ["no such feature"]),
+    ("policy.params.prior_strength", STILL, 3.0),
+    ("policy.params.ridge", STILL, 3.0),
+    ("policy.params.ridge", LOGISTIC, 3.0),
+    ("viewable_only", AT_ONCE, True),
+    ("click_without_impression", AT_ONCE, "quarantine"),
+    ("holdout.unit", {}, "subject"),
+    ("floor", {"policy": {"kind": "uniform"}}, 0.1),
+    ("features.scale", {"policy": {"kind": "logistic"}, "features": {"vectors": {"v": 3}}}, True),
+    ("features.interaction_buckets", LOGISTIC, 7),
+    ("policy.params.shares", {"policy": {"kind": "split"}}, {"nobody": 1.0}),
+]
+"""Fields of a slot that change nothing, beside what, and another value."""
+
+
+@pytest.fixture(scope="module")
+def flow() -> Flow:
+    return Flow()
+
+
+def notes(*catalog: Any) -> list[str]:
+    """The fields about which something is said."""
+    return notes_on(catalog_of(*catalog))
+
+
+def notes_on(entries: list[CatalogEntry]) -> list[str]:
+    history = CatalogHistory()
+    take_in(history, entries)
+    return [note.split(": ")[1] for note in without_effect(entries, history.as_of(AT_LAST))]
+
+
+@pytest.mark.parametrize(("path", "slot", "to"), IDLE)
+def test_what_is_said_to_change_nothing_changes_nothing(
+    path: str, slot: Record, to: Any, flow: Flow
+) -> None:
+    change = at_path(path, to)
+    assert not flow.differs(Changed(to=to, slot=slot), change, {})
+    assert path in notes(merged(slot, change))
+    assert path not in notes(slot)
+
+
+@pytest.mark.parametrize("path", SLOT_FIELDS)
+def test_nothing_is_said_of_a_slots_field_that_changes_something(path: str) -> None:
+    changed = SLOT_FIELDS[path]
+    if path not in ("slot_id", "deleted"):
+        assert path not in notes(merged(changed.slot, at_path(path, changed.to)), changed.action)
+
+
+@pytest.mark.parametrize("path", ACTION_FIELDS)
+def test_nothing_is_said_of_an_actions_field_that_changes_something(path: str) -> None:
+    changed = ACTION_FIELDS[path]
+    if path != "slots":
+        action = merged(changed.action, at_path(path, changed.to))
+        assert path.partition("[]")[0] not in notes(changed.slot, action)
+
+
+def test_features_that_no_policy_looks_at_are_logged_alone(flow: Flow) -> None:
+    change: Record = {"features": CONTEXT}
+    assert notes(change) == ["features"]
+    plain, logged = (flow.written(slot, {}, ())["decisions"] for slot in ({}, change))
+    assert [each["ranking"] for each in plain] == [each["ranking"] for each in logged]
+    assert plain != logged
+
+
+def test_a_feature_that_no_profile_has_is_named(flow: Flow) -> None:
+    slot: Record = {"policy": {"kind": "logistic"}, "features": {"profile": ["log_clickz"]}}
+    assert notes(slot) == ["features.profile"]
+    for name in [*PROFILE_FEATURES, "affinity.sports"]:
+        assert notes(merged(slot, {"features": {"profile": [name]}})) == []
+    (profile, *_) = flow.written({}, {}, ())["profiles"]
+    assert set(profile["features"]) == set(PROFILE_FEATURES)
+
+
+def test_names_that_the_catalog_does_not_know_are_named() -> None:
+    twins = [{"action_id": "nobody", "similarity": 0.5}]
+    action: Record = {"slots": ["home", "sid"], "neighbours": twins}
+    entries = catalog_of({"baseline_action_id": "nobody"}, action)
+    assert sorted(notes_on(entries)) == ["baseline_action_id", "neighbours", "slots"]
+    assert notes_on(catalog_of({"baseline_action_id": "b"})) == []
+
+
+WRONG: list[tuple[Record, str]] = [
+    ({"flor": 0.1}, "flor: no slot has such a field: did you mean floor?"),
+    ({"needs_impresion": False}, "did you mean needs_impression?"),
+    ({"click_reward": 5.0}, "click_reward: lies outside reward_range"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), WRONG)
+def test_a_slip_is_refused(change: Record, said: str, tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "home.jsonl"
+    file.write_text("\n".join(map(json.dumps, [merged(SLOT, change), *ACTIONS])))
+    for action in ("check", "publish"):
+        assert main(["catalog", action, str(file)]) == 2
+        refused = capsys.readouterr().err
+        assert "home.jsonl:1: " in refused
+        assert said in refused
+
+
+def test_a_field_of_the_authors_own_is_passed_over_and_said(tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "home.jsonl"
+    file.write_text("\n".join(map(json.dumps, [SLOT | {"owner": "shop"}, *ACTIONS])))
+    assert main(["catalog", "check", str(file)]) == 0
+    assert "home.jsonl:1: owner: no slot has such a field: it is ignored" in capsys.readouterr().err
