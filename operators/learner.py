@@ -17,8 +17,9 @@ from operators.learner_state import (
     pack_learner,
     unpack_learner,
 )
+from operators.logic.attribution.rules import rules_of
 from operators.logic.features import FeatureMap, scaled_columns
-from operators.logic.models import CanonicalOrder, ClickModel
+from operators.logic.models import CanonicalOrder, ClickModel, ClickSettings
 from operators.logic.policies import Policy, Posterior, load_policy
 from operators.logic.policies.mean_context import MeanContext
 from operators.logic.policies.micro_batches import joined, with_features
@@ -179,7 +180,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         if self.policy is None or self.model is None or _differs(self.slot, slot):
             self.policy = new_policy(slot, actions, dim)
             self.settled = SettledPolicy(new_policy(slot, actions, dim))
-            self.model = ClickModel(dim, scaled=scaled_columns(slot.features))
+            settings = ClickSettings(threshold=rules_of(slot).default_reward)
+            self.model = ClickModel(dim, settings, scaled_columns(slot.features))
             self.context = MeanContext(dim)
             self.decisions = self.rewards = 0.0
             self.retired = RetiredActions()

@@ -193,6 +193,17 @@ def test_what_is_believed_is_what_a_policy_learns_from_the_outcomes(run: Run) ->
         assert deviation == pytest.approx(wanted.deviation * (HIGH - LOW), rel=1e-6)
 
 
+def test_a_click_is_more_than_no_answer_is_worth(run: Run) -> None:
+    """No answer is worth 0, in the middle of the range: it was taken for a click."""
+    outcomes = settled(run)
+    clicks = sum(outcome.reward > 0.5 for outcome in outcomes)
+    assert 0 < clicks < len(outcomes) == run.value("model", measure="click_outcomes")
+    auc, loss = (run.value("model", measure=f"click_{name}") for name in ("auc", "log_loss"))
+    assert auc is not None, "there were clicks, and other outcomes"
+    assert loss is not None
+    assert 0.3 < loss < 1.5  # that of knowing nothing is 0.69; of 33 % clicks it is 0.63
+
+
 def test_the_audit_is_that_of_the_logged_probabilities(run: Run) -> None:
     observed = expected = variance = 0.0
     for decision in read(run.written.decisions, Decision):

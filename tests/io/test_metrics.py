@@ -329,6 +329,18 @@ def test_every_metric_is_documented_as_it_is(metrics: Metrics, registry: Collect
     assert documented == exposed
 
 
+def test_every_metric_has_a_unit_and_a_meaning() -> None:
+    rows = re.findall(r"^\| `(banditflow_\w+)` \|(.*)\|$", DOCUMENT.read_text(), re.M)
+    assert len(rows) == len(_documented())
+    for name, rest in rows:
+        kind, _, unit, meaning = (cell.strip() for cell in rest.split("|"))
+        assert unit, name
+        assert len(meaning) > 10, name
+        assert name.endswith("_total") == (kind == "counter"), name
+        if "_seconds" in name:
+            assert unit == "seconds", name
+
+
 def _documented() -> list[tuple[str, tuple[str, str]]]:
     rows = re.findall(r"^\| `(banditflow_\w+)` \| (\w+) \| ([^|]*)\|", DOCUMENT.read_text(), re.M)
     return [(name, (kind, labels.replace("`", "").strip())) for name, kind, labels in rows]

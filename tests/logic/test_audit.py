@@ -1,6 +1,5 @@
 """The audit of propensities: what is expected, and how far chance goes, is exact for any vector."""
 
-import doctest
 import math
 from typing import Any
 
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-import operators.logic.deciding.audit
 from operators.logic.deciding.audit import CLIP, audit
 from operators.logic.policies.base import Floats
 
@@ -68,7 +66,3 @@ def test_the_bound_of_false_alarms_holds_however_rare_some_actions_are(rare: flo
         most = min(1.0, 2.0 * math.exp(-(bound**2) / 2.0 / spread))
         share = float((np.abs(z) >= bound).mean())
         assert share <= most + 5.0 * math.sqrt(most * (1.0 - most) / windows)
-
-
-def test_the_examples_are_true() -> None:
-    assert doctest.testmod(operators.logic.deciding.audit).failed == 0

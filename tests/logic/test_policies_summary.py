@@ -1,6 +1,5 @@
 """What summaries say of actions: the belief that decides, and beside it what was observed."""
 
-import doctest
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,6 @@ from scipy.integrate import quad
 from scipy.special import expit
 from scipy.stats import norm
 
-import operators.logic.policies.linear_posterior
-import operators.logic.policies.mean_context
-import operators.logic.policies.reward_scale
-import operators.logic.policies.tally
 from operators.logic.policies import KINDS, Deltas, Policy, make_policy
 from operators.logic.policies.linear_posterior import LinearPosterior, logit_normal
 from operators.logic.policies.mean_context import MeanContext
@@ -151,16 +146,3 @@ def test_the_mean_features_are_those_of_the_decisions_that_count_in_any_order(
     context = MeanContext(DIM, context.sums())
     context.learn(-deltas.take(order[kept:]))
     assert context.mean() == pytest.approx(deltas.x[order[:kept]].mean(axis=0))
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        operators.logic.policies.linear_posterior,
-        operators.logic.policies.mean_context,
-        operators.logic.policies.reward_scale,
-        operators.logic.policies.tally,
-    ],
-)
-def test_the_examples_are_true(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0

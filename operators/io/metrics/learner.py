@@ -6,6 +6,7 @@ from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from operators.io.metrics.actions import Actions
 from operators.io.metrics.labels import OTHER, Children, Labels
 from schemas.results import ActionSummary
 
@@ -17,18 +18,7 @@ class LearnerMetrics:
         self, registry: CollectorRegistry | None = None, labels: Labels | None = None
     ) -> None:
         self._labels = labels or Labels()
-        self._figures = {
-            name: Gauge(
-                f"banditflow_slot_action_{name}", said, ["slot", "action"], registry=registry
-            )
-            for name, said in (
-                ("reward", "Mean reward by the policy's posterior."),
-                ("reward_deviation", "Standard deviation of the mean reward by the posterior."),
-                ("observed_reward", "Mean reward of the decisions that count."),
-                ("observations", "Decisions that count."),
-            )
-        }
-        self._shown: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._actions = Actions(registry, self._labels)
         self._measured: dict[str, set[str]] = defaultdict(set)
         self._lock = Lock()
         self._ignored = Children(
@@ -57,44 +47,14 @@ class LearnerMetrics:
         )
 
     def actions(self, slot_id: str, summaries: Iterable[ActionSummary]) -> None:
-        """Report a slot's actions, on the scale of its rewards; what is not known has no series.
-
-        Actions without a label of their own are observed together, but nothing is believed of them
-        together.
-        """
-        slot = self._labels.slot(slot_id)
-        if slot == OTHER:
-            return  # what other slots earn has no common meaning
-        known: dict[tuple[str, str], float] = {}
-        count = reward = 0.0
-        for summary in summaries:
-            label = self._labels.action(slot_id, summary.action_id)
-            if label == OTHER:
-                count, reward = count + summary.count, reward + summary.reward
-                known["observations", OTHER] = count
-                if count > 0.0:
-                    known["observed_reward", OTHER] = reward / count
-                continue
-            known["observations", label] = summary.count
-            for name, value in (
-                ("reward", summary.mean),
-                ("reward_deviation", summary.deviation),
-                ("observed_reward", summary.observed),
-            ):
-                if value is not None:
-                    known[name, label] = value
-        with self._lock:
-            for (name, label), value in known.items():
-                self._figures[name].labels(slot, label).set(value)
-            for name, label in self._shown[slot] - known.keys():
-                self._figures[name].remove(slot, label)
-            self._shown[slot] = set(known)
+        """Report a slot's actions, on the scale of its rewards."""
+        self._actions.report(slot_id, summaries)
 
     def forget(self, slot_id: str) -> None:
         """Report no more what a slot's learner believes: it is forgotten."""
         slot = self._labels.slot(slot_id)
         if slot != OTHER:
-            self.actions(slot_id, [])
+            self._actions.forget(slot_id)
             self.model(slot_id, {})
 
     def ignored(self, slot_id: str, reason: str, count: int) -> None:
