@@ -24,7 +24,7 @@ from schemas.clock import ALWAYS, NEVER
 from schemas.settings import EventTimeSettings, StateSettings
 from schemas.state import StateFormat, pack, unpack
 
-ATTRIBUTION_STATE = StateFormat("attribution", 4)
+ATTRIBUTION_STATE = StateFormat("attribution", 5)
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
             if result.messages:
                 out.append(_Messages(result.messages))
                 self.metrics.outcomes(result.counts)
+            if result.conflicts:
+                self.metrics.conflicts(result.conflicts)
             if result.rejected:
                 out.append(_Rejections(result.rejected))
         self.metrics.held(self.shard, self.attribution.pending, self.attribution.waiting)

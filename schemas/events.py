@@ -67,7 +67,7 @@ class DecisionRequest(Envelope, kw_only=True):
 
 
 class Impression(Envelope, kw_only=True, gc=False):
-    """The decided action was on the visitor's screen."""
+    """What a decision shows was on the visitor's screen: all of it, or one action or position."""
 
     decision_id: Id
     slot_id: Id
@@ -78,7 +78,7 @@ class Impression(Envelope, kw_only=True, gc=False):
 
 
 class Click(Envelope, kw_only=True, gc=False):
-    """The visitor clicked what a decision had shown."""
+    """The visitor clicked what a decision had shown, at its first position where none is named."""
 
     decision_id: Id
     slot_id: Id
@@ -88,11 +88,16 @@ class Click(Envelope, kw_only=True, gc=False):
 
 
 class Reward(Envelope, kw_only=True, gc=False):
-    """A value earned by a decision: a conversion, dwell time; in the slot's reward range."""
+    """A value earned by a decision: a conversion, dwell time; in the slot's reward range.
+
+    It is earned by the action at ``position`` of what the decision shows, the first where none is
+    named.
+    """
 
     decision_id: Id
     slot_id: Id
     value: Annotated[float, Meta(ge=-bounds.GREATEST_REWARD, le=bounds.GREATEST_REWARD)]
+    position: Position | None = None
     type: Text = "reward"
 
 

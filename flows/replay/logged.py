@@ -56,8 +56,9 @@ def records_of(log: OpenBanditLog, spec: FeatureSpec, settings: Settings, eta: f
     """Write each row as a decision, its impression and, where it was clicked, its click.
 
     Decisions have the log's own times and propensities; each row has a synthetic subject of its
-    own, without consent, so that nothing is kept of anybody. ``eta`` is the linear predictor at
-    which a contextual policy linearises, since the log holds none.
+    own, without consent, so that nothing is kept of anybody. Each shows one action: the row's
+    position is part of its context. ``eta`` is the linear predictor at which a contextual policy
+    linearises, since the log holds none.
     """
     records: dict[Topic, dict[int, list[Record]]] = {
         topic: {k: [] for k in range(settings.kafka.partitions)}
@@ -84,7 +85,6 @@ def records_of(log: OpenBanditLog, spec: FeatureSpec, settings: Settings, eta: f
             decision_id=subject,
             slot_id=SLOT,
             action_id=decided.action_id,
-            position=row.position,
         )
         keep(Topic.IMPRESSIONS, shard, row.time, encode(shown), raw)
         if row.click:
@@ -95,7 +95,6 @@ def records_of(log: OpenBanditLog, spec: FeatureSpec, settings: Settings, eta: f
                 source=SOURCE,
                 decision_id=subject,
                 slot_id=SLOT,
-                position=row.position,
             )
             keep(Topic.CLICKS, shard, clicked.time, encode(clicked), raw)
     return records

@@ -98,7 +98,7 @@ def _right(outcome: Outcome, verdict: Verdict | None) -> bool:
     if verdict is None:
         return False
     if outcome.status == "pending":
-        return outcome.revision <= verdict.rewards or bool(verdict.withdrawals)
+        return outcome.revision <= verdict.copies or bool(verdict.withdrawals)
     wanted = verdict.outcome()
     if outcome.reason in verdict.withdrawals:  # whichever of them arrived first
         wanted.reason = outcome.reason

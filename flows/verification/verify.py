@@ -25,8 +25,9 @@ from operators.io.kafka.partition import read_partition
 from operators.io.releases import PROCESSING_ERROR
 from operators.logic.attribution import reasons
 from operators.logic.catalog import CatalogHistory
-from operators.logic.deciding.positions import by_position
+from operators.logic.deciding.positions import position_key
 from operators.logic.recount import Verdict, recount
+from schemas.bounds import MOST_POSITIONS
 from schemas.clock import micros
 from schemas.events import DecisionBack
 from schemas.settings import Settings
@@ -101,7 +102,7 @@ def _read_events(
 ) -> tuple[list[Event], set[int]]:
     """Read a shard's events, see that its requests are answered, and give what counts.
 
-    Gives the keys of decisions, too, of which a record is quarantined.
+    Gives the keys of positions, too, of whose decision a record is quarantined.
     """
     answers, usable, quarantined = RequestAnswers(verification), list[Event](), set[int]()
     for topic in PERSONALIZE.resumes:
@@ -114,7 +115,8 @@ def _read_events(
             if reason in UNUSED:
                 verification.excluded[reason] = verification.excluded.get(reason, 0) + 1
                 if reason == PROCESSING_ERROR:
-                    quarantined.add(event.key)
+                    positions = range(MOST_POSITIONS)
+                    quarantined.update(position_key(event.key, each) for each in positions)
             else:
                 usable.append(event)
     requests = events(settings, Topic.DECISION_REQUESTS, shard, letters)
@@ -140,6 +142,4 @@ def _drop_waiting_for_settled(known: Sequence[Event], cut: Cut) -> Iterator[Even
 
 
 def _judged(history: CatalogHistory, tolerance: int, known: Sequence[Event]) -> dict[int, Verdict]:
-    newest = max((event.at for event in known), default=0)
-    singles = by_position(known, history.as_of(newest))
-    return recount(singles, lambda at: history.as_of(at).slots, tolerance)
+    return recount(known, lambda at: history.as_of(at).slots, tolerance)

@@ -16,6 +16,7 @@ from operators.logic.attribution import reasons
 from operators.logic.attribution.outcomes import SETTLED_REVISION, VOID_REVISION
 from operators.logic.attribution.rules import on_grid
 from operators.logic.attribution.window import delay, outside
+from operators.logic.deciding.positions import positions_of
 from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas
 from schemas.catalog import Slot
@@ -28,8 +29,10 @@ from schemas.results import Outcome
 class Verdict(NamedTuple):
     """What a decision contributes: whether it counts, and its reward in [0, 1].
 
-    ``rewards`` is how many rewards count and ``first_at`` the time of the earliest, in
-    microseconds; ``withdrawals`` are the reasons that make it void, the earliest first.
+    ``decision`` is of one position of those that the record shows. ``rewards`` is how many rewards
+    count and ``first_at`` the time of the earliest, in microseconds; ``copies`` is how many
+    different clicks and rewards named any of the positions, those included that others with their
+    id displace; ``withdrawals`` are the reasons that make it void, the earliest first.
     """
 
     decision: Event
@@ -37,6 +40,7 @@ class Verdict(NamedTuple):
     reward: float
     rewards: int = 0
     first_at: int | None = None
+    copies: int = 0
     withdrawals: tuple[str, ...] = ()
 
     @property
@@ -82,7 +86,7 @@ SlotsAt = Callable[[int], Mapping[str, Slot]]
 def recount(
     events: Iterable[Event], slots: Mapping[str, Slot] | SlotsAt, tolerance: int = 0
 ) -> dict[int, Verdict]:
-    """Judge every decision by its key; the first of two with one key is the answer.
+    """Judge every position of every decision by its key; the first of two decisions is the answer.
 
     ``slots`` rule each decision as they stand at its time, where they are given as a function.
     ``tolerance`` is how many microseconds earlier than its decision an event may be.
@@ -105,8 +109,9 @@ def recount(
             case Consent() if not allows_profile(event.body.purposes):
                 withdrawals[event.subject].append((event.at, reasons.CONSENT_WITHDRAWN))
     return {
-        key: _judge(decision, histories.get(key, ()), withdrawals, rules[key], tolerance)
+        verdict.decision.key: verdict
         for key, decision in decisions.items()
+        for verdict in _judge(decision, histories.get(key, ()), withdrawals, rules[key], tolerance)
     }
 
 
@@ -149,70 +154,100 @@ def _judge(
     withdrawals: Mapping[str, list[tuple[int, str]]],
     slot: Slot,
     tolerance: int,
-) -> Verdict:
-    """Judge a decision by the events that belong to it."""
+) -> list[Verdict]:
+    """Judge each position of a decision by the events that belong to it."""
     body: DecisionBack = decision.body
     closes = micros(body.expires_at)
+    singles = positions_of(decision, slot)
     withdrawn = tuple(
         reason
         for at, reason in sorted(withdrawals.get(body.subject or "", ()))
         if decision.at <= at <= closes
     )
     if withdrawn:
-        return Verdict(decision, counts=False, reward=0.0, withdrawals=withdrawn)
+        return [
+            Verdict(single, counts=False, reward=0.0, withdrawals=withdrawn) for single in singles
+        ]
     inside = [
         event
         for event in history
         if outside(event.at - decision.at, closes - decision.at, tolerance) is None
-        and event.body.slot_id == slot.slot_id
+        and event.body.slot_id == body.slot_id
     ]
-    earned = _distinct(_earning(event, slot) for event in inside if _earns(event, slot))
-    shown = any(
-        isinstance(event.body, Impression) and _shows(event, body, slot) for event in inside
-    )
-    counts = shown or not (slot.needs_impression or body.deferred)
+    actions = [single.body.action_id for single in singles]
+    shown = {position for event in inside for position in _shown(event.body, actions, slot)}
+    copies = {_earning(event, slot) for event in inside if _earns(event.body, len(singles), slot)}
+    earned = _distinct(copies)
+    return [
+        _verdict(
+            single,
+            slot,
+            shown=position in shown,
+            earned=[(at, value) for at, value, place, _ in earned if place == position],
+            copies=len(copies),
+        )
+        for position, single in enumerate(singles)
+    ]
+
+
+def _verdict(
+    single: Event, slot: Slot, *, shown: bool, earned: Sequence[tuple[int, float]], copies: int
+) -> Verdict:
+    counts = shown or not (slot.needs_impression or single.body.deferred)
     if earned and slot.click_without_impression == "count":
         counts = True
     if not counts:
-        return Verdict(decision, counts=False, reward=0.0)
-    values = [value for _, _, value in earned] or [slot.default_reward]
+        return Verdict(single, counts=False, reward=0.0, copies=copies)
+    values = [value for _, value in earned] or [slot.default_reward]
     total = {
         "first": values[0],
         "max": max(values),
         "sum": fsum(map(on_grid, values)) if earned else values[0],
     }[slot.reward_aggregation]
     low, high = slot.reward_range
-    reward = on_grid(min(1.0, max(0.0, (total - low) / (high - low))))
     return Verdict(
-        decision=decision,
+        decision=single,
         counts=True,
-        reward=reward,
+        reward=on_grid(min(1.0, max(0.0, (total - low) / (high - low)))),
         rewards=len(earned),
         first_at=earned[0][0] if earned else None,
+        copies=copies,
     )
 
 
-def _shows(event: Event, decision: DecisionBack, slot: Slot) -> bool:
-    body: Impression = event.body
-    right = body.action_id in (None, decision.action_id) or slot.slate_size > 1
-    return right and (bool(body.viewable) or not slot.viewable_only)
+def _shown(body: object, actions: Sequence[str], slot: Slot) -> Iterable[int]:
+    """Say which positions an event shows; none where it names what is not there."""
+    if not isinstance(body, Impression) or (slot.viewable_only and not body.viewable):
+        return ()
+    named = range(len(actions)) if body.position is None else [body.position]
+    right = [
+        position
+        for position in named
+        if position < len(actions) and body.action_id in (None, actions[position])
+    ]
+    return right if body.action_id is None else right[:1]
 
 
-def _earns(event: Event, slot: Slot) -> bool:
+def _earns(body: Impression | Click | Reward, positions: int, slot: Slot) -> bool:
     low, high = slot.reward_range
-    body = event.body
-    return isinstance(body, Click) or (isinstance(body, Reward) and low <= body.value <= high)
+    if isinstance(body, Impression) or (body.position or 0) >= positions:
+        return False
+    return isinstance(body, Click) or low <= body.value <= high
 
 
-def _distinct(earnings: Iterable[tuple[int, str, float]]) -> list[tuple[int, str, float]]:
-    """Give the rewards by time, the first of those with one id."""
-    by_id: dict[str, tuple[int, str, float]] = {}
+_Earning = tuple[int, float, int, str]
+"""A click or reward: its time, value, position and id."""
+
+
+def _earning(event: Event, slot: Slot) -> _Earning:
+    body, click = event.body, isinstance(event.body, Click)
+    value = slot.click_reward if click else body.value
+    return event.at, value, body.position or 0, f"{'click' if click else 'reward'}/{body.id}"
+
+
+def _distinct(earnings: Iterable[_Earning]) -> list[_Earning]:
+    """Give the rewards by time, then by id; of those with one id the least."""
+    by_id: dict[str, _Earning] = {}
     for earning in sorted(earnings):
-        by_id.setdefault(earning[1], earning)
-    return list(by_id.values())
-
-
-def _earning(event: Event, slot: Slot) -> tuple[int, str, float]:
-    body = event.body
-    value = slot.click_reward if isinstance(body, Click) else body.value
-    return event.at, f"{body.type}/{body.id}", value
+        by_id.setdefault(earning[3], earning)
+    return sorted(by_id.values(), key=lambda earning: (earning[0], earning[3]))

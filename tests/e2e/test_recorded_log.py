@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,8 @@ from flows.verification.log import Logged
 from operators.io.store.sqlite import SqliteStore
 from operators.learner_state import unpack_learner
 from operators.logic.policies import KINDS, load_policy, load_posterior
+from schemas.codec import decode
+from schemas.events import DecisionBack, Impression
 from schemas.results import PolicyCheckpoint
 from schemas.settings import Settings, child_environment
 from schemas.topics import Topic
@@ -51,7 +54,7 @@ UNCHANGED = ("cut", "learners")
 OVERFLOWS, NO_JSON = b"1e999", b"1e99x"
 """A number in a context for which the old release refused a request; for this one it is missing.
 
-The log is fed with what both refuse in its place.
+The log is fed with what both refuse in its place; see :meth:`Deployments.read_alike`.
 """
 
 NEVER_IDLE = 3600.0
@@ -80,7 +83,7 @@ class Deployments:
             self.base, self.folder / name, prefix, redis_url=url, idle_after=NEVER_IDLE
         )
         prepare(settings)
-        log = [structs.replace(each, value=refused_by_both(each)) for each in self.old.log]
+        log = [structs.replace(each, value=self.read_alike(each)) for each in self.old.log]
         feed(settings, [*log, *made])
         return settings
 
@@ -101,16 +104,54 @@ class Deployments:
     def _changed(self) -> Iterator[str]:
         offsets: Counter[tuple[str, int]] = Counter()
         for each in self.old.log:
-            if each.value != refused_by_both(each):
+            if each.value != self.read_alike(each) or self._names_a_short_slate(each):
                 yield f"{each.topic}/{each.partition}/{offsets[each.topic, each.partition]}"
             offsets[each.topic, each.partition] += 1
 
+    def read_alike(self, record: Logged) -> bytes:
+        """Read a record's value, written anew where this release would read it otherwise.
 
-def refused_by_both(record: Logged) -> bytes:
-    """Read a record's value, spoiled where this release would read it otherwise."""
-    if record.topic != Topic.DECISION_REQUESTS:
-        return record.value
-    return record.value.replace(OVERFLOWS, NO_JSON)
+        A number that overflows is spoiled for both. An impression of a slate that named its first
+        action showed the whole slate, and a click beyond the slot's ``slate_size`` was one at the
+        first position.
+        """
+        if record.topic == Topic.DECISION_REQUESTS:
+            return record.value.replace(OVERFLOWS, NO_JSON)
+        if self._slate_named_by(record) is None:
+            return record.value
+        body = msgspec.json.decode(record.value)
+        if record.topic == Topic.IMPRESSIONS:
+            body["action_id"] = None
+        elif (body.get("position") or 0) >= SLOTS[body["slot_id"]]["slate_size"]:
+            body["position"] = 0
+        else:
+            return record.value
+        return msgspec.json.encode(body)
+
+    def _names_a_short_slate(self, record: Logged) -> bool:
+        """Say whether what it names at a position that was not shown had another reason."""
+        slate = self._slate_named_by(record)
+        return slate is not None and len(slate.slate or ()) < SLOTS[slate.slot_id]["slate_size"]
+
+    def _slate_named_by(self, record: Logged) -> DecisionBack | None:
+        if record.topic not in (Topic.IMPRESSIONS, Topic.CLICKS):
+            return None
+        try:
+            body = msgspec.json.decode(record.value, type=Impression)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return self.slates.get((body.decision_id, body.slot_id))
+
+    @cached_property
+    def slates(self) -> dict[tuple[str, str], DecisionBack]:
+        """The decisions of the log that show several actions, by id and slot."""
+        decisions = (each for each in self.old.log if each.topic == Topic.DECISIONS)
+        slates: dict[tuple[str, str], DecisionBack] = {}
+        for each in decisions:
+            decision = decode(Topic.DECISIONS, each.value)
+            if isinstance(decision, DecisionBack) and decision.slate:
+                slates[decision.decision_id, decision.slot_id] = decision
+        return slates
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,12 @@ FIELDS: Mapping[str, Mapping[str, Changed]] = {
     },
     "Click": ABOUT
     | {"id": Changed(to=of_the_visitor, slot=SUM), "position": Changed(to=1, slot=SLATE)},
-    "Reward": ABOUT | {"id": Changed(to=of_the_visitor, slot=SUM), "value": Changed(to=0.125)},
+    "Reward": ABOUT
+    | {
+        "id": Changed(to=of_the_visitor, slot=SUM),
+        "value": Changed(to=0.125),
+        "position": Changed(to=1, slot=SLATE),
+    },
     "Consent": NAMES | {"purposes": Changed(to=[1])},
     "Erasure": NAMES,
 }

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from flows.devkit.verify_replay.verify_replay import VerifiedReplay, verify_repl
 from flows.runtime.snapshots import read_states
 from flows.verification.findings import Verification
 from flows.verification.log import LogError, Logged, copied, read_log, record_log
+from flows.verification.reading import dead_letters_of
 from flows.verification.sameness import compare_runs
 from flows.verification.state_dump import PARTS, digest, dump
 from flows.verification.verify import verify
 from operators.logic.attribution import SETTLED_REVISION
 from schemas.codec import decode, encode
 from schemas.results import Outcome
-from schemas.settings import load
+from schemas.settings import Settings, load
 from schemas.topics import Topic
 from tests.support.parts import prefix_for
 
@@ -44,7 +46,7 @@ def report(
         topic_prefix=prefix_for("verify-replay"),
         partitions=2,
     )
-    log = simulated_log(REQUESTS, 300.0, partitions=2, seed=5)
+    log = simulated_log(REQUESTS, 300.0, partitions=2, seed=4)
     with Supervisor(folder / "logs") as supervisor:
         yield verify_replay(
             settings, supervisor, folder, log, kills=2, seed=5, speed=1.0, verify_kills=True
@@ -58,7 +60,8 @@ def test_a_killed_log_ends_as_its_topics_imply_and_as_one_without_kills(
     assert [kill.flow for kill in report.killed.kills] == ["persist", "personalize"]
     found = report.killed.verification
     assert found.decisions == REQUESTS
-    assert found.outcomes.settled + found.outcomes.void == REQUESTS
+    positions = REQUESTS + 2 * slates(report.killed.settings)
+    assert found.outcomes.settled + found.outcomes.void == positions > REQUESTS
     assert found.outcomes.void > 0
     assert found.refused > 0
     assert {check.slot_id for check in found.actions} == set(SLOTS)
@@ -68,6 +71,26 @@ def test_a_killed_log_ends_as_its_topics_imply_and_as_one_without_kills(
     assert {table.table for table in found.store} >= {"decisions", "outcomes", "user_profiles"}
     assert not found.behind
     assert all(same.compared for same in report.same if same.what not in ("pending", "waiting"))
+
+
+def slates(settings: Settings) -> int:
+    """How many of the requests were answered by a slate, of three actions each."""
+    decisions = (each.value for each in copied(settings) if each.topic is Topic.DECISIONS)
+    return sum(b'"slate":' in value for value in decisions)
+
+
+def test_events_that_name_what_was_not_shown_or_an_id_twice_are_dead_letters(
+    report: VerifiedReplay,
+) -> None:
+    settings = report.killed.settings
+    reasons = Counter(
+        reason
+        for shard in range(settings.kafka.partitions)
+        for reason in dead_letters_of(settings, shard).reasons.values()
+    )
+    assert reasons["wrong_position"] > 10
+    assert reasons["conflicting_reward"] > 0
+    assert not reasons["no_decision"]
 
 
 def test_state_is_dumped_in_order_and_alike_for_both_runs(report: VerifiedReplay) -> None:

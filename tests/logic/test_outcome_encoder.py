@@ -33,7 +33,6 @@ RULES = AttributionRules(
     needs_impression=True,
     viewable_only=False,
     quarantine=False,
-    slate=False,
 )
 CLASSES = [
     DecisionClass(

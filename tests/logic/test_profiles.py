@@ -1,6 +1,6 @@
 """Profiles against a recomputation from the whole history."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import log1p
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,7 @@ class Event:
     at: int
     subject: str = "ann"
     key: int = 0
-    body: Any = None
+    body: Any = field(default_factory=lambda: SimpleNamespace(position=None))
 
 
 def consent(at, purposes=(1, 5, 6), subject="ann"):
@@ -35,7 +35,17 @@ def consent(at, purposes=(1, 5, 6), subject="ann"):
 
 
 def decision(at, key, action_id, subject="ann"):
-    return Event("decision", at, subject, key, SimpleNamespace(action_id=action_id))
+    return Event("decision", at, subject, key, SimpleNamespace(action_id=action_id, slate=None))
+
+
+def slate(at, key, action_ids, subject="ann"):
+    placed = [SimpleNamespace(action_id=action_id) for action_id in action_ids]
+    body = SimpleNamespace(action_id=action_ids[0], slate=placed)
+    return Event("decision", at, subject, key, body)
+
+
+def click_at(at, key, position, subject="ann"):
+    return Event("click", at, subject, key, SimpleNamespace(position=position))
 
 
 def reward(at, value, subject="ann"):
@@ -132,6 +142,21 @@ def test_withdrawal_and_erasure_forget_everything(end):
     assert profile.features == {}
     kept.expire(NOON + 90 * 24 * HOUR)
     assert b"ann" not in kept.dump()
+
+
+@pytest.mark.parametrize(
+    ("position", "tastes"),
+    [(None, {"news"}), (0, {"news"}), (1, {"sport"}), (2, set()), (3, {"sport"}), (4, set())],
+)
+def test_a_click_on_a_slate_is_a_taste_for_what_lies_at_its_position(position, tastes):
+    """Of the actions shown the first four are remembered."""
+    shown = slate(NOON, 7, ["a0", "a1", "a2", "a1", "a0"])
+    kept = play(empty(), [consent(NOON), shown, click_at(NOON, 7, position)])
+    features = kept.features_of("ann")
+    assert features["clicks"] == 1.0
+    assert {name for name in features if name.startswith("affinity.")} == {
+        f"affinity.{name}" for name in tastes
+    }
 
 
 def test_a_later_consent_starts_anew_with_a_higher_version():

@@ -91,8 +91,8 @@ def test_a_profile_fits_and_reads_back(character: str, length: int, values: list
     consent = Consent(id="c", time=make.START, subject="s", purposes=[*range(1, 16)])
     profiles.consent(event(consent, 1))
     for action_id in names:
-        profiles.decision(event(SimpleNamespace(action_id=action_id), 2))
-        profiles.click(event(None, 3))
+        profiles.decision(event(SimpleNamespace(action_id=action_id, slate=None), 2))
+        profiles.click(event(SimpleNamespace(position=None), 3))
     for value in values:
         reward = Reward(
             id="r", time=make.START, subject="s", decision_id="d", slot_id="home", value=value

@@ -38,9 +38,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def take(profiles: Profiles, kind: str, subject: str, at: int) -> None:
-    body: Any = None
+    body: Any = SimpleNamespace(position=None)
     if kind == "decision":
-        body = SimpleNamespace(action_id=f"a{at % 2}")
+        body = SimpleNamespace(action_id=f"a{at % 2}", slate=None)
     elif kind in ("consent", "withdrawal"):
         purposes = [5, 6] if kind == "consent" else []
         body, kind = SimpleNamespace(purposes=purposes, basis="consent", version=str(at)), "consent"

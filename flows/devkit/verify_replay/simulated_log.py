@@ -28,14 +28,24 @@ SLOTS: dict[str, dict[str, Any]] = {
     "strip": {"policy": PolicySettings(kind="diagonal"), "learning_mode": "exposure"},
     "side": {"policy": PolicySettings(kind="beta"), "learning_mode": "wait"},
     "foot": {"policy": PolicySettings(kind="gaussian"), "needs_impression": False},
+    "wall": {
+        "policy": PolicySettings(kind="beta"),
+        "slate_size": 3,
+        "reward_aggregation": "sum",
+        "reward_range": (0.0, 2.0),
+    },
 }
-"""One slot for each learning mode, and one that needs no impression."""
+"""One slot for each learning mode, one that needs no impression, and one that shows slates."""
 
 _CLICKS, _REWARDS, _SHOWN, _GONE, _BROKEN = 0.15, 0.03, 0.9, 0.002, 0.02
 """Shares of requests that are clicked, rewarded, shown; whose visitor withdraws; spoiled ones."""
 
 _TWICE, _LATER = 0.02, 0.05
 """Shares of records that come twice, and up to a second late."""
+
+_REUSED, _NAMED = 0.1, 0.8
+"""Shares of clicks and rewards whose id comes again with other content; of those on slates that
+name a position, one too many included."""
 
 _SPOILED = ("truncated", "no_subject", "unknown_slot", "noise", "utf16")
 
@@ -80,17 +90,37 @@ def _visit(
     yield Topic.DECISION_REQUESTS, request, at
     seen = at + timedelta(milliseconds=20)
     if chances[0] < _SHOWN:
-        yield Topic.IMPRESSIONS, Impression(id=f"i{number}", time=seen, **about), seen
+        place = _position(rng, slot_id) if chances[0] < _SHOWN / 2 else None
+        shown = Impression(id=f"i{number}", time=seen, position=place, **about)
+        yield Topic.IMPRESSIONS, shown, seen
     later = seen + timedelta(seconds=float(rng.exponential(0.5)))
     if chances[1] < _CLICKS:
-        yield Topic.CLICKS, Click(id=f"c{number}", time=later, **about), later
+        for time in _times(rng, later):
+            place = _position(rng, slot_id)
+            yield Topic.CLICKS, Click(id=f"c{number}", time=time, position=place, **about), time
     if chances[2] < _REWARDS:
-        yield Topic.REWARDS, Reward(id=f"w{number}", time=later, value=0.5, **about), later
+        for time in _times(rng, later):
+            place, value = _position(rng, slot_id), round(float(rng.random()), 3)
+            reward = Reward(id=f"w{number}", time=time, position=place, value=value, **about)
+            yield Topic.REWARDS, reward, time
     who: dict[str, Any] = {"subject": common["subject"], "time": later}
     if chances[3] < _GONE:
         yield Topic.CONSENTS, Consent(id=f"n{number}", purposes=[], **who), later
     elif chances[3] > 1.0 - _GONE:
         yield Topic.CONSENTS, Erasure(id=f"e{number}", **who), later
+
+
+def _times(rng: np.random.Generator, at: datetime) -> Iterator[datetime]:
+    """Give the time of a record, sometimes that of another with its id."""
+    yield at
+    if rng.random() < _REUSED:
+        yield at + timedelta(milliseconds=int(rng.integers(-10, 10)))
+
+
+def _position(rng: np.random.Generator, slot_id: str) -> int | None:
+    """Draw a position on the slate that a slot shows, or beyond it; none elsewhere."""
+    size = SLOTS[slot_id].get("slate_size")
+    return int(rng.integers(size + 1)) if size and rng.random() < _NAMED else None
 
 
 def _sent(

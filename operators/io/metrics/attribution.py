@@ -39,6 +39,12 @@ class AttributionMetrics:
             )
         )
 
+        self._conflicts = Counter(
+            "banditflow_reward_conflicts",
+            "Clicks and rewards with the id of another of their decision, but other content.",
+            registry=registry,
+        )
+
     def held(self, shard: int, pending: int, waiting: int) -> None:
         """Report what a shard holds: pending decisions, and events that wait for theirs."""
         self._pending[str(shard),].set(pending)
@@ -48,3 +54,7 @@ class AttributionMetrics:
         """Count outcomes, given by (slot, status)."""
         for (slot_id, status), count in counts.items():
             self._outcomes[self._labels.slot(slot_id), status].inc(count)
+
+    def conflicts(self, count: int) -> None:
+        """Count clicks and rewards that had the id of another, but other content."""
+        self._conflicts.inc(count)

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct, msgpack
 from numpy.typing import NDArray
 
-from operators.logic.attribution.rules import Rewards
+from operators.logic.attribution.rewards import Rewards
 
 Rows = NDArray[np.int64]
 

@@ -36,7 +36,8 @@ class DecisionClass(Struct, frozen=True, array_like=True, kw_only=True):
     """What many decisions have in common: slot, action, policy, experiment and the slot's rules.
 
     ``window`` is the reward window in microseconds, ``fingerprint`` names the logged features
-    (empty: not logged).
+    (empty: not logged), ``positions`` is how many actions the decision shows, of which
+    ``action_id`` is one.
     """
 
     slot_id: str
@@ -49,6 +50,7 @@ class DecisionClass(Struct, frozen=True, array_like=True, kw_only=True):
     window: int
     rules: AttributionRules
     fingerprint: str = ""
+    positions: int = 1
 
     @property
     def needs_impression(self) -> bool:
@@ -116,7 +118,8 @@ class DecisionClasses:
         It is good until the next :meth:`sweep`, and for as long as a row is held under it.
         """
         span = body.expires_at - body.time
-        recent = (_CLASS_FIELDS(body), span)
+        positions = len(body.slate) if body.slate else 1
+        recent = (_CLASS_FIELDS(body), span, positions)
         number = self._recent.get(recent)
         if number is None:
             rules = self._rules.get(body.slot_id)
@@ -134,6 +137,7 @@ class DecisionClasses:
                     window=span // _MICROSECOND,
                     rules=rules,
                     fingerprint=body.mapping,
+                    positions=positions,
                 )
             )
         return number

@@ -114,6 +114,12 @@ def packed_subject(blob: bytes) -> str | None:
     return _unpacked(codes >> 4, blob[start : start + subject_bytes])
 
 
+def packed_names(blob: bytes) -> bytes:
+    """Read subject and decision id as they are packed, to compare them with others."""
+    floats, _, _ = _HEADER.unpack_from(blob)
+    return blob[HEADER_BYTES + 4 * (floats if floats != NO_FEATURES else 0) :]
+
+
 def packed_features(blob: bytes) -> bytes | bytearray:
     """Read the features only, as float32 bytes; empty without any."""
     floats = blob[0] | blob[1] << 8

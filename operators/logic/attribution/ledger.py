@@ -15,12 +15,14 @@ from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_classes import DecisionClass, DecisionClasses
 from operators.logic.attribution.outcomes import OutcomeEncoder, encode_outcome
 from operators.logic.attribution.pending import LIVE, Pending, places_by_value
+from operators.logic.attribution.rewards import reward_id
 from operators.logic.attribution.rules import DelayHistogram, prior_delays
 from operators.logic.attribution.waiting import (
     WaitingEvents,
     WaitingEventState,
     Withdrawal,
     Withdrawals,
+    content_of,
     waiting_state,
 )
 from operators.logic.policies.base import Deltas
@@ -183,7 +185,8 @@ class StepResult:
     """What a batch of events led to.
 
     ``messages`` are all outcome records; ``settled`` are the decisions whose rewards became final,
-    with their slot, complete before ``horizon``; ``counts`` counts outcomes by slot and status.
+    with their slot, complete before ``horizon``; ``counts`` counts outcomes by slot and status;
+    ``conflicts`` counts the clicks and rewards that had the id, but not the content, of another.
     """
 
     horizon: int = NEVER
@@ -192,6 +195,7 @@ class StepResult:
     settled: list[tuple[str, Settlements]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    conflicts: int = 0
     _refused: set[Origin] = field(default_factory=set)
 
     def report(self, key: int, outcome: Outcome) -> None:
@@ -239,8 +243,8 @@ class Ledger:
         self.pending.restore(state.pending, segments, self.classes.window)
         self.classes.hold(self.pending.decision_class[self.pending.flags & LIVE != 0].tolist())
         self.encoder = OutcomeEncoder(self.pending, self.classes)
-        self.orphans = WaitingEvents(max_orphans)
-        self.quarantine = WaitingEvents(max_orphans)
+        self.orphans = WaitingEvents(max_orphans, content_of)
+        self.quarantine = WaitingEvents(max_orphans, lambda event: reward_id(event.body))
         for waiting in state.orphans:
             self.orphans.add(waiting.event())
         for waiting in state.quarantined:

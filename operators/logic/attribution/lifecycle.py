@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable, Mapping
 
 from operators.envelope import Event
 from operators.logic.attribution import reasons
+from operators.logic.attribution.crediting import apply_rewards
 from operators.logic.attribution.ledger import (
     SETTLE_EVERY,
     AttributionState,
     Ledger,
     StepResult,
 )
+from operators.logic.attribution.matching import with_decisions
 from operators.logic.attribution.settlement import settle, update_exposure
 from operators.logic.attribution.transitions import (
     add_decisions,
     apply_impressions,
-    apply_rewards,
     apply_withdrawals,
     evict,
 )
@@ -98,8 +99,8 @@ class Attribution:
                 append(event)
         for event in add_decisions(ledger, decisions):
             (impressions if type(event.body) is Impression else rewards).append(event)
-        rewards += apply_impressions(ledger, impressions)
-        apply_rewards(ledger, rewards)
+        released = apply_impressions(ledger, with_decisions(ledger, impressions))
+        apply_rewards(ledger, [*with_decisions(ledger, rewards), *released])
         apply_withdrawals(ledger, withdrawals)
         evict(ledger, self._max_pending)
         self._advance(watermark)

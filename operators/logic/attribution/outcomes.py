@@ -18,7 +18,7 @@ from operators.logic.attribution.decision_codec import (
     unpack_decision,
 )
 from operators.logic.attribution.pending import Pending
-from operators.logic.attribution.rules import Rewards
+from operators.logic.attribution.rewards import Rewards
 from operators.logic.attribution.window import delay
 from schemas.clock import moment
 from schemas.codec import decode, encode
@@ -107,7 +107,7 @@ def pending_outcome(
     pending: Pending, row: int, decision_class: DecisionClass, rewards: Rewards
 ) -> Outcome:
     """Report the reward that a decision has earned so far."""
-    return _active_outcome(pending, row, decision_class, rewards, "pending", rewards.count)
+    return _active_outcome(pending, row, decision_class, rewards, "pending", rewards.revision)
 
 
 def settled_outcome(

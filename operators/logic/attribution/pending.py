@@ -23,7 +23,7 @@ from operators.logic.attribution.decision_codec import (
     packed_features,
 )
 from operators.logic.attribution.key_index import KeyIndex
-from operators.logic.attribution.rules import Rewards
+from operators.logic.attribution.rewards import Rewards
 from operators.logic.state.segmented import SegmentedSnapshot, SegmentedState
 from operators.logic.state.segments import SegmentFiles
 

@@ -9,7 +9,7 @@ NO_DECISION: Final = "no_decision"
 ORPHAN_OVERFLOW: Final = "orphan_overflow"
 """More than ``max_orphans`` events waited; the oldest had to go."""
 DUPLICATE: Final = "duplicate"
-"""A click or reward with this envelope id, or an impression of this decision, came before."""
+"""The same click or reward, or another impression of this decision, came before."""
 DUPLICATE_DECISION: Final = "duplicate_decision"
 """The same decision again."""
 CONFLICTING_DECISION: Final = "conflicting_decision"
@@ -21,7 +21,11 @@ INVALID_DECISION: Final = "invalid_decision"
 WRONG_SLOT: Final = "wrong_slot"
 """The event names another slot than its decision."""
 WRONG_ACTION: Final = "wrong_action"
-"""The impression shows another action than the decision chose."""
+"""The impression shows another action than the decision chose for that position, or for any."""
+WRONG_POSITION: Final = "wrong_position"
+"""The event names a position that its decision did not show."""
+CONFLICTING_REWARD: Final = "conflicting_reward"
+"""A click or reward of this decision with this envelope id and other content counts instead."""
 BEFORE_DECISION: Final = "before_decision"
 """The event's time lies before the decision's."""
 OUTSIDE_WINDOW: Final = "outside_window"
@@ -43,6 +47,8 @@ REJECTIONS: Final = frozenset(
         INVALID_DECISION,
         WRONG_SLOT,
         WRONG_ACTION,
+        WRONG_POSITION,
+        CONFLICTING_REWARD,
         BEFORE_DECISION,
         OUTSIDE_WINDOW,
         OUT_OF_RANGE,

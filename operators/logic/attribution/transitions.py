@@ -1,4 +1,4 @@
-"""What events do to decisions: they are added, activated by impressions, rewarded, or void."""
+"""What events do to decisions: they are added, activated by impressions, or void."""
 
 from binascii import crc32
 from collections.abc import Sequence
@@ -10,15 +10,19 @@ from operators.envelope import Event
 from operators.logic.attribution import reasons
 from operators.logic.attribution.chunks import DecisionColumns, Rows
 from operators.logic.attribution.decision_classes import IMMEDIATE, DecisionClass
-from operators.logic.attribution.decision_codec import pack_decisions, packed_subject
+from operators.logic.attribution.decision_codec import (
+    pack_decisions,
+    packed_names,
+    packed_subject,
+)
 from operators.logic.attribution.ledger import Ledger
-from operators.logic.attribution.outcomes import pending_outcome, void_outcome
+from operators.logic.attribution.matching import Joined, class_of
+from operators.logic.attribution.outcomes import void_outcome
 from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
-from operators.logic.attribution.rules import WHOLE, first_reward
+from operators.logic.attribution.rules import WHOLE
 from operators.logic.attribution.waiting import Withdrawal
-from operators.logic.attribution.window import outside
 from schemas.consent import allows_profile
-from schemas.events import Click, Erasure, Reward
+from schemas.events import Erasure
 
 _AT = attrgetter("at")
 _PACKED_FIELDS = attrgetter("features", "subject", "decision_id")
@@ -125,30 +129,30 @@ def activate(ledger: Ledger, rows: Rows) -> None:
     ledger.changes.add_many(rows, np.ones(len(rows)), default)
 
 
-def apply_impressions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
+def apply_impressions(ledger: Ledger, joined: Sequence[Joined]) -> list[Joined]:
     """Activate the decisions that were shown; give the rewards that were quarantined."""
-    joined = _with_decisions(ledger, events)
     if not joined:
         return []
     pending, result = ledger.pending, ledger.result
-    rows = np.array([row for _, row, _ in joined])
-    activated: dict[int, int] = {}
+    rows = np.array([row for _, row, _, _ in joined])
+    activated: dict[int, tuple[int, DecisionClass, int]] = {}
     shown: set[int] = set()
-    for (event, row, decision_class), flags in zip(
+    for (event, row, decision_class, decision_key), flags in zip(
         joined, pending.flags[rows].tolist(), strict=True
     ):
-        body, rules = event.body, decision_class.rules
+        body = event.body
         action_id = body.action_id
-        if action_id is not None and action_id != decision_class.action_id and not rules.slate:
+        if action_id is not None and action_id != decision_class.action_id:
             result.reject(event, reasons.WRONG_ACTION, "action_id")
-        elif flags & VOID or (rules.viewable_only and not body.viewable):
+        elif flags & VOID or (decision_class.rules.viewable_only and not body.viewable):
             continue
         elif flags & SHOWN or row in shown:
-            result.reject(event, reasons.DUPLICATE)
+            if not event.further:
+                result.reject(event, reasons.DUPLICATE)
         else:
             shown.add(row)
             if not flags & ACTIVE:
-                activated[row] = event.key
+                activated[row] = event.key, decision_class, decision_key
     if shown:
         rows = np.fromiter(shown, dtype=np.int64, count=len(shown))
         pending.flags[rows] |= SHOWN
@@ -158,97 +162,11 @@ def apply_impressions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     activate(ledger, np.fromiter(activated, dtype=np.int64, count=len(activated)))
     if not len(ledger.quarantine):
         return []
-    return [event for key in activated.values() for event in ledger.quarantine.pop(key)]
-
-
-def apply_rewards(ledger: Ledger, events: Sequence[Event]) -> None:
-    """Count the clicks and rewards whose time lies within the window of their decision."""
-    pending, result = ledger.pending, ledger.result
-    for event, row, decision_class in _with_decisions(ledger, events):
-        body, rules = event.body, decision_class.rules
-        value = rules.click_reward if type(body) is Click else body.value
-        flags = int(pending.flags[row])
-        if type(body) is Reward and not rules.low <= value <= rules.high:
-            result.reject(event, reasons.OUT_OF_RANGE, "value")
-        elif flags & VOID:
-            continue
-        elif not flags & ACTIVE and rules.quarantine:
-            if not ledger.quarantine.add(event):
-                result.reject(event, reasons.DUPLICATE, "id")
-        else:
-            if not flags & ACTIVE:
-                activate(ledger, np.array([row]))
-            _reward(ledger, event, row, decision_class, value)
-
-
-def _reward(
-    ledger: Ledger, event: Event, row: int, decision_class: DecisionClass, value: float
-) -> None:
-    pending, key, rules = ledger.pending, event.key, decision_class.rules
-    id_ = f"{event.body.type}/{event.body.id}"
-    by_key = pending.rewards(row)
-    rewards = by_key.get(key)
-    weight = int(pending.weight[row]) / WHOLE
-    if rewards is None:
-        before = rules.default_reward
-        rewards = by_key[key] = first_reward(event.at, id_, value)
-        rewards.learned_reward = weight * before
-    else:
-        before = rewards.reward(rules)
-        if not rewards.add(event.at, id_, value):
-            ledger.result.reject(event, reasons.DUPLICATE, "id")
-            return
-    pending.touch_row(row)
-    reward = rewards.reward(rules)
-    if decision_class.learning_mode != "wait":
-        ledger.changes.add(row, 1.0 - weight, reward - rewards.learned_reward)
-        ledger.changes.count_reward(decision_class.slot_id, event.at)
-        pending.weight[row] = WHOLE
-        rewards.learned_reward = reward
-    if reward != before:
-        ledger.result.report(key, pending_outcome(pending, row, decision_class, rewards))
-
-
-def _with_decisions(
-    ledger: Ledger, events: Sequence[Event]
-) -> list[tuple[Event, int, DecisionClass]]:
-    """Join events with the rows and classes of their decisions; the others wait or are rejected.
-
-    :func:`operators.logic.attribution.window.outside` is the rule of the reward window.
-    """
-    if not events:
-        return []
-    pending, result, classes = ledger.pending, ledger.result, ledger.classes.all
-    tolerance = ledger.tolerance
-    rows = pending.find([event.key for event in events])
-    joined: list[tuple[Event, int, DecisionClass]] = []
-    if not len(pending):
-        for event in events:
-            _wait(ledger, event)
-        return joined
-    numbers, decision_times = pending.decision_class[rows].tolist(), pending.at[rows].tolist()
-    for event, row, number, at in zip(events, rows, numbers, decision_times, strict=True):
-        if row < 0:
-            _wait(ledger, event)
-            continue
-        decision_class = classes[number]
-        if event.body.slot_id != decision_class.slot_id:
-            result.reject(event, reasons.WRONG_SLOT, "slot_id")
-        elif (reason := outside(event.at - at, decision_class.window, tolerance)) is not None:
-            result.reject(event, reason, "time")
-        else:
-            joined.append((event, row, decision_class))
-    return joined
-
-
-def _wait(ledger: Ledger, event: Event) -> None:
-    if ledger.result.is_refused(event):
-        return
-    if event.at < ledger.horizon - ledger.tolerance:
-        if not ledger.is_counted(event.body.slot_id, event.at):
-            ledger.result.reject(event, reasons.LATE)
-    elif not ledger.orphans.add(event):
-        ledger.result.reject(event, reasons.DUPLICATE, "id")
+    return [
+        (event, row, decision_class, decision_key)
+        for row, (key, decision_class, decision_key) in activated.items()
+        for event in ledger.quarantine.pop(key)
+    ]
 
 
 def apply_withdrawals(ledger: Ledger, events: Sequence[Event]) -> None:
@@ -289,15 +207,40 @@ def _void_if_withdrawn(ledger: Ledger, row: int, subject: str | None) -> None:
 
 
 def evict(ledger: Ledger, most: int) -> None:
-    """Void the decisions that expire first while there are more than ``most``."""
+    """Void the decisions that expire first while there are more than ``most``.
+
+    A slate goes with all of its positions, which its events are looked up by.
+    """
     pending = ledger.pending
     excess = len(pending) - most
     if excess > 0:
         rows = pending.soonest(excess, ledger.classes.window)
+        if any(class_of(ledger, row).positions > 1 for row in rows.tolist()):
+            rows = _with_all_positions(ledger, rows)
         for row in rows.tolist():
             if not pending.flags[row] & VOID:
                 void(ledger, row, reasons.EVICTED)
         ledger.remove_at_end(rows)
+
+
+def _with_all_positions(ledger: Ledger, rows: Rows) -> Rows:
+    """Add the other positions of slates: they have the same time, end of window and subject."""
+    pending = ledger.pending
+    chosen = {row: _slate_of(ledger, row) for row in rows.tolist()}
+    slates = set(chosen.values()) - {None}
+    times = np.array(sorted({slate[0] for slate in slates if slate}))
+    near = np.flatnonzero((pending.at >= times[0]) & (pending.at <= times[-1]))
+    near = near[np.isin(pending.at[near], times) & (pending.flags[near] & LIVE != 0)]
+    more = [row for row in near.tolist() if row not in chosen and _slate_of(ledger, row) in slates]
+    return np.concatenate([rows, np.array(more, dtype=np.int64)])
+
+
+def _slate_of(ledger: Ledger, row: int) -> tuple[int, int, bytes] | None:
+    """Tell the decision of a position from the others: its time, number of positions and names."""
+    pending, positions = ledger.pending, class_of(ledger, row).positions
+    if positions == 1:
+        return None
+    return int(pending.at[row]), positions, packed_names(pending.blob(row))
 
 
 def void(ledger: Ledger, row: int, reason: str) -> None:

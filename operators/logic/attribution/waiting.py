@@ -2,11 +2,12 @@
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from operators.envelope import Event, Origin
 from schemas.events import Click, Impression, Reward
@@ -15,24 +16,32 @@ _FEW: Final = 64
 """So many places in the order of events that wait no more are not worth making it anew."""
 
 
+def content_of(event: Event) -> Hashable:
+    """Tell an event from all others but its exact repeats: by its type and all of its fields."""
+    return type(event.body), astuple(event.body)
+
+
 class WaitingEvents:
     """Events that wait for their decision or its impression, by the decision's key.
 
-    The oldest leave when there are more than ``limit``.
+    Of the events of a decision with one ``identity`` a single one waits. The oldest leave when
+    there are more than ``limit``.
 
     >>> from operators.envelope import Origin
     >>> from types import SimpleNamespace as Body
-    >>> orphans, origin = WaitingEvents(limit=2), Origin("clicks", 0, 0, 0)
+    >>> orphans = WaitingEvents(limit=2, identity=lambda event: event.body.id)
     >>> for at in (3, 1, 2):
-    ...     _ = orphans.add(Event(at, Body(id=str(at)), "s", key=at, origin=origin))
+    ...     event = Event(at, Body(id=at), "s", key=at, origin=Origin("clicks", 0, 0, 0))
+    ...     _ = orphans.add(event)
     >>> [event.at for event in orphans.overflow()], [event.at for event in orphans.before(3)]
     ([1], [2])
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, identity: Callable[[Event], Hashable]) -> None:
         self._limit = limit
-        self._waiting: dict[int, dict[tuple[type, str], Event]] = {}
-        """By the decision's key, then by what names the record: its type and id."""
+        self._identity = identity
+        self._waiting: dict[int, dict[Hashable, Event]] = {}
+        """By the decision's key, then by the event's identity."""
         self._order: list[tuple[int, int, int, Event]] = []
         """A heap by time, key and arrival; it may hold events that wait no more."""
         self._count = 0
@@ -50,13 +59,18 @@ class WaitingEvents:
         """Go through the waiting events."""
         return (event for events in self._waiting.values() for event in events.values())
 
+    def get(self, key: int, identity: Hashable) -> Event | None:
+        """Find the event with this identity that waits for this decision."""
+        events = self._waiting.get(key)
+        return None if events is None else events.get(identity)
+
     def add(self, event: Event) -> bool:
-        """Let an event wait; False when the same record waits already."""
+        """Let an event wait; False when one with its identity waits already."""
         waiting = self._waiting.setdefault(event.key, {})
-        record = _record(event)
-        if record in waiting:
+        identity = self._identity(event)
+        if identity in waiting:
             return False
-        waiting[record] = event
+        waiting[identity] = event
         heappush(self._order, (event.at, event.key, self._arrived, event))
         self._count += 1
         self._arrived += 1
@@ -66,10 +80,13 @@ class WaitingEvents:
         """Take out what waits for this decision."""
         events = self._waiting.pop(key, {})
         self._count -= len(events)
-        if len(self._order) > 2 * self._count + _FEW:
-            self._order = [each for each in self._order if self._waits(each[-1])]
-            heapify(self._order)
+        self._tidy()
         return list(events.values())
+
+    def discard(self, event: Event) -> None:
+        """Take out an event that waits."""
+        self._remove(event)
+        self._tidy()
 
     def overflow(self) -> Iterator[Event]:
         """Take out the oldest events while there are too many."""
@@ -85,19 +102,23 @@ class WaitingEvents:
         oldest = heappop(self._order)[-1]
         if not self._waits(oldest):
             return []
-        events = self._waiting[oldest.key]
-        del events[_record(oldest)]
-        if not events:
-            del self._waiting[oldest.key]
-        self._count -= 1
+        self._remove(oldest)
         return [oldest]
 
+    def _remove(self, event: Event) -> None:
+        events = self._waiting[event.key]
+        del events[self._identity(event)]
+        if not events:
+            del self._waiting[event.key]
+        self._count -= 1
+
+    def _tidy(self) -> None:
+        if len(self._order) > 2 * self._count + _FEW:
+            self._order = [each for each in self._order if self._waits(each[-1])]
+            heapify(self._order)
+
     def _waits(self, event: Event) -> bool:
-        return self._waiting.get(event.key, {}).get(_record(event)) is event
-
-
-def _record(event: Event) -> tuple[type, str]:
-    return type(event.body), event.body.id
+        return self.get(event.key, self._identity(event)) is event
 
 
 class WaitingEventState(Struct, array_like=True, kw_only=True):
@@ -111,7 +132,6 @@ class WaitingEventState(Struct, array_like=True, kw_only=True):
     impression: Impression | None = None
     click: Click | None = None
     reward: Reward | None = None
-    further: bool = False
 
     def event(self) -> Event:
         """Give the event again."""
@@ -122,7 +142,6 @@ class WaitingEventState(Struct, array_like=True, kw_only=True):
             key=self.key,
             origin=self.origin,
             payload=self.payload,
-            further=self.further,
         )
 
 
@@ -138,7 +157,6 @@ def waiting_state(event: Event) -> WaitingEventState:
         impression=body if isinstance(body, Impression) else None,
         click=body if isinstance(body, Click) else None,
         reward=body if isinstance(body, Reward) else None,
-        further=event.further,
     )
 
 

@@ -1,13 +1,14 @@
 """Slates as decisions: each position is attributed and learned from by itself.
 
 A decision that shows k actions becomes k decisions, one per position, each with its action, its
-probability given those above it and a feature that says the position. An impression shows all
-positions unless it names one; a click belongs to the position that it names, the first otherwise.
-Position 0 keeps the decision's key, so a slate of one is an ordinary decision.
+probability given those above it and a feature that says the position. Position 0 keeps the
+decision's key, so a slate of one is an ordinary decision. What a decision shows is in its record;
+how many its slot shows by now plays no part. To which position an event belongs is said in
+:mod:`operators.logic.attribution.matching`.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -17,11 +18,11 @@ from operators.logic.catalog import Catalog
 from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureError, pack_rows, packed_dim, unpack_rows
 from schemas.catalog import Slot
-from schemas.events import Click, DecisionBack, Impression, Placed
+from schemas.events import DecisionBack
 
 
 def position_key(key: int, position: int) -> int:
-    """Give the join key of one position of a decision.
+    """Derive the join key of one position of a decision.
 
     >>> position_key(7, 0), position_key(7, 1) == position_key(7, 2)
     (7, False)
@@ -33,66 +34,69 @@ def position_key(key: int, position: int) -> int:
 
 
 def by_position(events: Sequence[Event], catalog: Catalog) -> Sequence[Event]:
-    """Replace the events of slots that show slates by events of single positions."""
-    slates = {name: slot for name, slot in catalog.slots.items() if slot.slate_size > 1}
-    if not slates:
+    """Replace decisions that show slates by decisions of single positions.
+
+    ``catalog`` is the one that holds for the events.
+    """
+    slots = catalog.slots
+    wide = {slot_id for slot_id, slot in slots.items() if slot.slate_size > 1}
+    split = [
+        type(event.body) is DecisionBack
+        and bool(event.body.slate or (wide and event.body.slot_id in wide))
+        for event in events
+    ]
+    if True not in split:
         return events
-    return [single for event in events for single in _singles(event, slates)]
+    return [
+        single
+        for event, apart in zip(events, split, strict=True)
+        for single in (positions_of(event, slots.get(event.body.slot_id)) if apart else (event,))
+    ]
 
 
-def _singles(event: Event, slates: dict[str, Slot]) -> Iterator[Event]:
-    body = event.body
-    slot = slates.get(getattr(body, "slot_id", ""))
+def positions_of(decision: Event, slot: Slot | None) -> Sequence[Event]:
+    """Split a decision into one for each position that it shows, the first position first.
+
+    ``slot`` is its slot as it was when it was decided, which says how many columns of features name
+    the position; a slate that is longer brings columns of its own. A decision whose features cannot
+    be read, or whose slot is unknown, stays whole: attribution refuses it.
+    """
+    body: DecisionBack = decision.body
+    slate = body.slate
     if slot is None:
-        yield event
-    elif isinstance(body, DecisionBack) and body.slate:
-        yield from _placed(event, body, body.slate, slot)
-    elif isinstance(body, Impression):
-        shown = range(slot.slate_size) if body.position is None else [body.position]
-        single = msgspec.structs.replace(body, action_id=None)
-        for position in shown:
-            if 0 <= position < slot.slate_size:
-                yield _moved(event, position, single, further=position != shown[0])
-    elif isinstance(body, Click):
-        position = body.position or 0
-        yield _moved(event, position if 0 <= position < slot.slate_size else 0, body)
-    else:
-        yield event
-
-
-def _placed(
-    event: Event, body: DecisionBack, slate: Sequence[Placed], slot: Slot
-) -> Iterator[Event]:
+        return [decision]
+    size = max(slot.slate_size, len(slate or ()))
     try:
-        packed = _features(body, slot)
-    except FeatureError:  # attribution names what is wrong with it
-        yield event
-        return
-    for position, placed in enumerate(slate[: slot.slate_size]):
-        yield _moved(
-            event,
-            position,
-            msgspec.structs.replace(
+        features = _features(body.features, len(slate or (body,)), size)
+    except FeatureError:
+        return [decision]
+    if not slate:
+        single = msgspec.structs.replace(body, features=features[0])
+        return [msgspec.structs.replace(decision, body=single)]
+    return [
+        msgspec.structs.replace(
+            decision,
+            key=position_key(decision.key, position),
+            further=position > 0,
+            body=msgspec.structs.replace(
                 body,
                 action_id=placed.action_id,
                 propensity=placed.probability,
                 eta=placed.eta,
-                features=packed[position],
-                slate=None,
+                features=packed,
             ),
-            further=position > 0,
         )
+        for position, (placed, packed) in enumerate(zip(slate, features, strict=True))
+    ]
 
 
-def _features(body: DecisionBack, slot: Slot) -> list[str]:
-    size = slot.slate_size
-    dim = 1 if body.features is None else packed_dim(body.features)
+def _features(features: str | None, positions: int, size: int) -> Sequence[str | None]:
+    """Add to a decision's features the columns that name each position of a slate of ``size``."""
+    if size == 1 or (features is None and positions == 1):
+        return [features]
+    dim = 1 if features is None else packed_dim(features)
     if not dim:
-        raise FeatureError("features: no numbers")
-    row = unpack_rows([body.features], dim)
-    return pack_rows(at_positions(np.repeat(row, size, axis=0), np.arange(size), size))
-
-
-def _moved(event: Event, position: int, body: object, *, further: bool = False) -> Event:
-    key = position_key(event.key, position)
-    return msgspec.structs.replace(event, key=key, body=body, further=further)
+        return [features] * positions
+    row = unpack_rows([features], dim)
+    places = np.arange(positions)
+    return pack_rows(at_positions(np.repeat(row, positions, axis=0), places, size))

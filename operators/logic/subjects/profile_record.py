@@ -16,7 +16,10 @@ SIZE = _LAYOUT.size
 NO_CATEGORY = 255
 """The code of an action without a category."""
 
-NOTHING_RECENT = _RECENT.pack(0, NO_CATEGORY) * 4
+MOST_RECENT = 4
+"""So many of the actions shown are remembered."""
+
+NOTHING_RECENT = _RECENT.pack(0, NO_CATEGORY) * MOST_RECENT
 
 MOST_OPEN = 2000
 """So many records may be open at a time; one takes about 450 bytes."""
@@ -29,7 +32,7 @@ class ProfileRecord(Struct, gc=False):
     """A subject's profile; times are microseconds since 1970.
 
     ``shown`` and ``clicked`` are impressions and clicks decayed to the time ``seen``; ``recent``
-    packs the join key and category code of the last four decisions, newest first.
+    packs the join key and category code of the last four actions shown, newest first.
     """
 
     version: int
@@ -52,11 +55,11 @@ class ProfileRecord(Struct, gc=False):
         return (self.clicked + PRIOR_CLICKS) / (self.shown + PRIOR_SHOWN)
 
     def remember(self, key: int, category: int) -> None:
-        """Put a decision in front of the recent ones."""
+        """Put an action that was shown, by its join key, in front of the recent ones."""
         self.recent = _RECENT.pack(key, category) + self.recent[: -_RECENT.size]
 
     def category_of(self, key: int) -> int:
-        """Give the category code of a recent decision, ``NO_CATEGORY`` if it is not among them.
+        """Look up the category code of a recent action; ``NO_CATEGORY`` if it is not among them.
 
         >>> record = new(1, 5)
         >>> record.remember(7, 2)

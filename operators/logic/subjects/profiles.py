@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from operators.logic.deciding.positions import position_key
 from operators.logic.state.segmented import SegmentedSnapshot
 from operators.logic.state.segments import SegmentFiles
 from operators.logic.subjects import profile_record as records
 from operators.logic.subjects.consents import StandingConsent
 from operators.logic.subjects.profile_memory import SubjectMemory
-from operators.logic.subjects.profile_record import NO_CATEGORY, ProfileRecord
+from operators.logic.subjects.profile_record import MOST_RECENT, NO_CATEGORY, ProfileRecord
 from operators.logic.subjects.tastes import Tastes
 from schemas import state
 from schemas.bounds import CATEGORY_BYTES
@@ -142,10 +143,20 @@ class Profiles:
         return True
 
     def decision(self, event: SubjectEvent) -> None:
-        """Remember which action a decision showed, for the category of its clicks."""
+        """Remember which actions a decision showed, for the categories of its clicks.
+
+        Those at its first positions, as many as a record remembers, where it showed several.
+        """
         record = self._records.get(event.subject)
-        if record is not None:
+        if record is None:
+            return
+        slate = event.body.slate
+        if not slate:
             record.remember(event.key, self._codes.get(event.body.action_id, NO_CATEGORY))
+            return
+        for position in reversed(range(min(len(slate), MOST_RECENT))):
+            code = self._codes.get(slate[position].action_id, NO_CATEGORY)
+            record.remember(position_key(event.key, position), code)
 
     def impression(self, event: SubjectEvent) -> None:
         """Count an impression."""
@@ -163,7 +174,7 @@ class Profiles:
         record.clicks += 1
         weight = self._meet(record, event)
         record.clicked += weight
-        code = record.category_of(event.key)
+        code = record.category_of(position_key(event.key, event.body.position or 0))
         if code != NO_CATEGORY:
             tastes = self._tastes.setdefault(event.subject, Tastes(event.at, {}))
             tastes.add(event.at, code, self._decay)
