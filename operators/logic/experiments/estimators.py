@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 _ALIKE = 1e-12
-"""Weights that differ by this share of them differ by rounding."""
+"""A share that is nothing but rounding."""
 
 
 class InferenceError(ValueError):
@@ -138,17 +138,15 @@ def gamma_interval(
     >>> [round(end, 3) for end in gamma_interval(5.0, 5.0, 1.0, 0.95)]
     [1.623, 11.668]
     """
-    tail = (1.0 - level) / 2.0
-    low, high = 0.0, 0.0
-    if total > 0.0:
-        low = _gamma_quantile(tail, total, variance or largest**2)
-    if largest > 0.0:
-        high = _gamma_quantile(1.0 - tail, total + largest, variance + largest**2)
-    return low, high
+    if largest <= 0.0:
+        return 0.0, 0.0
+    tail, mean, spread = (1.0 - level) / 2.0, total / largest, variance / largest / largest
+    low = _gamma_quantile(tail, mean, spread or 1.0) if mean > _ALIKE else 0.0
+    return low * largest, _gamma_quantile(1.0 - tail, mean + 1.0, spread + 1.0) * largest
 
 
 def _gamma_quantile(q: float, mean: float, variance: float) -> float:
-    if variance <= _ALIKE * mean * mean or mean <= 0.0:  # too little of it for any quantile
+    if variance <= _ALIKE * mean * mean:  # too little of it for any quantile
         return mean
     return float(gamma.ppf(q, mean**2 / variance, scale=variance / mean))
 
