@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 from msgspec.msgpack import Encoder
 
-from operators.logic.features import FeatureMap, action_matrix, scaled_columns
+from operators.logic.features import FeatureMap, action_matrix, fingerprint, scaled_columns
 from operators.logic.policies import Policy, make_policy
 from operators.logic.policies.published import PublishedPolicy
 from schemas.catalog import Action, Slot
@@ -22,8 +22,12 @@ def policy_dim(slot: Slot, feature_map: FeatureMap) -> int:
 
 
 def policy_shape(slot: Slot) -> str:
-    """Digest what a posterior depends on: policy, its parameters, features, the slate's size."""
-    settings = (slot.policy.kind, slot.policy.params, slot.features, slot.slate_size)
+    """Digest what a posterior depends on: policy, its parameters, features, the slate's size.
+
+    Features count in their order, which is that of the columns.
+    """
+    columns = fingerprint(slot.features), slot.features.scale
+    settings = (slot.policy.kind, slot.policy.params, columns, slot.slate_size)
     return blake2b(_ENCODER.encode(settings), digest_size=8).hexdigest()
 
 

@@ -148,3 +148,16 @@ def test_a_decision_logs_the_meaning_of_its_features() -> None:
         shape=policy_shape(plain),
     )
     assert decide(plain, published).mapping == "", "without features there is nothing to say"
+
+
+def test_features_in_another_order_begin_anew() -> None:
+    """The columns follow the order of the declaration: what was learned is of others."""
+    listed = {"device": ["phone"], "page": ["home", "shop"]}
+    slots = [
+        make.slot("home", policy=LOGISTIC, features=FeatureSpec(categories=dict(order)))
+        for order in (listed.items(), reversed(listed.items()))
+    ]
+    one, two = (FeatureMap(slot.features).names for slot in slots)
+    assert one != two
+    assert sorted(one) == sorted(two)
+    assert policy_shape(slots[0]) != policy_shape(slots[1])
