@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from operators.decode import read_key, read_keys, reader
 from operators.envelope import Event, Origin, Rejected
 from operators.logic.murmur2 import partition_of
+from schemas.bounds import LONGEST_REWARD_WINDOW
 from schemas.clock import micros
 from schemas.codec import DECODERS, Flaw, decode_with, record_limit
 from schemas.settings import load
@@ -33,6 +34,9 @@ def one(
     if micros(body.time) > time + SETTINGS.time.max_skew * 1e6:
         return Rejected("time_in_future", origin, payload, "time")
     if topic is Topic.DECISIONS:
+        if not 0.0 <= (body.expires_at - body.time).total_seconds() <= LONGEST_REWARD_WINDOW:
+            detail = "before its time, or more than 400 days after it"
+            return Rejected("invalid_value", origin, payload, "expires_at", detail)
         if not set(body.key) <= set("0123456789abcdefABCDEF"):
             return Rejected("invalid_value", origin, payload, "key", "not 16 hex digits")
         subject = body.subject or ""
@@ -76,7 +80,7 @@ def payloads(draw: st.DrawFn) -> bytes | None:
         "propensity": draw(st.sampled_from([0.5, 1.0, 0.0, 2.0])),
         "policy": "beta",
         "policy_version": 1,
-        "expires_at": NOW,
+        "expires_at": NOW + timedelta(seconds=draw(st.sampled_from([0, 600, 401 * 86_400]))),
     }
     if draw(st.integers(0, 3)) == 0:
         fields[draw(st.sampled_from(sorted(fields)))] = draw(
