@@ -1,5 +1,7 @@
 """What a verification compared, and how much of it was wrong."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct, field
 
 TOLERANCE = 1e-9
@@ -102,12 +104,19 @@ class Verification(Struct):
         return not wrong and all(check.agrees for check in self.actions)
 
 
-def verdict(report: Verification) -> str:
+def verdict(report: Verification, running: Sequence[str] = ()) -> str:
     """Say whether every promise was kept, and of what that is said.
+
+    What differs may have been made by ``running`` flows between one read and the next.
 
     >>> verdict(Verification())
     'nothing was compared: the topics hold no request, decision or outcome'
     """
+    if not report.holds and running:
+        return (
+            f"DIFFERS, but while {' and '.join(running)} went on: verify again, and a stopped flow "
+            "to be sure"
+        )
     if not report.holds:
         return "DIFFERS"
     outcomes = report.outcomes

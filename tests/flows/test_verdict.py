@@ -1,7 +1,12 @@
 """The last line of ``banditflow verify`` says no more than what was compared."""
 
+from pathlib import Path
+
 import pytest
 
+from flows.cli import verify as command
+from flows.cli.main import main
+from flows.runtime.recovery import owned_recovery
 from flows.verification.findings import (
     ActionCheck,
     OutcomeCheck,
@@ -11,6 +16,7 @@ from flows.verification.findings import (
     describe,
     verdict,
 )
+from schemas.settings import load
 
 STORE = [TableCheck("decisions", 3, 0)]
 
@@ -36,6 +42,23 @@ def test_the_verdict_is_of_what_was_compared(report: Verification, said: str) ->
     assert verdict(report).startswith(said)
     assert (said == "DIFFERS") is not report.holds
     assert (verdict(report) == "holds") is (said == "holds")
+
+
+def test_a_running_flow_is_not_accused_of_what_it_made_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A click between the reads of two topics made ``verify`` say DIFFERS of a sound deployment."""
+    monkeypatch.setenv("BANDITFLOW_SECRET", "sixteen letters!")
+    monkeypatch.setenv("BANDITFLOW_RECOVERY", str(tmp_path))
+    monkeypatch.setattr(
+        command, "verify", lambda _: Verification(outcomes=OutcomeCheck(different=1))
+    )
+    assert main(["verify"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "DIFFERS"
+    with owned_recovery(load(), "personalize"):
+        assert main(["verify"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("DIFFERS, but while personalize went on")
 
 
 def test_the_requests_add_up() -> None:

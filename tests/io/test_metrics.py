@@ -122,6 +122,7 @@ def test_what_a_flow_never_called_is_not_down(
 ) -> None:
     """``banditflow_redis_up == 0`` is an alarm, and the persist flow has no use for Redis."""
     assert b"redis" not in generate_latest(registry)
+    assert metrics.factors is not None
     assert metrics.redis is not None
     assert metrics.store is not None
     said = generate_latest(registry).decode()
@@ -322,6 +323,7 @@ def test_the_histogram_counts_as_numpy_does(batches: list[list[float]], limits: 
 
 def test_every_metric_is_documented_as_it_is(metrics: Metrics, registry: CollectorRegistry) -> None:
     documented = dict(_documented())
+    assert metrics.factors is not None
     assert metrics.redis is not None
     assert metrics.store is not None
     exposed = dict(_exposed(registry))

@@ -28,10 +28,14 @@ class Metrics:
         self.records = RecordMetrics(registry)
         self.attribution = AttributionMetrics(registry, labels)
         self.profiles = ProfileMetrics(registry)
-        self.factors = FactorMetrics(registry)
         self.learner = LearnerMetrics(registry, labels)
         self.decisions = DecisionMetrics(registry, labels, self.records)
         self.kafka = KafkaMetrics(registry)
+
+    @cached_property
+    def factors(self) -> FactorMetrics:
+        """Those of factors, exposed only where a flow learns them."""
+        return FactorMetrics(self._registry)
 
     @cached_property
     def redis(self) -> RedisMetrics:

@@ -1,5 +1,7 @@
 """What the steps that remember subjects report: profiles and factors."""
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from operators.io.metrics.labels import Children
@@ -25,6 +27,7 @@ class FactorMetrics:
         self._subjects = Gauge(
             "banditflow_factor_subjects", "Subjects whose factors are learned.", registry=registry
         )
+        self._subjects.set(math.nan)  # until a flow that resumes has looked
         self._evicted = Counter(
             "banditflow_factor_evictions",
             "Subjects forgotten to make room for factors.",
