@@ -52,6 +52,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--prune", action="store_true", help="delete what FILE does not name"
     )
     pages["publish"].add_argument(
+        "--again",
+        action="store_true",
+        help="send what is unchanged, too, where the broker deletes records for their age",
+    )
+    pages["publish"].add_argument(
         "--neighbours",
         type=count,
         metavar="N",
@@ -94,7 +99,14 @@ def _publish(options: argparse.Namespace) -> None:
         wanted = keep_neighbours(entries, topic.history)
         if options.neighbours is not None:
             wanted = _with_neighbours(settings, wanted, options.neighbours)
-        return plan_file(topic.history, wanted, now, prune=options.prune, is_whole=topic.is_whole)
+        return plan_file(
+            topic.history,
+            wanted,
+            now,
+            prune=options.prune,
+            again=options.again,
+            is_whole=topic.is_whole,
+        )
 
     _carry_out(settings, plan, dry_run=options.dry_run, entries=entries)
 
@@ -129,10 +141,13 @@ def _carry_out(
         publication = publish(settings, system_clock, plan, topic)
     for line in describe(publication):
         print(line)
-    if dry_run and publication.records:
-        print(f"nothing was sent: {len(publication.records)} records would be")
-    elif publication.records:
-        print(f"published {len(publication.records)} records")
+    sent = f"{len(publication.records)} records"
+    if publication.repeated:
+        sent += f" and {len(publication.repeated)} unchanged ones again"
+    if dry_run and (publication.records or publication.repeated):
+        print(f"nothing was sent: {sent} would be")
+    elif publication.records or publication.repeated:
+        print(f"published {sent}")
     else:
         print("nothing to publish: the catalog is like that already")
 

@@ -7,8 +7,11 @@ from operators.io.kafka.admin import (
     APPEND_TIME,
     CLEANUP,
     DELETE,
+    FOREVER,
+    RETENTION,
     TIMESTAMP_TYPE,
     compacted_topics,
+    expiring_topics,
     timestamp_types,
 )
 from schemas.settings import KafkaSettings, load
@@ -39,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
     types = timestamp_types(settings)
     wrong = [name for name, type_ in types.items() if type_ not in (APPEND_TIME, None)]
     compacted = compacted_topics(settings)
-    for line in _described(settings, types, wrong) + _compacted(settings, compacted):
+    lines = _described(settings, types, wrong) + _compacted(settings, compacted)
+    for line in lines + _expiring(settings, expiring_topics(settings)):
         print(line)
     return int(options.action == "check" and bool(wrong or compacted or not types))
 
@@ -76,6 +80,18 @@ def _compacted(settings: KafkaSettings, names: list[str]) -> list[str]:
         "them after a tombstone. Change them before it does:",
         *(_change(settings, name, f"{CLEANUP}={DELETE}") for name in names),
     ]
+
+
+def _expiring(settings: KafkaSettings, days: dict[str, float]) -> list[str]:
+    lines = []
+    for name, after in days.items():
+        lines.append(
+            f"{name} is deleted by age, after {after:g} days, and who reads it then does not know "
+            "what it said. Keep it for good, or publish the whole catalog again before that "
+            "(`banditflow catalog publish FILE --again`):"
+        )
+        lines.append(_change(settings, name, f"{RETENTION}={FOREVER}"))
+    return lines
 
 
 def _change(settings: KafkaSettings, name: str, config: str) -> str:

@@ -77,9 +77,9 @@ def publish(
     """
     topic = topic or read_topic(settings, clock)
     publication = plan(topic)
-    if publication.records:
+    if publication.records or publication.repeated:
         check_room(topic, publication)
-        send(settings, publication.records)
+        send(settings, [*publication.records, *publication.repeated])
         rest = plan(read_topic(settings, clock)).records
         if rest:
             raise CatalogTopicError(

@@ -4,14 +4,15 @@ A publication says what slots, actions and experiments are from a moment on (``n
 the flow's catalog is, at every time from then on, what was asked for. What was before stays.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from operators.logic.catalog import CatalogHistory
-from operators.logic.catalog_contents import slots_first
+from operators.logic.catalog_contents import slots_first, timeline
 from operators.logic.catalog_versions import Identity, held_at, identity_of, order_of
 from operators.logic.entry_publication import Change, PublicationError, Wanted, plan_entry
 from schemas.catalog import CatalogEntry
@@ -21,13 +22,14 @@ from schemas.clock import micros
 class Publication(Struct, frozen=True, kw_only=True):
     """The changes, and the records that make them, in the order in which they are to be sent.
 
-    ``outdated`` names what has earlier versions that were asked for and are not sent: what was
-    before now stays as it was.
+    ``repeated`` are records that hold already and are to be sent again. ``outdated`` names what has
+    earlier versions that were asked for and are not sent: what was before now stays as it was.
     """
 
     changes: list[Change]
     records: list[CatalogEntry]
     outdated: list[Identity]
+    repeated: list[CatalogEntry] = []
 
 
 _BEGINNING: Final = -(2**62)
@@ -39,6 +41,7 @@ def plan_file(
     now: int,
     *,
     prune: bool = False,
+    again: bool = False,
     is_whole: bool = True,
 ) -> Publication:
     """Plan how the catalog becomes what the entries say.
@@ -54,6 +57,8 @@ def plan_file(
         From when on the entries hold, in microseconds since 1970.
     prune
         Whether what the entries do not name is deleted.
+    again
+        Whether what holds already is sent again, where a broker would delete it for its age.
     is_whole
         Whether the topic has all that was ever on it. Where it lost records, flows may know later
         versions than it shows, and nothing is sent with a time of its own that has passed.
@@ -71,7 +76,22 @@ def plan_file(
         absent = history.versions.keys() - wanted.keys()
         _check_pruning(history, wanted, now)
         wanted |= {identity: Wanted(versions=[]) for identity in absent}
-    return _plan(history, wanted, now)
+    publication = _plan(history, wanted, now)
+    if not again:
+        return publication
+    return replace(publication, repeated=list(_repeated(history, publication, wanted, now)))
+
+
+def _repeated(
+    history: CatalogHistory, publication: Publication, wanted: Collection[Identity], now: int
+) -> Iterator[CatalogEntry]:
+    """List what holds, now or later, and is not sent as a change."""
+    after = CatalogHistory(history.state())
+    for entry in publication.records:
+        after.add(entry)
+    for entry in timeline(after, now):
+        if identity_of(entry) in wanted and entry not in publication.records:
+            yield entry
 
 
 def plan_rollback(

@@ -77,6 +77,7 @@ BELOW: Mapping[str, Mapping[str, Any]] = {
         "flows.cli.topics.create_topics": [],
         "flows.cli.topics.timestamp_types": {},
         "flows.cli.topics.compacted_topics": [],
+        "flows.cli.topics.expiring_topics": {},
     },
     "catalog": {
         "flows.cli.catalog.system_clock": NOW,

@@ -127,6 +127,20 @@ def test_what_is_there_already_is_not_sent_again(
     assert len(on_topic(deployed)) == 2
 
 
+def test_what_is_unchanged_is_sent_again_where_that_is_asked_for(
+    deployed: Settings, publish: Callable[..., str]
+) -> None:
+    publish([SLOT, A])
+    said = publish([SLOT | {"floor": 0.1}, A], "--again")
+    assert "1 changed, 0 removed, 1 unchanged" in said
+    assert "published 1 records and 1 unchanged ones again" in said
+    first, second = (on_topic(deployed)[at] for at in (1, 3))
+    assert first == second
+    history, rejected = read_by_flow(deployed)
+    assert (len(on_topic(deployed)), rejected) == (4, [])
+    assert history.as_of(micros(system_clock())).slots["home"].floor == 0.1
+
+
 def test_a_dry_run_says_it_and_sends_nothing(
     deployed: Settings, publish: Callable[..., str]
 ) -> None:

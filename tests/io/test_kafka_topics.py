@@ -10,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 from flows.cli.main import main
 from flows.devkit.embedded import Server
 from operators.io.kafka import admin, client_config, create_topics
-from operators.io.kafka.admin import APPEND_TIME, compacted_topics, timestamp_types
+from operators.io.kafka.admin import APPEND_TIME, compacted_topics, expiring_topics, timestamp_types
 from schemas.settings import Settings, environment_of
 from schemas.topics import Topic
 from tests.support.kafka_flow import settings_for
@@ -61,13 +61,27 @@ def test_a_compacted_catalog_is_named_for_a_tombstone_would_take_records_out_of_
     deployment: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compact = {"cleanup.policy": "compact,delete", "message.timestamp.type": APPEND_TIME}
-    name = make_old(deployment, Topic.CATALOG, **compact)
+    name = make_old(deployment, Topic.CATALOG, **compact, **{"retention.ms": "-1"})
     assert compacted_topics(deployment.kafka) == [name]
     assert main(["topics", "create"]) == 0
     said = capsys.readouterr().out
     assert f"--entity-name {name} --add-config cleanup.policy=delete" in said
     assert said.count("--entity-name") == 1
     assert main(["topics", "check"]) == 1
+
+
+def test_a_catalog_that_is_deleted_by_age_is_named_and_a_new_one_is_not(
+    deployment: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = {"retention.ms": "86400000", "message.timestamp.type": APPEND_TIME}
+    name = make_old(deployment, Topic.CATALOG, **short)
+    assert main(["topics", "create"]) == 0
+    said = capsys.readouterr().out
+    assert f"{name} is deleted by age, after 1 days" in said
+    assert f"--entity-name {name} --add-config retention.ms=-1" in said
+    other = settings_for(deployment.kafka.bootstrap_servers, f"{deployment.kafka.topic_prefix}new-")
+    create_topics(other.kafka)
+    assert expiring_topics(other.kafka) == {}
 
 
 class Refusing(AdminClient):

@@ -42,7 +42,10 @@ _BROKERS_LARGEST: Final = 1_048_588
 _CONFIG: Final = {TIMESTAMP_TYPE: APPEND_TIME, CLEANUP: DELETE}
 """What topics are created with."""
 
-_KEPT_FOR_GOOD: Final = {Topic.CATALOG: {"retention.ms": "-1"}}
+RETENTION: Final = "retention.ms"
+FOREVER: Final = "-1"
+
+_KEPT_FOR_GOOD: Final = {Topic.CATALOG: {RETENTION: FOREVER}}
 """What a topic is created with, besides, whose first record may be the one that holds."""
 
 _REFUSED: Final = {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST}
@@ -82,6 +85,17 @@ def compacted_topics(settings: KafkaSettings) -> list[str]:
     """Name the existing topics that the broker compacts."""
     policies = _topic_settings(settings, CLEANUP)
     return [name for name, policy in policies.items() if policy and "compact" in policy]
+
+
+def expiring_topics(settings: KafkaSettings) -> dict[str, float]:
+    """Give the days after which the broker deletes records of topics that must keep them all."""
+    kept = {settings.topic(topic) for topic in _KEPT_FOR_GOOD}
+    times = _topic_settings(settings, RETENTION)
+    return {
+        name: int(time) / 86_400_000
+        for name, time in times.items()
+        if name in kept and time not in (None, FOREVER)
+    }
 
 
 def check_sizes(settings: KafkaSettings, topics: Iterable[Topic]) -> None:
