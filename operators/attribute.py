@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec import field as stored
 
 from operators.envelope import Message, Rejected
-from operators.factors import factor_slots, withdrawals
+from operators.factors import factor_settlements, factor_slots, withdrawals
 from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.segments import PENDING, ShardFiles, segment_folder, shard_files
 from operators.logic.attribution import Attribution, AttributionState, StepResult
@@ -75,7 +75,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
     """The catalog whose slots :attr:`slots` holds."""
     shard: int | None = None
     catalog: Catalog | None = None
-    factor_slots: frozenset[str] = frozenset()
+    factor_slots: dict[str, float] = field(default_factory=dict)
     width: int | None = None
     metrics: AttributionMetrics = field(default_factory=AttributionMetrics)
 
@@ -166,12 +166,7 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
         withdrawn = withdrawals(batch.events)
         if not (changed or withdrawn or horizon > before):
             return []
-        # The factors need no features, which may differ in number between the slots.
-        settled = [
-            replace(block, x=block.x[:, :0])
-            for slot_id, block in result.settled
-            if slot_id in self.factor_slots
-        ]
+        settled = factor_settlements(result.settled, self.factor_slots)
         return [FactorUpdate(batch.shard, horizon, self.width, settled, withdrawn)]
 
 

@@ -1,11 +1,13 @@
 """Factors: one model of subjects and actions, learned from final outcomes in canonical order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_columns
 from heapq import heappop, heappush
 from pathlib import Path
 
 import bytewax.operators as op
+import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from msgspec import Struct
@@ -14,6 +16,7 @@ from msgspec.structs import replace
 from operators.envelope import Event
 from operators.io.metrics.subjects import FactorMetrics
 from operators.io.segments import FACTORS, ShardFiles, segment_folder, shard_files
+from operators.logic.attribution.rules import rules_of
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
 from operators.logic.settlements import Settlements, in_order
 from operators.updates import FactorUpdate, FactorVectors
@@ -119,11 +122,32 @@ class FactorsLogic(StatefulBatchLogic[FactorUpdate, FactorVectors, bytes]):
         return [FactorVectors(newest, vectors)] if vectors else []
 
 
-def factor_slots(slots: Iterable[Slot]) -> tuple[frozenset[str], int]:
-    """Give the slots whose outcomes teach the factors, and the most factors that one asks for."""
-    widths = {slot.slot_id: slot.features.profile_embedding for slot in slots}
-    asking = frozenset(name for name, width in widths.items() if width)
-    return asking, max(widths.values(), default=0)
+def factor_slots(slots: Iterable[Slot]) -> tuple[dict[str, float], int]:
+    """List the slots whose outcomes teach the factors, and the most factors that one asks for.
+
+    Each with what no answer is worth in it, on the scale of [0, 1]: a reward above is a click.
+    """
+    asking = [slot for slot in slots if slot.features.profile_embedding]
+    no_answer = {slot.slot_id: rules_of(slot).default_reward for slot in asking}
+    return no_answer, max((slot.features.profile_embedding for slot in asking), default=0)
+
+
+def factor_settlements(
+    settled: Iterable[tuple[str, Settlements]], no_answer: Mapping[str, float]
+) -> list[Settlements]:
+    """Take what settled in the slots that teach the factors: clicks as 1, all else as 0.
+
+    The factors need no features, which may differ in number between the slots.
+    """
+    return [
+        replace_columns(
+            block,
+            reward=(block.reward > no_answer[slot_id]).astype(np.float64),
+            x=block.x[:, :0],
+        )
+        for slot_id, block in settled
+        if slot_id in no_answer
+    ]
 
 
 def withdrawals(events: Iterable[Event]) -> list[tuple[int, str]]:

@@ -5,13 +5,21 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from operators.envelope import Event, Origin
-from operators.factors import FactorsLogic, factor_slots, resumed, withdrawals
+from operators.factors import (
+    FactorsLogic,
+    factor_settlements,
+    factor_slots,
+    resumed,
+    withdrawals,
+)
 from operators.io.metrics.subjects import FactorMetrics
 from operators.io.segments import FACTORS, ShardFiles
+from operators.logic.attribution.rules import on_grid
 from operators.logic.models import CanonicalOrder, FactorModel, FactorSettings
 from operators.logic.settlements import Settlements
 from operators.logic.state import segmented
@@ -186,11 +194,28 @@ def test_when_no_slot_asks_any_more_no_subject_is_reported() -> None:
     assert registry.get_sample_value("banditflow_factor_subjects") == 0
 
 
+@pytest.mark.parametrize(
+    ("reward_range", "default_reward"), [((0.0, 1.0), 0.0), ((-1.0, 1.0), 0.0), ((0.0, 10.0), 4.0)]
+)
+def test_no_answer_is_no_click_whatever_it_is_worth(
+    reward_range: tuple[float, float], default_reward: float
+) -> None:
+    spec = FeatureSpec(profile_embedding=WIDTH)
+    slot = make.slot("a", features=spec, reward_range=reward_range, default_reward=default_reward)
+    no_answer, _ = factor_slots([slot])
+    worth = on_grid((default_reward - reward_range[0]) / (reward_range[1] - reward_range[0]))
+    given = block(60)
+    given.reward[:] = np.where(given.reward > 0.0, 1.0, worth)
+    (learned,) = factor_settlements([("a", given), ("elsewhere", block(5))], no_answer)
+    assert learned.reward.tolist() == block(60).reward.tolist()
+    assert learned.x.shape == (60, 0)
+
+
 def test_slots_that_ask_and_subjects_that_withdraw() -> None:
     slots = [make.slot("a", features=FeatureSpec(profile_embedding=n)) for n in (0,)]
     slots += [make.slot(f"b{n}", features=FeatureSpec(profile_embedding=n)) for n in (4, 8)]
-    assert factor_slots(slots) == ({"b4", "b8"}, 8)
-    assert factor_slots([]) == (frozenset(), 0)
+    assert factor_slots(slots) == ({"b4": 0.0, "b8": 0.0}, 8)
+    assert factor_slots([]) == ({}, 0)
     time = make.START
     bodies = [
         Erasure(id="1", time=time, subject="ann"),
