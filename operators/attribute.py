@@ -13,7 +13,7 @@ from msgspec import field as stored
 from operators.envelope import Message, Rejected
 from operators.factors import factor_settlements, factor_slots, withdrawals
 from operators.io.metrics.attribution import AttributionMetrics
-from operators.io.segments import PENDING, ShardFiles, segment_folder, shard_files
+from operators.io.segments import PENDING, SUBJECTS, ShardFiles, segment_folder, shard_files
 from operators.logic.attribution import Attribution, AttributionState, StepResult
 from operators.logic.attribution.ledger import lower_attribution
 from operators.logic.catalog import Catalog, CatalogedBatch
@@ -24,7 +24,7 @@ from schemas.clock import ALWAYS, NEVER
 from schemas.settings import EventTimeSettings, StateSettings
 from schemas.state import StateFormat, pack, unpack
 
-ATTRIBUTION_STATE = StateFormat("attribution", 5)
+ATTRIBUTION_STATE = StateFormat("attribution", 6)
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,13 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
 
     ``given_horizon`` is the time up to which every slot has been given what settled.
     ``factor_slots`` are the slots whose outcomes the factors learn from, ``width`` is the number of
-    factors. With a ``folder``, most of the pending decisions are in segment files there.
+    factors. With a ``folder``, most of the pending decisions are in segment files there; with a
+    ``subjects_folder`` most of the counts of subjects' decisions.
     """
 
     attribution: Attribution
     folder: Path | None = None
+    subjects_folder: Path | None = None
     given_horizon: int = NEVER
     slots: SlotLives = field(default_factory=SlotLives)
     followed: Catalog | None = None
@@ -86,6 +88,8 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
             self.shard = values[0].shard
             if self.folder is not None:
                 self.attribution.use(ShardFiles(self.folder, self.shard))
+            if self.subjects_folder is not None:
+                self.attribution.use_for_subjects(ShardFiles(self.subjects_folder, self.shard))
         for batch in values:
             result = self.attribution.step(batch.events, batch.watermark, batch.catalog.slots)
             before = self.given_horizon
@@ -96,6 +100,8 @@ class AttributeLogic(StatefulBatchLogic[CatalogedBatch, _Out, bytes]):
                 self.metrics.outcomes(result.counts)
             if result.conflicts:
                 self.metrics.conflicts(result.conflicts)
+            if result.not_learned:
+                self.metrics.not_learned(result.not_learned)
             if result.rejected:
                 out.append(_Rejections(result.rejected))
         self.metrics.held(self.shard, self.attribution.pending, self.attribution.waiting)
@@ -196,24 +202,32 @@ def resumed(
     folder: Path | None,
     snapshot: bytes | None,
     metrics: AttributionMetrics,
+    subjects_folder: Path | None = None,
 ) -> AttributeLogic:
     """Go on from a snapshot, or begin where there is none."""
     lateness = round(time.allowed_lateness * 1e6)
     tolerance = round(time.clock_tolerance * 1e6)
     limits = (lateness, settings.max_pending, settings.max_orphans)
-    if snapshot is None:
-        attribution = Attribution(*limits, tolerance=tolerance)
-        return AttributeLogic(attribution=attribution, folder=folder, metrics=metrics)
-    state = unpack_attribute(snapshot)
-    segments = shard_files(folder, state.shard)
-    return AttributeLogic(
-        attribution=Attribution(*limits, state.attribution, segments, tolerance),
+    logic = AttributeLogic(
+        attribution=Attribution(*limits, tolerance=tolerance),
         folder=folder,
-        given_horizon=state.attribution.horizon,
-        slots=SlotLives(state.slots),
-        shard=state.shard,
+        subjects_folder=subjects_folder,
         metrics=metrics,
     )
+    if snapshot is None:
+        return logic
+    state = unpack_attribute(snapshot)
+    logic.attribution = Attribution(
+        *limits,
+        state.attribution,
+        shard_files(folder, state.shard),
+        tolerance,
+        shard_files(subjects_folder, state.shard),
+    )
+    logic.given_horizon = state.attribution.horizon
+    logic.slots = SlotLives(state.slots)
+    logic.shard = state.shard
+    return logic
 
 
 @operator
@@ -229,10 +243,12 @@ def attribute(
     ``up`` is keyed by shard. An update's ``watermark`` is the time such that every decision of the
     shard whose window ends before it has been given as settled.
     """
-    folder = segment_folder(settings.recovery, PENDING)
+    folder, subjects_folder = (
+        segment_folder(settings.recovery, part) for part in (PENDING, SUBJECTS)
+    )
 
     def shim_builder(resume_state: bytes | None) -> AttributeLogic:
-        return resumed(time, settings, folder, resume_state, metrics)
+        return resumed(time, settings, folder, resume_state, metrics, subjects_folder)
 
     attributed = op.stateful_batch("life", up, shim_builder)
     learner_updates = of_type("lessons", attributed, LearnerUpdate)

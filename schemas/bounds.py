@@ -111,6 +111,13 @@ LONGEST_PUBLISH_INTERVAL = 86_400.0
 MOST_PUBLISH_REWARDS = 1_000_000_000
 """``publish_rewards``."""
 
+MOST_LIMITED_DECISIONS = 1_000_000_000
+"""``decisions`` of a slot's ``subject_limit`` and ``robot_rate``."""
+
+LEAST_LIMIT_WINDOW = 1.0
+LONGEST_LIMIT_WINDOW = 86_400.0
+"""Seconds of their ``window``: what is counted of it is kept for as long."""
+
 DETAIL_LENGTH = 1000
 """Characters of a dead letter's ``detail``; its ``field`` has those of a short text."""
 

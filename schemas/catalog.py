@@ -16,6 +16,8 @@ Name = Annotated[str, Meta(max_length=bounds.ID_LENGTH)]
 """What a record calls something: a feature, a category, a kind."""
 
 Names = Annotated[list[Name], Meta(max_length=bounds.MOST_COLUMNS)]
+LimitedDecisions = Annotated[int, Meta(ge=1, le=bounds.MOST_LIMITED_DECISIONS)]
+LimitWindow = Annotated[float, Meta(ge=bounds.LEAST_LIMIT_WINDOW, le=bounds.LONGEST_LIMIT_WINDOW)]
 VectorLength = Annotated[int, Meta(ge=1, le=bounds.LONGEST_VECTOR)]
 RewardValue = Annotated[float, Meta(ge=-bounds.GREATEST_REWARD, le=bounds.GREATEST_REWARD)]
 RewardWindow = Annotated[
@@ -88,6 +90,30 @@ class FeatureSpec(Struct, kw_only=True, forbid_unknown_fields=True):
     scale: bool = False
 
 
+class SubjectLimit(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How many decisions of one subject a slot learns from in each ``window`` of seconds.
+
+    They are the first ``decisions`` by the end of their reward windows. Windows follow one another
+    from 1970 on.
+    """
+
+    enabled: bool = True
+    decisions: LimitedDecisions = 30
+    window: LimitWindow = 3600.0
+
+
+class RobotRate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How many decisions of one subject a slot believes a person to ask for in a ``window``.
+
+    With more of them, none of that window's teaches. A window is as long as the slot's reward
+    window at most.
+    """
+
+    enabled: bool = True
+    decisions: LimitedDecisions = 100
+    window: LimitWindow = 60.0
+
+
 class Slot(CatalogRecord, kw_only=True, tag="slot"):
     """A place on a page, with how it decides, attributes and learns.
 
@@ -95,6 +121,7 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
     decision counts only once it was shown (``viewable_only``: and reported viewable).
     ``reward_range`` is the declared range of reward values, rescaled to [0, 1] for learning,
     ``default_reward`` included. ``slate_size`` is the number of actions shown without repetition.
+    ``subject_limit`` and ``robot_rate`` say which decisions do not teach.
     """
 
     slot_id: Id
@@ -116,6 +143,8 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
     holdout: Holdout = field(default_factory=Holdout)
     baseline_action_id: Name | None = None
     slate_size: Annotated[int, Meta(ge=1, le=bounds.MOST_POSITIONS)] = 1
+    subject_limit: SubjectLimit = SubjectLimit()
+    robot_rate: RobotRate = RobotRate()
 
 
 class Neighbour(Struct, frozen=True, forbid_unknown_fields=True):

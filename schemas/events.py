@@ -31,6 +31,8 @@ Position = Annotated[int, Meta(ge=0, le=bounds.GREATEST_POSITION)]
 
 Purpose = Annotated[int, Meta(ge=0, le=bounds.GREATEST_PURPOSE)]
 
+SubjectWindow = Annotated[str, Meta(min_length=8, max_length=8)]
+
 if TYPE_CHECKING:
     Context = dict[str, Any]
 else:
@@ -55,6 +57,7 @@ class DecisionRequest(Envelope, kw_only=True):
 
     ``actions`` narrows the slot's catalog to these candidates; ``excluded`` removes some. With
     ``deferred`` the decision counts only once its impression has arrived, whatever the slot says.
+    ``robot`` says that no person asks: the decision is made and reported, and teaches nothing.
     """
 
     slot_id: Id
@@ -63,6 +66,7 @@ class DecisionRequest(Envelope, kw_only=True):
     actions: Annotated[list[Id], Meta(max_length=bounds.MOST_CANDIDATES)] | None = None
     excluded: list[Id] = []
     deferred: bool = False
+    robot: bool = False
     type: Text = "decision-request"
 
 
@@ -148,7 +152,10 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     fingerprint of the feature spec that says what its columns mean, ``eta`` the chosen
     action's mean linear predictor. In a slot that shows several actions ``slate`` is what is
     shown, ``action_id`` its first action and ``propensity`` the probability of the order shown:
-    the product over the slate. ``writer`` is which part of Banditflow decided.
+    the product over the slate. ``writer`` is which part of Banditflow decided. ``robot`` is the
+    request's; ``subject_window`` a 32-bit keyed hash, in hexadecimal, of the visitor, the slot and
+    the window of the slot's ``subject_limit``: it tells which decisions are one visitor's within
+    that window, and nothing beyond.
     """
 
     id: Id
@@ -172,6 +179,8 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     request_hash: Text = ""
     slate: Annotated[list[Placed], Meta(max_length=bounds.MOST_POSITIONS)] | None = None
     writer: Annotated[Text, stored_since(5)] = "personalize"
+    robot: Annotated[bool, stored_since(7)] = False
+    subject_window: SubjectWindow | None = None
 
 
 class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):

@@ -16,7 +16,8 @@ class Outcome(Struct, kw_only=True, omit_defaults=True, gc=False):
 
     ``time`` is the decision's time; ``delay`` the seconds from it to the first reward. A void
     outcome counts for nothing, whatever was reported before. ``revision`` rises with each report
-    on the same decision, so (key, status, revision) names an outcome record.
+    on the same decision, so (key, status, revision) names an outcome record. ``not_learned`` is why
+    no policy and no model learns from it, where none does though it counts.
     """
 
     time: Time
@@ -40,6 +41,7 @@ class Outcome(Struct, kw_only=True, omit_defaults=True, gc=False):
     mapping: str = ""
     eta: float = 0.0
     settled_at: Time | None = None
+    not_learned: Annotated[str, stored_since(7)] = ""
 
 
 class Profile(Struct, kw_only=True, omit_defaults=True):

@@ -13,11 +13,23 @@ from flows.devkit.visitors import (
     Visitors,
     one_hot_names,
 )
-from schemas.catalog import Action, CatalogEntry, FeatureSpec, Holdout, PolicySettings, Slot
+from schemas.catalog import (
+    Action,
+    CatalogEntry,
+    FeatureSpec,
+    Holdout,
+    PolicySettings,
+    RobotRate,
+    Slot,
+    SubjectLimit,
+)
 
 SLOT = "home-hero"
 DEMO_POLICY = PolicySettings(kind="logistic")
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+TIRELESS = 1_000_000
+"""A few thousand simulated visitors do the work of millions: no bound is low enough to be met."""
 
 FEATURES = FeatureSpec(
     vectors={"o": OBSERVED},
@@ -57,6 +69,8 @@ def demo_catalog(
         item_features=["style", "category"],
         reward_window=reward_window,
         holdout=Holdout(share=holdout, unit="decision"),
+        subject_limit=SubjectLimit(decisions=TIRELESS),
+        robot_rate=RobotRate(decisions=TIRELESS),
     )
     features = Visitors(seed, actions).items.features
     return [slot, *(_action(place, row.tolist(), time) for place, row in enumerate(features))]

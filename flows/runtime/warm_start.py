@@ -34,6 +34,7 @@ from operators.logic.attribution import AttributionState
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
 from operators.logic.policy_versions import above_published
+from operators.logic.subject_windows import window_length
 from schemas.catalog import Slot
 from schemas.clock import NEVER, micros, moment
 from schemas.settings import Settings
@@ -214,18 +215,25 @@ def _learner_of(text: str, slot_id: str) -> bytes | None:
 def _begin(
     settings: Settings, slots: dict[str, "_SlotSpan"], checkpoints: dict[str, Checkpoint]
 ) -> WarmStart:
-    """Find where the first decision may lie that no checkpoint counts."""
-    needed = [
-        checkpoints[slot_id].time + 1 - known.window if slot_id in checkpoints else known.since
-        for slot_id, known in slots.items()
-    ]
-    since = min(needed) - round(settings.time.max_skew * 1e6)
+    """Find where the first decision may lie that no checkpoint counts.
+
+    Those before it in its window of the slot's subject limit are read, too: they say whether it
+    teaches.
+    """
+    needed, counted = [], []
+    for slot_id, known in slots.items():
+        checkpoint = checkpoints.get(slot_id)
+        begin = known.since if checkpoint is None else checkpoint.time + 1 - known.window
+        needed.append(begin)
+        counted.append(begin - known.limited if checkpoint else begin)
+    max_skew = round(settings.time.max_skew * 1e6)
+    lost_after, since = min(needed) - max_skew, min(counted) - max_skew
     offsets: dict[int, dict[Topic, int]] = {}
     missing: list[MissingRecords] = []
     cut_short = [topic for topic in PERSONALIZE.resumes if topic not in _READ_WHOLE]
     for start in starts(settings.kafka, cut_short, since, system_clock):
         offsets.setdefault(start.shard, {})[start.topic] = start.offset
-        missing += _missing(start, since)
+        missing += _missing(start, lost_after)
     for first in first_records(settings.kafka, _READ_WHOLE, system_clock):
         offsets[first.shard][first.topic] = first.offset
     without = [slot_id for slot_id in slots if slot_id not in checkpoints]
@@ -278,9 +286,13 @@ def _continued(snapshot: bytes, version: int) -> bytes:
 
 @dataclass
 class _SlotSpan:
-    """A slot's longest reward window and first time, in microseconds."""
+    """A slot's longest reward window and first time, in microseconds.
+
+    ``limited`` is the longest window that its decisions are counted in by subject.
+    """
 
     window: int = 0
+    limited: int = 0
     since: int = -NEVER
     deleted: bool = False
 
@@ -292,6 +304,7 @@ def _slots(settings: Settings) -> dict[str, _SlotSpan]:
         if isinstance(entry, Slot):
             known = slots.setdefault(entry.slot_id, _SlotSpan())
             known.window = max(known.window, round(entry.reward_window * 1e6))
+            known.limited = max(known.limited, window_length(entry) or 0)
             known.since = min(known.since, micros(entry.time))
             known.deleted = entry.deleted
     return {slot_id: known for slot_id, known in slots.items() if not known.deleted}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from flows.verification.findings import Verification
+from operators.logic.attribution import reasons
 from operators.logic.attribution.decision_classes import EXPOSURE
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.pending import ACTIVE, LIVE, VOID
@@ -15,7 +16,7 @@ from operators.logic.recount import Verdict
 def compare_pending(
     report: Verification, ledger: Ledger, verdicts: Mapping[int, Verdict], evicted: set[int]
 ) -> None:
-    """Compare which decisions are kept, which of them count or are void, and their rewards."""
+    """Compare which decisions are kept, which count, teach or are void, and their rewards."""
     pending, classes = ledger.pending, ledger.classes.all
     rows = np.flatnonzero(pending.flags & LIVE)
     keys = pending.key[rows].tolist()
@@ -31,6 +32,7 @@ def compare_pending(
         if verdict is None or key not in open_keys:
             continue
         void = bool(flags & VOID)
+        not_learned = reasons.NOT_LEARNED[int(pending.reasons(np.array([row]))[0])]
         alike = void == bool(verdict.withdrawals)
         if not void:
             rewards = pending.rewards(row).get(key)
@@ -40,6 +42,7 @@ def compare_pending(
             alike &= bool(flags & ACTIVE) == verdict.counts
             alike &= (rewards is not None) == (verdict.rewards > 0)
             alike &= reward is None or reward == verdict.reward
+            alike &= not_learned == verdict.not_learned
         report.pending.different += not alike
 
 

@@ -296,6 +296,8 @@ def request_hash(request: DecisionRequest) -> int:
         request.excluded,
         request.deferred,
     )
+    if request.robot:  # not among them for others, whose digests are as in earlier releases
+        asked = (*asked, True)
     return crc32(_ENCODER.encode(asked))
 
 

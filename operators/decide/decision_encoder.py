@@ -47,6 +47,7 @@ _FORMS = {
     "features": b'"%b"',
     "request_hash": b'"%08x"',
     "ranking_left_out": b"%d",
+    "subject_window": b'"%b"',
 }
 """The JSON that a field's values are put into, where they are not JSON themselves."""
 
@@ -64,11 +65,13 @@ def decision_records(
     selection: Selection,
     now: datetime,
     limit: int = MAX_VALUE_BYTES,
+    visitors: Sequence[str] | None = None,
 ) -> list[bytes]:
     """Write the decision of each request of the group as JSON of at most ``limit`` bytes.
 
     A subject without consent is null in its decision. ``features`` are logged where the slot
-    declares any, so that learning needs nothing but the log.
+    declares any, so that learning needs nothing but the log. ``visitors`` are their
+    ``subject_window``, None where the slot limits nothing.
     """
     slot, events = group.slot, group.events
     bodies = [event.body for event in events]
@@ -112,7 +115,12 @@ def decision_records(
         columns["variation_id"] = [_VARIATIONS[held] for held in selection.held_out.tolist()]
     deferred = [body.deferred for body in bodies]
     if any(deferred):
-        columns["deferred"] = [b"true" if each else b"false" for each in deferred]
+        columns["deferred"] = _booleans(deferred)
+    robots = [body.robot for body in bodies]
+    if any(robots):
+        columns["robot"] = _booleans(robots)
+    if visitors is not None:
+        columns["subject_window"] = [name.encode() for name in visitors]
     if selection.slates is not None and selection.position_eta is not None:
         position_eta = _within_bounds(selection.position_eta)
         columns["slate"] = _slates(selection.action_ids, selection.slates, position_eta)
@@ -186,6 +194,10 @@ def _slates(names: Sequence[str], slates: Slates, position_eta: Floats) -> list[
 def _within_bounds(eta: Floats) -> Floats:
     """Hold predictors to what a decision may bear; learning holds them to far less."""
     return np.clip(eta, -GREATEST_ETA, GREATEST_ETA)
+
+
+def _booleans(values: Iterable[bool]) -> list[bytes]:
+    return [b"true" if each else b"false" for each in values]
 
 
 def _numbers(values: Any) -> list[bytes]:

@@ -22,6 +22,7 @@ from operators.logic.features import FeatureMap
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import first_policy, policy_dim, policy_shape
+from operators.logic.subject_windows import subject_windows
 from schemas.catalog import Slot
 from schemas.clock import NEVER, Clock
 from schemas.codec import MAX_VALUE_BYTES
@@ -96,8 +97,10 @@ class Scorer:
             feature_map.problems.clear()
         selection = select(group.slot, policy.posterior, candidates, self._secret)
         now = self._clock()
+        times = [event.at for event in group.events]
+        visitors = subject_windows(self._secret, group.slot, candidates.subjects, times)
         records = decision_records(
-            group, policy, feature_map, candidates, selection, now, self._max_value_bytes
+            group, policy, feature_map, candidates, selection, now, self._max_value_bytes, visitors
         )
         for event, message in zip(
             group.events, decision_messages(group.events, records), strict=True

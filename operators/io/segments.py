@@ -17,8 +17,9 @@ from zlib import crc32
 
 from operators.logic.state.segments import SegmentError
 
-PENDING, SEEN, PROFILES, FACTORS = "pending", "seen", "profiles", "factors"
-"""The steps that keep segments."""
+PENDING, SUBJECTS = "pending", "subjects"
+SEEN, PROFILES, FACTORS = "seen", "profiles", "factors"
+"""The parts of the state that lie in segments."""
 
 _SUFFIX: Final = ".segment"
 _KEPT_SNAPSHOTS: Final = 3
@@ -39,7 +40,7 @@ def shard_files(folder: Path | None, shard: int | None) -> "ShardFiles | None":
 
 def segment_folders(recovery: str) -> list[Path]:
     """Give the folders of all steps' segments below a recovery folder."""
-    return [Path(recovery) / step for step in (PENDING, SEEN, PROFILES, FACTORS)]
+    return [Path(recovery) / step for step in (PENDING, SUBJECTS, SEEN, PROFILES, FACTORS)]
 
 
 FOR_NOW = frozenset(

@@ -17,7 +17,7 @@ from operators.logic.features.feature_counts import count_columns
 from operators.logic.features.layout import layout
 from operators.logic.slot_policy import USES_ITEM_FEATURES
 from operators.logic.subjects.profiles import PROFILE_FEATURES, is_profile_feature
-from schemas.catalog import Action, CatalogEntry, Experiment, FeatureSpec, Slot
+from schemas.catalog import Action, CatalogEntry, Experiment, FeatureSpec, RobotRate, Slot
 from schemas.codec import Flaw
 
 _WITHOUT_CONTEXT = frozenset({"beta", "uniform", "split"})
@@ -116,6 +116,19 @@ def _of_slot(slot: Slot) -> Iterator[tuple[str, str]]:
         yield "holdout.unit", "no effect while holdout.share is 0"
     if slot.floor and kind == "uniform":
         yield "floor", "no effect: every action has the same probability"
+    yield from _of_bounds(slot)
+
+
+def _of_bounds(slot: Slot) -> Iterator[tuple[str, str]]:
+    """Note what a slot says of subjects and robots that bounds nothing."""
+    for name, rule in (("subject_limit", slot.subject_limit), ("robot_rate", slot.robot_rate)):
+        default = type(rule)()
+        for field in ("decisions", "window"):
+            if not rule.enabled and getattr(rule, field) != getattr(default, field):
+                yield f"{name}.{field}", "no effect: it is not enabled"
+    robots = slot.robot_rate
+    if robots.enabled and slot.reward_window < robots.window != RobotRate().window:
+        yield "robot_rate.window", "no longer than reward_window, which counts instead"
 
 
 def _of_features(spec: FeatureSpec) -> Iterator[tuple[str, str]]:

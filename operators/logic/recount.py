@@ -19,7 +19,8 @@ from operators.logic.attribution.window import delay, outside
 from operators.logic.deciding.positions import positions_of
 from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas
-from schemas.catalog import Slot
+from operators.logic.subject_windows import window_length
+from schemas.catalog import RobotRate, Slot, SubjectLimit
 from schemas.clock import micros, moment
 from schemas.consent import allows_profile
 from schemas.events import Click, Consent, DecisionBack, Erasure, Impression, Reward
@@ -33,6 +34,7 @@ class Verdict(NamedTuple):
     count and ``first_at`` the time of the earliest, in microseconds; ``copies`` is how many
     different clicks and rewards named any of the positions, those included that others with their
     id displace; ``withdrawals`` are the reasons that make it void, the earliest first.
+    ``not_learned`` is why it teaches nothing, where it does not though it may count.
     """
 
     decision: Event
@@ -42,6 +44,12 @@ class Verdict(NamedTuple):
     first_at: int | None = None
     copies: int = 0
     withdrawals: tuple[str, ...] = ()
+    not_learned: str = ""
+
+    @property
+    def teaches(self) -> bool:
+        """Whether policies and models learn from the decision."""
+        return self.counts and not self.not_learned
 
     @property
     def closes(self) -> int:
@@ -73,7 +81,7 @@ class Verdict(NamedTuple):
             final.reason = next(iter(self.withdrawals), reasons.NOT_ACTIVATED)
             return final
         final.subject, final.features, final.eta = body.subject, body.features, body.eta
-        final.mapping = body.mapping
+        final.mapping, final.not_learned = body.mapping, self.not_learned
         if self.first_at is not None:
             final.delay = delay(self.first_at - self.decision.at) / 1e6
         return final
@@ -81,6 +89,16 @@ class Verdict(NamedTuple):
 
 SlotsAt = Callable[[int], Mapping[str, Slot]]
 """The slots as they stand at an event time in microseconds."""
+
+
+class _SubjectWindow(NamedTuple):
+    """One subject's decisions in one window of a slot."""
+
+    slot_id: str
+    limit: SubjectLimit
+    robots: RobotRate
+    number: int
+    name: str
 
 
 def recount(
@@ -108,23 +126,57 @@ def recount(
                 withdrawals[event.subject].append((event.at, reasons.ERASED))
             case Consent() if not allows_profile(event.body.purposes):
                 withdrawals[event.subject].append((event.at, reasons.CONSENT_WITHDRAWN))
+    not_learned = _not_learned(decisions, rules)
     return {
-        verdict.decision.key: verdict
+        verdict.decision.key: verdict._replace(not_learned=not_learned.get(key, ""))
         for key, decision in decisions.items()
         for verdict in _judge(decision, histories.get(key, ()), withdrawals, rules[key], tolerance)
     }
 
 
+def _not_learned(decisions: Mapping[int, Event], rules: Mapping[int, Slot]) -> dict[int, str]:
+    """Say which decisions teach nothing, and why."""
+    not_learned: dict[int, str] = {}
+    windows: dict[_SubjectWindow, dict[int, tuple[int, int, int]]] = defaultdict(dict)
+    for key, decision in decisions.items():
+        body: DecisionBack = decision.body
+        slot = rules[key]
+        length = window_length(slot)
+        if length is not None and body.subject_window is not None:
+            identity = _SubjectWindow(
+                slot_id=slot.slot_id,
+                limit=slot.subject_limit,
+                robots=slot.robot_rate,
+                number=decision.at // length,
+                name=body.subject_window,
+            )
+            windows[identity][key] = (micros(body.expires_at), key, decision.at)
+    for (_, limit, robots, _, _), window in windows.items():
+        if limit.enabled:
+            ranked = sorted(window, key=window.__getitem__)
+            not_learned |= dict.fromkeys(ranked[limit.decisions :], reasons.SUBJECT_LIMIT)
+        if robots.enabled:
+            spans: dict[tuple[int, int], list[int]] = defaultdict(list)
+            for key, (closes, _, at) in window.items():
+                span = max(min(round(robots.window * 1e6), closes - at), 1)
+                spans[span, at // span].append(key)
+            for within in spans.values():
+                if len(within) > robots.decisions:
+                    not_learned |= dict.fromkeys(within, reasons.ROBOT_RATE)
+    declared = (key for key, decision in decisions.items() if decision.body.robot)
+    return not_learned | dict.fromkeys(declared, reasons.ROBOT)
+
+
 def contributions(
     verdicts: Iterable[Verdict], dim: int, weights: Mapping[int, float] | None = None
 ) -> Deltas:
-    """Give the contributions of one slot's decisions that count, in one batch by key.
+    """Give the contributions of one slot's decisions that teach, in one batch by key.
 
     Decisions whose features are not ``dim`` numbers contribute nothing. ``weights`` holds, by key,
     how much of a decision its learner counts where that is not all of it.
     """
     counting = sorted(
-        (v for v in verdicts if v.counts and _fits(v, dim)), key=lambda v: v.decision.key
+        (v for v in verdicts if v.teaches and _fits(v, dim)), key=lambda v: v.decision.key
     )
     bodies = [verdict.decision.body for verdict in counting]
     shares = weights or {}

@@ -83,6 +83,12 @@ SLOT_FIELDS: Mapping[str, Changed] = {
     "holdout.unit": Changed(to="subject", slot={"holdout": {"share": 0.5}}),
     "baseline_action_id": Changed(to="a"),
     "slate_size": Changed(to=2),
+    "subject_limit.enabled": Changed(to=False, slot={"subject_limit": {"decisions": 1}}),
+    "subject_limit.decisions": Changed(to=1),
+    "subject_limit.window": Changed(to=2.0, slot={"subject_limit": {"decisions": 1}}),
+    "robot_rate.enabled": Changed(to=False, slot={"robot_rate": {"decisions": 1}}),
+    "robot_rate.decisions": Changed(to=1),
+    "robot_rate.window": Changed(to=1.0, slot={"robot_rate": {"decisions": 1}}),
 }
 
 ACTION_FIELDS: Mapping[str, Changed] = {

@@ -32,6 +32,11 @@ IDLE: list[tuple[str, Record, Any]] = [
     ("floor", {"policy": {"kind": "uniform"}}, 0.1),
     ("features.scale", {"policy": {"kind": "logistic"}, "features": {"vectors": {"v": 3}}}, True),
     ("features.interaction_buckets", LOGISTIC, 7),
+    ("subject_limit.decisions", {"subject_limit": {"enabled": False}}, 1),
+    ("subject_limit.window", {"subject_limit": {"enabled": False, "decisions": 30}}, 1.0),
+    ("robot_rate.decisions", {"robot_rate": {"enabled": False}}, 1),
+    ("robot_rate.window", {"robot_rate": {"enabled": False}}, 1.0),
+    ("robot_rate.window", {"robot_rate": {"decisions": 1}}, 30.0),
     ("policy.params.shares", {"policy": {"kind": "split"}}, {"nobody": 1.0}),
 ]
 """Fields of a slot that change nothing, beside what, and another value."""

@@ -64,6 +64,7 @@ FIELDS: Mapping[str, Mapping[str, Changed]] = {
         "actions": Changed(to=["a"]),
         "excluded": Changed(to=["a"]),
         "deferred": Changed(to=True, slot={"needs_impression": False}),
+        "robot": Changed(to=True),
     },
     "Impression": ABOUT
     | {

@@ -144,6 +144,7 @@ def test_slots_and_actions_have_a_bounded_number_of_labels(
         ]
         bounded.learner.actions(slot, summaries)
         bounded.attribution.outcomes({(slot, "settled"): 1})
+        bounded.attribution.not_learned({(slot, "robot"): 1})
         bounded.learner.model(slot, {"click_auc": 0.5})
     for name, more in (
         ("banditflow_decisions", 1),
@@ -371,6 +372,7 @@ def test_names_that_never_end_make_no_more_series(
         bounded.records.taken_in(["clicks"])
         bounded.records.dead_letters(["invalid_value"])
         bounded.attribution.outcomes({(slot, "settled"): 1})
+        bounded.attribution.not_learned({(slot, "robot"): 1})
         bounded.decisions.decisions(slot, [0.1], [0.1], turn)
         ids = tuple(f"a{turn}-{number}" for number in range(5))
         for name in (slot, "slot0"):

@@ -104,7 +104,10 @@ def test_every_line_is_the_outcome(decisions: list[tuple[object, ...]]) -> None:
         blobs = [blob for blob in packed if blob is not None]
         assert len(blobs) == len(decisions)
         columns = map(list, zip(*(decision[:6] for decision in decisions), strict=True))
-        rows = kept.add(1, DecisionColumns(*columns, tag=[0] * len(blobs)), blobs, 0)
+        zeros = [0] * len(blobs)
+        rows = kept.add(1, DecisionColumns(*columns, tag=zeros, visitor=zeros), blobs, 0)
+        for row in rows.tolist():
+            kept.give_reason(row, row % 4)
         messages = OutcomeEncoder(kept, classes).encode(rows)
         for row, message in zip(rows.tolist(), messages, strict=True):
             outcome = settled_outcome(kept, row, classes.all[int(kept.decision_class[row])], None)

@@ -15,13 +15,15 @@ from schemas.topics import Topic
 from tests.support import records as make
 from tests.support.histories import SECOND, START, Visitors
 
-OWN = {"reward", "status", "revision", "activated", "reason", "delay", "settled_at"}
+OWN = {
+    "reward", "status", "revision", "activated", "reason", "delay", "settled_at", "not_learned",
+}  # fmt: skip
 """The fields that tell what became of the decision; the others are the decision's."""
 
 NOT_IN_VOID = {"subject", "features", "mapping", "eta"}
 """What a void outcome does not say: nothing of the subject, and nothing to learn from."""
 
-NOT_OF_ALL = {"reason": {"void"}, "delay": {"clicked"}}
+NOT_OF_ALL = {"reason": {"void"}, "delay": {"clicked"}, "not_learned": {"clicked", "shown"}}
 """The fields that only these outcomes have."""
 
 PLACES = {
@@ -42,6 +44,7 @@ def reports() -> tuple[dict[str, dict[str, Any]], DecisionBack]:
         "variation_id": "v",
         "mapping": "01234567",
         "deferred": True,
+        "robot": True,
         "eta": 0.5,
     }
     clicked, shown, void = (

@@ -201,7 +201,7 @@ def test_a_crash_changes_nothing(
 
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
-    with pytest.raises(StateError, match="written as version 0, this release reads version 5"):
+    with pytest.raises(StateError, match="written as version 0, this release reads version 6"):
         resumed(SETTINGS.time, SETTINGS.state, None, b"attribution/0\n", AttributionMetrics())
 
 

@@ -30,7 +30,13 @@ def written() -> set[str]:
         learning_mode="wait",
     )
     body = DecisionRequest(
-        id="r", time=make.START, subject="raw", slot_id="home", decision_id="d", deferred=True
+        id="r",
+        time=make.START,
+        subject="raw",
+        slot_id="home",
+        decision_id="d",
+        deferred=True,
+        robot=True,
     )
     at = micros(body.time)
     event = Event(at, body, "pseudonym", 7, Origin("decision-requests", 0, 0, at), personal=True)
@@ -53,7 +59,9 @@ def written() -> set[str]:
         request_hashes=[1],
     )
     now = datetime(2026, 3, 1, tzinfo=UTC)
-    (record,) = decision_records(group, published, feature_map, candidates, selection, now, limit=0)
+    (record,) = decision_records(
+        group, published, feature_map, candidates, selection, now, limit=0, visitors=["0000000a"]
+    )
     return set(msgspec.json.decode(record))
 
 

@@ -102,6 +102,10 @@ class Visitors:
         self.decisions.append(event)
         return event
 
+    def again(self, event: Event) -> Event:
+        """The same record a second time."""
+        return self._event(event.origin.topic, event.at, event.body, event.subject, event.key)
+
     def impression(self, decision: Event, at: int, **fields: Any) -> Event:
         """An impression of a decision."""
         return self._event("impressions", at, Impression(**self._common(decision, at, fields)),
@@ -159,6 +163,7 @@ class Driver:
         self.settled: list[Outcome] = []
         self.outcomes: list[Outcome] = []
         self.reasons: list[str] = []
+        self.rejected: list[tuple[str, int]] = []
         self.counts: dict[int, float] = defaultdict(float)
         self.rewards: dict[int, float] = defaultdict(float)
         self.horizon = -(2**62)
@@ -175,11 +180,13 @@ class Driver:
             assert block.end.max() < step.horizon
         self.horizon = step.horizon
         self.reasons += [rejected.reason for rejected in step.rejected]
+        self.rejected += [(rejected.reason, rejected.origin.offset) for rejected in step.rejected]
         reported: list[Outcome] = [
             decode(Topic.OUTCOMES, message.value) for message in step.messages
         ]
         settled = [outcome for outcome in reported if outcome.status == "settled"]
-        assert sorted(map(learned_fields, settled)) == sorted(
+        taught = [outcome for outcome in settled if not outcome.not_learned]
+        assert sorted(map(learned_fields, taught)) == sorted(
             row for slot_id, block in step.settled for row in rows(block, slot_id in self.named)
         )
         for outcome in reported:

@@ -113,6 +113,7 @@ def _without_echoes(written: dict[str, list[Record]]) -> dict[str, list[Record]]
     for record in written["decisions"] + written["outcomes"]:
         record.pop("mapping", None)
         record.pop("policy", None)
+        record.pop("subject_window", None)
     return written
 
 

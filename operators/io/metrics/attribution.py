@@ -38,6 +38,14 @@ class AttributionMetrics:
                 registry=registry,
             )
         )
+        self._not_learned = Children(
+            Counter(
+                "banditflow_decisions_not_learned",
+                "Decisions that teach nothing, by the first reason that was found.",
+                ["slot", "reason"],
+                registry=registry,
+            )
+        )
 
         self._conflicts = Counter(
             "banditflow_reward_conflicts",
@@ -49,6 +57,11 @@ class AttributionMetrics:
         """Report what a shard holds: pending decisions, and events that wait for theirs."""
         self._pending[str(shard),].set(pending)
         self._waiting[str(shard),].set(waiting)
+
+    def not_learned(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Count decisions that teach nothing from now on, given by (slot, reason)."""
+        for (slot_id, reason), count in counts.items():
+            self._not_learned[self._labels.slot(slot_id), reason].inc(count)
 
     def outcomes(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Count outcomes, given by (slot, status)."""

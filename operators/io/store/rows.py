@@ -58,6 +58,7 @@ NOT_STORED: dict[str, dict[str, str]] = {
         "type": "all rows say the same",
         "mapping": "the slot's settings say what the features mean",
         "slate": "the topic has it; the first action and the whole ranking are stored",
+        "subject_window": "it tells decisions of one visitor, who may not have consented to that",
     },
     "outcomes": {
         "features": "its decision has them",

@@ -37,6 +37,7 @@ _RECORD: Final = (
     ("version", np.uint32),
     ("end", np.uint32),
     ("tag", np.uint16),
+    ("visitor", np.uint32),
 )
 """The columns that never change once written, in the order in which they are stored."""
 
@@ -54,6 +55,7 @@ class DecisionColumns(NamedTuple):
     eta: Sequence[float]
     version: Sequence[int]
     tag: Sequence[int]
+    visitor: Sequence[int]
 
 
 class ChunkStatus(Struct, array_like=True):
@@ -125,7 +127,8 @@ class ChunkedColumns:
 
     ``key`` is its join key, ``at`` its time in microseconds, ``decision_class`` the number of its
     class, ``version`` that of the policy, ``end`` where its bytes end in the chunk's slab, ``tag``
-    16 bits of a hash of the subject, ``flags`` what has happened to it, and ``weight`` how much of
+    16 bits of a hash of the subject, ``visitor`` its name within the window that its decisions are
+    counted in (0: they are not), ``flags`` what has happened to it, and ``weight`` how much of
     it its learner counts, in steps of 1/WHOLE.
     """
 
@@ -137,6 +140,7 @@ class ChunkedColumns:
     version: NDArray[np.uint32]
     end: NDArray[np.uint32]
     tag: NDArray[np.uint16]
+    visitor: NDArray[np.uint32]
     flags: NDArray[np.uint8]
     weight: NDArray[np.uint8]
 

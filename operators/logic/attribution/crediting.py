@@ -15,7 +15,7 @@ from operators.logic.attribution.decision_classes import DecisionClass
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.matching import Joined, class_of, rows_at
 from operators.logic.attribution.outcomes import pending_outcome
-from operators.logic.attribution.pending import ACTIVE, SHOWN, VOID
+from operators.logic.attribution.pending import ACTIVE, NOT_LEARNED, SHOWN, VOID
 from operators.logic.attribution.rewards import Content, first_reward, reward_id, reward_value
 from operators.logic.attribution.rules import WHOLE
 from operators.logic.attribution.transitions import activate
@@ -71,7 +71,8 @@ def _count(
     reward = rewards.reward(rules)
     if decision_class.learning_mode != "wait":
         ledger.changes.add(row, 1.0 - weight, reward - rewards.learned_reward)
-        ledger.changes.count_reward(decision_class.slot_id, event.at)
+        if not pending.flags[row] & NOT_LEARNED:
+            ledger.changes.count_reward(decision_class.slot_id, event.at)
         pending.weight[row] = WHOLE
         rewards.learned_reward = reward
     if reward != before:

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from operators.logic.attribution.rules import AttributionRules, rules_of
+from operators.logic.attribution.rules import AttributionRules, SubjectRules, rules_of
 from schemas.catalog import Slot
 from schemas.events import DecisionBack, LearningMode
 
@@ -20,6 +20,16 @@ _MICROSECOND = timedelta(microseconds=1)
 _FEW: Final = 64
 """So many classes without a row are not worth a sweep."""
 _LEAST: Final = 16
+_ARRAYS: Final = (
+    "window",
+    "mode",
+    "default_reward",
+    "slot",
+    "feature_group",
+    "subject_group",
+    "subject_window",
+    "_rows",
+)
 _CLASS_FIELDS = attrgetter(
     "slot_id",
     "action_id",
@@ -64,7 +74,9 @@ class DecisionClasses:
     ``window`` (as an array, ``windows`` as a list) is in microseconds, ``mode`` one of the
     constants above, ``default_reward`` that of a decision without one, ``slot`` a number for
     each slot id (``slot_ids`` names it), ``feature_group`` one for each slot and feature
-    fingerprint: the decisions whose features can be learned together.
+    fingerprint: the decisions whose features can be learned together. ``subject_group`` is a number
+    for each slot and rules that bound what one subject teaches (0: none do), in windows of
+    ``subject_window`` microseconds.
     ``name_subjects`` are the slots whose settled decisions name their subjects, for the factors;
     ``any_exposure`` says whether the delay distribution may weigh any decision.
 
@@ -88,6 +100,8 @@ class DecisionClasses:
         self.default_reward = np.zeros(0)
         self.slot = np.zeros(0, dtype=np.int64)
         self.feature_group = np.zeros(0, dtype=np.int64)
+        self.subject_group = np.zeros(0, dtype=np.int64)
+        self.subject_window = np.zeros(0, dtype=np.int64)
         self.name_subjects: set[str] = set()
         self.any_exposure = False
         self.sweeps = 0
@@ -176,6 +190,7 @@ class DecisionClasses:
         self._numbers = {each: number for number, each in self.all.items()}
         self._slot_numbers: dict[str, int] = {}
         self._feature_groups: dict[tuple[str, str], int] = {}
+        self._subject_groups: dict[tuple[str, SubjectRules], int] = {}
         self.any_exposure = False
         size = max(self.all, default=-1) + 1
         self._free = [number for number in range(size - 1, -1, -1) if number not in self.all]
@@ -205,9 +220,15 @@ class DecisionClasses:
         slots, groups = self._slot_numbers, self._feature_groups
         self.slot[number] = slots.setdefault(new.slot_id, len(slots))
         self.feature_group[number] = groups.setdefault((new.slot_id, new.fingerprint), len(groups))
+        subject, known = new.rules.subject, self._subject_groups
+        if subject is None:
+            self.subject_group[number], self.subject_window[number] = 0, 1
+        else:
+            group = known.setdefault((new.slot_id, subject), len(known) + 1)
+            self.subject_group[number], self.subject_window[number] = group, subject.window
 
     def _resize(self, size: int) -> None:
-        for name in ("window", "mode", "default_reward", "slot", "feature_group", "_rows"):
+        for name in _ARRAYS:
             setattr(self, name, _resized(getattr(self, name), size))
         more = size - len(self.windows)
         self.action_ids[size:] = [""] * more

@@ -14,9 +14,10 @@ from operators.logic.attribution import reasons
 from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_classes import DecisionClass, DecisionClasses
 from operators.logic.attribution.outcomes import OutcomeEncoder, encode_outcome
-from operators.logic.attribution.pending import LIVE, Pending, places_by_value
+from operators.logic.attribution.pending import LIVE, NOT_LEARNED, Pending, places_by_value
 from operators.logic.attribution.rewards import reward_id
 from operators.logic.attribution.rules import DelayHistogram, prior_delays
+from operators.logic.attribution.subject_counts import SubjectCounts, SubjectCountsState
 from operators.logic.attribution.waiting import (
     WaitingEvents,
     WaitingEventState,
@@ -68,6 +69,7 @@ class AttributionState(Struct, kw_only=True):
     withdrawals: list[Withdrawal] = []
     delays: dict[str, DelayHistogram] = {}
     counted: dict[str, int] = {}
+    subjects: SubjectCountsState = stored(default_factory=SubjectCountsState)
 
 
 def lower_attribution(state: AttributionState, to: int, lateness: int) -> AttributionState:
@@ -104,9 +106,13 @@ class PosteriorDeltas:
 
 
 class ContributionChanges:
-    """Collects how much the count and the reward of decisions change in one step, by row."""
+    """Collects how much the count and the reward of decisions change in one step, by row.
 
-    def __init__(self) -> None:
+    Those of decisions that do not teach are left out.
+    """
+
+    def __init__(self, pending: Pending) -> None:
+        self._pending = pending
         self._blocks: list[tuple[Rows, Floats, Floats]] = []
         self._rows: list[int] = []
         self._counts: list[float] = []
@@ -115,13 +121,20 @@ class ContributionChanges:
 
     def add(self, row: int, count_delta: float, reward_delta: float) -> None:
         """Change one decision's contribution."""
-        if count_delta or reward_delta:
+        if (count_delta or reward_delta) and not self._pending.flags[row] & NOT_LEARNED:
             self._rows.append(row)
             self._counts.append(count_delta)
             self._rewards.append(reward_delta)
 
     def add_many(self, rows: Rows, count_delta: Floats, reward_delta: Floats) -> None:
         """Change many decisions' contributions."""
+        taught = self._pending.flags[rows] & NOT_LEARNED == 0
+        if not taught.all():
+            rows, count_delta, reward_delta = (
+                rows[taught],
+                count_delta[taught],
+                reward_delta[taught],
+            )
         if len(rows):
             self._blocks.append((rows, count_delta, reward_delta))
 
@@ -186,7 +199,8 @@ class StepResult:
 
     ``messages`` are all outcome records; ``settled`` are the decisions whose rewards became final,
     with their slot, complete before ``horizon``; ``counts`` counts outcomes by slot and status;
-    ``conflicts`` counts the clicks and rewards that had the id, but not the content, of another.
+    ``conflicts`` counts the clicks and rewards that had the id, but not the content, of another,
+    ``not_learned`` the decisions that teach nothing from now on by slot and reason.
     """
 
     horizon: int = NEVER
@@ -196,6 +210,7 @@ class StepResult:
     rejected: list[Rejected] = field(default_factory=list)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     conflicts: int = 0
+    not_learned: dict[tuple[str, str], int] = field(default_factory=dict)
     _refused: set[Origin] = field(default_factory=set)
 
     def report(self, key: int, outcome: Outcome) -> None:
@@ -206,6 +221,10 @@ class StepResult:
     def count(self, slot_id: str, status: str, more: int) -> None:
         """Count outcomes."""
         self.counts[slot_id, status] = self.counts.get((slot_id, status), 0) + more
+
+    def count_not_learned(self, slot_id: str, reason: str) -> None:
+        """Count a decision that teaches nothing from now on."""
+        self.not_learned[slot_id, reason] = self.not_learned.get((slot_id, reason), 0) + 1
 
     def reject(self, event: Event, reason: str, field: str | None = None) -> None:
         """Refuse an event: it is counted by reason and dead-lettered, once for its record."""
@@ -226,6 +245,7 @@ class Ledger:
     ``exposed`` when exposure weights were brought up to date. ``result`` is what the current step
     leads to, and ``changes`` what it changes in contributions. The rows that it is done with stay
     readable until it ends. ``tolerance`` is how much earlier than its decision an event may be.
+    ``counts`` are of each subject's decisions.
     """
 
     def __init__(
@@ -234,7 +254,9 @@ class Ledger:
         state: AttributionState,
         segments: SegmentFiles | None,
         tolerance: int = 0,
+        counts: SubjectCounts | None = None,
     ) -> None:
+        self.counts = counts or SubjectCounts()
         self.tolerance = tolerance
         self.horizon, self.exposed, self.decided = state.horizon, state.exposed, state.decided
         self.settled_ahead = state.settled_ahead
@@ -259,7 +281,7 @@ class Ledger:
     def begin(self) -> None:
         """Begin a step."""
         self.result = StepResult()
-        self.changes = ContributionChanges()
+        self.changes = ContributionChanges(self.pending)
         self._leaving: list[Rows] = []
 
     def remove_at_end(self, rows: Rows) -> None:
@@ -276,6 +298,11 @@ class Ledger:
         return closes < self.horizon or any(
             made <= ahead.decided and closes < ahead.horizon for ahead in self.settled_ahead
         )
+
+    def settled_before(self, made: int) -> int:
+        """Give the time before which windows have closed of decisions made at this time."""
+        ahead = (each.horizon for each in self.settled_ahead if made <= each.decided)
+        return max(self.horizon, *ahead) if self.settled_ahead else self.horizon
 
     def settle_until(self, horizon: int) -> None:
         """Note that decisions are settled up to this time."""
@@ -300,7 +327,9 @@ class Ledger:
         if self.classes.sweep():
             known = self.classes.knows_slot
             self._delays = {name: each for name, each in self._delays.items() if known(name)}
+            self.counts.forget_slots(known)
         self.pending.tidy()
+        self.counts.tidy()
         return result
 
     def state(self) -> AttributionState:
@@ -318,4 +347,5 @@ class Ledger:
             withdrawals=self.withdrawals.state(),
             delays={name: each for name, each in self._delays.items() if each != prior},
             counted=self.counted,
+            subjects=self.counts.state(),
         )

@@ -17,6 +17,7 @@ from operators.logic.attribution.ledger import (
 )
 from operators.logic.attribution.matching import with_decisions
 from operators.logic.attribution.settlement import settle, update_exposure
+from operators.logic.attribution.subject_counts import SubjectCounts
 from operators.logic.attribution.transitions import (
     add_decisions,
     apply_impressions,
@@ -46,10 +47,13 @@ class Attribution:
         state: AttributionState | None = None,
         segments: SegmentFiles | None = None,
         tolerance: int = 0,
+        subject_segments: SegmentFiles | None = None,
     ) -> None:
         self._lateness = lateness
         self._max_pending = max_pending
-        self._ledger = Ledger(max_orphans, state or AttributionState(), segments, tolerance)
+        state = state or AttributionState()
+        counts = SubjectCounts(state.subjects, subject_segments)
+        self._ledger = Ledger(max_orphans, state, segments, tolerance, counts)
 
     @property
     def pending(self) -> int:
@@ -69,6 +73,10 @@ class Attribution:
     def use(self, segments: SegmentFiles) -> None:
         """Keep most of the pending decisions in these segment files from now on."""
         self._ledger.pending.use(segments)
+
+    def use_for_subjects(self, segments: SegmentFiles) -> None:
+        """Keep most of the counts of subjects' decisions in these segment files from now on."""
+        self._ledger.counts.use(segments)
 
     def state(self) -> AttributionState:
         """Give what a snapshot keeps."""
@@ -121,6 +129,7 @@ class Attribution:
                 if not ledger.is_counted(event.body.slot_id, event.at):
                     reject(event, reasons.NO_DECISION)
             ledger.withdrawals.forget(horizon)
+            ledger.counts.forget(horizon)
             ledger.settle_until(horizon)
             if ledger.counted and horizon > max(ledger.counted.values()):
                 ledger.counted = {}

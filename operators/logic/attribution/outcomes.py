@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.envelope import Message
+from operators.logic.attribution import reasons
 from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_classes import DecisionClass, DecisionClasses
 from operators.logic.attribution.decision_codec import (
@@ -28,6 +29,9 @@ from schemas.topics import Topic
 SETTLED_REVISION: Final = 2**31 - 2
 VOID_REVISION: Final = 2**31 - 1
 """The last report on a decision outranks all others, however many a replay makes of them."""
+
+_Alike = tuple[int, int]
+"""The number of a decision's class, and that of the reason why it does not teach."""
 
 _STATUSES: Final = {"pending": 1, "settled": 2, "void": 3}
 _MASK: Final = 2**64 - 1
@@ -173,6 +177,7 @@ def _active_outcome(
         features=features,
         mapping=decision_class.fingerprint,
         eta=float(pending.eta[row]),
+        not_learned=reasons.NOT_LEARNED[pending.reasons(np.array([row]))[0]],
     )
 
 
@@ -191,15 +196,15 @@ class OutcomeEncoder:
     def __init__(self, pending: Pending, classes: DecisionClasses) -> None:
         self._pending = pending
         self._classes = classes
-        self._constants: dict[int, bytes] = {}
+        self._constants: dict[_Alike, bytes] = {}
         self._sweeps = classes.sweeps
 
     def encode(self, rows: Rows) -> list[Message]:
         """Write what :func:`settled_outcome` says of each of some rows without a reward."""
         pending = self._pending
         keys, at, numbers = pending.key[rows], pending.at[rows], pending.decision_class[rows]
-        each_number = numbers.tolist()
-        constants = self._constants_of(each_number)
+        alike = list(zip(numbers.tolist(), pending.reasons(rows).tolist(), strict=True))
+        constants = self._constants_of(alike)
         digits = keys.astype(">u8").tobytes().hex().encode()
         header = pending.headers(rows)
         parts = zip(
@@ -208,7 +213,7 @@ class OutcomeEncoder:
             _heads(at, at + self._classes.window[numbers], digits),
             _names(pending, rows, header),
             _features(pending, rows, header["floats"]),
-            each_number,
+            alike,
             _numbers(pending.propensity[rows]),
             _numbers(pending.version[rows]),
             _numbers(pending.eta[rows]),
@@ -224,17 +229,17 @@ class OutcomeEncoder:
             for id_, key, head, names, features, number, propensity, version, eta in parts
         ]
 
-    def _constants_of(self, numbers: list[int]) -> dict[int, bytes]:
-        """Write what all outcomes of each of these classes say alike, by number."""
+    def _constants_of(self, alike: list[_Alike]) -> dict[_Alike, bytes]:
+        """Write what all outcomes of each of these classes, not learned for a reason, say alike."""
         classes = self._classes
         if self._sweeps != classes.sweeps:
             self._sweeps, self._constants = classes.sweeps, {}
-        for number in set(numbers) - self._constants.keys():
-            self._constants[number] = _constants(classes.all[number])
+        for number, reason in set(alike) - self._constants.keys():
+            self._constants[number, reason] = _constants(classes.all[number], reason)
         return self._constants
 
 
-def _constants(decision_class: DecisionClass) -> bytes:
+def _constants(decision_class: DecisionClass, reason: int) -> bytes:
     """Write what all settled outcomes without a reward say alike: fields of a JSON object."""
     record: dict[str, object] = {
         "slot_id": decision_class.slot_id,
@@ -251,6 +256,8 @@ def _constants(decision_class: DecisionClass) -> bytes:
         record["variation_id"] = decision_class.variation_id
     if decision_class.fingerprint:
         record["mapping"] = decision_class.fingerprint
+    if reason:
+        record["not_learned"] = reasons.NOT_LEARNED[reason]
     return msgspec.json.encode(record)[1:-1]
 
 

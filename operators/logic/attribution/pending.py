@@ -31,7 +31,13 @@ LIVE: Final = 1
 ACTIVE: Final = 2
 VOID: Final = 4
 SHOWN: Final = 8
-"""What ``flags`` say: the row holds a decision; it counts; it is void; its impression came."""
+NOT_LEARNED: Final = 48
+FURTHER: Final = 64
+"""What ``flags`` say: the row holds a decision; it counts; it is void; its impression came; it does
+not teach, for the reason in these two bits; it is a slate's, below its first position."""
+
+_REASON: Final = 4
+"""The place of the reason's bits."""
 
 _FEW: Final = 48
 """So few keys are looked up one by one, which is faster than whole-array steps."""
@@ -104,6 +110,7 @@ class Pending(ChunkedColumns):
         self.eta[into] = columns.eta[part]
         self.version[into] = columns.version[part]
         self.tag[into] = columns.tag[part]
+        self.visitor[into] = columns.visitor[part]
         self.flags[into] = LIVE
         self.weight[into] = 0
 
@@ -111,6 +118,15 @@ class Pending(ChunkedColumns):
         """Give a row as it was added: its columns, of one value each, and its bytes."""
         values = {name: [getattr(self, name)[row].item()] for name in DecisionColumns._fields}
         return DecisionColumns(**values), self.blob(row)
+
+    def reasons(self, rows: Rows) -> Rows:
+        """Give the number of the reason why each row does not teach, 0 where it does."""
+        return (self.flags[rows] & NOT_LEARNED).astype(np.int64) >> _REASON
+
+    def give_reason(self, row: int, reason: int) -> None:
+        """Say why a row does not teach."""
+        self.touch_row(row)
+        self.flags[row] = int(self.flags[row]) & ~NOT_LEARNED | reason << _REASON
 
     def find(self, keys: list[int]) -> list[int]:
         """Give the row of each key, -1 where it is not pending."""

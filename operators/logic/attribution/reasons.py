@@ -1,4 +1,4 @@
-"""Why attribution refuses an event or voids a decision: every reason name, and no other."""
+"""Why attribution refuses an event, voids a decision or does not learn: every reason name."""
 
 from typing import Final
 
@@ -65,6 +65,16 @@ ERASED: Final = "erased"
 """The subject asked for erasure between the decision and the end of its window."""
 EVICTED: Final = "evicted"
 """More than ``max_pending`` decisions were pending; those that expire first had to go."""
+
+SUBJECT_LIMIT: Final = "subject_limit"
+"""The subject has had as many decisions in this window of the slot as may teach."""
+ROBOT_RATE: Final = "robot_rate"
+"""The subject had more decisions in the slot, within so short a time, than a person asks for."""
+ROBOT: Final = "robot"
+"""The request said that no person asks."""
+
+NOT_LEARNED: Final = ("", SUBJECT_LIMIT, ROBOT_RATE, ROBOT)
+"""Why a decision that counts does not teach, by number; of several reasons the last is said."""
 
 VOIDS: Final = frozenset({NOT_ACTIVATED, CONSENT_WITHDRAWN, ERASED, EVICTED})
 """What makes an outcome void."""

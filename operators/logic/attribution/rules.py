@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from operators.logic.subject_windows import window_length
 from schemas.catalog import Slot
 
 GRID: Final = 2.0**32
@@ -27,11 +28,25 @@ def on_grid(value: float) -> float:
     return round(value * GRID) / GRID
 
 
+class SubjectRules(Struct, frozen=True, array_like=True, kw_only=True):
+    """How much of one subject a slot learns, by its settings as they stood for a decision.
+
+    Of each ``window`` the first ``most`` decisions teach, and none of a ``robot_window`` that has
+    more than ``most_of_robots`` (None: however many). Both are in microseconds.
+    """
+
+    window: int
+    most: int | None
+    most_of_robots: int | None
+    robot_window: int
+
+
 class AttributionRules(Struct, frozen=True, array_like=True, kw_only=True):
     """The attribution settings of a slot as they stood when a decision was made.
 
     ``low`` and ``high`` are the declared reward range, ``default`` on that scale the reward of a
-    decision without any, and ``quarantine`` says that a click waits for its impression.
+    decision without any, and ``quarantine`` says that a click waits for its impression. ``subject``
+    bounds what one subject teaches.
     """
 
     aggregation: str
@@ -42,6 +57,7 @@ class AttributionRules(Struct, frozen=True, array_like=True, kw_only=True):
     needs_impression: bool
     viewable_only: bool
     quarantine: bool
+    subject: SubjectRules | None = None
 
     def rescaled(self, value: float) -> float:
         """Bring an aggregated value from the declared range to [0, 1]; a sum may exceed it.
@@ -71,6 +87,19 @@ def rules_of(slot: Slot) -> AttributionRules:
         needs_impression=slot.needs_impression,
         viewable_only=slot.viewable_only,
         quarantine=slot.click_without_impression == "quarantine",
+        subject=_subject_rules(slot),
+    )
+
+
+def _subject_rules(slot: Slot) -> SubjectRules | None:
+    window, limit, robots = window_length(slot), slot.subject_limit, slot.robot_rate
+    if window is None:
+        return None
+    return SubjectRules(
+        window=window,
+        most=limit.decisions if limit.enabled else None,
+        most_of_robots=robots.decisions if robots.enabled else None,
+        robot_window=round(robots.window * 1e6),
     )
 
 

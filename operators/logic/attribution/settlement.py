@@ -13,7 +13,7 @@ from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_codec import packed_subject
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.outcomes import encode_outcome, settled_outcome
-from operators.logic.attribution.pending import ACTIVE, VOID, places_by_value
+from operators.logic.attribution.pending import ACTIVE, NOT_LEARNED, VOID, places_by_value
 from operators.logic.attribution.rules import WHOLE
 from operators.logic.attribution.transitions import void
 from operators.logic.attribution.window import delay
@@ -75,7 +75,11 @@ def settle(ledger: Ledger, rows: Rows) -> None:
         result.messages += _report(ledger, active, reward)
         for number, count in Counter(pending.decision_class[active].tolist()).items():
             result.count(ledger.classes.all[number].slot_id, "settled", count)
-        result.settled += _settlements(ledger, active, reward)
+        taught = pending.flags[active] & NOT_LEARNED == 0
+        if taught.all():
+            result.settled += _settlements(ledger, active, reward)
+        elif taught.any():
+            result.settled += _settlements(ledger, active[taught], reward[taught])
     ledger.remove_at_end(rows)
 
 
@@ -140,7 +144,9 @@ def _settle_rewarded(
     decision_class = ledger.classes.all[int(pending.decision_class[row])]
     rewards = pending.rewards(row)[int(pending.key[row])]
     weight = int(pending.weight[row])
-    if decision_class.learning_mode == "wait":
+    if pending.flags[row] & NOT_LEARNED:
+        pass
+    elif decision_class.learning_mode == "wait":
         ledger.changes.count_reward(decision_class.slot_id, rewards.first_at)
     elif decision_class.learning_mode == "exposure" and decision_class.window > 0:
         share = delay(rewards.first_at - int(pending.at[row])) / decision_class.window

@@ -1,7 +1,7 @@
 """What events do to decisions: they are added, activated by impressions, or void."""
 
 from binascii import crc32
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 import numpy as np
@@ -18,17 +18,26 @@ from operators.logic.attribution.decision_codec import (
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.matching import Joined, class_of
 from operators.logic.attribution.outcomes import void_outcome
-from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
+from operators.logic.attribution.pending import ACTIVE, FURTHER, LIVE, SHOWN, VOID
 from operators.logic.attribution.rules import WHOLE
+from operators.logic.attribution.subject_bounds import (
+    Taken,
+    bound_subjects,
+    comes_too_late,
+    count_again,
+    exclude_robots,
+)
 from operators.logic.attribution.waiting import Withdrawal
+from operators.logic.subject_windows import read_subject_windows
 from schemas.consent import allows_profile
 from schemas.events import Erasure
 
 _AT = attrgetter("at")
 _PACKED_FIELDS = attrgetter("features", "subject", "decision_id")
 
-_New = tuple[Event, int, bytes, int]
-"""A decision that is to be added: its event, the number of its class, its bytes, its expiry."""
+_New = tuple[Event, int, bytes, int, int]
+"""A decision that is to be added: its event, the number of its class, its bytes, its expiry, and
+the number that names its visitor."""
 
 
 def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
@@ -39,12 +48,14 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     reject = result.reject
     counted, ahead = bool(ledger.counted), bool(ledger.settled_ahead)
     ledger.decided = max(ledger.decided, max(map(_AT, events)))
-    windows, number_of = classes.windows, classes.number
+    windows, number_of, all_classes = classes.windows, classes.number, classes.all
     new: dict[int, _New] = {}
     families: dict[int, list[_New]] = {}
     known = ledger.pending.find([event.key for event in events])
     blobs = pack_decisions([_PACKED_FIELDS(event.body) for event in events])
-    for event, row, blob in zip(events, known, blobs, strict=True):
+    visitors = read_subject_windows([event.body.subject_window for event in events])
+    counted_again: list[Taken] = []
+    for event, row, blob, visitor in zip(events, known, blobs, visitors, strict=True):
         body = event.body
         number = number_of(body)
         if number is None:
@@ -53,28 +64,43 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         if blob is None:
             reject(event, reasons.INVALID_DECISION, "features")
             continue
+        if visitor < 0:
+            reject(event, reasons.INVALID_DECISION, "subject_window")
+            continue
         key, window = event.key, windows[number]
         expiry = event.at + window
         if counted and ledger.is_counted(body.slot_id, expiry):
+            if visitor and not event.further and all_classes[number].rules.subject:
+                counted_again.append(Taken(number, event.at, visitor))
             continue
         if expiry < horizon or (ahead and ledger.is_settled(event.at, expiry)):
             reject(event, reasons.LATE)
             continue
-        decision = (event, number, blob, expiry)
+        decision = (event, number, blob, expiry, visitor)
         if row >= 0 or key in new:
             same = _is_known(ledger, row, new.get(key), decision)
             reject(event, reasons.DUPLICATE_DECISION if same else reasons.CONFLICTING_DECISION)
             continue
         if event.further and result.is_refused(event):
             continue  # a record is taken with all of its positions, or not at all
+        if (ahead or event.at < horizon) and not event.further:
+            uncounted = sum(other[-1] == visitor for other in new.values())
+            if comes_too_late(ledger, event, number, visitor, uncounted):
+                reject(event, reasons.LATE)
+                continue
         new[key] = decision
         family = window.bit_length()
         if family in families:
             families[family].append(decision)
         else:
             families[family] = [decision]
-    for family, decisions in families.items():
-        _add_family(ledger, family, decisions)
+    count_again(ledger, counted_again)
+    added = [_add_family(ledger, family, decisions) for family, decisions in families.items()]
+    if added:
+        rows = np.concatenate(added)
+        bound_subjects(ledger, rows)
+        of_family = (decision[0] for decisions in families.values() for decision in decisions)
+        _begin_life(ledger, rows, of_family)
     orphans = ledger.orphans
     if not len(orphans):
         return []
@@ -83,16 +109,18 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
 
 def _is_known(ledger: Ledger, row: int, earlier: _New | None, decision: _New) -> bool:
     """Say whether the decision with this key, in a row or just taken in, is the same one."""
-    event, number, blob, _ = decision
-    given = _columns([event], [number]), blob
+    event, number, blob, _, visitor = decision
+    given = _columns([event], [number], [visitor]), blob
     if row >= 0:
         return ledger.pending.decision(row) == given
     assert earlier is not None
-    event, number, blob, _ = earlier
-    return (_columns([event], [number]), blob) == given
+    event, number, blob, _, visitor = earlier
+    return (_columns([event], [number], [visitor]), blob) == given
 
 
-def _columns(events: Sequence[Event], numbers: Sequence[int]) -> DecisionColumns:
+def _columns(
+    events: Sequence[Event], numbers: Sequence[int], visitors: Sequence[int]
+) -> DecisionColumns:
     bodies = [event.body for event in events]
     return DecisionColumns(
         key=[event.key for event in events],
@@ -102,17 +130,29 @@ def _columns(events: Sequence[Event], numbers: Sequence[int]) -> DecisionColumns
         eta=[body.eta for body in bodies],
         version=[body.policy_version for body in bodies],
         tag=[_tag(body.subject) if body.subject else 0 for body in bodies],
+        visitor=visitors,
     )
 
 
-def _add_family(ledger: Ledger, family: int, decisions: list[_New]) -> None:
-    """Add decisions with similar windows; those that need no impression count at once."""
-    events, numbers, blobs, expiries = zip(*decisions, strict=True)
-    rows = ledger.pending.add(family, _columns(events, numbers), blobs, min(expiries))
+def _add_family(ledger: Ledger, family: int, decisions: list[_New]) -> Rows:
+    """Add decisions with similar windows; give their rows."""
+    events, numbers, blobs, expiries, visitors = zip(*decisions, strict=True)
+    rows = ledger.pending.add(family, _columns(events, numbers, visitors), blobs, min(expiries))
     ledger.classes.hold(numbers)
+    further = [event.further for event in events]
+    if any(further):
+        ledger.pending.flags[rows[further]] |= FURTHER
+    exclude_robots(ledger, rows[[event.body.robot for event in events]])
+    return rows
+
+
+def _begin_life(ledger: Ledger, rows: Rows, events: Iterable[Event]) -> None:
+    """Let the decisions that need no impression count; void those whose subject withdrew."""
     needs_impression = ledger.classes.needs_impression
-    if not all(needs_impression[number] for number in set(numbers)):
-        activate(ledger, rows[[not needs_impression[number] for number in numbers]])
+    numbers = ledger.pending.decision_class[rows].tolist()
+    at_once = [not needs_impression[number] for number in numbers]
+    if any(at_once):
+        activate(ledger, rows[at_once])
     if ledger.withdrawals:
         for row, event in zip(rows.tolist(), events, strict=True):
             _void_if_withdrawn(ledger, row, event.body.subject)
@@ -254,7 +294,7 @@ def void(ledger: Ledger, row: int, reason: str) -> None:
     learned = rewards.learned_reward if rewards else weight * decision_class.rules.default_reward
     ledger.changes.add(row, -weight, -learned)
     pending.weight[row] = 0
-    pending.flags[row] = LIVE | VOID
+    pending.flags[row] = pending.flags[row] & FURTHER | LIVE | VOID
     for event in ledger.quarantine.pop(key):
         if reason in (reasons.NOT_ACTIVATED, reasons.EVICTED):
             ledger.result.reject(event, reasons.CLICK_WITHOUT_IMPRESSION)

@@ -179,6 +179,7 @@ class Fuzzer:
             "decision_id": lambda _: known.decision_id,
             "action_id": lambda _: known.action_id,
             "key": lambda _: known.key,
+            "subject_window": lambda r: r.choice((None, f"{r.randrange(3):08x}")),
             "time": lambda _: written(at),
             "expires_at": lambda r: written(at + timedelta(seconds=r.choice((0.0, 5.0, 20.0)))),
             "purposes": lambda r: r.choice(([], [1, 5, 6, 8, 10, 11], [1, 10])),

@@ -82,7 +82,7 @@ def _plain(rng: Random, type_: inspect.Type) -> Tree:
                 return type_.le
             return rng.randint(low, min(low + 20, type_.le or low + 20))
         case inspect.FloatType():
-            return round(0.01 + 0.98 * rng.random(), 3)
+            return (type_.ge or 0.0) + round(0.01 + 0.98 * rng.random(), 3)
         case inspect.LiteralType():
             return rng.choice(type_.values)
         case inspect.DateTimeType():

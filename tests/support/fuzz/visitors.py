@@ -11,7 +11,15 @@ from msgspec import Struct
 from operators.decode import join_key, pseudonym_of
 from operators.envelope import Message
 from operators.logic.murmur2 import partition_of
-from schemas.catalog import Action, CatalogEntry, FeatureSpec, PolicySettings, Slot
+from schemas.catalog import (
+    Action,
+    CatalogEntry,
+    FeatureSpec,
+    PolicySettings,
+    RobotRate,
+    Slot,
+    SubjectLimit,
+)
 from schemas.clock import micros
 from schemas.codec import encode
 from schemas.events import Click, Consent, Decision, DecisionRequest, Impression, Reward
@@ -26,6 +34,7 @@ SLOTS: dict[str, dict[str, Any]] = {
         "features": FeatureSpec(
             numeric=["age"], categories={"device": ["phone", "desktop"]}, vectors={"taste": 2}
         ),
+        "subject_limit": SubjectLimit(decisions=2, window=60.0),
     },
     "side": {"policy": PolicySettings(kind="beta", publish_rewards=5), "learning_mode": "wait"},
     "strip": {
@@ -35,7 +44,11 @@ SLOTS: dict[str, dict[str, Any]] = {
         "reward_aggregation": "sum",
         "reward_range": (0.0, 3.0),
     },
-    "open": {"policy": PolicySettings(kind="gaussian"), "needs_impression": False},
+    "open": {
+        "policy": PolicySettings(kind="gaussian"),
+        "needs_impression": False,
+        "robot_rate": RobotRate(decisions=1, window=20.0),
+    },
 }
 """A slot for each mode of learning; wild actions may come to ``hero``, the first of them."""
 
@@ -97,6 +110,7 @@ class Visitors(Struct):
                         "page": f"p{rng.randrange(9)}",
                     },
                     excluded=["a1"] if rng.random() < 0.1 else [],
+                    robot=rng.random() < 0.05,
                 ),
             )
 

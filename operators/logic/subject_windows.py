@@ -1,0 +1,93 @@
+"""Names that tell which decisions are one visitor's within one window of a slot, and no more.
+
+A decision names no subject without consent, and still one visitor may not decide alone what a slot
+learns. So it bears a keyed hash of the visitor, the slot and the window: who does not know the
+secret learns from it neither the visitor nor which names of two windows or slots belong together.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from struct import unpack
+from typing import Final
+
+from schemas.catalog import Slot
+
+_PERSON: Final = b"subject window"
+_BYTES: Final = 4
+
+UNREADABLE: Final = -1
+"""Stands for what is no such name."""
+
+
+def window_length(slot: Slot) -> int | None:
+    """Give the length of the windows that decisions of a slot are counted in, in microseconds.
+
+    None where the slot limits nothing.
+
+    >>> from schemas.clock import moment
+    >>> window_length(Slot(id="1", time=moment(0), slot_id="home"))
+    3600000000
+    """
+    rule = slot.subject_limit if slot.subject_limit.enabled else slot.robot_rate
+    return round(rule.window * 1e6) if rule.enabled else None
+
+
+def subject_windows(
+    secret: bytes, slot: Slot, subjects: Sequence[str], times: Sequence[int]
+) -> list[str] | None:
+    """Name the visitor and the window of each decision; None where the slot limits nothing.
+
+    ``subjects`` are pseudonyms, ``times`` those of the decisions in microseconds since 1970.
+
+    >>> from schemas.clock import moment
+    >>> slot = Slot(id="1", time=moment(0), slot_id="home")
+    >>> first, same, later, other = subject_windows(
+    ...     b"secret", slot, ["ann", "ann", "ann", "bob"], [0, 1, 3_600_000_000, 1]
+    ... )
+    >>> first == same, len({first, later, other})
+    (True, 3)
+    """
+    length = window_length(slot)
+    if length is None:
+        return None
+    key = secret if len(secret) <= 64 else blake2b(secret).digest()
+    slot_id = slot.slot_id.encode("utf-8", "surrogatepass")
+    common = b"%d:%b%d:" % (len(slot_id), slot_id, length)
+    hashes: dict[int, blake2b] = {}
+    names = []
+    for subject, at in zip(subjects, times, strict=True):
+        number = at // length
+        if number not in hashes:
+            text = common + b"%d:" % number
+            hashes[number] = blake2b(text, digest_size=_BYTES, key=key, person=_PERSON)
+        stream = hashes[number].copy()
+        stream.update(subject.encode("utf-8", "surrogatepass"))
+        names.append(stream.hexdigest())
+    return names
+
+
+def read_subject_windows(names: Sequence[str | None]) -> Sequence[int]:
+    """Read many names as numbers above 0; 0 stands for none, ``UNREADABLE`` for what is no name.
+
+    >>> read_subject_windows(["0000000a", None, "00000000", "surely not"])
+    [10, 0, 1, -1]
+    """
+    named = [name for name in names if name is not None]
+    try:
+        digits = bytes.fromhex("".join(named))
+    except ValueError:
+        digits = b""
+    if len(digits) != _BYTES * len(named) or any(len(name) != 2 * _BYTES for name in named):
+        return [_number(name) for name in names]
+    numbers = iter(unpack(f">{len(named)}I", digits))
+    return [0 if name is None else next(numbers) or 1 for name in names]
+
+
+def _number(name: str | None) -> int:
+    if name is None:
+        return 0
+    try:
+        digits = bytes.fromhex(name)
+    except ValueError:
+        return UNREADABLE
+    return UNREADABLE if len(digits) != _BYTES else int.from_bytes(digits, "big") or 1
