@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import numpy as np
 from bytewax.operators import StatefulBatchLogic
 
 from operators.io.metrics.learner import LearnerMetrics
@@ -20,7 +21,7 @@ from operators.learner_state import (
 from operators.logic.attribution.rules import rules_of
 from operators.logic.features import FeatureMap, scaled_columns
 from operators.logic.models import CanonicalOrder, ClickModel, ClickSettings
-from operators.logic.policies import Policy, Posterior, load_policy
+from operators.logic.policies import Deltas, Policy, Posterior, load_policy
 from operators.logic.policies.mean_context import MeanContext
 from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
@@ -41,7 +42,7 @@ from operators.logic.slot_policy import name_actions, new_policy, policy_dim, po
 from operators.updates import LearnerUpdate, PosteriorUpdate
 from schemas.bounds import MOST_COPIED_BYTES
 from schemas.catalog import Action, Slot
-from schemas.clock import ALWAYS, NEVER, Clock, moment
+from schemas.clock import ALWAYS, NEVER, Clock, micros, moment
 from schemas.results import PolicyCheckpoint, PolicySnapshot
 
 LearnerOutput = PublishedPolicy | PolicySnapshot | PolicyCheckpoint
@@ -76,6 +77,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     retired: RetiredActions = field(default_factory=RetiredActions)
     longest_window: float = 0.0
     newest_decision: int = NEVER
+    learns_from: int = NEVER
+    """Decisions made before were another policy's: corrections of what it had counted."""
     departed: set[int] = field(default_factory=set)
     """The shards that say that the slot is no more."""
     _listed: frozenset[str] = frozenset()
@@ -166,6 +169,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             retired=self.retired.last_met,
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
+            learns_from=self.learns_from,
             departed=sorted(self.departed),
             context=self.context.sums(),
             settled_context=self.settled.context.sums(),
@@ -173,8 +177,13 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         return pack_learner(state)
 
     def _follow_catalog(self, slot: Slot, actions: tuple[Action, ...]) -> None:
-        """Take the slot as it is now; another policy, parameters or features start anew."""
+        """Take the slot as it is now; another policy, parameters or features start anew.
+
+        A shard that is behind may still have an older slot.
+        """
         if slot == self.slot and actions == self.actions:  # each shard has its own tuple of them
+            return
+        if self.slot is not None and slot.time < self.slot.time:
             return
         dim = policy_dim(slot, FeatureMap(slot.features))
         if self.policy is None or self.model is None or _differs(self.slot, slot):
@@ -185,6 +194,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             self.context = MeanContext(dim)
             self.decisions = self.rewards = 0.0
             self.retired = RetiredActions()
+            if self.slot is not None:
+                self.learns_from = max(micros(slot.time), self.newest_decision + 1)
         else:
             name_actions(self.policy, slot, actions)
         listed = frozenset(action.action_id for action in actions)
@@ -204,7 +215,11 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
                 self.metrics.disbelieved(update.slot.slot_id)
 
     def _learn(self, updates: Iterable[PosteriorUpdate]) -> None:
-        """Learn what has the policy's features; decisions of an earlier feature spec have not."""
+        """Learn what has the policy's features; decisions of an earlier feature spec have not.
+
+        Decisions made before the policy began teach it nothing: it never counted them, so that the
+        rewards that still come for them would be rewards of no decision.
+        """
         assert self.policy is not None
         assert self.slot is not None
         parts = []
@@ -217,7 +232,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             elif fitted is None:
                 self.metrics.ignored(self.slot.slot_id, "other_width", len(update.deltas))
             else:
-                parts.append(fitted)
+                parts.append(self._of_this_policy(fitted))
+        parts = [part for part in parts if len(part)]
         if not parts:
             return
         deltas = parts[0] if len(parts) == 1 else joined(parts)
@@ -231,6 +247,15 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         self.rewards += float(deltas.reward_delta.sum())
         self.publish_rule.note_learned()
 
+    def _of_this_policy(self, deltas: Deltas) -> Deltas:
+        """Leave out the decisions that were made before the policy began."""
+        before = deltas.time < self.learns_from / 1e6
+        if not before.any():
+            return deltas
+        assert self.slot is not None
+        self.metrics.ignored(self.slot.slot_id, "other_policy", int(before.sum()))
+        return deltas.take(np.flatnonzero(~before))
+
     def _learn_settled(self, updates: Iterable[PosteriorUpdate]) -> None:
         """Let the click model and the settled policy learn settlements that are now complete."""
         assert self.model is not None
@@ -240,7 +265,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         for update in updates:  # complete before its watermark: up to and including the last moment
             blocks += self.order.add(update.shard, update.watermark - 1, update.settled)
         known = (block for block in blocks if block.fingerprint in (self.fingerprint, ""))
-        fitted = (block.fitted(self.model.dim) for block in known)
+        fitted = (block.since(self.learns_from).fitted(self.model.dim) for block in known)
         ready = in_order(block for block in fitted if block is not None)
         if ready is None:
             return
@@ -286,6 +311,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             retired=self.retired.last_met,
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
+            learns_from=self.learns_from,
             context=self.settled.context.sums(),
             settled_context=self.settled.context.sums(),
         )
@@ -391,6 +417,7 @@ def resumed(
         retired=RetiredActions(state.retired),
         longest_window=state.longest_window,
         newest_decision=state.newest_decision,
+        learns_from=state.learns_from,
         departed=set(state.departed),
         _listed=frozenset(action.action_id for action in state.actions),
     )

@@ -38,7 +38,8 @@ class LearnerState(Struct, kw_only=True):
     ``newest_decision`` the time of the newest decision learned from. ``departed`` are the
     shards that say that the slot is no more. ``context`` and ``settled_context`` are the sums of
     the features of the decisions that the policy and the settled one hold; of a state without them
-    those that it has learned since.
+    those that it has learned since. Decisions made before ``learns_from`` are those of another
+    policy, whose contributions this one never had.
     """
 
     slot: Slot
@@ -63,6 +64,7 @@ class LearnerState(Struct, kw_only=True):
     departed: list[int] = []
     context: list[float] = []
     settled_context: list[float] = []
+    learns_from: int = NEVER
 
 
 def pack_learner(state: LearnerState) -> bytes:

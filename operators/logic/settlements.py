@@ -59,6 +59,21 @@ class Settlements:
             subjects=self.subjects[span],
         )
 
+    def since(self, time: int) -> "Settlements":
+        """Leave out the rows whose decisions were made before ``time``."""
+        if not (self.at < time).any():
+            return self
+        rows = np.flatnonzero(self.at >= time)
+        places = rows.tolist()
+        columns = {name: getattr(self, name)[rows] for name, _ in _COLUMNS}
+        return replace(
+            self,
+            **columns,
+            actions=[self.actions[place] for place in places],
+            x=self.x[rows],
+            subjects=[self.subjects[place] for place in places] if self.subjects else (),
+        )
+
     def until(self, time: int) -> int:
         """Count the rows whose windows end up to and including ``time``."""
         return int(np.searchsorted(self.end, time, side="right"))

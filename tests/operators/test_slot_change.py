@@ -1,5 +1,7 @@
 """A slot whose features change goes on deciding: the old posterior is not asked."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from operators.io.metrics.attribution import AttributionMetrics
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.metrics.learner import LearnerMetrics
 from operators.learner import LearnerLogic
+from operators.learner import resumed as learner_resumed
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.catalog_check import flaw_of
 from operators.logic.features import FeatureMap, pack
@@ -23,7 +26,7 @@ from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import policy_shape
 from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
-from schemas.clock import micros
+from schemas.clock import NEVER, micros
 from schemas.events import Decision, DecisionBack, DecisionRequest
 from schemas.settings import EventTimeSettings, StateSettings
 from tests.support import records as make
@@ -161,3 +164,56 @@ def test_features_in_another_order_begin_anew() -> None:
     assert one != two
     assert sorted(one) == sorted(two)
     assert policy_shape(slots[0]) != policy_shape(slots[1])
+
+
+BEFORE = make.slot("home", policy=PolicySettings(kind="beta"))
+AFTER = make.slot("home", 60, policy=PolicySettings(kind="beta", params={"half_life": 1e9}))
+
+
+def update(slot: Slot, seconds: float, count: float, reward: float, shard: int = 0) -> Any:
+    """What a decision of action x, made so many seconds after the start, changes."""
+    time = make.START.timestamp() + seconds
+    deltas = Deltas(
+        action_ids=["x"],
+        x=np.zeros((1, 0)),
+        eta=np.zeros(1),
+        time=np.array([round(time * 1e6) / 1e6]),
+        count_delta=np.array([count]),
+        reward_delta=np.array([reward]),
+    )
+    return PosteriorUpdate(
+        shard=shard,
+        watermark=NEVER,
+        slot=slot,
+        actions=(make.action("x"),),
+        deltas=deltas,
+    )
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_rewards_of_decisions_that_an_earlier_policy_counted_are_not_credited_to_the_new_one(
+    *, restarted: bool
+) -> None:
+    registry = CollectorRegistry()
+    metrics = LearnerMetrics(registry)
+    logic = LearnerLogic(order=CanonicalOrder(2), clock=system_clock, metrics=metrics)
+    logic.on_batch([update(BEFORE, second, 1.0, 0.0) for second in range(50)])
+    assert logic.decisions == 50.0
+    logic.on_batch([update(AFTER, 61.0, 1.0, 0.0)])
+    if restarted:
+        logic = learner_resumed(logic.snapshot(), system_clock, metrics)
+    logic.on_batch([update(AFTER, second, 0.0, 1.0) for second in range(50)])
+    logic.on_batch([update(AFTER, 61.0, 0.0, 1.0)])
+    assert (logic.decisions, logic.rewards) == (1.0, 1.0)
+    labels = {"slot": "home", "reason": "other_policy"}
+    assert registry.get_sample_value("banditflow_lessons_ignored_total", labels) == 50
+
+
+def test_a_shard_that_still_has_the_slot_as_it_was_does_not_start_the_policy_anew() -> None:
+    logic = LearnerLogic(order=CanonicalOrder(2), clock=system_clock, metrics=LearnerMetrics())
+    logic.on_batch([update(BEFORE, 1.0, 1.0, 0.0)])
+    logic.on_batch([update(AFTER, 61.0, 1.0, 0.0)])
+    logic.on_batch([update(BEFORE, 2.0, 1.0, 0.0, shard=1)])
+    logic.on_batch([update(AFTER, 62.0, 1.0, 0.0)])
+    assert logic.slot == AFTER
+    assert logic.decisions == 2.0
