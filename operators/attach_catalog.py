@@ -23,7 +23,7 @@ from schemas.settings import EventTimeSettings
 from schemas.state import StateFormat, pack, unpack
 from schemas.topics import Topic
 
-HOLD_STATE = StateFormat("admit", 2)
+HOLD_STATE = StateFormat("admit", 3)
 """Named after the id of the step in the personalize flow, ``admit``, which never changes."""
 
 
@@ -49,7 +49,6 @@ class AttachState(Struct):
     """A shard's snapshot: ``held`` batches wait for the catalog, ``gathered`` ones for others."""
 
     catalog: CatalogState
-    complete: bool
     held: list[WaitingBatch]
     gathered: list[WaitingBatch]
 
@@ -61,7 +60,11 @@ _Out = CatalogedBatch | Gathered | list[Rejected]
 
 @dataclass
 class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
-    """One shard's catalog and the batches that wait for it, or to be gathered."""
+    """One shard's catalog and the batches that wait for it, or to be gathered.
+
+    Batches wait at every start, a restart too: what was changed while the flow was down holds from
+    the first decision on.
+    """
 
     read: Reader
     history: CatalogHistory
@@ -70,7 +73,8 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
     waiting: list[Batch] = field(default_factory=list)
     """Batches that wait for the catalog."""
     restored: list[Batch] = field(default_factory=list)
-    """Batches that were being gathered when the snapshot was taken: they are gathered anew."""
+    """Batches that were being gathered when the snapshot was taken: they are gathered anew, once
+    the catalog is loaded."""
     time: EventTimeSettings = field(default_factory=EventTimeSettings)
     metrics: RecordMetrics = field(default_factory=RecordMetrics)
 
@@ -106,15 +110,13 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
 
     def on_notify(self) -> tuple[Iterable[_Out], bool]:
         """Release what has been gathered for long enough."""
-        out = self._gather_restored()
         due = self.gathering.due
-        if due is not None and due <= self.gathering.clock():
-            out += self.gathering.release()
-        return out, StatefulBatchLogic.RETAIN
+        is_due = due is not None and due <= self.gathering.clock()
+        return self.gathering.release() if is_due else [], StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
         """Ask to be woken when what is gathered may wait no longer."""
-        return self.gathering.clock() if self.restored else self.gathering.due
+        return self.gathering.due
 
     def snapshot(self) -> bytes:
         """Write the catalog, and waiting batches as their records."""
@@ -130,7 +132,7 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
             ]
             for batches in (self.waiting, [*self.restored, *self.gathering.batches])
         )
-        return pack(*HOLD_STATE, AttachState(self.history.state(), self.complete, held, gathered))
+        return pack(*HOLD_STATE, AttachState(self.history.state(), held, gathered))
 
     def _gather_restored(self) -> list[_Out]:
         out: list[_Out] = []
@@ -180,14 +182,24 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
             watermark = min(batch.watermark, change)
             catalog = self.history.as_of(start)
             yield CatalogedBatch(
-                batch.shard, watermark, events[:cut], at_end=False, catalog=catalog
+                batch.shard,
+                watermark,
+                events[:cut],
+                at_end=False,
+                catalog=catalog,
+                history=self.history,
             )
             events = events[cut:]
             start = events[0].at  # several changes between two events are one cut
             change = self.history.next_change(start)
         catalog = self.history.as_of(start)
         yield CatalogedBatch(
-            batch.shard, batch.watermark, events, at_end=batch.at_end, catalog=catalog
+            batch.shard,
+            batch.watermark,
+            events,
+            at_end=batch.at_end,
+            catalog=catalog,
+            history=self.history,
         )
 
 
@@ -233,7 +245,6 @@ def _resume(
         history=history,
         gathering=gathering,
         time=time,
-        complete=state.complete,
         metrics=metrics,
     )
     logic.waiting = [_batch(waiting, read) for waiting in state.held]

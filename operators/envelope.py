@@ -73,7 +73,7 @@ class Batch:
 
 @dataclass(slots=True)
 class CatalogUpdate:
-    """New catalog records; ``complete`` once the topic has first been read to its end.
+    """New catalog records; ``complete`` once this execution has read the topic to its end.
 
     ``places`` says of each entry where it lies and what its bytes are, for the one shard that
     reports those for which the catalog has no room; it is empty for the others.

@@ -117,6 +117,8 @@ class RobotRate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 class Slot(CatalogRecord, kw_only=True, tag="slot"):
     """A place on a page, with how it decides, attributes and learns.
 
+    ``candidates`` says where what it may show comes from: the ``catalog``, which a request's list
+    narrows, or the ``request``, whose list is taken but for what the catalog keeps from the slot.
     ``reward_window`` is in seconds from the decision, its end included. ``needs_impression``: a
     decision counts only once it was shown (``viewable_only``: and reported viewable).
     ``reward_range`` is the declared range of reward values, rescaled to [0, 1] for learning,
@@ -125,6 +127,7 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
     """
 
     slot_id: Id
+    candidates: Literal["catalog", "request"] = "catalog"
     policy: PolicySettings = field(default_factory=PolicySettings)
     features: FeatureSpec = field(default_factory=FeatureSpec)
     item_features: Annotated[list[Name], Meta(max_length=bounds.MOST_ITEM_FEATURES)] = field(

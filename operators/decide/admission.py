@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import ShardFiles, shard_files
-from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.logic.catalog import Catalog, CatalogedBatch, CatalogHistory
+from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.deciding.seen_requests import RequestStatus, SeenRequests
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.state.segmented import SegmentedSnapshot
@@ -45,8 +46,9 @@ class RequestGroup(Struct, kw_only=True, eq=False):
     """Requests to one slot that are to be decided together, with all that scoring needs.
 
     ``events``, ``eligible`` and ``request_hashes`` have an entry for each request: its eligible
-    action ids (None where every action of the slot is eligible) and the digest of its content.
-    ``policy`` is None while the slot has learned nothing, ``revision`` that of the catalog.
+    action ids (None where all ``actions`` are, which the catalog shows in the slot) and the digest
+    of its content. ``policy`` is None while the slot has learned nothing, ``revision`` that of the
+    catalog.
     """
 
     slot: Slot
@@ -92,7 +94,8 @@ class RequestAdmission(
 ):
     """One shard's requests: the first with its key is admitted, repetitions are dropped.
 
-    With a ``folder``, most of the keys seen are in segment files there.
+    With a ``folder``, most of the keys seen are in segment files there. A request that has waited
+    is decided by the catalog of its time, too, as far as that is known by then.
     """
 
     horizon: int
@@ -103,7 +106,7 @@ class RequestAdmission(
     expected: set[str] = field(default_factory=set)
     waiting: list[Event] = field(default_factory=list)
     watermark: int = NEVER
-    catalog: Catalog | None = None
+    history: CatalogHistory | None = None
     metrics: DecisionMetrics = field(default_factory=DecisionMetrics)
 
     def on_batch(
@@ -123,7 +126,7 @@ class RequestAdmission(
             self.watermark = max(self.watermark, batch.watermark)
             self._admit(batch, out)
         if batches:
-            self.catalog = batches[-1].catalog
+            self.history = batches[-1].history
             self.seen.forget(self.watermark - self.horizon)
         self._retry(out)
         return out, StatefulBatchLogic.RETAIN
@@ -163,12 +166,12 @@ class RequestAdmission(
         if self.expected:
             self.waiting += [event for event, _ in fresh if event.body.slot_id in self.expected]
             fresh = [each for each in fresh if each[0].body.slot_id not in self.expected]
-        self._group(batch.catalog, fresh, out, refused)
+        self._group([(batch.catalog, *each) for each in fresh], out, refused)
         if refused:
             out.append(refused)
 
     def _retry(self, out: list["RequestGroup | list[Rejected]"]) -> None:
-        if not self.waiting or self.catalog is None:
+        if not self.waiting or self.history is None:
             return
         unread = [event for event in self.waiting if isinstance(event.body, Flaw)]
         waiting = [event for event in self.waiting if not isinstance(event.body, Flaw)]
@@ -177,8 +180,9 @@ class RequestAdmission(
             return
         self.waiting = [event for event in waiting if event.body.slot_id in self.expected]
         refused = [_flawed(event) for event in unread]
-        hashed = [(event, request_hash(event.body)) for event in ready]
-        self._group(self.catalog, hashed, out, refused)
+        as_of = self.history.as_of
+        hashed = [(as_of(event.at), event, request_hash(event.body)) for event in ready]
+        self._group(hashed, out, refused)
         if refused:
             out.append(refused)
 
@@ -215,28 +219,27 @@ class RequestAdmission(
 
     def _group(
         self,
-        catalog: Catalog,
-        events: list[tuple[Event, int]],
+        events: list[tuple[Catalog, Event, int]],
         out: list["RequestGroup | list[Rejected]"],
         refused: list[Rejected],
     ) -> None:
-        groups: dict[str, RequestGroup] = {}
-        for event, hash_ in events:
+        groups: dict[tuple[str, int], RequestGroup] = {}
+        for catalog, event, hash_ in events:
             body: DecisionRequest = event.body
             slot = catalog.slots.get(body.slot_id)
             if slot is None:
                 refused.append(_refusal("unknown_slot", event, "slot_id"))
                 continue
-            actions = catalog.actions[slot.slot_id]
-            eligible = eligible_actions(body, actions)
+            eligible = eligible_actions(body, catalog)
             if eligible is not None and not eligible:
                 refused.append(_refusal("no_eligible_action", event, "actions"))
                 continue
-            group = groups.get(slot.slot_id)
+            of_group = slot.slot_id, catalog.revision
+            group = groups.get(of_group)
             if group is None:
-                group = groups[slot.slot_id] = RequestGroup(
+                group = groups[of_group] = RequestGroup(
                     slot=slot,
-                    actions=actions,
+                    actions=catalog.actions[slot.slot_id],
                     revision=catalog.revision,
                     policy=self.policies.get(slot.slot_id),
                     events=[],
@@ -271,20 +274,6 @@ def lower_admission(snapshot: bytes, to: int) -> tuple[bytes, int]:
     state = unpack_admission(snapshot)
     lowered = replace(state, watermark=min(state.watermark, to))
     return pack(*ADMISSION_STATE, lowered), state.watermark
-
-
-def eligible_actions(request: DecisionRequest, actions: tuple[Action, ...]) -> list[str] | None:
-    """Give the ids that the request allows, or None where it allows the slot's whole catalog.
-
-    A request's own list narrows the catalog of the slot; a slot without a catalog takes the list
-    as it is.
-    """
-    if request.actions is None and not request.excluded and actions:
-        return None
-    known = [action.action_id for action in actions]
-    asked = known if request.actions is None else list(dict.fromkeys(request.actions))
-    allowed = (set(known) if known else set(asked)).difference(request.excluded)
-    return [name for name in asked if name in allowed]
 
 
 def request_hash(request: DecisionRequest) -> int:

@@ -154,7 +154,7 @@ def in_parts(group: RequestGroup) -> Iterable[RequestGroup]:
     Where each request brings candidates of its own, scoring would otherwise cost the square of
     their number: no more than twice the candidates are scored, where they are many.
     """
-    known = len(group.actions)
+    known = 0 if _takes_requested(group) else len(group.actions)
     if known and known * len(group.events) <= MOST_CELLS:
         yield group
         return
@@ -199,9 +199,14 @@ def _candidates(group: RequestGroup, feature_map: FeatureMap) -> Candidates:
 
 def _action_ids(group: RequestGroup) -> tuple[str, ...]:
     """Give every action that some request of the group may get."""
-    if group.actions:
-        return tuple(action.action_id for action in group.actions)
-    return tuple(sorted({name for names in group.eligible for name in names or ()}))
+    if _takes_requested(group):
+        return tuple(sorted({name for names in group.eligible for name in names or ()}))
+    return tuple(action.action_id for action in group.actions)
+
+
+def _takes_requested(group: RequestGroup) -> bool:
+    """Tell whether requests bring candidates that the slot's catalog does not have."""
+    return group.slot.candidates == "request"
 
 
 def _observe(

@@ -130,7 +130,7 @@ def memory_group_source(
 
 
 class MemoryCatalogSource(FixedPartitionedSource[tuple[str, CatalogUpdate], bytes]):
-    """A whole catalog as one update."""
+    """A whole catalog as one update; after a restart an empty one says that it is complete."""
 
     def __init__(self, entries: Sequence[CatalogEntry]) -> None:
         self._entries = entries
@@ -143,7 +143,7 @@ class MemoryCatalogSource(FixedPartitionedSource[tuple[str, CatalogUpdate], byte
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
     ) -> StatefulSourcePartition[tuple[str, CatalogUpdate], bytes]:
-        """Give the catalog once; nothing where the snapshot says that it was given."""
+        """Give the catalog once; no record of it where the snapshot says that it was given."""
         return _CatalogPartition([] if resume_state is not None else self._entries)
 
 

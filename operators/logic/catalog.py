@@ -30,8 +30,9 @@ class Catalog:
     """The slots and the enabled actions of each, ordered by id; ``revision`` tells two apart.
 
     Of more actions than a slot's policy has memory for, those that came first are among them; the
-    others are ``not_shown``. In one process two catalogs have the same revision where they are made
-    of the same records.
+    others are ``not_shown``. ``known_actions`` are the ids that it has a record of, disabled and
+    deleted ones included; it is empty where no slot takes candidates from requests. In one process
+    two catalogs have the same revision where they are made of the same records.
     """
 
     slots: Mapping[str, Slot] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Catalog:
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     revision: int = 0
     not_shown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known_actions: frozenset[str] = frozenset()
 
 
 NO_CATALOG = Catalog()
@@ -47,13 +49,6 @@ TOMBSTONES_KEPT: Final = 86_400_000_000
 """So many microseconds after its deletion an entry's id is one that was never heard of."""
 
 _FAR: Final = 2**63
-
-
-@dataclass(slots=True)
-class CatalogedBatch(Batch):
-    """A batch with the catalog that holds for all of its events."""
-
-    catalog: Catalog = NO_CATALOG
 
 
 _RECORD = 1024
@@ -94,22 +89,30 @@ class CatalogHistory:
         self._sizes: dict[Identity, int] = {}
         self._size = 0
         for entry in state.entries if state else []:
-            self.add(entry)
+            self._take(entry, had_room=True)
 
     def add(self, entry: CatalogEntry) -> bool:
         """Take in a version of an entry; the same record again changes nothing.
 
         False, and the version is left out, where the catalog has no room for it: more than
-        CATALOG_BYTES of records, the last version that came of each entry counted.
+        CATALOG_BYTES of records, the last version that came of each entry counted. There is always
+        room for what takes away: a smaller version, and one that disables or deletes.
         """
+        return self._take(entry, had_room=False)
+
+    def _take(self, entry: CatalogEntry, *, had_room: bool) -> bool:
         at = micros(entry.time)
         identity = identity_of(entry)
         versions = self._versions.get(identity, [])
         place = bisect_left(versions, (at, entry.id), key=order_of)
         if place < len(versions) and order_of(versions[place]) == (at, entry.id):
             return True
-        if not self._has_room(identity, _RECORD + len(encode(entry))):
+        before, size = self._sizes.get(identity, 0), _RECORD + len(encode(entry))
+        takes_away = size <= before or (before > 0 and not _is_on(entry))
+        if not (had_room or takes_away or self._size + size - before <= CATALOG_BYTES):
             return False
+        self._size += size - before
+        self._sizes[identity] = size
         self._versions[identity] = versions
         versions.insert(place, (at, entry))
         if isinstance(entry, Slot):
@@ -138,14 +141,6 @@ class CatalogHistory:
     def versions(self) -> Mapping[Identity, Sequence[Version]]:
         """The versions of every entry, by time; of those with one time the last one holds."""
         return self._versions
-
-    def _has_room(self, identity: Identity, size: int) -> bool:
-        before = self._sizes.get(identity, 0)
-        if size > before and self._size + size - before > CATALOG_BYTES:
-            return False
-        self._size += size - before
-        self._sizes[identity] = size
-        return True
 
     def as_of(self, at: int) -> Catalog:
         """Give the catalog that holds at ``at`` (microseconds since 1970)."""
@@ -196,6 +191,7 @@ class CatalogHistory:
                 if at + TOMBSTONES_KEPT <= before:
                     del self._versions[identity]
                     self._size -= self._sizes.pop(identity)
+                    self._current = None
                 else:
                     heappush(self._due, (at + TOMBSTONES_KEPT, identity))
         times = self._change_times()
@@ -225,7 +221,7 @@ class CatalogHistory:
         entries = [entry for entry in held if not entry.deleted]
         slots = {entry.slot_id: entry for entry in entries if isinstance(entry, Slot)}
         experiments = {e.experiment_id: e for e in entries if isinstance(e, Experiment)}
-        enabled = [entry for entry in entries if isinstance(entry, Action) and entry.enabled]
+        enabled = [entry for entry in entries if isinstance(entry, Action) and _is_on(entry)]
         by_slot: dict[str, list[Action]] = {name: [] for name in slots}
         for action in sorted(enabled, key=lambda action: action.action_id):
             for name in dict.fromkeys(action.slots):
@@ -236,7 +232,23 @@ class CatalogHistory:
         # Not a count of our own: requests of several shards are decided together by it.
         made_of = frozenset((*identity_of(entry), entry.id, entry.time) for entry in held)
         revision = hash((made_of, *sorted(not_shown.items())))
-        return Catalog(slots, actions, experiments, revision, not_shown)
+        known: frozenset[str] = frozenset()
+        if any(slot.candidates == "request" for slot in slots.values()):
+            known = frozenset(entry.action_id for entry in held if isinstance(entry, Action))
+        return Catalog(slots, actions, experiments, revision, not_shown, known)
+
+
+@dataclass(slots=True)
+class CatalogedBatch(Batch):
+    """A batch with the catalog that holds for all of its events.
+
+    ``history`` is its shard's, which goes on with what the shard hears: it gives what is decided
+    later than its batch the catalog of its time. It is read only; a shard's steps are on one
+    worker.
+    """
+
+    catalog: Catalog = NO_CATALOG
+    history: CatalogHistory | None = None
 
 
 def _without_room(
@@ -253,3 +265,8 @@ def _without_room(
             late = set(without[name])
             by_slot[name] = [action for action in listed if action.action_id not in late]
     return without
+
+
+def _is_on(entry: CatalogEntry) -> bool:
+    """Tell whether an entry is neither deleted nor, where it can be, disabled."""
+    return not entry.deleted and (isinstance(entry, Slot) or entry.enabled)

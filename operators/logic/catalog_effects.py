@@ -4,7 +4,7 @@ A flow takes such records all the same; ``banditflow catalog check`` and ``publi
 and refuse what can only be a mistake.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from difflib import get_close_matches
 from itertools import groupby
 from operator import itemgetter
@@ -144,17 +144,23 @@ def _of_features(spec: FeatureSpec) -> Iterator[tuple[str, str]]:
 
 
 def _of_names(slot: Slot, catalog: Catalog) -> Iterator[tuple[str, str]]:
-    actions = catalog.actions.get(slot.slot_id, ())
-    ids = {action.action_id for action in actions}
+    actions, last = catalog.actions.get(slot.slot_id, ()), catalog.slots.get(slot.slot_id)
+    if slot.candidates == "catalog":
+        if not actions and last is not None and last.candidates == "catalog":
+            yield "candidates", "no enabled action lists the slot: it shows nothing without one"
+        yield from _of_unlisted(slot, {action.action_id for action in actions})
+    for name in slot.item_features:
+        if actions and not any(_has(action, name) for action in actions):
+            yield "item_features", f"no action of the slot has a feature {name!r}"
+
+
+def _of_unlisted(slot: Slot, ids: Set[str]) -> Iterator[tuple[str, str]]:
     if slot.baseline_action_id is not None and slot.baseline_action_id not in ids:
         yield "baseline_action_id", f"{slot.baseline_action_id!r} is no enabled action of the slot"
     shares = slot.policy.params.get("shares")
     for name in shares if isinstance(shares, dict) else ():
         if name not in ids:
             yield "policy.params.shares", f"{name!r} is no enabled action of the slot"
-    for name in slot.item_features:
-        if actions and not any(_has(action, name) for action in actions):
-            yield "item_features", f"no action of the slot has a feature {name!r}"
 
 
 def _of_action(action: Action, catalog: Catalog) -> Iterator[tuple[str, str]]:

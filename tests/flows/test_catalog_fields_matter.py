@@ -35,6 +35,7 @@ SLOT_FIELDS: Mapping[str, Changed] = {
     "id": Changed(to="2", further=(SLOT | {"id": "1", "floor": 0.3},), slot={"id": "0"}),
     "deleted": Changed(to=True),
     "slot_id": Changed(to="side"),
+    "candidates": Changed(to="request"),
     "policy.kind": Changed(to="logistic"),
     "policy.params": Changed(to={"prior_reward": 10.0}),
     "policy.publish_rewards": Changed(to=1000, slot={"policy": {"publish_interval": 60.0}}),

@@ -13,6 +13,7 @@ from operators.logic.catalog_limits import AT_LAST, take_in
 from operators.logic.subjects.profiles import PROFILE_FEATURES
 from schemas.catalog import CatalogEntry
 from tests.flows.test_catalog_fields_matter import ACTION_FIELDS, CONTEXT, SLOT_FIELDS, at_path
+from tests.support import records as make
 from tests.support.scripted import ACTIONS, SLOT, Changed, Flow, Record, catalog_of, merged
 
 LOGISTIC: Record = {"policy": {"kind": "logistic"}, "features": CONTEXT}
@@ -106,6 +107,20 @@ def test_names_that_the_catalog_does_not_know_are_named() -> None:
     entries = catalog_of({"baseline_action_id": "nobody"}, action)
     assert sorted(notes_on(entries)) == ["baseline_action_id", "neighbours", "slots"]
     assert notes_on(catalog_of({"baseline_action_id": "b"})) == []
+
+
+def test_a_slot_that_shows_nothing_is_named() -> None:
+    slot, action = make.slot("home"), make.action("a", embedding=None)
+    off = make.action("a", 1, embedding=None, enabled=False)
+    takes = make.slot("home", 1, candidates="request", baseline_action_id="never registered")
+    assert notes_on([slot]) == notes_on([slot, action, off]) == ["candidates"]
+    for shows in (
+        [slot, action],
+        [takes],
+        [slot, takes],
+        [slot, make.slot("home", 1, deleted=True)],
+    ):
+        assert notes_on(shows) == []
 
 
 WRONG: list[tuple[Record, str]] = [

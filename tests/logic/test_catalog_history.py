@@ -174,6 +174,23 @@ def test_what_was_deleted_long_ago_is_new_when_it_comes_again() -> None:
     assert history.as_of(micros(again.time) - 1).slots.keys() == {"home"}
 
 
+def test_what_requests_bring_is_kept_out_for_a_day_where_deleted_and_for_good_where_disabled() -> (
+    None
+):
+    day = 86_400
+    history = loaded(
+        [
+            make.slot("home", candidates="request"),
+            make.action("deleted", deleted=True),
+            make.action("disabled", enabled=False),
+        ]
+    )
+    for days, known in ((1, {"deleted", "disabled"}), (1.001, {"disabled"}), (400, {"disabled"})):
+        at = micros(make.START + timedelta(seconds=days * day))
+        history.forget(at - 1_000_000)
+        assert history.as_of(at).known_actions == known
+
+
 def test_records_are_told_apart_by_what_they_are_about() -> None:
     """A slot and an action of one id, keys and ids of all kinds: as the reference says."""
     history = loaded([make.slot("x", id="1"), make.action("x", id="1", slots=["x"])])

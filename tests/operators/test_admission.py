@@ -11,19 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.decide import admission
-from operators.decide.admission import (
-    RequestAdmission,
-    RequestGroup,
-    eligible_actions,
-    unpack_admission,
-)
+from operators.decide.admission import RequestAdmission, RequestGroup, unpack_admission
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import SEEN
-from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.logic.catalog import Catalog, CatalogedBatch, CatalogHistory
 from operators.logic.deciding import seen_requests as dedup
+from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.policies import make_policy
 from operators.logic.policies.published import PublishedPolicy
+from schemas.catalog import CatalogEntry
 from schemas.clock import NEVER, micros
 from schemas.codec import encode
 from schemas.events import DecisionRequest
@@ -51,8 +48,23 @@ def request(number: int, seconds: float = 0.0, **asked: Any) -> Event:
     return Event(at, body, "s", number, Origin("decision-requests", 1, number, at), encode(body))
 
 
-def batch(*events: Event, watermark: int = NEVER, catalog: Catalog = CATALOG) -> CatalogedBatch:
-    return CatalogedBatch(1, watermark, list(events), catalog=catalog)
+def history_of(*entries: CatalogEntry) -> CatalogHistory:
+    history = CatalogHistory()
+    for entry in entries:
+        history.add(entry)
+    return history
+
+
+HISTORY = history_of(SLOT, *ACTIONS)
+
+
+def batch(
+    *events: Event,
+    watermark: int = NEVER,
+    catalog: Catalog = CATALOG,
+    history: CatalogHistory = HISTORY,
+) -> CatalogedBatch:
+    return CatalogedBatch(1, watermark, list(events), catalog=catalog, history=history)
 
 
 def published(version: int) -> PublishedPolicy:
@@ -189,14 +201,34 @@ def test_a_request_that_this_release_reads_otherwise_is_refused_once() -> None:
     assert feed(logic, batch()) == ([], [])
 
 
-def test_a_slot_removed_while_its_request_waits_refuses_it() -> None:
-    logic = RequestAdmission(horizon=HORIZON)
+def waited(at: float, *heard: CatalogEntry) -> tuple[list[RequestGroup], list[Rejected]]:
+    """What becomes of a request that waits while its shard hears of these changes."""
+    logic, history = RequestAdmission(horizon=HORIZON), history_of(SLOT, *ACTIONS)
     feed(logic, published(1))
     logic = resumed(logic)
-    feed(logic, batch(request(1)))
-    ready, refused = feed(logic, batch(catalog=Catalog()), published(2))
-    assert ready == []
-    assert [found.reason for found in refused] == ["unknown_slot"]
+    assert feed(logic, batch(request(1, at), history=history)) == ([], [])
+    logic = resumed(logic)
+    for entry in heard:
+        history.add(entry)
+    late = batch(catalog=history.as_of(micros(make.START)), history=history)
+    return feed(logic, late, published(2))
+
+
+def test_a_request_that_waited_is_decided_by_the_catalog_of_its_time() -> None:
+    off = [make.action(name, at, enabled=False) for at, name in ((4, "a"), (5, "b"), (6, "c"))]
+    for at, shown in ((3.9, "abc"), (4.0, "bc"), (5.0, "c")):
+        (group,), refused = waited(at, *off)
+        assert "".join(action.action_id for action in group.actions) == shown
+        assert (group.eligible, refused) == ([None], [])
+    ready, refused = waited(6.0, *off)
+    assert (ready, [each.reason for each in refused]) == ([], ["no_eligible_action"])
+
+
+def test_a_slot_that_is_removed_while_its_request_waits_answers_until_it_is_gone() -> None:
+    (group,), refused = waited(1.0, make.slot("home", 2, deleted=True))
+    assert (keys([group]), refused) == ([1], [])
+    ready, refused = waited(2.0, make.slot("home", 2, deleted=True))
+    assert (ready, [each.reason for each in refused]) == ([], ["unknown_slot"])
 
 
 def test_requests_of_a_slot_come_together_with_its_actions() -> None:
@@ -226,12 +258,42 @@ def test_requests_of_a_slot_come_together_with_its_actions() -> None:
 def test_a_request_narrows_the_catalog_and_never_widens_it(
     asked: dict[str, Any], allowed: list[str] | None
 ) -> None:
-    assert eligible_actions(request(1, **asked).body, ACTIONS) == allowed
+    assert eligible_actions(request(1, **asked).body, CATALOG) == allowed
 
 
-def test_a_slot_without_a_catalog_takes_the_list_as_it_is() -> None:
-    assert eligible_actions(request(1, actions=["x", "y"], excluded=["y"]).body, ()) == ["x"]
-    assert eligible_actions(request(1).body, ()) == []
+@pytest.mark.parametrize("asked", [{}, {"actions": ["a"]}, {"actions": ["unknown"]}])
+def test_a_slot_whose_last_action_is_disabled_shows_nothing(asked: dict[str, Any]) -> None:
+    entries = [SLOT, *[make.action(name, enabled=False) for name in "ab"]]
+    assert eligible_actions(request(1, **asked).body, history_of(*entries).as_of(0)) == []
+
+
+FEED = make.slot("home", candidates="request")
+KNOWN = history_of(
+    FEED,
+    make.action("enabled"),
+    make.action("disabled", enabled=False),
+    make.action("deleted", deleted=True),
+    make.action("elsewhere", slots=["side"]),
+    make.action("disabled elsewhere", slots=["side"], enabled=False),
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        ({}, []),
+        ({"actions": []}, []),
+        ({"actions": ["x", "y", "x"], "excluded": ["y"]}, ["x"]),
+        ({"actions": ["enabled", "x"]}, ["enabled", "x"]),
+        ({"actions": ["x", "disabled", "deleted", "enabled"]}, ["x", "enabled"]),
+        ({"actions": ["elsewhere", "disabled elsewhere"]}, []),
+        ({"actions": ["enabled"], "excluded": ["enabled"]}, []),
+    ],
+)
+def test_what_a_request_brings_is_shown_but_for_what_the_catalog_keeps_from_the_slot(
+    asked: dict[str, Any], allowed: list[str]
+) -> None:
+    assert eligible_actions(request(1, **asked).body, KNOWN.as_of(0)) == allowed
 
 
 def test_a_snapshot_is_small_and_the_same_for_the_same_requests() -> None:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from flows.runtime.clock import system_clock
 from operators.attach_catalog import AttachLogic, _resume
 from operators.attribute import resumed as resumed_attribution
-from operators.decide.admission import RequestGroup, eligible_actions
+from operators.decide.admission import RequestGroup
 from operators.decide.scoring import Scorer
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Event, Message, Origin
@@ -27,6 +27,7 @@ from operators.io.store.rows import StoredDecision, row_of
 from operators.learner import LearnerLogic, resumed
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.catalog_check import read_entry
+from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies import KINDS
 from operators.logic.policies.published import PublishedPolicy
@@ -104,6 +105,7 @@ SLOTS = st.fixed_dictionaries(
         "features": FEATURES,
     },
     optional={
+        "candidates": st.sampled_from(["catalog", "request", "both"]),
         "item_features": st.lists(st.sampled_from(["price", "kind", "v", "embedding"])),
         "reward_window": st.sampled_from([1e-3, 0.5, 600, 34_560_000.0, 1e12, 1e-9]),
         "learning_mode": st.sampled_from(["immediate", "wait", "exposure"]),
@@ -151,7 +153,7 @@ def attached(entries: Sequence[CatalogEntry]) -> Catalog:
     logic = attach(None)
     logic.on_batch([CatalogUpdate(entries, [], True)])
     logic = attach(attach(logic.snapshot()).snapshot())
-    out, _ = logic.on_batch([Batch(0, micros(make.START), [])])
+    out, _ = logic.on_batch([CatalogUpdate(complete=True), Batch(0, micros(make.START), [])])
     (batch,) = [item for item in out if isinstance(item, CatalogedBatch)]
     return batch.catalog
 
@@ -164,7 +166,11 @@ def attach(snapshot: bytes | None) -> AttachLogic:
 def decided(
     scorer: Scorer, slot: Slot, catalog: Catalog, policy: PublishedPolicy | None, contexts: Any
 ) -> list[Message]:
-    actions = catalog.actions["home"]
+    actions, requested = catalog.actions["home"], None
+    if slot.candidates == "request":
+        requested = [*NAMES, "unknown"]
+    elif not actions:
+        return []
     events = []
     for number, context in enumerate(contexts):
         time = make.START + timedelta(microseconds=number)
@@ -172,12 +178,12 @@ def decided(
             Topic.DECISION_REQUESTS,
             json.dumps(
                 {"id": f"r{number}", "time": time.isoformat(), "subject": "s", "slot_id": "home",
-                 "context": context, "actions": None if actions else list(NAMES)}
+                 "context": context, "actions": requested}
             ).encode(),
         )  # fmt: skip
         if isinstance(body, Flaw):  # of the request's own
             body = DecisionRequest(id=f"r{number}", time=time, subject="s", slot_id="home")
-            body.actions = None if actions else list(NAMES)
+            body.actions = requested
         body.decision_id = body.id
         origin = Origin(Topic.DECISION_REQUESTS, 0, number, micros(time))
         events.append(Event(micros(time), body, "s", number + 1, origin, personal=True))
@@ -187,7 +193,7 @@ def decided(
         revision=catalog.revision,
         policy=policy,
         events=events,
-        eligible=[eligible_actions(event.body, actions) for event in events],
+        eligible=[eligible_actions(event.body, catalog) for event in events],
         request_hashes=[0] * len(events),
     )
     ((_, messages),) = scorer.decide([("0", group)])
@@ -269,7 +275,8 @@ def put_through(slot_fields: Any, action_fields: list[Any], contexts: list[Any])
                 stored(Topic.CHECKPOINTS, item)
             else:
                 policy = item
-    assert decided(scorer, slot, catalog, policy, contexts)
+    shows_some = slot.candidates == "request" or bool(catalog.actions["home"])
+    assert bool(decided(scorer, slot, catalog, policy, contexts)) == shows_some
     return policy is not None
 
 

@@ -26,6 +26,7 @@ from tests.support import records as make
 READ = reader(load({}, secret="sixteen letters!", partitions=1))
 WAIT = 0.025
 COMPLETE = CatalogUpdate([make.slot("home")], [], complete=True)
+NOTHING_NEW = CatalogUpdate(complete=True)
 
 
 def click(number: int, seconds: float) -> Event:
@@ -118,10 +119,21 @@ def test_a_held_record_that_this_release_reads_otherwise_is_refused_once() -> No
     assert offsets(batches(out)) == [[1]]
 
 
-def test_a_restart_remembers_that_the_catalog_was_complete() -> None:
+def test_after_a_restart_batches_wait_for_what_was_changed_while_the_flow_was_down() -> None:
     logic = resume(None)
-    feed(logic, COMPLETE)
-    (batch,) = batches(feed(resume(logic.snapshot()), Batch(0, 5, clicks(1.0))))
+    action = make.action("a")
+    feed(logic, CatalogUpdate([make.slot("home"), action], complete=True))
+    feed(logic, Batch(0, 5, clicks(0.5)))
+    logic = resume(logic.snapshot())
+    assert feed(logic, Batch(0, 6, clicks(2.0))) == []
+    assert logic.notify_at() is None
+    assert feed(logic, CatalogUpdate([make.action("a", 1, enabled=False)])) == []
+    out = feed(logic, NOTHING_NEW)
+    (batch,) = batches(out)
+    assert batch.catalog.actions["home"] == ()
+    (once_gathered,) = gathered(out)
+    assert once_gathered.catalog.actions["home"] == (action,)
+    (batch,) = batches(feed(logic, Batch(0, 7, clicks(3.0))))
     assert set(batch.catalog.slots) == {"home"}
 
 
@@ -242,6 +254,7 @@ def test_every_event_is_gathered_once_in_order_with_its_catalog_whatever_dies(
         found += gathered(feed(logic, Batch(0, part[-1].at, part)))
         if any(kind == "k" for _, kind in steps[start : start + size]):
             logic = resume(logic.snapshot())
+            found += gathered(feed(logic, NOTHING_NEW))
     found += gathered(feed(logic, Batch(0, ALWAYS, [])))
     assert [e.origin.offset for batch in found for e in batch.events] == [
         n for n, (_, kind) in enumerate(steps) if kind != "r"

@@ -159,6 +159,24 @@ def test_a_full_catalog_takes_no_more_but_what_makes_it_smaller() -> None:
         assert restored.as_of(2**62).actions == history.as_of(2**62).actions
 
 
+def test_a_full_catalog_takes_what_disables_and_what_deletes_and_has_it_after_a_restart() -> None:
+    actions = [make.action(f"a{number}", content="x" * 1000) for number in range(4)]
+    with patch("operators.logic.catalog.CATALOG_BYTES", 5 * (1024 + len(encode(actions[0])))):
+        history = CatalogHistory()
+        assert take_in(history, [make.slot("home"), *actions]) == []
+        off = [
+            make.action("a0", 1, content="x" * 1000, enabled=False, source="x" * 200),
+            make.action("a1", 1, content="x" * 1000, deleted=True, source="x" * 200),
+        ]
+        assert not history.add(make.action("a4", 1, content="x" * 1000))
+        assert take_in(history, off) == []
+        history.forget(micros(make.START) + 2_000_000)
+        for each in (history, CatalogHistory(history.state())):
+            shown = each.as_of(2**62).actions["home"]
+            assert [action.action_id for action in shown] == ["a2", "a3"]
+            assert not each.add(make.action("a4", 1, content="x" * 1000))
+
+
 def test_state_that_holds_what_is_refused_by_now_is_refused_in_a_sentence() -> None:
     logic = attach()
     logic.on_batch([update([make.slot("home", reward_window=1e12)], reports=False)])

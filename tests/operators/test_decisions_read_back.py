@@ -144,7 +144,7 @@ def test_the_order_of_an_unlikely_slate_has_a_probability_above_zero() -> None:
 def test_requests_with_candidates_of_their_own_are_decided_in_parts_as_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = make.slot("home", policy=PolicySettings(kind="beta"))
+    plain = make.slot("home", policy=PolicySettings(kind="beta"), candidates="request")
     names = [[f"c{number}-{place}" for place in range(300)] for number in range(6)]
     bodies = [request(number, actions=some) for number, some in enumerate(names)]
     whole = group(plain, bodies, actions=(), eligible=names)

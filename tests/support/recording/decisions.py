@@ -14,11 +14,14 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
-from operators.decide.admission import RequestGroup, eligible_actions, request_hash
+from operators.decide.admission import RequestGroup, request_hash
 from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin
 from operators.io.metrics.decisions import DecisionMetrics
+from operators.logic.catalog import Catalog
+from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.policies import load_posterior
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import policy_shape
@@ -96,13 +99,15 @@ def decide(case: Case, policies: dict[str, LearnedPolicy]) -> list[bytes]:
     """Decide a case at the same moment as then; give the records in the order of the requests."""
     events = [_event(place, asked) for place, asked in enumerate(case.asked)]
     actions = tuple(case.actions)
+    slot = declared(case.slot, actions)
+    catalog = Catalog({slot.slot_id: slot}, {slot.slot_id: actions})
     group = RequestGroup(
-        slot=case.slot,
+        slot=slot,
         actions=actions,
         revision=1,
         policy=_published(case, policies),
         events=events,
-        eligible=[eligible_actions(asked.request, actions) for asked in case.asked],
+        eligible=[eligible_actions(asked.request, catalog) for asked in case.asked],
         request_hashes=[request_hash(asked.request) for asked in case.asked],
     )
     made = Scorer(SECRET.encode(), lambda: NOW, DecisionMetrics()).decide([("0", group)])
@@ -171,6 +176,13 @@ def _event(place: int, asked: Asked) -> Event:
     )
 
 
-def allowed(actions: Sequence[Action], request: DecisionRequest) -> bool:
+def declared(slot: Slot, actions: Sequence[Action]) -> Slot:
+    """Say of a slot what was understood then: without actions it takes them from requests."""
+    return slot if actions else replace(slot, candidates="request")
+
+
+def allowed(slot: Slot, actions: Sequence[Action], request: DecisionRequest) -> bool:
     """Say whether there is something to choose from."""
-    return eligible_actions(request, tuple(actions)) != []
+    slot = declared(slot, actions)
+    catalog = Catalog({slot.slot_id: slot}, {slot.slot_id: tuple(actions)})
+    return eligible_actions(request, catalog) != []

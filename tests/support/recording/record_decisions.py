@@ -65,7 +65,7 @@ def _case(
     for place, request in enumerate(cases.requests(slot)):
         if not content and request.actions is None:
             request = msgspec.structs.replace(request, actions=["a", "b", "é", "zz"])
-        if not allowed(content, request):
+        if not allowed(slot, content, request):
             continue
         personal = place % 3 != 2
         known = personal and bool(slot.features.profile)

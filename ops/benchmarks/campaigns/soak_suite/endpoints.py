@@ -72,9 +72,13 @@ class Edits(FixedPartitionedSource[tuple[str, CatalogUpdate], int]):
 class _Edits(StatefulSourcePartition[tuple[str, CatalogUpdate], int]):
     def __init__(self, world: World) -> None:
         self._world = world
+        self._begun = False
 
     def next_batch(self) -> list[tuple[str, CatalogUpdate]]:
         world = self._world
+        if not self._begun:  # the flow waits for the whole catalog at every start
+            self._begun = True
+            return [("catalog", CatalogUpdate(complete=not world.updates))]
         if not world.updates:
             if world.turn >= world.until and world.ready():
                 raise StopIteration
