@@ -42,7 +42,7 @@ def test_a_watermark_is_lowered_and_all_else_stays(watermark: int, lowered: int)
     source = lower_source(begin_at({Topic.CLICKS: 7}), NOW)
     assert source == (begin_at({Topic.CLICKS: 7}), NEVER)
     batch = WaitingBatch(shard=1, watermark=watermark, at_end=True, records=[("clicks", b"", 3, 4)])
-    held = pack(*HOLD_STATE, AttachState(CatalogState(), True, [batch], [batch]))
+    held = pack(*HOLD_STATE, AttachState(CatalogState(), [batch], [batch]))
     after, before = LOWER[Steps.HOLD](held, NOW)
     assert before == watermark
     attach = unpack_attach(after)

@@ -8,7 +8,7 @@ from msgspec import Struct
 from typing_extensions import override
 
 from operators.envelope import CatalogUpdate, Origin, Rejected
-from operators.io.kafka.client import Fetched, check_topics
+from operators.io.kafka.client import Fetched, check_topics, range_of
 from operators.io.kafka.fetch import SharedConsumer
 from operators.io.kafka.group import place_of
 from operators.io.kafka.identity import LogIdentity, TopicIds, check_logs
@@ -49,13 +49,18 @@ def restore_catalog(snapshot: bytes) -> CatalogOffset:
 
 
 class CatalogPartition(StatefulSourcePartition[Item, bytes]):
-    """The catalog topic's one partition."""
+    """The catalog topic's one partition; it is complete once ``end`` has been reached.
+
+    Where nothing is new since the snapshot, that is so at once: no record waits for an answer of
+    the broker then.
+    """
 
     def __init__(
         self,
         settings: KafkaSettings,
         shared: SharedConsumer,
-        offset: int | None,
+        offset: int,
+        end: int,
         log: LogIdentity,
         check: Check,
         clock: Clock,
@@ -71,6 +76,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         self._beat = beat
         self._limit = settings.max_record_bytes
         self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, offset, log)
+        self._end = end
         self._complete = False
         self._awake: datetime | None = None
 
@@ -114,7 +120,8 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
             else:
                 entries.append(read)
                 places.append((origin, payload))
-        complete = self._complete or self._inlet.at_end
+        read_on = self._inlet.next_offset
+        complete = self._complete or read_on >= self._end or self._inlet.at_end
         return CatalogUpdate(entries, rejected, complete, places)
 
     def _entry(self, origin: Origin, payload: bytes) -> CatalogEntry | Rejected:
@@ -195,7 +202,17 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
             state = restore_catalog(resume_state)
             offset, log = state.offset, state.log
             check_logs(settings, ids, 0, {name: offset}, {name: log}, self._metrics)
-        log = ids.now(settings.topic(Topic.CATALOG), log)
+        topic = settings.topic(Topic.CATALOG)
+        log = ids.now(topic, log)
+        first, end = range_of(settings, shared.consumer, topic, 0, self._metrics)
         return CatalogPartition(
-            settings, shared, offset, log, self._check, self._clock, self._beat, self._releases
+            settings,
+            shared,
+            first if offset is None else offset,
+            end,
+            log,
+            self._check,
+            self._clock,
+            self._beat,
+            self._releases,
         )
