@@ -40,9 +40,9 @@ def read_to_end(
 
 
 def test_it_is_complete_with_what_was_written_before_the_start_and_at_once_without_news(
-    server: Server, topic_prefix: str
+    broker: Server, topic_prefix: str
 ) -> None:
-    settings = settings_for(server.address, topic_prefix)
+    settings = settings_for(broker.address, topic_prefix)
     create_topics(settings.kafka)
     updates, looks, snapshot = read_to_end(settings)
     assert ([update.entries for update in updates], looks) == ([[]], 1)

@@ -106,7 +106,7 @@ class LinearPosterior:
             return eta, np.sqrt((single * single) @ stacked, dtype=np.float64)
         half = single @ stacked
         half *= half
-        squares = half.reshape(len(x), eta.shape[1], -1).sum(axis=2)
+        squares = half.reshape(*eta.shape, x.shape[1]).sum(axis=2)
         return eta, np.sqrt(squares, dtype=np.float64)
 
     def scaled(self, x: Floats) -> Floats:
