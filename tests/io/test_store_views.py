@@ -63,13 +63,55 @@ def test_the_daily_report_is_what_a_recount_says(sqlite: Any) -> None:
     assert inverse == pytest.approx(sum(1 / decisions[made.key].propensity for made in shown))
 
 
+def open_decisions(store: SqliteStore) -> None:
+    """Store decisions whose windows are open: only a rewarded one has an outcome yet."""
+    made: list[Any] = [make.decision(number) for number in range(COUNT, COUNT + 50)]
+    made += [
+        make.outcome(number, 1, status="pending", reward=1.0, delay=2.0)
+        for number in range(COUNT, COUNT + 50, 10)
+    ]
+    store.apply(make.writes(*made))
+
+
+def test_means_leave_out_decisions_whose_answers_may_still_come(tmp_path: Path) -> None:
+    """With them the last hours earned 1 for each decision."""
+    store = SqliteStore(tmp_path / "store.db")
+    store.migrate(system_clock())
+    store.apply(make.writes(*records()))
+    views = ("learning_curve", "experiment_summary")
+    before = [store._connection.execute(ordered(view)).fetchall() for view in views]
+    open_decisions(store)
+    assert [store._connection.execute(ordered(view)).fetchall() for view in views] == before
+    settled = [each for each in records() if getattr(each, "status", "") == "settled"]
+    shown = [each.reward for each in settled if each.activated]
+    (curve,) = before[0]
+    assert curve[1:] == (len(shown), sum(shown), pytest.approx(sum(shown) / len(shown)))
+
+
+def test_a_decision_is_rewarded_once_a_reward_came(tmp_path: Path) -> None:
+    """Where no answer is worth more than the least reward, every decision was counted."""
+    store = SqliteStore(tmp_path / "store.db")
+    store.migrate(system_clock())
+    made: list[Any] = [make.decision(number, action_id="a") for number in range(10)]
+    made += [
+        make.outcome(number, 2, status="settled", reward=0.5, action_id="a") for number in range(8)
+    ]
+    made += [
+        make.outcome(number, 2, status="settled", reward=1.0, action_id="a", delay=3.0)
+        for number in (8, 9)
+    ]
+    store.apply(make.writes(*made))
+    query = "SELECT decisions, rewarded, reward FROM action_funnel"
+    assert store._connection.execute(query).fetchall() == [(10, 2, 6.0)]
+
+
 def test_the_newest_winner_of_each_segment_is_the_current_one(sqlite: Any) -> None:
     assert sqlite.execute(ordered("current_content")).fetchall() == [("a1", 0.5), ("a2", 0.75)]
 
 
 def test_an_experiment_is_summed_up_by_inverse_propensity(sqlite: Any) -> None:
     made = [made for made in records() if hasattr(made, "settled_at")]
-    shown = [each for each in made if each.status != "void" and each.activated]
+    shown = [each for each in made if each.status == "settled" and each.activated]
     weight = sum(1 / each.propensity for each in shown)
     expected = sum(each.reward / each.propensity for each in shown) / weight
     ((_, count, _, _, weighted),) = sqlite.execute(ordered("experiment_summary"))

@@ -4,6 +4,8 @@ Times are microseconds since 1970 (UTC), booleans 0 or 1, vectors blobs of float
 texts in decisions and outcomes are checked when their records are decoded, which is faster.
 """
 
+from itertools import chain
+
 from operators.io.store.tables import (
     ACTIONS,
     DEAD_LETTERS,
@@ -156,17 +158,53 @@ V001 = (
 
 V002 = (_table(POLICY_CHECKPOINTS),)
 
+_REPLACED_VIEWS = (
+    """CREATE VIEW action_funnel AS
+    SELECT d.slot_id, d.action_id, count(*) AS decisions,
+        sum(coalesce(o.activated AND o.status <> 'void', 0)) AS impressions,
+        sum(coalesce(o.delay IS NOT NULL AND o.status <> 'void', 0)) AS rewarded,
+        sum(coalesce(CASE WHEN o.status <> 'void' THEN o.reward END, 0)) AS reward,
+        avg(d.propensity) AS mean_propensity
+    FROM decisions d LEFT JOIN outcomes o ON o.decision_key = d.decision_key
+    GROUP BY d.slot_id, d.action_id""",
+    """CREATE VIEW learning_curve AS
+    SELECT slot_id, hour, decisions, reward,
+        sum(reward) OVER (PARTITION BY slot_id ORDER BY hour)
+            / sum(decisions) OVER (PARTITION BY slot_id ORDER BY hour) AS mean_reward_so_far
+    FROM (
+        SELECT slot_id, time / 3600000000 * 3600000000 AS hour, count(*) AS decisions,
+            sum(reward) AS reward
+        FROM outcomes WHERE activated AND status = 'settled'
+        GROUP BY slot_id, time / 3600000000
+    )""",
+    """CREATE VIEW experiment_summary AS
+    SELECT experiment_id, variation_id, slot_id, count(*) AS decisions,
+        sum(reward) AS reward, avg(reward) AS mean_reward,
+        sum(reward / propensity) / sum(1.0 / propensity) AS weighted_mean_reward
+    FROM outcomes WHERE experiment_id IS NOT NULL AND activated AND status = 'settled'
+    GROUP BY experiment_id, variation_id, slot_id""",
+)
+"""Means are of settled outcomes alone: of decisions whose window is open only rewarded ones have an
+outcome yet. A decision is rewarded once a reward came, whatever no answer is worth."""
+
+_VIEWS_SINCE = {7: _REPLACED_VIEWS}
+"""The views that a migration makes anew, by its version."""
+
 
 def _additions() -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """Make a migration of the columns that each migration of ``ops/sql`` adds to its tables."""
-    added: dict[int, dict[str, str]] = {}
+    """Make a migration of what each migration of ``ops/sql`` adds: columns, and views made anew."""
+    added: dict[int, dict[str, tuple[str, ...]]] = {}
     for table in TABLES.values():
         for column in table.columns:
             if column.since:
                 statement = f"ALTER TABLE {table.name} ADD COLUMN {_column(table, column)}"
-                added.setdefault(column.since, {})[f"{table.name} {column.name}"] = statement
+                added.setdefault(column.since, {})[f"{table.name} {column.name}"] = (statement,)
+    for version, views in _VIEWS_SINCE.items():
+        for view in views:
+            name = view.split()[2]
+            added.setdefault(version, {})[name] = (f"DROP VIEW {name}", view)
     return tuple(
-        (version, ", ".join(names), tuple(names.values()))
+        (version, ", ".join(names), tuple(chain(*names.values())))
         for version, names in sorted(added.items())
     )
 
