@@ -16,8 +16,10 @@ from ops.benchmarks.bandits.newcomers.worlds import HORIZON, NEWCOMER, World
 
 Floats = NDArray[np.float64]
 
-GROWTH = 0.5
-"""While the history is learned, a batch is this share of what was decided before it."""
+FIRST = 10
+GROWTH = 0.25
+"""While the history is learned, a batch is this share of what was decided before it, or ``FIRST``:
+a policy that has learned nothing linearises a batch where its prior is."""
 
 
 class Learner:
@@ -82,7 +84,7 @@ def trial(world: World, kind: str, seed: int) -> Trial:
     learner = Learner(world, kind, np.random.default_rng([97, seed]))
     decided = 0
     while decided < world.history:
-        batch = min(max(world.batch, int(GROWTH * decided)), world.history - decided)
+        batch = min(max(FIRST, int(GROWTH * decided)), world.history - decided)
         learner.step(batch)
         decided += batch
     learner.add_newcomer()
