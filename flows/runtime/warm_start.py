@@ -31,6 +31,7 @@ from operators.io.store.open import open_store
 from operators.io.store.protocol import Store, StoredRow
 from operators.learner_state import LEARNER_STATE, OLDER_LEARNERS, pack_learner, unpack_learner
 from operators.logic.attribution import AttributionState
+from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
 from operators.logic.policy_versions import above_published
@@ -294,11 +295,12 @@ class _SlotSpan:
     window: int = 0
     limited: int = 0
     since: int = -NEVER
-    deleted: bool = False
 
 
 def _slots(settings: Settings) -> dict[str, _SlotSpan]:
+    """Read the slots that the catalog has now, whatever it is to have later."""
     slots: dict[str, _SlotSpan] = {}
+    history = CatalogHistory()
     for payload, _, _, _ in read_partition(settings.kafka, Topic.CATALOG, 0, system_clock):
         entry = read_entry(payload, settings.kafka.max_record_bytes)
         if isinstance(entry, Slot):
@@ -306,8 +308,9 @@ def _slots(settings: Settings) -> dict[str, _SlotSpan]:
             known.window = max(known.window, round(entry.reward_window * 1e6))
             known.limited = max(known.limited, window_length(entry) or 0)
             known.since = min(known.since, micros(entry.time))
-            known.deleted = entry.deleted
-    return {slot_id: known for slot_id, known in slots.items() if not known.deleted}
+            history.add(entry)
+    there = history.as_of(micros(system_clock())).slots
+    return {slot_id: known for slot_id, known in slots.items() if slot_id in there}
 
 
 def _version(store: Store, slot_id: str) -> int:

@@ -62,3 +62,16 @@ def test_a_tombstone_is_a_dead_letter_and_removes_nothing(deployment: Settings) 
         catalog = known.as_of(2**62)
         assert [action.action_id for action in catalog.actions["home"]] == ["a"]
     assert set(_slots(deployment)) == {"home"}
+
+
+def test_a_slot_that_is_to_be_deleted_is_there_until_then(deployment: Settings) -> None:
+    """A start from the store begins with it, and not with one that was deleted."""
+    producer = confluent_kafka.Producer(producer_config(deployment.kafka))
+    for slot in (
+        make.slot("home", 10**8, deleted=True),
+        make.slot("side"),
+        make.slot("side", 1, deleted=True),
+    ):
+        producer.produce(deployment.kafka.topic(Topic.CATALOG), encode(slot), slot.id.encode())
+    assert producer.flush(20) == 0
+    assert set(_slots(deployment)) == {"home"}
