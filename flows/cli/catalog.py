@@ -14,7 +14,7 @@ from operators.io.store.open import open_store
 from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_contents import held_entries, keep_neighbours, timeline
 from operators.logic.catalog_effects import without_effect
-from operators.logic.catalog_limits import AT_LAST, take_in
+from operators.logic.catalog_limits import take_in
 from operators.logic.publication import Publication, plan_file, plan_rollback
 from schemas.catalog import CatalogEntry
 from schemas.clock import Clock, micros
@@ -86,7 +86,7 @@ def _check(options: argparse.Namespace) -> None:
     entries, notes = read_catalog(options.file)
     history = CatalogHistory()
     take_in(history, entries)
-    _note([*notes, *without_effect(entries, history.as_of(AT_LAST))])
+    _note([*notes, *without_effect(entries, history)])
     print(f"{len(entries)} records, nothing wrong with them")
 
 
@@ -135,8 +135,7 @@ def _carry_out(
     _note(_unusable(topic))
     publication = plan(topic)
     _note(notes(publication))
-    catalog = check_room(topic, publication).as_of(AT_LAST)
-    _note(without_effect(entries, catalog))
+    _note(without_effect(entries, check_room(topic, publication)))
     if not dry_run:
         publication = publish(settings, system_clock, plan, topic)
     for line in describe(publication):

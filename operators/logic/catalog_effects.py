@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from operators.logic.catalog import Catalog
+from operators.logic.catalog import Catalog, CatalogHistory
+from operators.logic.catalog_limits import AT_LAST
 from operators.logic.features.feature_counts import count_columns
 from operators.logic.features.layout import layout
 from operators.logic.slot_policy import USES_ITEM_FEATURES
@@ -68,12 +69,15 @@ def misspelt(record: bytes, entry: CatalogEntry) -> Iterator[tuple[str, str | No
             yield name, near[0] if near else None
 
 
-def without_effect(entries: Sequence[CatalogEntry], catalog: Catalog) -> list[str]:
-    """Say which fields of the records change nothing; ``catalog`` is that which they are part of.
+def without_effect(entries: Sequence[CatalogEntry], history: CatalogHistory) -> list[str]:
+    """Say which fields of the records change nothing; ``history`` is that which they are part of.
 
     Of many notes on one field the first is given, and the others are counted.
     """
-    notes = [note for entry in entries if not entry.deleted for note in _notes(entry, catalog)]
+    catalog = history.as_of(AT_LAST)
+    known = {name for kind, name in history.versions if kind == "action"}
+    living = [entry for entry in entries if not entry.deleted]
+    notes = [note for entry in living for note in _notes(entry, catalog, known)]
     said = []
     for _, group in groupby(sorted(notes, key=itemgetter(0)), key=itemgetter(0)):
         first, *others = group
@@ -81,13 +85,13 @@ def without_effect(entries: Sequence[CatalogEntry], catalog: Catalog) -> list[st
     return said
 
 
-def _notes(entry: CatalogEntry, catalog: Catalog) -> Iterator[Note]:
+def _notes(entry: CatalogEntry, catalog: Catalog, known: Set[str]) -> Iterator[Note]:
     match entry:
         case Slot():
             about = f"slot {entry.slot_id}"
             found = (*_of_slot(entry), *_of_features(entry.features), *_of_names(entry, catalog))
         case Action():
-            about, found = f"action {entry.action_id}", tuple(_of_action(entry, catalog))
+            about, found = f"action {entry.action_id}", tuple(_of_action(entry, catalog, known))
         case Experiment():
             why = "kept, but changes nothing yet: no flow divides traffic by experiments"
             about, found = f"experiment {entry.experiment_id}", (("", why),)
@@ -163,17 +167,16 @@ def _of_unlisted(slot: Slot, ids: Set[str]) -> Iterator[tuple[str, str]]:
             yield "policy.params.shares", f"{name!r} is no enabled action of the slot"
 
 
-def _of_action(action: Action, catalog: Catalog) -> Iterator[tuple[str, str]]:
+def _of_action(action: Action, catalog: Catalog, known: Set[str]) -> Iterator[tuple[str, str]]:
     for name in action.slots:
         if name not in catalog.slots:
             yield "slots", f"there is no slot {name!r}"
     users = [catalog.slots[name] for name in action.slots if name in catalog.slots]
     if action.neighbours and not any(slot.policy.params.get("neighbours") for slot in users):
         yield "neighbours", "no policy of its slots has a parameter `neighbours` above 0"
-    everywhere = {each.action_id for listed in catalog.actions.values() for each in listed}
     for neighbour in action.neighbours:
-        if neighbour.action_id not in everywhere:
-            yield "neighbours", f"there is no enabled action {neighbour.action_id!r}"
+        if neighbour.action_id not in known:
+            yield "neighbours", f"there never was an action {neighbour.action_id!r}"
 
 
 def _iterations(slot: Slot) -> int | None:

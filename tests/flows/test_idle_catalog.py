@@ -9,7 +9,7 @@ import pytest
 from flows.cli.main import main
 from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_effects import without_effect
-from operators.logic.catalog_limits import AT_LAST, take_in
+from operators.logic.catalog_limits import take_in
 from operators.logic.subjects.profiles import PROFILE_FEATURES
 from schemas.catalog import CatalogEntry
 from tests.flows.test_catalog_fields_matter import ACTION_FIELDS, CONTEXT, SLOT_FIELDS, at_path
@@ -56,7 +56,7 @@ def notes(*catalog: Any) -> list[str]:
 def notes_on(entries: list[CatalogEntry]) -> list[str]:
     history = CatalogHistory()
     take_in(history, entries)
-    return [note.split(": ")[1] for note in without_effect(entries, history.as_of(AT_LAST))]
+    return [note.split(": ")[1] for note in without_effect(entries, history)]
 
 
 @pytest.mark.parametrize(("path", "slot", "to"), IDLE)
