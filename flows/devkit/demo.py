@@ -88,6 +88,8 @@ class Demo:
     cache: redis.Redis = field(init=False)
     counted: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RATE_SAMPLES))
     """When events were counted of late, and how many."""
+    frame: DemoFrame | None = None
+    """The newest view."""
 
     def __post_init__(self) -> None:
         """Connect to Redis, where the flow leaves its policy for readers."""
@@ -127,7 +129,10 @@ def demo(options: DemoOptions) -> int:
         running = _start(parts, options, console)
         live = options.live and console.is_terminal
         try:
-            (_watch_live if live else _watch_quietly)(running, console)
+            if live:
+                _watch_live(running, console)
+            else:
+                _watch_quietly(running, console, options.picture is not None)
         except KeyboardInterrupt:
             console.print("stopping: no new requests, waiting for the last answers …")
             running.simulator.signal(signal.SIGINT)
@@ -224,10 +229,13 @@ def _watch_live(running: Demo, console: Console) -> None:
             running.parts.wait(REFRESH)
 
 
-def _watch_quietly(running: Demo, console: Console) -> None:
+def _watch_quietly(running: Demo, console: Console, frames: bool) -> None:
+    """Say now and then how it goes; with ``frames`` take them, too, for a picture at the end."""
     said = 0.0
     while running.simulator.running:
         report = running.report()
+        if frames:
+            _frame(running)
         if report is not None and report.seconds - said >= 10.0:
             said = report.seconds
             policy = written(report.click_rate_policy, "{:.2%}")
@@ -242,8 +250,8 @@ def _watch_quietly(running: Demo, console: Console) -> None:
 
 
 def _draw(running: Demo, picture: Path) -> None:
-    """Save the view as it stands as an SVG."""
-    frame = _frame(running)
+    """Save the last view of the running visitors as an SVG."""
+    frame = running.frame or _frame(running)
     if frame is not None:
         canvas = Console(record=True, width=96, file=io.StringIO(), force_terminal=True)
         canvas.print(render(frame, 36))
@@ -264,10 +272,11 @@ def _frame(running: Demo) -> DemoFrame | None:
             action.mean,
             action.deviation,
             shares.get(action.action_id, 0.0),
+            action.observed,
         )
         for action in (policy.actions if policy else [])
     ]
-    return DemoFrame(
+    running.frame = DemoFrame(
         elapsed=report.seconds,
         events_per_second=running.recent_events(_events(metrics), time.monotonic()),
         requests=report.requests,
@@ -292,6 +301,7 @@ def _frame(running: Demo) -> DemoFrame | None:
         metrics_url=running.metrics_url,
         store=running.settings.store.address,
     )
+    return running.frame
 
 
 def _finish(running: Demo) -> dict[str, Any]:

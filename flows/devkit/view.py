@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_BAR = 16
+_BAR = 12
 _FRAME = 15
 """The lines that are not an action's."""
 
@@ -18,7 +18,8 @@ _FRAME = 15
 class Arm(Struct):
     """An action as the view shows it: posterior mean and deviation, and its recent share.
 
-    A policy that does not learn believes nothing of it.
+    A policy that does not learn believes nothing of it. ``observed`` is the mean reward of those
+    to whom it was shown.
     """
 
     action_id: str
@@ -26,6 +27,7 @@ class Arm(Struct):
     mean: float | None
     deviation: float | None
     share: float
+    observed: float | None = None
 
 
 class DemoFrame(Struct, kw_only=True):
@@ -163,7 +165,8 @@ def _arms(frame: DemoFrame, rows: int) -> RenderableType:
     table.add_column("action", no_wrap=True, ratio=1)
     table.add_column("traffic", no_wrap=True, width=_BAR)
     table.add_column("share", justify="right", no_wrap=True, width=6)
-    table.add_column("mean ± sd", justify="right", no_wrap=True, width=16)
+    table.add_column("observed", justify="right", no_wrap=True, width=8)
+    table.add_column("believed ± sd", justify="right", no_wrap=True, width=16)
     table.add_column("shown", justify="right", no_wrap=True, width=9)
     ranked = sorted(frame.arms, key=lambda arm: -arm.share)
     most = max([arm.share for arm in ranked], default=0.0) or 1.0
@@ -173,13 +176,14 @@ def _arms(frame: DemoFrame, rows: int) -> RenderableType:
             Text(one_line(arm.action_id)),
             Text(bar(arm.share / most), style="green"),
             f"{arm.share:5.1%}",
+            written(arm.observed, "{:.2%}"),
             f"{written(arm.mean, '{:6.2%}')} ± {written(arm.deviation, '{:.2%}')}",
             count(arm.count),
         )
     rest = ranked[len(shown) :]
     if rest:
-        table.add_row(f"{len(rest)} more", "", f"{sum(arm.share for arm in rest):5.1%}", "", "")
-    title = "what the policy believes that each action earns, by recent traffic"
+        table.add_row(f"{len(rest)} more", "", f"{sum(arm.share for arm in rest):5.1%}", "", "", "")
+    title = "what actions earn: of those who saw them, and as believed of the mean visitor"
     return Panel(table, title=title, box=box.ROUNDED)
 
 

@@ -167,3 +167,11 @@ def test_what_is_not_known_is_a_dash_and_no_zero() -> None:
 @pytest.mark.parametrize("module", [flows.devkit.view, flows.runtime.flow_metrics])
 def test_the_examples_are_true(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
+
+
+def test_what_was_observed_stands_beside_what_is_believed() -> None:
+    """An action that is shown to those who like it earns more of them than of the mean visitor."""
+    liked = Arm("liked", 900.0, 0.05, 0.004, 0.3, observed=0.12)
+    (line,) = [line for line in drawn(frame(arms=[liked]), 80, 24) if "liked" in line]
+    assert "12.00%" in line
+    assert "5.00% ± 0.40%" in line
