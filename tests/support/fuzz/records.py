@@ -189,6 +189,7 @@ class Fuzzer:
         if topic is Topic.DECISION_REQUESTS:
             names["context"] = _context
         if topic is Topic.CATALOG:
+            del names["features"]
             names |= _catalog_names(rng, type_, about)
         if topic is Topic.PROFILES:
             del names["features"]
@@ -294,8 +295,6 @@ def _catalog_names(
             "numeric": ["age"], "categories": {"device": ["phone", "desktop"]},
             "vectors": {"taste": 2}, "hashed": {"page": 8},
         }  # fmt: skip
-    else:
-        names.pop("features", None)
     return names
 
 
