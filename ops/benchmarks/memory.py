@@ -196,6 +196,7 @@ def life(rng: random.Random, at: int, features: str) -> list[Event]:
         expires_at=time_ + timedelta(seconds=WINDOW),
         features=features,
         eta=rng.gauss(-3.0, 1.0),
+        subject_window=f"{rng.getrandbits(32):08x}",
     )
     bodies = [decision, Impression(**common, id=f"i{key}")]
     if rng.random() < 0.05:

@@ -97,7 +97,7 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     count_again(ledger, counted_again)
     added = [_add_family(ledger, family, decisions) for family, decisions in families.items()]
     if added:
-        rows = np.concatenate(added)
+        rows = np.concatenate(added) if len(added) > 1 else added[0]
         bound_subjects(ledger, rows)
         of_family = (decision[0] for decisions in families.values() for decision in decisions)
         _begin_life(ledger, rows, of_family)
@@ -140,9 +140,11 @@ def _add_family(ledger: Ledger, family: int, decisions: list[_New]) -> Rows:
     rows = ledger.pending.add(family, _columns(events, numbers, visitors), blobs, min(expiries))
     ledger.classes.hold(numbers)
     further = [event.further for event in events]
-    if any(further):
+    if True in further:
         ledger.pending.flags[rows[further]] |= FURTHER
-    exclude_robots(ledger, rows[[event.body.robot for event in events]])
+    robots = [event.body.robot for event in events]
+    if True in robots:
+        exclude_robots(ledger, rows[robots])
     return rows
 
 
@@ -150,9 +152,8 @@ def _begin_life(ledger: Ledger, rows: Rows, events: Iterable[Event]) -> None:
     """Let the decisions that need no impression count; void those whose subject withdrew."""
     needs_impression = ledger.classes.needs_impression
     numbers = ledger.pending.decision_class[rows].tolist()
-    at_once = [not needs_impression[number] for number in numbers]
-    if any(at_once):
-        activate(ledger, rows[at_once])
+    if not all(needs_impression[number] for number in set(numbers)):
+        activate(ledger, rows[[not needs_impression[number] for number in numbers]])
     if ledger.withdrawals:
         for row, event in zip(rows.tolist(), events, strict=True):
             _void_if_withdrawn(ledger, row, event.body.subject)
