@@ -43,6 +43,7 @@ class OutcomeCheck(Struct):
     or than an earlier record of the same revision; ``repeated`` were written twice alike, which no
     reader notices. ``pending`` counts reports of rewards so far. What is ``unreadable`` there is no
     outcome: somebody else wrote it, or it is damaged, and no reader can be misled by it.
+    ``not_learned`` counts settled ones by the reason why they teach nothing.
     """
 
     settled: int = 0
@@ -52,6 +53,7 @@ class OutcomeCheck(Struct):
     different: int = 0
     repeated: int = 0
     unreadable: int = 0
+    not_learned: dict[str, int] = field(default_factory=dict)
 
 
 class TableCheck(Struct):
@@ -144,6 +146,11 @@ def describe(report: Verification) -> list[str]:
         f"{outcomes.missing:,} missing, {outcomes.different:,} different, "
         f"{outcomes.repeated:,} written twice alike",
     ]
+    if outcomes.not_learned:
+        parts = ", ".join(
+            f"{count:,} {reason}" for reason, count in sorted(outcomes.not_learned.items())
+        )
+        lines.append(f"outcomes: of the settled ones nothing learns of {parts}")
     if outcomes.unreadable:
         lines.append(f"outcomes: {outcomes.unreadable:,} records on their topic are none")
     if report.excluded:

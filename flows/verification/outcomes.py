@@ -82,6 +82,9 @@ class Outcomes:
             self._checks.void += 1
         else:
             self._checks.settled += 1
+            if outcome.not_learned:
+                by_reason = self._checks.not_learned
+                by_reason[outcome.not_learned] = by_reason.get(outcome.not_learned, 0) + 1
         if outcome.reason == reasons.EVICTED:
             self.evicted.add(key)
         if key in self._due and outcome.status != "pending":

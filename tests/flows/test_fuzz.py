@@ -109,6 +109,7 @@ def test_learner_and_outcomes_are_what_the_other_records_imply(played: Played) -
     assert report.holds, report
     assert len(report.actions) >= 20
     assert report.outcomes.settled > 500
+    assert report.outcomes.not_learned.keys() == {"subject_limit", "robot_rate", "robot"}
     assert report.pending.decisions > 0
 
 

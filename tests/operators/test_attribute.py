@@ -12,25 +12,38 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, run_main
+from msgspec import structs
 from prometheus_client import CollectorRegistry
 
 from operators.attribute import attribute, resumed
 from operators.envelope import Event, Message
 from operators.io.metrics.attribution import AttributionMetrics
-from operators.io.segments import PENDING, ShardFiles
-from operators.logic.attribution import chunks, outcome_id
+from operators.io.segments import PENDING, SUBJECTS, ShardFiles
+from operators.logic.attribution import chunks, outcome_id, subject_counts
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.recount import Verdict, recount
 from operators.updates import PosteriorUpdate
+from schemas.catalog import RobotRate, SubjectLimit
 from schemas.clock import ALWAYS
 from schemas.codec import decode
 from schemas.results import Outcome
 from schemas.settings import Settings, load
 from schemas.state import StateError
 from schemas.topics import Topic
-from tests.support.histories import LATENESS, SECOND, SLOTS, START, WINDOW, Visitors
+from tests.support.histories import LATENESS, SECOND, START, WINDOW, Visitors
+from tests.support.histories import SLOTS as OF_EVERY_KIND
 
 SETTINGS = load({}, secret="sixteen letters!", allowed_lateness=LATENESS / 1e6)
+SLOTS = {
+    name: structs.replace(
+        slot,
+        subject_limit=SubjectLimit(decisions=3, window=30.0),
+        robot_rate=RobotRate(decisions=3, window=3.0),
+    )
+    for name, slot in OF_EVERY_KIND.items()
+}
+"""They learn little of one visitor."""
+
 CATALOG = Catalog(slots=SLOTS)
 EXPECTED_REASONS = {
     "no_decision", "duplicate", "duplicate_decision", "wrong_action", "outside_window",
@@ -41,7 +54,7 @@ EXPECTED_REASONS = {
 def traffic(shards: int, decisions: int, seed: int) -> tuple[list[list[Event]], list[Visitors]]:
     """Each shard's events, and who made them."""
     rng = random.Random(seed)
-    makers = [Visitors(shard=shard) for shard in range(shards)]
+    makers = [Visitors(SLOTS, shard=shard) for shard in range(shards)]
     events: list[list[Event]] = [[] for _ in range(shards)]
     for number in range(decisions):
         shard = rng.randrange(shards)
@@ -50,7 +63,8 @@ def traffic(shards: int, decisions: int, seed: int) -> tuple[list[list[Event]], 
         subject = f"{rng.randrange(40):032x}"
         slot_id = rng.choice([*SLOTS, *SLOTS, "nowhere"])
         key = rng.getrandbits(64)
-        decision = make.decision(slot_id, subject, at, key, eta=float(number))
+        name = f"{rng.randrange(1, 4):08x}" if rng.random() < 0.9 else None
+        decision = make.decision(slot_id, subject, at, key, eta=float(number), subject_window=name)
         mine.append(decision)
         if rng.random() < 0.8:
             action = rng.choice(["a"] * 9 + ["b"])
@@ -153,8 +167,10 @@ def check(
         outcome, judged = found[key], verdict.outcome()
         assert (outcome.status, outcome.reward) == (judged.status, judged.reward)
         assert outcome.reason in (verdict.withdrawals or (judged.reason,))
-        sums = (1.0, judged.reward) if judged.status == "settled" else (0.0, 0.0)
+        assert outcome.not_learned == judged.not_learned
+        sums = (1.0, judged.reward) if verdict.teaches else (0.0, 0.0)
         assert learned.get(numbers[key], (0.0, 0.0)) == sums
+    assert {outcome.not_learned for outcome in found.values()} >= {"", "subject_limit"}
 
 
 @pytest.mark.parametrize("shards", [1, 2, 4])
@@ -175,6 +191,7 @@ def test_a_crash_changes_nothing(
     shards: int, segments: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK", 8)
+    monkeypatch.setattr(subject_counts, "PART", 2)
     read, reader = [], ShardFiles.read
     monkeypatch.setattr(ShardFiles, "read", lambda *args: read.append(args) or reader(*args))
     init_db_dir(tmp_path, 1)
@@ -195,8 +212,11 @@ def test_a_crash_changes_nothing(
             recovery_config=RecoveryConfig(str(tmp_path)),
         )
     check(events, outcomes, totals)
-    files = list((tmp_path / PENDING).glob("*"))
     assert bool(read) == segments
+    assert {files._folder.name for files, *_ in read} == (
+        {PENDING, SUBJECTS} if segments else set()
+    )
+    files = list((tmp_path / PENDING).glob("*"))
     assert len(files) < 8 * shards, "settled chunks leave no files"
 
 
