@@ -24,7 +24,6 @@ from operators.io.redis import CacheWrite
 from operators.learn import learn
 from operators.learner_state import LEARNER_STATE
 from operators.logic.catalog import CatalogedBatch
-from operators.logic.deciding.positions import by_position
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policy_versions import nothing_published
@@ -125,7 +124,7 @@ def build(
 
     by_shard = op.flat_map("catalog_to_shards", catalog, every_shard)
     cataloged = attach_catalog("admit", records, by_shard, read, time, clock, metrics.records)
-    singles = op.map_value("positions", cataloged.gathered, _by_position)
+    singles = op.map_value("positions", cataloged.gathered, _batch_of)
     attributed = attribute("attribute", singles, time, state, metrics.attribution)
     factored = factors("factors", attributed.factor_updates, shard_count, state, metrics.factors)
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
@@ -203,9 +202,8 @@ def _placed(item: tuple[str, Batch]) -> tuple[str, Batch]:
     return (shard_key(item[1].shard), item[1])
 
 
-def _by_position(gathered: Gathered) -> CatalogedBatch:
-    batch = gathered.batch
-    return replace(batch, events=by_position(batch.events, batch.catalog))
+def _batch_of(gathered: Gathered) -> CatalogedBatch:
+    return gathered.batch
 
 
 def _rejected_catalog(item: tuple[str, CatalogUpdate]) -> tuple[str, list[Rejected]] | None:

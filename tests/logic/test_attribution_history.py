@@ -175,7 +175,7 @@ def test_a_click_counts_up_to_the_end_of_the_window_and_not_a_millisecond_after(
 @settings(max_examples=150, deadline=None)
 @given(
     data=st.data(),
-    slot_id=st.sampled_from(["plain", "sum", "at-once", "strict", "exposed", "slate"]),
+    slot_id=st.sampled_from(["plain", "sum", "at-once", "strict", "exposed", "wait"]),
     tolerance=st.sampled_from([0, 1, TOLERANCE, LATENESS, 3 * LATENESS]),
 )
 def test_a_reward_counts_from_the_tolerance_before_its_decision_to_the_end_of_the_window(

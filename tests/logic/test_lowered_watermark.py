@@ -20,7 +20,7 @@ from tests.support.histories import (
 )
 
 AHEAD = 2 * 86_400 * SECOND
-SLOT_IDS = ["plain", "sum", "at-once", "strict", "exposed", "slate"]
+SLOT_IDS = ["plain", "sum", "at-once", "strict", "exposed", "wait"]
 
 
 def lower(driver: Driver, to: int) -> None:

@@ -125,8 +125,8 @@ def test_a_foreign_slate_whatever_its_features_is_taken_apart_or_left_to_attribu
         at=0, body=body, subject="", key=7, origin=Origin(Topic.DECISIONS, 0, 0, 0), payload=b""
     )
     catalog = Catalog({"strip": make.slot("strip", slate_size=2)})
-    singles = by_position([event], catalog)
-    step = Attribution(lateness=0, max_pending=100, max_orphans=100).step(singles, 0, catalog.slots)
+    singles = by_position([event], catalog.slots)
+    step = Attribution(lateness=0, max_pending=100, max_orphans=100).step([event], 0, catalog.slots)
     if features in (None, "", "AACAPw==", "AACAPwAAAAA="):
         assert [single.body.action_id for single in singles] == ["a", "b"]
         assert step.rejected == []

@@ -25,8 +25,6 @@ from operators.logic.attribution.subject_counts import (
     SubjectCounts,
     SubjectCountsState,
 )
-from operators.logic.catalog import Catalog
-from operators.logic.deciding.positions import by_position
 from operators.logic.recount import Verdict, recount
 from schemas.catalog import RobotRate, Slot, SubjectLimit
 from schemas.clock import ALWAYS, moment
@@ -269,7 +267,7 @@ def test_the_positions_of_a_slate_are_one_decision(slot_id: str) -> None:
     outcomes, state = dict[int, str](), AttributionState()
     for part, watermark in ((events[:6], START), (events[6:], START), ([], ALWAYS)):
         attribution = Attribution(LATENESS, 10**6, 10**6, state)
-        result = attribution.step(by_position(part, Catalog(wide)), watermark, wide)
+        result = attribution.step(part, watermark, wide)
         assert not result.rejected
         for message in result.messages:
             outcome = decode(Topic.OUTCOMES, message.value)

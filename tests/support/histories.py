@@ -49,7 +49,7 @@ SLOTS: dict[str, Slot] = {
         slot("strict", click_without_impression="quarantine", learning_mode="wait"),
         slot("viewable", viewable_only=True, click_without_impression="quarantine"),
         slot("exposed", learning_mode="exposure", reward_window=3.0),
-        slot("slate", slate_size=3, reward_aggregation="sum", learning_mode="wait"),
+        slot("wait", reward_aggregation="sum", learning_mode="wait"),
     )
 }
 

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from operators.envelope import Event, Rejected
 from operators.logic.attribution import Attribution, AttributionState, PosteriorDeltas
 from operators.logic.catalog import Catalog
-from operators.logic.deciding.positions import by_position
 from operators.logic.recount import Verdict, recount
 from schemas.catalog import Slot
 from schemas.clock import ALWAYS
@@ -101,7 +100,7 @@ class Shard:
         self._step([], self.watermark, self.catalogs.at(self.watermark))
 
     def _step(self, events: Sequence[Event], watermark: int, catalog: Catalog) -> None:
-        result = self.attribution.step(by_position(events, catalog), watermark, catalog.slots)
+        result = self.attribution.step(events, watermark, catalog.slots)
         self.rejected += result.rejected
         self.conflicts += result.conflicts
         for message in result.messages:

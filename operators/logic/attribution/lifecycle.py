@@ -24,6 +24,7 @@ from operators.logic.attribution.transitions import (
     apply_withdrawals,
     evict,
 )
+from operators.logic.deciding.positions import by_position
 from operators.logic.state.segments import SegmentFiles
 from schemas.catalog import Slot
 from schemas.clock import ALWAYS
@@ -105,7 +106,7 @@ class Attribution:
             append = collect.get(type(event.body))
             if append is not None:
                 append(event)
-        for event in add_decisions(ledger, decisions):
+        for event in add_decisions(ledger, by_position(decisions, slots)):
             (impressions if type(event.body) is Impression else rewards).append(event)
         released = apply_impressions(ledger, with_decisions(ledger, impressions))
         apply_rewards(ledger, [*with_decisions(ledger, rewards), *released])

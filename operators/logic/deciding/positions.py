@@ -8,13 +8,12 @@ how many its slot shows by now plays no part. To which position an event belongs
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 
 from operators.envelope import Event
-from operators.logic.catalog import Catalog
 from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureError, pack_rows, packed_dim, unpack_rows
 from schemas.catalog import Slot
@@ -33,25 +32,22 @@ def position_key(key: int, position: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
-def by_position(events: Sequence[Event], catalog: Catalog) -> Sequence[Event]:
+def by_position(decisions: Sequence[Event], slots: Mapping[str, Slot]) -> Sequence[Event]:
     """Replace decisions that show slates by decisions of single positions.
 
-    ``catalog`` is the one that holds for the events.
+    ``slots`` are those that hold for the decisions.
     """
-    slots = catalog.slots
     wide = {slot_id for slot_id, slot in slots.items() if slot.slate_size > 1}
-    split = [
-        type(event.body) is DecisionBack
-        and bool(event.body.slate or (wide and event.body.slot_id in wide))
-        for event in events
-    ]
-    if True not in split:
-        return events
-    return [
-        single
-        for event, apart in zip(events, split, strict=True)
-        for single in (positions_of(event, slots.get(event.body.slot_id)) if apart else (event,))
-    ]
+    if not wide and not any(event.body.slate for event in decisions):
+        return decisions
+    split: list[Event] = []
+    for event in decisions:
+        body: DecisionBack = event.body
+        if body.slate or body.slot_id in wide:
+            split += positions_of(event, slots.get(body.slot_id))
+        else:
+            split.append(event)
+    return split
 
 
 def positions_of(decision: Event, slot: Slot | None) -> Sequence[Event]:

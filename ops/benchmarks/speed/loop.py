@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,6 @@ from operators.io.metrics.learner import LearnerMetrics
 from operators.learner import LearnerLogic
 from operators.logic.alignment import Alignment
 from operators.logic.catalog import CatalogHistory
-from operators.logic.deciding.positions import by_position
 from operators.logic.models import CanonicalOrder
 from operators.logic.murmur2 import partition_of
 from operators.logic.placement import shard_of
@@ -202,10 +201,9 @@ class Loop:
         made.profiles += [x for item in profiled if isinstance(item, list) for x in item]
         with watch.on("attribute"):
             gathered = [item.batch for item in items if isinstance(item, Gathered)]
-            placed = [replace(b, events=by_position(b.events, b.catalog)) for b in gathered]
             joined: list[Any] = []
-            if placed:
-                steps, _ = self._attribute[shard].on_batch(placed)
+            if gathered:
+                steps, _ = self._attribute[shard].on_batch(gathered)
                 joined += steps
         updates += [item for item in joined if isinstance(item, PosteriorUpdate)]
         for item in joined:
