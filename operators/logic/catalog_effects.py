@@ -120,6 +120,11 @@ def _of_slot(slot: Slot) -> Iterator[tuple[str, str]]:
         yield "holdout.unit", "no effect while holdout.share is 0"
     if slot.floor and kind == "uniform":
         yield "floor", "no effect: every action has the same probability"
+    for name, bound in (("subject_limit", slot.subject_limit), ("robot_rate", slot.robot_rate)):
+        usual = type(bound)()
+        for field in ("decisions", "window"):
+            if not bound.enabled and getattr(bound, field) != getattr(usual, field):
+                yield f"{name}.{field}", f"no effect while {name}.enabled is false"
     yield from _of_bounds(slot)
 
 

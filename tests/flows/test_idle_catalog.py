@@ -38,6 +38,8 @@ IDLE: list[tuple[str, Record, Any]] = [
     ("robot_rate.decisions", {"robot_rate": {"enabled": False}}, 1),
     ("robot_rate.window", {"robot_rate": {"enabled": False}}, 1.0),
     ("robot_rate.window", {"robot_rate": {"decisions": 1}}, 30.0),
+    ("subject_limit.decisions", {"subject_limit": {"enabled": False}}, 1),
+    ("robot_rate.window", {"robot_rate": {"enabled": False}}, 1.0),
     ("policy.params.shares", {"policy": {"kind": "split"}}, {"nobody": 1.0}),
 ]
 """Fields of a slot that change nothing, beside what, and another value."""
