@@ -181,3 +181,16 @@ def test_written_forms_go_on_as_if_never_written(
     assert again.dump() == posterior.dump()
     x = np.ones((2, dim))
     np.testing.assert_array_equal(again.weigh(x).p, posterior.weigh(x).p)
+
+
+@every_policy
+def test_a_slot_without_actions_has_a_posterior(
+    kind: str, params: dict[str, Any], dim: int
+) -> None:
+    """Its last one was disabled: there is nothing to describe, and the prior for what comes."""
+    policy = learned(kind, params, dim)
+    policy.set_actions([], np.zeros((0, 0)))
+    posterior = policy.publish()
+    assert posterior.summary() == []
+    p = posterior.weigh(np.ones((2, dim)), posterior.columns(["x", "y"])).p
+    np.testing.assert_allclose(p, 0.5)

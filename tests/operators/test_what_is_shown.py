@@ -96,6 +96,7 @@ STEPS = st.one_of(
     policies(),
     st.just(lambda deciding, _: deciding.decide()),
     st.just(lambda deciding, _: deciding.restart()),
+    st.just(lambda deciding, _: deciding.start_from_store()),
     st.just(lambda deciding, _: deciding.hear(complete=True)),
 )
 
@@ -130,7 +131,9 @@ def test_ten_thousand_edits_with_requests_between_show_nothing_that_they_keep_ba
             deciding.decide()
         if number % 500 == 0:
             deciding.restart()
-        if number % 500 == 20:
+        elif number % 500 == 250:
+            deciding.start_from_store()
+        if number % 250 == 20:
             deciding.hear(complete=True)
         if number % 50 == 0:
             slot = make.slot(rng.choice(SLOTS), **one_of(SLOT, rng))

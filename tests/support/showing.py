@@ -1,7 +1,7 @@
 """Catalog records and requests through the steps that decide, and what may be shown for each."""
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -11,7 +11,7 @@ from flows.runtime.clock import system_clock
 from operators.attach_catalog import AttachLogic
 from operators.attach_catalog import _resume as resumed_attach
 from operators.decide import admission
-from operators.decide.admission import RequestAdmission, RequestGroup
+from operators.decide.admission import RequestAdmission, RequestGroup, begin_admission
 from operators.decide.scoring import Scorer
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Event, Rejected
@@ -134,6 +134,13 @@ class DecidingShard:
         self.attach = _attach(self.attach.snapshot())
         self.admission = _admission(self.admission.snapshot())
 
+    def start_from_store(self, policies: list[str], answered: Container[str]) -> None:
+        """Begin without state, as a start from the store does, and read everything again."""
+        self.attach, self.admission = _attach(None), _admission(begin_admission(policies))
+        heard = [entry for known in self.knowledge.versions.values() for entry in known]
+        self._pass(CatalogUpdate(heard))
+        self.ask([each for each in self.asked if each.id not in answered])
+
     def _pass(self, value: Batch | CatalogUpdate) -> None:
         out, _ = self.attach.on_batch([value])
         for batch in out:
@@ -189,6 +196,13 @@ class Deciding:
         for shard in self.shards:
             shard.restart()
 
+    def start_from_store(self) -> None:
+        """Begin with the policies of all slots that the store has."""
+        self.decide()
+        for shard in self.shards:
+            slots = [name for kind, name in shard.knowledge.versions if kind is Slot]
+            shard.start_from_store(slots, self.shown.keys() | shard.refused.keys())
+
     def decide(self) -> None:
         """Decide what the shards let through; nothing else is shown than may be."""
         groups = [group for shard in self.shards for group in shard.ready]
@@ -213,7 +227,7 @@ class Deciding:
             shard.ask(())
         self.decide()
         refused = {name: reason for shard in self.shards for name, reason in shard.refused.items()}
-        asked = [request.id for shard in self.shards for request in shard.asked]
+        asked = {request.id for shard in self.shards for request in shard.asked}
         assert sorted(asked) == sorted([*self.shown, *refused])
 
 
