@@ -63,6 +63,7 @@ def test_a_killed_log_ends_as_its_topics_imply_and_as_one_without_kills(
     positions = REQUESTS + 2 * slates(report.killed.settings)
     assert found.outcomes.settled + found.outcomes.void == positions > REQUESTS
     assert found.outcomes.void > 0
+    assert found.outcomes.not_learned.keys() == {"subject_limit", "robot_rate", "robot"}
     assert found.refused > 0
     assert {check.slot_id for check in found.actions} == set(SLOTS)
     assert not found.skipped

@@ -12,7 +12,14 @@ from flows.devkit.simulation.malformed import malformed
 from flows.devkit.visitors import HOURS, Visitors
 from flows.verification.log import Logged, sort_log
 from operators.logic.murmur2 import partition_of
-from schemas.catalog import Action, CatalogEntry, PolicySettings, Slot
+from schemas.catalog import (
+    Action,
+    CatalogEntry,
+    PolicySettings,
+    RobotRate,
+    Slot,
+    SubjectLimit,
+)
 from schemas.codec import encode
 from schemas.consent import Purpose
 from schemas.events import Click, Consent, DecisionRequest, Erasure, Impression, Reward
@@ -24,8 +31,15 @@ WINDOW = 30.0
 """Seconds from a decision to the end of its reward window."""
 
 SLOTS: dict[str, dict[str, Any]] = {
-    SLOT: {"policy": PolicySettings(kind="logistic")},
-    "strip": {"policy": PolicySettings(kind="diagonal"), "learning_mode": "exposure"},
+    SLOT: {
+        "policy": PolicySettings(kind="logistic"),
+        "subject_limit": SubjectLimit(decisions=2, window=60.0),
+    },
+    "strip": {
+        "policy": PolicySettings(kind="diagonal"),
+        "learning_mode": "exposure",
+        "subject_limit": SubjectLimit(decisions=1, window=5.0),
+    },
     "side": {"policy": PolicySettings(kind="beta"), "learning_mode": "wait"},
     "foot": {"policy": PolicySettings(kind="gaussian"), "needs_impression": False},
     "wall": {
@@ -33,12 +47,19 @@ SLOTS: dict[str, dict[str, Any]] = {
         "slate_size": 3,
         "reward_aggregation": "sum",
         "reward_range": (0.0, 2.0),
+        "robot_rate": RobotRate(decisions=1, window=10.0),
     },
 }
-"""One slot for each learning mode, one that needs no impression, and one that shows slates."""
+"""One slot for each learning mode, one that needs no impression, and one that shows slates.
+
+In some, visitors are soon too loud, or taken for robots.
+"""
 
 _CLICKS, _REWARDS, _SHOWN, _GONE, _BROKEN = 0.15, 0.03, 0.9, 0.002, 0.02
 """Shares of requests that are clicked, rewarded, shown; whose visitor withdraws; spoiled ones."""
+
+_ROBOTS = 0.02
+"""The share of requests that say that no person asks."""
 
 _TWICE, _LATER = 0.02, 0.05
 """Shares of records that come twice, and up to a second late."""
@@ -86,7 +107,8 @@ def _visit(
     common: dict[str, Any] = {"subject": f"visitor-{user}", "slot_id": slot_id}
     about: dict[str, Any] = {**common, "decision_id": f"r{number}"}
     context = visitors.context(user, hour)
-    request = DecisionRequest(id=f"r{number}", time=at, context=context, **common)
+    robot = number % round(1.0 / _ROBOTS) == 0
+    request = DecisionRequest(id=f"r{number}", time=at, context=context, robot=robot, **common)
     yield Topic.DECISION_REQUESTS, request, at
     seen = at + timedelta(milliseconds=20)
     if chances[0] < _SHOWN:
