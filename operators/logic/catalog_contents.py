@@ -24,7 +24,7 @@ def content_of(entry: CatalogEntry | None) -> bytes | None:
 def changed_fields(before: CatalogEntry, after: CatalogEntry) -> dict[str, tuple[Any, Any]]:
     """Name the fields that differ, with their values: of what is nested, those in it.
 
-    >>> from schemas.catalog import PolicySettings
+    >>> from schemas.catalog import PolicySettings, Slot
     >>> slot = Slot(id="1", time=EPOCH, slot_id="home")
     >>> greedy = PolicySettings(kind="greedy")
     >>> changed_fields(slot, replace(slot, id="2", policy=greedy, floor=0.1))
