@@ -66,11 +66,14 @@ def above_decisions(version: int, seen: Collection[int]) -> int:
 
     >>> above_decisions(7, {3, 9}), above_decisions(7, {4_294_967_295}), above_decisions(7, ())
     (65536, 7, 7)
+    >>> above_decisions(0, {1, GENERATION})
+    131072
     """
+    chosen = version
     for each in sorted(seen):
-        if each <= version + REACH:
-            version = above_published(version, each)
-    return version
+        if version < each < HIGHEST_BELIEVED and chosen <= each <= chosen + REACH:
+            chosen = next_generation(each)
+    return chosen
 
 
 def nothing_published(_: str) -> int:

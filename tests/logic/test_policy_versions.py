@@ -1,6 +1,6 @@
 """Versions rise for every reader, whatever versions others write."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from operators.logic.policy_versions import (
@@ -36,6 +36,7 @@ def test_foreign_versions_never_lower_it_and_use_up_no_more_than_half(
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, HIGHEST_BELIEVED - REACH), st.integers(1, REACH - 1), FOREIGN)
+@example(version=0, more=GENERATION, foreign=1)
 def test_what_an_earlier_life_decided_by_is_passed_beside_any_foreign_version(
     version: int, more: int, foreign: int
 ) -> None:
