@@ -153,9 +153,9 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     action's mean linear predictor. In a slot that shows several actions ``slate`` is what is
     shown, ``action_id`` its first action and ``propensity`` the probability of the order shown:
     the product over the slate. ``writer`` is which part of Banditflow decided. ``robot`` is the
-    request's; ``subject_window`` a 32-bit keyed hash, in hexadecimal, of the visitor, the slot and
-    the window of the slot's ``subject_limit``: it tells which decisions are one visitor's within
-    that window, and nothing beyond.
+    request's; ``subject_window`` a 32-bit keyed hash, in hexadecimal, of the visitor, whether it is
+    named, the slot and the window of the slot's ``subject_limit``: it tells which decisions are one
+    visitor's within that window, and nothing beyond.
     """
 
     id: Id

@@ -98,7 +98,8 @@ class Scorer:
         selection = select(group.slot, policy.posterior, candidates, self._secret)
         now = self._clock()
         times = [event.at for event in group.events]
-        visitors = subject_windows(self._secret, group.slot, candidates.subjects, times)
+        personal = [event.personal for event in group.events]
+        visitors = subject_windows(self._secret, group.slot, candidates.subjects, times, personal)
         records = decision_records(
             group, policy, feature_map, candidates, selection, now, self._max_value_bytes, visitors
         )

@@ -33,19 +33,29 @@ def window_length(slot: Slot) -> int | None:
 
 
 def subject_windows(
-    secret: bytes, slot: Slot, subjects: Sequence[str], times: Sequence[int]
+    secret: bytes,
+    slot: Slot,
+    subjects: Sequence[str],
+    times: Sequence[int],
+    personal: Sequence[bool],
 ) -> list[str] | None:
     """Name the visitor and the window of each decision; None where the slot limits nothing.
 
-    ``subjects`` are pseudonyms, ``times`` those of the decisions in microseconds since 1970.
+    ``subjects`` are pseudonyms, ``times`` those of the decisions in microseconds since 1970. What
+    is ``personal`` names its subject, with consent: the same visitor has another name without, so
+    that nobody is told by decisions from before the consent, or after.
 
     >>> from schemas.clock import moment
     >>> slot = Slot(id="1", time=moment(0), slot_id="home")
-    >>> first, same, later, other = subject_windows(
-    ...     b"secret", slot, ["ann", "ann", "ann", "bob"], [0, 1, 3_600_000_000, 1]
+    >>> first, same, named, later, other = subject_windows(
+    ...     b"secret",
+    ...     slot,
+    ...     ["ann", "ann", "ann", "ann", "bob"],
+    ...     [0, 1, 2, 3_600_000_000, 1],
+    ...     [False, False, True, False, False],
     ... )
-    >>> first == same, len({first, later, other})
-    (True, 3)
+    >>> first == same, len({first, named, later, other})
+    (True, 4)
     """
     length = window_length(slot)
     if length is None:
@@ -53,15 +63,15 @@ def subject_windows(
     key = secret if len(secret) <= 64 else blake2b(secret).digest()
     slot_id = slot.slot_id.encode("utf-8", "surrogatepass")
     common = b"%d:%b%d:" % (len(slot_id), slot_id, length)
-    hashes: dict[int, blake2b] = {}
+    hashes: dict[tuple[int, bool], blake2b] = {}
     digests = []
-    for subject, at in zip(subjects, times, strict=True):
-        number = at // length
-        if number not in hashes:
+    for subject, at, named in zip(subjects, times, personal, strict=True):
+        window = (at // length, named)
+        if window not in hashes:
             # A key of the window's own, so that a name costs one block and not two.
-            of_window = blake2b(common + b"%d" % number, key=key, person=_PERSON, digest_size=32)
-            hashes[number] = blake2b(of_window.digest(), digest_size=_BYTES)
-        stream = hashes[number].copy()
+            of_window = blake2b(common + b"%d:%d" % window, key=key, person=_PERSON, digest_size=32)
+            hashes[window] = blake2b(of_window.digest(), digest_size=_BYTES)
+        stream = hashes[window].copy()
         stream.update(subject.encode())
         digests.append(stream.digest())
     text = b"".join(digests).hex()

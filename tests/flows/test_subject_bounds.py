@@ -193,6 +193,19 @@ def test_a_robot_by_its_own_word_teaches_nothing() -> None:
     assert made.not_learned() == {"robot": OF_LOUD}
 
 
+def test_consent_gives_another_name_than_none() -> None:
+    """So that decisions from before it cannot be told by those that bear the pseudonym."""
+    requests = asked(timedelta(minutes=20))
+    middle = START + timedelta(minutes=10)
+    consent = {"type": "consent", "id": "c", "time": middle, "subject": LOUD, "purposes": [5, 6]}
+    requests[Topic.CONSENTS] = [(middle, LOUD, msgspec.json.encode(consent))]
+    made = Made(requests, slot()).read("decisions", Decision)
+    named = {decision.subject_window for decision in made if decision.subject}
+    unnamed = {decision.subject_window for decision in made if not decision.subject}
+    assert len(named) == 1
+    assert not named & unnamed
+
+
 def test_a_name_tells_one_visitors_decisions_in_a_window_and_no_others(events: Logs) -> None:
     by_subject: dict[str, set[str]] = {}
     for _, subject, value in events[Topic.DECISIONS]:
