@@ -162,6 +162,21 @@ def test_of_two_profiles_with_one_version_the_later_holds_in_any_order(store: St
         assert found["features"] == {"visits": 2.0}
 
 
+def test_of_two_catalog_records_with_one_time_and_id_the_first_holds_as_in_the_flow(
+    store: Store,
+) -> None:
+    for number, at_once in enumerate((True, False)):
+        first = make.action(f"a{number}", enabled=True)
+        second = msgspec.structs.replace(first, enabled=False)
+        if at_once:
+            write(store, first, second)
+        else:
+            write(store, first)
+            write(store, second)
+        (found,) = [row for row in store.rows("actions") if row["action_id"] == f"a{number}"]
+        assert found["enabled"] is True
+
+
 def test_a_deleted_profile_keeps_nothing_of_the_subject(store: Store) -> None:
     write(store, make.profile("s1", 1))
     write(store, make.profile("s1", 2, deleted=True, purposes=[]))

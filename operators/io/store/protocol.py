@@ -171,7 +171,7 @@ def compact(table: Table, rows: list[Row]) -> list[Row]:
     for row in rows:
         key = table.identity(row)
         other = rows_by_key.setdefault(key, row)
-        if other is not row and table.newer and table.version(row) >= table.version(other):
+        if other is not row and table.is_newer(row, other):
             rows_by_key[key] = row
     return list(rows_by_key.values())
 

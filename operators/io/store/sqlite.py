@@ -299,7 +299,8 @@ def _statement(table: Table) -> str:
     changes = ", ".join(f"{name} = excluded.{name}" for name in table.names)
     new = ", ".join(f"excluded.{name}" for name in table.newer)
     old = ", ".join(f"{table.name}.{name}" for name in table.newer)
-    return f"{insert}DO UPDATE SET {changes} WHERE ({new}) >= ({old})"
+    order = ">" if table.keeps_first else ">="
+    return f"{insert}DO UPDATE SET {changes} WHERE ({new}) {order} ({old})"
 
 
 def _checksum(statements: Sequence[str]) -> str:

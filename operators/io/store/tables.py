@@ -65,13 +65,15 @@ class Table:
     """A table with its key.
 
     Of two rows with the same key a table of facts keeps the first; a table of states (``newer`` is
-    not empty) keeps the one that is greater by these columns, and of equal ones the last.
+    not empty) keeps the one that is greater by these columns, and of equal ones the last, or where
+    it says ``keeps_first`` the first.
     """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     newer: tuple[str, ...] = ()
+    keeps_first: bool = False
     positions: dict[str, int] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -86,6 +88,11 @@ class Table:
     def identity(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """Give the row's key."""
         return tuple(row[self.positions[name]] for name in self.key)
+
+    def is_newer(self, row: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+        """Tell whether a row takes the place of another with its key that came before it."""
+        new, old = self.version(row), self.version(other)
+        return bool(self.newer) and (new > old or (new == old and not self.keeps_first))
 
     def version(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """Give what decides between two rows of the same key; empty for a fact."""
@@ -181,6 +188,7 @@ SLOTS = Table(
     ),
     key=("slot_id",),
     newer=("time", "event_id"),
+    keeps_first=True,
 )
 
 ACTIONS = Table(
@@ -199,6 +207,7 @@ ACTIONS = Table(
     ),
     key=("action_id",),
     newer=("time", "event_id"),
+    keeps_first=True,
 )
 
 EXPERIMENTS = Table(
@@ -214,6 +223,7 @@ EXPERIMENTS = Table(
     ),
     key=("experiment_id",),
     newer=("time", "event_id"),
+    keeps_first=True,
 )
 
 USER_PROFILES = Table(

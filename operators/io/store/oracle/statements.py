@@ -26,19 +26,20 @@ def _merge(table: Table) -> str:
     match = " AND ".join(f"t.{name} = s.{name}" for name in table.key)
     changes = ", ".join(f"{name} = s.{name}" for name in table.names if name not in table.key)
     values = ", ".join(f"s.{name}" for name in table.names)
+    order = ">" if table.keeps_first else ">="
     return (
         f"MERGE INTO {table.name} t USING (SELECT {source} FROM dual) s ON ({match})"
-        f" WHEN MATCHED THEN UPDATE SET {changes} WHERE {_newer(table.newer)}"
+        f" WHEN MATCHED THEN UPDATE SET {changes} WHERE {_newer(table.newer, order)}"
         f" WHEN NOT MATCHED THEN INSERT ({', '.join(table.names)}) VALUES ({values})"
     )
 
 
-def _newer(names: tuple[str, ...]) -> str:
-    """Compare by the first column, and at equal values by the others."""
+def _newer(names: tuple[str, ...], order: str) -> str:
+    """Compare by the first column, and at equal values by the others; the last one by ``order``."""
     first, rest = names[0], names[1:]
     if not rest:
-        return f"s.{first} >= t.{first}"
-    return f"s.{first} > t.{first} OR s.{first} = t.{first} AND ({_newer(rest)})"
+        return f"s.{first} {order} t.{first}"
+    return f"s.{first} > t.{first} OR s.{first} = t.{first} AND ({_newer(rest, order)})"
 
 
 def select(table: Table, where: str) -> str:
