@@ -11,6 +11,7 @@ from operators.logic.experiments.estimators import Estimate, ips, relative_value
 from operators.logic.features import FeatureMap, unpack_rows
 from operators.logic.policies import Deltas, Posterior
 from operators.logic.policies.mean_context import MeanContext
+from operators.logic.policies.base import squared
 from operators.logic.slot_policy import new_policy
 from schemas.catalog import Action, Slot
 from schemas.clock import micros
@@ -101,11 +102,13 @@ def values(outcomes: Sequence[Outcome], targets: dict[str, Floats]) -> list[Poli
 
 
 def _deltas(outcomes: Sequence[Outcome], dim: int) -> Deltas:
+    reward = np.array([outcome.reward for outcome in outcomes])
     return Deltas(
         action_ids=[outcome.action_id for outcome in outcomes],
         x=unpack_rows([outcome.features for outcome in outcomes], dim),
         eta=np.array([outcome.eta for outcome in outcomes]),
         time=np.array([micros(outcome.time) * 1e-6 for outcome in outcomes]),
         count_delta=np.ones(len(outcomes)),
-        reward_delta=np.array([outcome.reward for outcome in outcomes]),
+        reward_delta=reward,
+        square_delta=squared(reward),
     )

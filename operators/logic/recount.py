@@ -19,6 +19,7 @@ from operators.logic.attribution.window import delay, outside
 from operators.logic.deciding.positions import positions_of
 from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas
+from operators.logic.policies.base import squared
 from operators.logic.subject_windows import window_length
 from schemas.catalog import RobotRate, Slot, SubjectLimit
 from schemas.clock import micros, moment
@@ -180,6 +181,7 @@ def contributions(
     )
     bodies = [verdict.decision.body for verdict in counting]
     shares = weights or {}
+    reward = np.array([verdict.reward for verdict in counting])
     weight = np.array([shares.get(verdict.decision.key, 1.0) for verdict in counting])
     x = unpack_rows([body.features for body in bodies], dim) if dim else np.zeros((len(bodies), 0))
     return Deltas(
@@ -188,7 +190,8 @@ def contributions(
         eta=np.array([body.eta for body in bodies]),
         time=np.array([verdict.decision.at * 1e-6 for verdict in counting]),
         count_delta=weight,
-        reward_delta=weight * np.array([verdict.reward for verdict in counting]),
+        reward_delta=weight * reward,
+        square_delta=weight * squared(reward),
     )
 
 

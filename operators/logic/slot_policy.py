@@ -40,7 +40,9 @@ def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:
 
 
 def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> None:
-    """Tell a policy which actions the slot has, with features and neighbours."""
+    """Tell a policy what no answer is worth in the slot, and which actions it has."""
+    low, high = slot.reward_range
+    policy.default_reward = min(1.0, max(0.0, (slot.default_reward - low) / (high - low)))
     ids = [action.action_id for action in actions]
     neighbours = {
         action.action_id: {near.action_id: near.similarity for near in action.neighbours}

@@ -17,7 +17,7 @@ from operators.logic.attribution.matching import Joined, class_of, rows_at
 from operators.logic.attribution.outcomes import pending_outcome
 from operators.logic.attribution.pending import ACTIVE, NOT_LEARNED, SHOWN, VOID
 from operators.logic.attribution.rewards import Content, first_reward, reward_id, reward_value
-from operators.logic.attribution.rules import WHOLE
+from operators.logic.attribution.rules import WHOLE, on_grid
 from operators.logic.attribution.transitions import activate
 from operators.logic.deciding.positions import position_key
 from schemas.events import Reward
@@ -70,7 +70,8 @@ def _count(
     pending.touch_row(row)
     reward = rewards.reward(rules)
     if decision_class.learning_mode != "wait":
-        ledger.changes.add(row, 1.0 - weight, reward - rewards.learned_reward)
+        square = on_grid(reward**2) - rewards.learned_square(weight, rules.default_reward)
+        ledger.changes.add(row, 1.0 - weight, reward - rewards.learned_reward, square)
         if not pending.flags[row] & NOT_LEARNED:
             ledger.changes.count_reward(decision_class.slot_id, event.at)
         pending.weight[row] = WHOLE
@@ -139,21 +140,24 @@ def _take_back(ledger: Ledger, key: int, row: int, id_: str) -> None:
     rules, by_key = decision_class.rules, pending.rewards(row)
     rewards = by_key[key]
     learned, share = rewards.learned_reward, int(pending.weight[row]) / WHOLE
+    default = rules.default_reward
+    learned_square = rewards.learned_square(share, default)
     pending.touch_row(row)
     if rewards.count > 1:
         before = rewards.reward(rules)
         rewards.remove(id_)
         reward = rewards.reward(rules)
         if decision_class.learning_mode != "wait":
-            ledger.changes.add(row, 0.0, reward - learned)
+            ledger.changes.add(row, 0.0, reward - learned, on_grid(reward**2) - learned_square)
             rewards.learned_reward = reward
         if reward != before:
             ledger.result.report(key, pending_outcome(pending, row, decision_class, rewards))
         return
     del by_key[key]
     if decision_class.needs_impression and not pending.flags[row] & SHOWN:
-        ledger.changes.add(row, -share, -learned)
+        ledger.changes.add(row, -share, -learned, -learned_square)
         pending.weight[row] = 0
         pending.flags[row] &= ~ACTIVE & 0xFF
     else:
-        ledger.changes.add(row, 0.0, share * rules.default_reward - learned)
+        square = share * on_grid(default**2) - learned_square
+        ledger.changes.add(row, 0.0, share * default - learned, square)

@@ -113,30 +113,33 @@ class ContributionChanges:
 
     def __init__(self, pending: Pending) -> None:
         self._pending = pending
-        self._blocks: list[tuple[Rows, Floats, Floats]] = []
+        self._blocks: list[tuple[Rows, Floats, Floats, Floats]] = []
         self._rows: list[int] = []
-        self._counts: list[float] = []
-        self._rewards: list[float] = []
+        self._values: list[tuple[float, float, float]] = []
         self._rewarded: dict[str, tuple[int, int]] = {}
 
-    def add(self, row: int, count_delta: float, reward_delta: float) -> None:
-        """Change one decision's contribution."""
+    def add(
+        self, row: int, count_delta: float, reward_delta: float, square_delta: float
+    ) -> None:
+        """Change one decision's contribution: its count, its reward and the square of that."""
         if (count_delta or reward_delta) and not self._pending.flags[row] & NOT_LEARNED:
             self._rows.append(row)
-            self._counts.append(count_delta)
-            self._rewards.append(reward_delta)
+            self._values.append((count_delta, reward_delta, square_delta))
 
-    def add_many(self, rows: Rows, count_delta: Floats, reward_delta: Floats) -> None:
+    def add_many(
+        self, rows: Rows, count_delta: Floats, reward_delta: Floats, square_delta: Floats
+    ) -> None:
         """Change many decisions' contributions."""
         taught = self._pending.flags[rows] & NOT_LEARNED == 0
         if not taught.all():
-            rows, count_delta, reward_delta = (
+            rows, count_delta, reward_delta, square_delta = (
                 rows[taught],
                 count_delta[taught],
                 reward_delta[taught],
+                square_delta[taught],
             )
         if len(rows):
-            self._blocks.append((rows, count_delta, reward_delta))
+            self._blocks.append((rows, count_delta, reward_delta, square_delta))
 
     def count_reward(self, slot_id: str, at: int) -> None:
         """Count a reward among the changes."""
@@ -148,15 +151,17 @@ class ContributionChanges:
         blocks = self._blocks
         if self._rows:
             rows = np.array(self._rows, dtype=np.int64)
-            blocks.append((rows, np.array(self._counts), np.array(self._rewards)))
+            counts, rewards, squares = np.array(self._values).T
+            blocks.append((rows, counts, rewards, squares))
         if not blocks:
             return []
-        rows, counts, rewards = blocks[0]
+        rows, *values = blocks[0]
         if len(blocks) > 1:
-            rows, counts, rewards = (np.concatenate(part) for part in zip(*blocks, strict=True))
+            rows, *values = (np.concatenate(part) for part in zip(*blocks, strict=True))
         groups: list[PosteriorDeltas] = []
         for some in places_by_value(classes.feature_group[pending.decision_class[rows]]):
-            groups += _posterior_deltas(pending, classes, rows[some], counts[some], rewards[some])
+            chosen = [each[some] for each in values]
+            groups += _posterior_deltas(pending, classes, rows[some], chosen)
         counted: set[str] = set()
         for group in groups:
             if group.slot_id not in counted:
@@ -166,10 +171,11 @@ class ContributionChanges:
 
 
 def _posterior_deltas(
-    pending: Pending, classes: DecisionClasses, rows: Rows, counts: Floats, rewards: Floats
+    pending: Pending, classes: DecisionClasses, rows: Rows, values: Sequence[Floats]
 ) -> list[PosteriorDeltas]:
     """Look up what each decision says; apart by the number of features, which a slate changes."""
     groups, action_ids = [], classes.action_ids
+    counts, rewards, squares = values
     for part, x in pending.features(rows):
         some = rows[part]
         numbers = pending.decision_class[some].tolist()
@@ -181,6 +187,7 @@ def _posterior_deltas(
             time=pending.at[some] / 1e6,
             count_delta=counts[part],
             reward_delta=rewards[part],
+            square_delta=squares[part],
         )
         groups.append(
             PosteriorDeltas(

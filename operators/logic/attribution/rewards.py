@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from operators.logic.attribution.rules import GRID, AttributionRules
+from operators.logic.attribution.rules import GRID, AttributionRules, on_grid
 from schemas.events import Click, Reward
 
 CARRY: Final = 2**62
@@ -51,6 +51,14 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
     def count(self) -> int:
         """How many rewards count."""
         return len(self.several) if self.several else 1
+
+    def learned_square(self, weight: float, default: float) -> float:
+        """Give the squared reward that the learner has been given of a decision of this weight.
+
+        Below a weight of 1 that was the ``default`` reward's.
+        """
+        reward = default if weight < 1.0 else self.learned_reward
+        return weight * on_grid(reward**2)
 
     def get(self, id_: str) -> Content | None:
         """Find the reward with this id among those that count."""

@@ -14,9 +14,10 @@ from operators.logic.attribution.decision_codec import packed_subject
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.outcomes import encode_outcome, settled_outcome
 from operators.logic.attribution.pending import ACTIVE, NOT_LEARNED, VOID, places_by_value
-from operators.logic.attribution.rules import WHOLE
+from operators.logic.attribution.rules import WHOLE, on_grid
 from operators.logic.attribution.transitions import void
 from operators.logic.attribution.window import delay
+from operators.logic.policies.base import squared
 from operators.logic.settlements import Settlements
 
 Floats = NDArray[np.float64]
@@ -55,7 +56,7 @@ def update_exposure(ledger: Ledger, now: int) -> None:
         of_slot, target, weight = of_slot[raised], target[raised], weight[raised]
         share, default = (target - weight) / WHOLE, classes.default_reward[number[raised]]
         reward = target / WHOLE * default - weight / WHOLE * default
-        ledger.changes.add_many(of_slot, share, reward)
+        ledger.changes.add_many(of_slot, share, reward, share * squared(default))
         pending.weight[of_slot] = target
         pending.touch(of_slot)
 
@@ -122,7 +123,10 @@ def _report(ledger: Ledger, rows: Rows, final: Floats) -> list[Message]:
     if len(partly):
         learned = weight[partly] / WHOLE
         reward = classes.default_reward[pending.decision_class[unrewarded[partly]]]
-        ledger.changes.add_many(unrewarded[partly], 1.0 - learned, reward - learned * reward)
+        left = 1.0 - learned
+        ledger.changes.add_many(
+            unrewarded[partly], left, reward - learned * reward, left * squared(reward)
+        )
     if len(unrewarded) > _FEW:
         messages = ledger.encoder.encode(unrewarded)
     else:
@@ -153,7 +157,9 @@ def _settle_rewarded(
         shares.setdefault(decision_class.slot_id, []).append(share)
     reward = rewards.reward(decision_class.rules)
     if weight < WHOLE:
-        ledger.changes.add(row, 1.0 - weight / WHOLE, reward - rewards.learned_reward)
+        share, default = weight / WHOLE, decision_class.rules.default_reward
+        square = on_grid(reward**2) - rewards.learned_square(share, default)
+        ledger.changes.add(row, 1.0 - share, reward - rewards.learned_reward, square)
     message = _message(ledger, row)
     del pending.rewards(row)[int(pending.key[row])]
     return message, reward

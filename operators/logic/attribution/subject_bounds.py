@@ -20,7 +20,7 @@ from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_codec import unpack_decision
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.pending import FURTHER, LIVE, VOID, places_by_value
-from operators.logic.attribution.rules import WHOLE, SubjectRules
+from operators.logic.attribution.rules import WHOLE, SubjectRules, on_grid
 from operators.logic.attribution.subject_counts import SlotWindow
 
 _LIMIT, _RATE, _ROBOT = (
@@ -179,8 +179,12 @@ def _exclude(ledger: Ledger, row: int, reason: int) -> None:
     if not pending.flags[row] & VOID and not pending.reasons(np.array([row]))[0]:
         weight = int(pending.weight[row]) / WHOLE
         rewards = pending.rewards(row).get(int(pending.key[row]))
-        default = weight * decision_class.rules.default_reward
-        ledger.changes.add(row, -weight, -(rewards.learned_reward if rewards else default))
+        default = decision_class.rules.default_reward
+        learned = rewards.learned_reward if rewards else weight * default
+        square = (
+            rewards.learned_square(weight, default) if rewards else weight * on_grid(default**2)
+        )
+        ledger.changes.add(row, -weight, -learned, -square)
         ledger.result.count_not_learned(decision_class.slot_id, reasons.NOT_LEARNED[reason])
     pending.give_reason(row, reason)
 

@@ -19,7 +19,7 @@ from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.matching import Joined, class_of
 from operators.logic.attribution.outcomes import void_outcome
 from operators.logic.attribution.pending import ACTIVE, FURTHER, LIVE, SHOWN, VOID
-from operators.logic.attribution.rules import WHOLE
+from operators.logic.attribution.rules import WHOLE, on_grid
 from operators.logic.attribution.subject_bounds import (
     Taken,
     bound_subjects,
@@ -28,6 +28,7 @@ from operators.logic.attribution.subject_bounds import (
     exclude_robots,
 )
 from operators.logic.attribution.waiting import Withdrawal
+from operators.logic.policies.base import squared
 from operators.logic.subject_windows import read_subject_windows
 from schemas.consent import allows_profile
 from schemas.events import Erasure
@@ -167,7 +168,7 @@ def activate(ledger: Ledger, rows: Rows) -> None:
     rows = rows[classes.mode[pending.decision_class[rows]] == IMMEDIATE]
     pending.weight[rows] = WHOLE
     default = classes.default_reward[pending.decision_class[rows]]
-    ledger.changes.add_many(rows, np.ones(len(rows)), default)
+    ledger.changes.add_many(rows, np.ones(len(rows)), default, squared(default))
 
 
 def apply_impressions(ledger: Ledger, joined: Sequence[Joined]) -> list[Joined]:
@@ -292,8 +293,10 @@ def void(ledger: Ledger, row: int, reason: str) -> None:
     weight = int(pending.weight[row]) / WHOLE
     pending.touch_row(row)
     rewards = pending.rewards(row).pop(key, None)
-    learned = rewards.learned_reward if rewards else weight * decision_class.rules.default_reward
-    ledger.changes.add(row, -weight, -learned)
+    default = decision_class.rules.default_reward
+    learned = rewards.learned_reward if rewards else weight * default
+    square = rewards.learned_square(weight, default) if rewards else weight * on_grid(default**2)
+    ledger.changes.add(row, -weight, -learned, -square)
     pending.weight[row] = 0
     pending.flags[row] = pending.flags[row] & FURTHER | LIVE | VOID
     for event in ledger.quarantine.pop(key):

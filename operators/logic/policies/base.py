@@ -14,6 +14,18 @@ Indices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 
+_GRID = 2.0**32
+
+
+def squared(reward: Floats) -> Floats:
+    """Square rewards, to the nearest multiple of 2**-32: their sums are exact in any order.
+
+    >>> squared(np.array([0.0, 0.5, 1.0]))
+    array([0.  , 0.25, 1.  ])
+    """
+    return np.asarray(np.round(reward * reward * _GRID) / _GRID)
+
+
 class PolicyError(ValueError):
     """A policy was given what it cannot use; the message names the parameter or the field."""
 
@@ -39,6 +51,9 @@ class Deltas:
         +1 when the decision starts to count, 0 for a correction, -1 when it is voided.
     reward_delta : array [n]
         The change of its reward, on the scale of [0, 1].
+    square_delta : array [n]
+        The change of its reward's square; left out where rewards are 0 or 1, when it is that of the
+        reward.
     """
 
     action_ids: list[str]
@@ -47,17 +62,23 @@ class Deltas:
     time: Floats
     count_delta: Floats
     reward_delta: Floats
+    square_delta: Floats | None = None
 
     def __len__(self) -> int:
         """Give the number of deltas."""
         return len(self.action_ids)
+
+    @property
+    def squares(self) -> Floats:
+        """Give the changes of squared rewards."""
+        return self.reward_delta if self.square_delta is None else self.square_delta
 
     def check(self, dim: int) -> None:
         """Refuse shapes that do not fit and values that are not finite, by field."""
         n = len(self.action_ids)
         if self.x.shape != (n, dim) and dim:
             raise PolicyError(f"deltas.x has shape {self.x.shape}, expected ({n}, {dim})")
-        for name in ("eta", "time", "count_delta", "reward_delta"):
+        for name in ("eta", "time", "count_delta", "reward_delta", "squares"):
             values: Floats = getattr(self, name)
             if values.shape != (n,):
                 raise PolicyError(f"deltas.{name} has shape {values.shape}, expected ({n},)")
@@ -75,6 +96,7 @@ class Deltas:
             time=self.time,
             count_delta=-self.count_delta,
             reward_delta=-self.reward_delta,
+            square_delta=None if self.square_delta is None else -self.square_delta,
         )
 
     def take(self, rows: Sequence[int] | Indices) -> "Deltas":
@@ -86,6 +108,7 @@ class Deltas:
             time=self.time[rows],
             count_delta=self.count_delta[rows],
             reward_delta=self.reward_delta[rows],
+            square_delta=None if self.square_delta is None else self.square_delta[rows],
         )
 
 
@@ -157,6 +180,9 @@ class Policy(Protocol):
     def dim(self) -> int:
         """The number of features that it learns from."""
         ...
+
+    default_reward: float
+    """What a decision without a reward is worth in its slot, in [0, 1]."""
 
     def set_actions(
         self,

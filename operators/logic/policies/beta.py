@@ -13,9 +13,22 @@ from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
 from operators.logic.policies.neighbours import Neighbours, neighbour_shift, similarities
 from operators.logic.policies.packing import read_params
-from operators.logic.policies.parameters import HalfLife, Share, Sharpen, Weight
+from operators.logic.policies.parameters import (
+    ACTION_VARIANCE,
+    OPTIMISM,
+    HalfLife,
+    Optimism,
+    Share,
+    Sharpen,
+    Variance,
+    Weight,
+)
+from operators.logic.policies.rate_prior import RatePrior, fit_rates
+from operators.logic.policies.reward_variation import RewardVariation, reward_variation
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import (
+    SQUARES_LIKE,
+    TALLIES,
     add_totals,
     aligned_rows,
     columns_of,
@@ -25,7 +38,10 @@ from operators.logic.policies.tally import (
 from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 
-_VERSION = 1
+_VERSION = 2
+_FIRST = (1.0 / 21.0, 21.0)
+"""The rate of answers and the weight of the prior before anything is known: Beta(1, 20)."""
+
 _KEPT = 512
 """Probability vectors kept per posterior, one per eligible set."""
 
@@ -36,27 +52,49 @@ _LEAST = 1e-6
 class BetaParams(Struct, frozen=True, forbid_unknown_fields=True):
     """Parameters of ``beta``.
 
-    ``prior_reward`` and ``prior_failure`` are the prior's pseudo-counts; ``half_life`` is in
-    seconds of decision time (None: nothing is forgotten); ``sharpen`` multiplies both Beta
-    parameters before drawing, so that values above 1 explore less. ``neighbours`` is the share of
-    what an action's neighbours lend that its prior rate takes; the prior's weight stays.
+    ``prior_reward`` and ``prior_failure`` are the prior's pseudo-counts, for every action alike
+    where one of them is given (the other is then 1 or 20); without, the prior is learned.
+    ``action_variance`` is the variance of actions' log-odds around their common rate as far as
+    the data does not say, and ``optimism`` how many such deviations above it a new action is
+    expected. ``half_life`` is in seconds of decision time (None: nothing is forgotten); ``sharpen``
+    multiplies both Beta parameters before drawing, so that values above 1 explore less.
+    ``neighbours`` is the share of what an action's neighbours lend that its prior rate takes; the
+    prior's weight stays.
     """
 
-    prior_reward: Weight = 1.0
-    prior_failure: Weight = 20.0
+    prior_reward: Weight | None = None
+    prior_failure: Weight | None = None
+    action_variance: Variance = ACTION_VARIANCE
+    optimism: Optimism = OPTIMISM
     half_life: HalfLife | None = None
     sharpen: Sharpen = 1.0
     neighbours: Share = 0.0
 
 
+def given_prior(params: BetaParams) -> tuple[float, float] | None:
+    """Give the rate and weight of the prior that the parameters state; None where they do not."""
+    if params.prior_reward is None and params.prior_failure is None:
+        return None
+    won = 1.0 if params.prior_reward is None else params.prior_reward
+    lost = 20.0 if params.prior_failure is None else params.prior_failure
+    return won / (won + lost), won + lost
+
+
 class BetaPosteriorState(Struct):
-    """The written form of a :class:`BetaPosterior`; ``lent`` moves the prior rates."""
+    """The written form of a :class:`BetaPosterior`; ``lent`` moves the prior rates.
+
+    ``rate`` and ``weight`` are the prior's (None: what ``params`` say), ``dispersion`` divides what
+    was observed.
+    """
 
     params: BetaParams
     ids: list[str]
     counts: list[float]
     rewards: list[float]
     lent: list[float] = []
+    rate: float | None = None
+    weight: float | None = None
+    dispersion: float = 1.0
 
 
 class BetaPosterior:
@@ -71,15 +109,18 @@ class BetaPosterior:
         self._state = state
         self.action_ids = tuple(state.ids)
         self._columns = {action_id: i for i, action_id in enumerate(state.ids)}
-        params = state.params
+        rate, weight = state.rate, state.weight
+        if rate is None or weight is None:
+            rate, weight = given_prior(state.params) or _FIRST
         rewards = np.array([*state.rewards, 0.0])
-        failures = np.array([*state.counts, 0.0]) - rewards
+        failures = np.maximum(np.array([*state.counts, 0.0]) - rewards, 0.0) / state.dispersion
+        rewards = np.maximum(rewards, 0.0) / state.dispersion
         moved = np.zeros(len(rewards))
         if state.lent:
             moved[:-1] = state.lent
-            moved *= params.prior_reward + params.prior_failure
-        self._a = np.maximum(params.prior_reward + moved + np.maximum(rewards, 0.0), _LEAST)
-        self._b = np.maximum(params.prior_failure - moved + np.maximum(failures, 0.0), _LEAST)
+        start = np.clip(rate + moved, 0.0, 1.0)
+        self._a = np.maximum(weight * start + rewards, _LEAST)
+        self._b = np.maximum(weight * (1.0 - start) + failures, _LEAST)
         self._eta = np.log(self._a / self._b)
         self._vectors: OrderedDict[bytes, Floats] = OrderedDict()
 
@@ -135,7 +176,7 @@ class BetaPosterior:
     @classmethod
     def load(cls, snapshot: bytes) -> Self:
         """Read a posterior."""
-        return cls(unpack("posterior-beta", _VERSION, BetaPosteriorState, snapshot))
+        return cls(unpack("posterior-beta", _VERSION, BetaPosteriorState, snapshot, older=(1,)))
 
 
 class BetaState(Struct):
@@ -146,6 +187,7 @@ class BetaState(Struct):
     ids: list[str] | None
     statistics: StatisticsState
     neighbours: dict[str, dict[str, float]] = {}
+    default_reward: float = 0.0
 
 
 class Beta(Additive):
@@ -174,10 +216,11 @@ class Beta(Additive):
 
     def __init__(self, params: Mapping[str, Any] | None = None, dim: int = 0) -> None:
         self.dim = dim
+        self.default_reward = 0.0
         self._params = read_params("beta", BetaParams, params)
         self._active: list[str] | None = None
         self._neighbours: dict[str, Mapping[str, float]] = {}
-        self._statistics = Statistics({"counts": (), "rewards": ()}, self._params.half_life)
+        self._statistics = Statistics(dict.fromkeys(TALLIES, ()), self._params.half_life)
 
     def set_actions(
         self,
@@ -212,25 +255,58 @@ class Beta(Additive):
         ids = sorted(statistics.ids if self._active is None else self._active)
         retired = sorted(set(statistics.ids).difference(ids))
         all_ids, k = ids + retired, len(ids)
-        counts, rewards = aligned_rows(statistics, all_ids, now, "counts", "rewards")
-        state = BetaPosteriorState(self._params, ids, counts[:k].tolist(), rewards[:k].tolist())
-        shift = self._prior_shift(all_ids, counts, rewards)
+        counts, rewards, squares = aligned_rows(statistics, all_ids, now, *TALLIES)
+        scale = reward_variation(counts, rewards, squares, self.default_reward)
+        prior = self._prior(counts, rewards, scale)
+        state = BetaPosteriorState(
+            params=self._params,
+            ids=ids,
+            counts=counts[:k].tolist(),
+            rewards=rewards[:k].tolist(),
+            rate=prior.rate,
+            weight=prior.weight,
+            dispersion=scale.dispersion,
+        )
+        shift = self._prior_shift(all_ids, counts, rewards, prior, scale.dispersion)
         if shift is not None:
             state.lent = shift[:k].tolist()
         return BetaPosterior(state)
 
-    def _prior_shift(self, ids: Sequence[str], counts: Floats, rewards: Floats) -> Floats | None:
+    def _prior(self, counts: Floats, rewards: Floats, scale: RewardVariation) -> RatePrior:
+        params = self._params
+        given = given_prior(params)
+        if given is not None:
+            return RatePrior(*given)
+        rate, weight = _FIRST
+        default = self.default_reward
+        return fit_rates(
+            np.maximum(counts, 0.0) / scale.dispersion,
+            np.maximum(rewards, 0.0) / scale.dispersion,
+            min(default + rate * (1.0 - default), 1.0 - rate),
+            first_variance=scale.effect**2 / (weight * rate * (1.0 - rate)),
+            action_variance=scale.effect**2 * params.action_variance,
+            optimism=params.optimism,
+        )
+
+    def _prior_shift(
+        self,
+        ids: Sequence[str],
+        counts: Floats,
+        rewards: Floats,
+        prior: RatePrior,
+        dispersion: float,
+    ) -> Floats | None:
         """Give what neighbours add to each action's prior rate; None where nobody has any."""
         params = self._params
         similarity = similarities(ids, self._neighbours) if params.neighbours else None
         if similarity is None:
             return None
-        weight = params.prior_reward + params.prior_failure
-        won = np.maximum(rewards, 0.0)
-        total = weight + won + np.maximum(counts - rewards, 0.0)
-        residual = ((params.prior_reward + won) / total - params.prior_reward / weight)[:, None]
+        won = np.maximum(rewards, 0.0) / dispersion
+        total = prior.weight + won + np.maximum(counts - rewards, 0.0) / dispersion
+        residual = ((prior.weight * prior.rate + won) / total - prior.rate)[:, None]
+        evidence = 1.0 - prior.weight / total
         return np.asarray(
-            params.neighbours * neighbour_shift(similarity, residual, 1.0 - weight / total)[:, 0]
+            params.neighbours * neighbour_shift(similarity, residual, evidence)[:, 0]
         )
 
     def dump(self) -> bytes:
@@ -241,15 +317,17 @@ class Beta(Additive):
             self._active,
             self._statistics.dump(),
             {a: dict(near) for a, near in self._neighbours.items() if near},
+            self.default_reward,
         )
         return pack("policy-beta", _VERSION, state)
 
     @classmethod
     def load(cls, snapshot: bytes) -> Self:
         """Read parameters and statistics."""
-        state = unpack("policy-beta", _VERSION, BetaState, snapshot)
+        state = unpack("policy-beta", _VERSION, BetaState, snapshot, older=(1,))
         policy = cls(msgspec.to_builtins(state.params), state.dim)
+        policy.default_reward = state.default_reward
         policy._active = state.ids
         policy._neighbours = dict(state.neighbours)
-        policy._statistics = Statistics.load(state.statistics)
+        policy._statistics = Statistics.load(state.statistics, SQUARES_LIKE)
         return policy

@@ -21,14 +21,35 @@ from operators.logic.features.scaling import Coordinates, Moments, Scaled, coord
 from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.linear_posterior import LinearPosterior
+from operators.logic.policies.log_odds import fit_log_odds
 from operators.logic.policies.packing import read_params
-from operators.logic.policies.parameters import Alpha, HalfLife, Mean, Variance, Weight
+from operators.logic.policies.parameters import (
+    ACTION_VARIANCE,
+    OPTIMISM,
+    Alpha,
+    HalfLife,
+    Mean,
+    Optimism,
+    Variance,
+    Weight,
+)
+from operators.logic.policies.prior import BasePrior, fit
+from operators.logic.policies.reward_variation import RewardVariation, first_log_odds, reward_variation
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import aligned_rows, published_ids
+from operators.logic.policies.tally import (
+    SQUARES_LIKE,
+    TALLIES,
+    add_totals,
+    aligned_rows,
+    by_row,
+)
 from schemas.state import pack, unpack
 
-_VERSION = 1
+_VERSION = 2
 _ETA_LIMIT = 30.0
+_ITERATIONS = 2
+_STRENGTH = 20.0
+_LEAST = 1e-12
 
 
 class DiagonalParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,9 +60,11 @@ class DiagonalParams(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     alpha: Alpha = 0.5
-    prior_mean: Mean = -3.5
+    prior_mean: Mean | None = None
     prior_variance: Variance = 0.1
     intercept_variance: Variance = 0.3
+    action_variance: Variance = ACTION_VARIANCE
+    optimism: Optimism = OPTIMISM
     rate: Weight = 0.3
     damping: Weight = 1.0
     half_life: HalfLife | None = None
@@ -55,6 +78,7 @@ class DiagonalState(Struct):
     active: list[str] | None
     statistics: StatisticsState
     scaled: Scaled | None = None
+    default_reward: float = 0.0
 
 
 class Diagonal(Additive):
@@ -74,12 +98,14 @@ class Diagonal(Additive):
                 "policy 'diagonal' cannot scale interactions of numbers: it learns no covariance"
             )
         self.dim = dim
+        self.default_reward = 0.0
         self._scaled = scaled
         self._params = read_params("diagonal", DiagonalParams, params)
         self._active: list[str] | None = None
-        shapes = {"counts": (), "rewards": (), "score": (dim,), "squares": (dim,), "slope": (dim,)}
+        names = ["score", "squares", "slope", "slope_once"]
         if scaled is not None:
-            shapes |= {"squares_once": (dim,), "slope_once": (dim,)}
+            names.append("squares_once")
+        shapes = dict.fromkeys((*TALLIES, "level"), ()) | dict.fromkeys(names, (dim,))
         self._statistics = Statistics(shapes, self._params.half_life)
 
     def set_actions(
@@ -95,52 +121,85 @@ class Diagonal(Additive):
         """Add the contributions of a micro-batch."""
         deltas.check(self.dim)
         statistics = self._statistics
-        rows, weight = statistics.place(deltas.action_ids, deltas.time)
-        p = expit(np.clip(deltas.eta, -_ETA_LIMIT, _ETA_LIMIT))
-        count_delta, reward_delta = weight * deltas.count_delta, weight * deltas.reward_delta
-        counts, rewards = statistics["counts"], statistics["rewards"]
-        counts += np.bincount(rows, count_delta, len(counts))
-        rewards += np.bincount(rows, reward_delta, len(rewards))
+        rows, weight = add_totals(statistics, deltas)
+        eta = np.clip(deltas.eta, -_ETA_LIMIT, _ETA_LIMIT)
+        p = expit(eta)
+        count, reward = weight * deltas.count_delta, weight * deltas.reward_delta
+        score, curvature = reward - count * p, count * p * (1.0 - p)
+        level = statistics["level"]
+        level += np.bincount(rows, curvature * eta + score, len(level))
         x, squared = deltas.x, np.square(deltas.x)
-        np.add.at(statistics["score"], rows, (reward_delta - count_delta * p)[:, None] * x)
-        # (r - p)² for r in {0, 1}, which is linear in the reward.
-        error = count_delta * p * p + reward_delta * (1 - 2 * p)
-        curvature = count_delta * p * (1 - p)
-        np.add.at(statistics["squares"], rows, error[:, None] * squared)
-        np.add.at(statistics["slope"], rows, curvature[:, None] * squared)
+        error = count * p * p - 2.0 * reward * p + weight * deltas.squares  # (r - p)²
+        terms = {
+            "score": (score, x),
+            "squares": (error, squared),
+            "slope": (curvature, squared),
+            "slope_once": (curvature, x),
+        }
         if self._scaled is not None:
-            np.add.at(statistics["squares_once"], rows, error[:, None] * x)
-            np.add.at(statistics["slope_once"], rows, curvature[:, None] * x)
+            terms["squares_once"] = (error, x)
+        for part in by_row(rows):
+            row = rows[part[0]]
+            for name, (factor, values) in terms.items():
+                statistics[name][row] += factor[part] @ values[part]
 
     def publish(self, now: float | None = None) -> LinearPosterior:
         """Give the posterior as of ``now``."""
         params = self._params
-        ids, (counts, rewards) = published_ids(
-            self._statistics, self._active, now, "counts", "rewards"
-        )
-        score, squares, slope = aligned_rows(
-            self._statistics, ids, now, "score", "squares", "slope"
-        )
+        active = self._statistics.ids if self._active is None else self._active
+        ids = sorted(active)
+        all_ids = ids + sorted(set(self._statistics.ids).difference(ids))
+        counts, rewards, reward_squares, level, score, squares, slope, once = aligned_rows(
+            self._statistics, all_ids, now,
+            *TALLIES, "level", "score", "squares", "slope", "slope_once",
+        )  # fmt: skip
         view = self._coordinates(now)
         if view is not None:
-            once = aligned_rows(self._statistics, ids, now, "squares_once", "slope_once")
-            score = view.transform(score)
-            squares, slope = _moved(view, squares, once[0]), _moved(view, slope, once[1])
-        empty = np.zeros((1, self.dim))
-        base = np.zeros(self.dim)
-        variance = np.full(self.dim, params.prior_variance)
-        base[0], variance[0] = params.prior_mean, params.intercept_variance
+            (squares_once,) = aligned_rows(self._statistics, all_ids, now, "squares_once")
+            squares, slope = _moved(view, squares, squares_once), _moved(view, slope, once)
+            score, once = view.transform(score), view.transform(once)
+        scale = reward_variation(counts, rewards, reward_squares, self.default_reward)
+        weight = np.maximum(once[:, 0], 0.0)
+        own = once / np.maximum(weight, _LEAST)[:, None]
+        common = once.sum(axis=0) / max(float(weight.sum()), _LEAST)
         step = params.rate / (params.damping + np.sqrt(np.maximum(squares, 0.0)))
-        mean = np.vstack([base + step * score, empty + base])
-        information = 1.0 / variance + np.maximum(np.vstack([slope, empty]), 0.0)
+        mean = step * (score - own * score[:, :1])
+        mean[:, 0] = 0.0
+        level = level + weight * (mean @ common - (mean * own).sum(axis=1))
+        base = self._base(scale)
+        if self.dim == 1:
+            fitted = fit_log_odds(counts, rewards, scale.dispersion, base)
+        else:
+            form, h = weight[:, None, None], level[:, None]
+            fitted = fit(form / scale.dispersion, h / scale.dispersion, None, base)
+        mean = np.vstack([mean, np.zeros(self.dim)])
+        mean[:, 0] = fitted.mean[:, 0] - mean @ common
+        certainty = np.vstack([np.maximum(slope, 0.0), np.zeros(self.dim)]) / scale.dispersion
+        width = (1.0 / (params.prior_variance * scale.effect**2) + certainty) ** -0.5
+        width[:, 0] = fitted.factor[:, 0, 0]
+        rows = [*range(len(ids)), len(all_ids)]
         return LinearPosterior(
             self.kind,
             params.alpha,
             ids,
-            (counts, rewards),
-            mean,
-            information**-0.5,
+            (counts[: len(ids)], rewards[: len(ids)]),
+            mean[rows],
+            width[rows],
             coordinates=view,
+        )
+
+    def _base(self, scale: RewardVariation) -> BasePrior:
+        params = self._params
+        first = params.prior_mean
+        shrunk = scale.effect**2
+        return BasePrior(
+            mean=np.array([first_log_odds(self.default_reward) if first is None else first]),
+            variance=np.array([params.intercept_variance * shrunk]),
+            spread=np.array([params.action_variance * shrunk]),
+            strength=_STRENGTH,
+            ridge=1.0,
+            iterations=_ITERATIONS,
+            optimism=params.optimism * (params.action_variance * shrunk) ** 0.5,
         )
 
     def _coordinates(self, now: float | None) -> Coordinates | None:
@@ -154,7 +213,14 @@ class Diagonal(Additive):
     def dump(self) -> bytes:
         """Write parameters and statistics."""
         params = msgspec.to_builtins(self._params)
-        state = DiagonalState(params, self.dim, self._active, self._statistics.dump(), self._scaled)
+        state = DiagonalState(
+            params,
+            self.dim,
+            self._active,
+            self._statistics.dump(),
+            self._scaled,
+            self.default_reward,
+        )
         return pack("policy-diagonal", _VERSION, state)
 
     @classmethod

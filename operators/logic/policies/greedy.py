@@ -1,6 +1,7 @@
 """The greedy baseline: the best mean, with an optional uniform share."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -47,6 +48,15 @@ class Greedy:
         self._params = read_params("greedy", GreedyParams, params)
         self._model = Linear("logistic", {"half_life": self._params.half_life}, max(dim, 1), scaled)
 
+    @property
+    def default_reward(self) -> float:
+        """What a decision without a reward is worth."""
+        return self._model.default_reward
+
+    @default_reward.setter
+    def default_reward(self, value: float) -> None:
+        self._model.default_reward = value
+
     def set_actions(
         self,
         ids: Sequence[str],
@@ -63,14 +73,7 @@ class Greedy:
     def _with_intercept(self, deltas: Deltas) -> Deltas:
         if self.dim:
             return deltas
-        return Deltas(
-            action_ids=deltas.action_ids,
-            x=np.ones((len(deltas), 1)),
-            eta=deltas.eta,
-            time=deltas.time,
-            count_delta=deltas.count_delta,
-            reward_delta=deltas.reward_delta,
-        )
+        return replace(deltas, x=np.ones((len(deltas), 1)))
 
     def forget(self, action_ids: Collection[str]) -> None:
         """Drop the statistics of actions."""

@@ -21,6 +21,7 @@ from operators.logic.features.scaling import Coordinates, Moments, Scaled, coord
 from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.linear_posterior import LinearPosterior
+from operators.logic.policies.log_odds import fit_log_odds
 from operators.logic.policies.neighbours import Neighbours, similarities
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.parameters import (
@@ -28,18 +29,30 @@ from operators.logic.policies.parameters import (
     HalfLife,
     Iterations,
     Mean,
+    ACTION_VARIANCE,
+    OPTIMISM,
     Noise,
+    Optimism,
     Share,
     Variance,
     Weight,
 )
 from operators.logic.policies.prior import BasePrior, fit
+from operators.logic.policies.reward_variation import RewardVariation, first_log_odds, reward_variation
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import aligned_rows
+from operators.logic.policies.tally import (
+    SQUARES_LIKE,
+    TALLIES,
+    add_totals,
+    aligned_rows,
+    by_row,
+)
 from schemas.state import pack, unpack
 
-_VERSION = 1
+_VERSION = 2
 _ETA_LIMIT = 30.0
+WIDEST = 0.5
+"""The largest standard deviation that a reward in [0, 1] may have: the statistics' unit."""
 
 
 class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,9 +68,11 @@ class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     alpha: Alpha = 0.5
-    prior_mean: Mean = -3.5
+    prior_mean: Mean | None = None
     prior_variance: Variance = 0.1
     intercept_variance: Variance = 0.3
+    action_variance: Variance = ACTION_VARIANCE
+    optimism: Optimism = OPTIMISM
     curvature_floor: Annotated[float, Meta(ge=0.0, le=0.25)] = 0.0
     half_life: HalfLife | None = None
     iterations: Iterations = 2
@@ -73,12 +88,14 @@ class GaussianParams(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     alpha: Alpha = 0.25
-    prior_mean: Mean = 0.0
+    prior_mean: Mean | None = None
     prior_variance: Variance = 1.0
     intercept_variance: Variance = 1.0
-    noise: Noise = 0.5
+    action_variance: Variance = ACTION_VARIANCE
+    optimism: Optimism = OPTIMISM
+    noise: Noise | None = None
     half_life: HalfLife | None = None
-    iterations: Iterations = 0
+    iterations: Iterations = 1
     prior_strength: Weight = 20.0
     ridge: Weight = 2.0
     neighbours: Share = 0.0
@@ -95,6 +112,7 @@ class LinearState(Struct):
     statistics: StatisticsState
     scaled: Scaled | None = None
     neighbours: dict[str, dict[str, float]] = {}
+    default_reward: float = 0.0
 
 
 class Linear(Additive):
@@ -123,6 +141,7 @@ class Linear(Additive):
             raise PolicyError(f"policy {kind!r} needs features, got dim {dim}: use 'beta' without")
         self.kind = kind
         self.dim = dim
+        self.default_reward = 0.0
         self._params: LogisticParams | GaussianParams = (
             read_params(kind, LogisticParams, params)
             if kind == "logistic"
@@ -134,7 +153,7 @@ class Linear(Additive):
         self._active: list[str] | None = None
         self._features: dict[str, Floats] = {}
         self._neighbours: dict[str, Mapping[str, float]] = {}
-        shapes = {"counts": (), "rewards": (), "h": (dim,), "information": (dim, dim)}
+        shapes = dict.fromkeys(TALLIES, ()) | {"h": (dim,), "information": (dim, dim)}
         self._statistics = Statistics(shapes, self._params.half_life)
 
     def set_actions(
@@ -163,17 +182,12 @@ class Linear(Additive):
         """Add the contributions of a micro-batch."""
         deltas.check(self.dim)
         statistics = self._statistics
-        rows, weight = statistics.place(deltas.action_ids, deltas.time)
+        rows, weight = add_totals(statistics, deltas)
         slope, offset = self._linearise(deltas.eta)
         count_delta, reward_delta = weight * deltas.count_delta, weight * deltas.reward_delta
         curvature, score = count_delta * slope, count_delta * offset + reward_delta
-        order = np.argsort(rows, kind="stable")
-        edges = np.flatnonzero(np.diff(rows[order])) + 1
-        counts, rewards = statistics["counts"], statistics["rewards"]
         h, information = statistics["h"], statistics["information"]
-        counts += np.bincount(rows, count_delta, len(counts))
-        rewards += np.bincount(rows, reward_delta, len(rewards))
-        for part in np.split(order, edges) if len(order) else ():
+        for part in by_row(rows):
             x = deltas.x[part]
             row = rows[part[0]]
             h[row] += score[part] @ x
@@ -183,7 +197,8 @@ class Linear(Additive):
         """Give the slope W at η and W η - p."""
         params = self._params
         if isinstance(params, GaussianParams):
-            return np.full(len(eta), params.noise**-2), np.zeros(len(eta))
+            noise = params.noise or WIDEST
+            return np.full(len(eta), noise**-2), np.zeros(len(eta))
         eta = np.clip(eta, -_ETA_LIMIT, _ETA_LIMIT)
         p = expit(eta)
         slope = np.maximum(p * (1.0 - p), params.curvature_floor)
@@ -208,14 +223,28 @@ class Linear(Additive):
         ids = sorted(active)
         retired = sorted(set(self._statistics.ids).difference(ids))
         all_ids = ids + retired
-        names = ("counts", "rewards", "h", "information")
-        counts, rewards, h, information = aligned_rows(self._statistics, all_ids, now, *names)
+        names = (*TALLIES, "h", "information")
+        counts, rewards, squares, h, information = aligned_rows(
+            self._statistics, all_ids, now, *names
+        )
         view = self._coordinates(information, counts)
         if view is not None:
             information, h = view.transform_forms(information), view.transform(h)
         similarity = similarities(all_ids, self._neighbours) if self._params.neighbours else None
         features = self._feature_matrix(all_ids)
-        fitted = fit(information, self._weighted(h), features, self._base(), similarity)
+        scale = reward_variation(counts, rewards, squares, self.default_reward)
+        certainty, base = self._certainty(scale), self._base(scale)
+        if isinstance(self._params, GaussianParams):
+            h = h * (self._params.noise or WIDEST) ** -2
+        if certainty != 1.0:
+            information, h = certainty * information, certainty * h
+        if isinstance(self._params, LogisticParams) and self.dim == 1:
+            floor = self._params.curvature_floor
+            fitted = fit_log_odds(
+                counts, rewards, scale.dispersion, base, features, similarity, floor
+            )
+        else:
+            fitted = fit(information, h, features, base, similarity)
         rows = [*range(len(ids)), len(all_ids)]
         tallies = (counts[: len(ids)], rewards[: len(ids)])
         return LinearPosterior(
@@ -237,23 +266,41 @@ class Linear(Additive):
             self._scaled, Moments(float(form[0, 0]), form[0], np.diagonal(form), count)
         )
 
-    def _weighted(self, h: Floats) -> Floats:
+    def _certainty(self, scale: RewardVariation) -> float:
+        """Say how much more the statistics tell than they say themselves."""
         params = self._params
-        return h * params.noise**-2 if isinstance(params, GaussianParams) else h
+        if isinstance(params, LogisticParams):
+            return 1.0 / scale.dispersion
+        return 1.0 if params.noise else WIDEST**2 / scale.variance
 
-    def _base(self) -> BasePrior:
+    def _base(self, scale: RewardVariation) -> BasePrior:
         params = self._params
+        effect, shrunk = scale.effect, scale.effect**2
+        if isinstance(params, GaussianParams):
+            effect, shrunk = scale.variance / scale.size, 1.0
         mean = np.zeros(self.dim)
-        variance = np.full(self.dim, params.prior_variance)
-        mean[0], variance[0] = params.prior_mean, params.intercept_variance
+        variance = np.full(self.dim, params.prior_variance * shrunk)
+        spread = variance.copy()
+        mean[0] = self._first_level() if params.prior_mean is None else params.prior_mean
+        variance[0] = params.intercept_variance * shrunk
+        spread[0] = params.action_variance * effect**2
         return BasePrior(
             mean=mean,
             variance=variance,
+            spread=spread,
+            optimism=params.optimism * float(spread[0]) ** 0.5,
             strength=params.prior_strength,
             ridge=params.ridge,
             iterations=params.iterations,
             neighbours=params.neighbours,
         )
+
+    def _first_level(self) -> float:
+        """Say what an action is expected to earn before anything is known."""
+        default = self.default_reward
+        if isinstance(self._params, GaussianParams):
+            return default
+        return first_log_odds(default)
 
     def _feature_matrix(self, ids: Sequence[str]) -> Floats | None:
         rows = [self._features.get(action_id) for action_id in ids]
@@ -276,16 +323,18 @@ class Linear(Additive):
             statistics=self._statistics.dump(),
             scaled=self._scaled,
             neighbours={a: dict(near) for a, near in self._neighbours.items() if near},
+            default_reward=self.default_reward,
         )
         return pack("policy-linear", _VERSION, state)
 
     @classmethod
     def load(cls, snapshot: bytes) -> Self:
         """Read parameters and statistics."""
-        state = unpack("policy-linear", _VERSION, LinearState, snapshot)
+        state = unpack("policy-linear", _VERSION, LinearState, snapshot, older=(1,))
         policy = cls(state.kind, state.params, state.dim, state.scaled)
         policy._active = state.active
         policy._features = {a: np.array(row) for a, row in state.features.items()}
         policy._neighbours = dict(state.neighbours)
-        policy._statistics = Statistics.load(state.statistics)
+        policy._statistics = Statistics.load(state.statistics, SQUARES_LIKE)
+        policy.default_reward = state.default_reward
         return policy

@@ -29,4 +29,5 @@ def joined(parts: Sequence[Deltas]) -> Deltas:
         time=np.concatenate([part.time for part in parts]),
         count_delta=np.concatenate([part.count_delta for part in parts]),
         reward_delta=np.concatenate([part.reward_delta for part in parts]),
+        square_delta=np.concatenate([part.squares for part in parts]),
     )

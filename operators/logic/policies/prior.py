@@ -18,6 +18,9 @@ from operators.logic.policies.neighbours import neighbour_shift
 _JITTER = 1e-10
 """Share of a matrix's mean diagonal that is added to it, which bounds its condition number."""
 
+_VAGUE = 100.0
+"""How many times its base variance the level of the common mean is free to lie off the base."""
+
 _WELL_CONDITIONED = 1e10
 """Item features so many times the ridge are regressed by eigenvalues, which no rounding upsets."""
 
@@ -26,17 +29,22 @@ _WELL_CONDITIONED = 1e10
 class BasePrior:
     """The prior before anything is learned, and how fast it gives way.
 
-    ``strength`` is the base covariance's weight in actions, ``ridge`` the penalty of the item
-    features' regression, ``iterations`` the number of empirical Bayes iterations (0: the base),
-    ``neighbours`` the share of what neighbours lend that is taken (0: nothing).
+    ``variance`` is that of an action of which nothing is known and no other either, ``spread`` that
+    of actions around their common mean as far as the data does not say. ``strength`` is the
+    spread's weight in actions, ``ridge`` the penalty of the item features' regression,
+    ``iterations`` the number of empirical Bayes iterations (0: the base), ``neighbours`` the share
+    of what neighbours lend that is taken (0: nothing). ``optimism`` is how far above the common
+    mean an action's level is expected while other actions are known better.
     """
 
     mean: Floats
     variance: Floats
+    spread: Floats
     strength: float
     ridge: float
     iterations: int
     neighbours: float = 0.0
+    optimism: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +79,59 @@ def fit(
     k, d = h.shape
     centre = base.mean
     prior_mean = np.broadcast_to(centre, (k, d))
-    covariance = np.diag(base.variance)
-    hat = _hat(features, base.ridge)
-    for _ in range(base.iterations if k else 0):
+    if not (base.iterations and k):
+        covariance = np.diag(base.variance)
         factor, precision = _factors(information, covariance)
         mean = _solve(factor, h + prior_mean @ precision)
-        centre = mean.mean(axis=0)
-        prior_mean = np.broadcast_to(centre, (k, d))
+        root = inverse_factor(precision[None])
+        return FittedPosteriors(np.vstack([mean, centre]), np.concatenate([factor, root]))
+    covariance = np.diag(base.spread)
+    offset = np.zeros((k, d))
+    hat = _hat(features, base.ridge)
+    for _ in range(base.iterations):
+        factor, precision = _factors(information, covariance)
+        stacked = factor.reshape(-1, d)
+        left = stacked.T @ stacked
+        centre, unsure = _centre(factor, precision, left, h, offset, base)
+        mean = _solve(factor, h + (centre + offset) @ precision)
         if hat is not None:
-            prior_mean = centre + hat @ (mean - centre)
+            offset = hat @ (mean - centre)
         if similarity is not None and base.neighbours > 0.0:
             evidence = _evidence(factor, covariance)
-            shift = neighbour_shift(similarity, mean - prior_mean, evidence)
-            prior_mean = prior_mean + base.neighbours * shift
-        residual = mean - prior_mean
-        stacked = factor.reshape(-1, d)
-        spread = residual.T @ residual + stacked.T @ stacked
-        covariance = (base.strength * np.diag(base.variance) + spread) / (k + base.strength)
+            shift = neighbour_shift(similarity, mean - centre - offset, evidence)
+            offset = offset + base.neighbours * shift
+        residual = mean - centre - offset
+        spread = residual.T @ residual + left
+        covariance = (base.strength * np.diag(base.spread) + spread) / (k + base.strength)
+    known = _known(factor, covariance)
+    covariance[0, 0] = min(
+        covariance[0, 0] + unsure, max(float(base.variance[0]), covariance[0, 0])
+    )
+    start = centre.copy()
+    start[0] += base.optimism * known
     factor, precision = _factors(information, covariance)
-    mean = _solve(factor, h + prior_mean @ precision)
+    mean = _solve(factor, h + (start + offset) @ precision)
     root = inverse_factor(precision[None])
-    return FittedPosteriors(np.vstack([mean, centre]), np.concatenate([factor, root]))
+    return FittedPosteriors(np.vstack([mean, start]), np.concatenate([factor, root]))
+
+
+def _centre(
+    factor: Floats, precision: Floats, left: Floats, h: Floats, offset: Floats, base: BasePrior
+) -> tuple[Floats, float]:
+    """Estimate the common mean by generalised least squares, and the variance of its level."""
+    k = len(h)
+    weight = k * precision - precision @ left @ precision
+    free = base.variance.copy()
+    free[0] *= _VAGUE
+    own = _solve(factor, h) - offset + _solve(factor, offset @ precision)
+    target = precision @ own.sum(axis=0) + base.mean / free
+    root = inverse_factor((weight + np.diag(1.0 / free))[None])[0]
+    return root.T @ (root @ target), float(root[:, 0] @ root[:, 0])
+
+
+def _known(factor: Floats, covariance: Floats) -> float:
+    left = (factor[:, :, 0] ** 2).sum(axis=1) / covariance[0, 0]
+    return float(np.clip(1.0 - left, 0.0, 1.0).max())
 
 
 def _evidence(factor: Floats, covariance: Floats) -> Floats:
@@ -119,6 +159,8 @@ def inverse_factor(matrices: Floats) -> Floats:
     """
     d = matrices.shape[-1]
     size = np.abs(np.trace(matrices, axis1=1, axis2=2)) / d
+    if d == 1:
+        return np.asarray(np.maximum(matrices, _JITTER * np.abs(matrices) + 1e-300) ** -0.5)
     jittered = np.array(matrices, dtype=float, order="C")
     jittered.reshape(len(matrices), d * d)[:, :: d + 1] += (_JITTER * size + 1e-300)[:, None]
     try:

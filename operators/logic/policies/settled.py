@@ -11,6 +11,7 @@ import numpy as np
 
 from operators.logic.policies import Deltas, Policy
 from operators.logic.policies.mean_context import MeanContext
+from operators.logic.policies.base import squared
 from operators.logic.settlements import Settlements
 
 
@@ -47,4 +48,5 @@ def deltas_of(settled: Settlements) -> Deltas:
         time=settled.at / 1e6,
         count_delta=np.ones(len(settled)),
         reward_delta=settled.reward,
+        square_delta=squared(settled.reward),
     )

@@ -112,6 +112,7 @@ class Split(Additive):
     def __init__(self, kind: str, params: Mapping[str, Any] | None, dim: int) -> None:
         self.kind = kind
         self.dim = dim
+        self.default_reward = 0.0
         self._shares: dict[str, float] = {}
         if kind == "split":
             self._shares = dict(read_params(kind, SplitParams, params).shares)

@@ -68,6 +68,10 @@ class Statistics:
         """Give an array in the current frame, to be added to."""
         return self._arrays[name][: len(self._ids)]
 
+    def __contains__(self, name: str) -> bool:
+        """Tell whether there is an array of this name."""
+        return name in self._shapes
+
     @property
     def ids(self) -> list[str]:
         """The actions that have contributed, in the order of the rows."""
@@ -166,15 +170,19 @@ class Statistics:
         )
 
     @classmethod
-    def load(cls, state: StatisticsState) -> Self:
-        """Read the written form."""
-        statistics = cls(state.shapes, state.half_life)
+    def load(cls, state: StatisticsState, like: Mapping[str, str] | None = None) -> Self:
+        """Read the written form; an array of ``like`` that it lacks is as another of its arrays."""
+        arrays, shapes = dict(state.arrays), dict(state.shapes)
+        for name, other in (like or {}).items():
+            if name not in arrays:
+                arrays[name], shapes[name] = arrays[other], shapes[other]
+        statistics = cls(shapes, state.half_life)
         statistics.newest = -math.inf if state.newest is None else state.newest
         statistics._reference = state.reference
         statistics._ids = list(state.ids)
         statistics._rows = {action_id: row for row, action_id in enumerate(state.ids)}
         statistics._arrays = {
-            name: unpack_symmetric(raw, (len(state.ids), *state.shapes[name]))
-            for name, raw in state.arrays.items()
+            name: unpack_symmetric(raw, (len(state.ids), *shapes[name]))
+            for name, raw in arrays.items()
         }
         return statistics

@@ -11,13 +11,36 @@ _NOTHING = 1e-9
 """So few decisions are what subtracting left of none."""
 
 
-def add_totals(statistics: Statistics, deltas: Deltas) -> None:
-    """Add the deltas' weighted counts and rewards to the statistics."""
+TALLIES = ("counts", "rewards", "reward_squares")
+"""Sums over decisions: how many, their rewards, and the squares of these."""
+
+SQUARES_LIKE = {"reward_squares": "rewards"}
+"""What statistics of releases that added up no squares stand for: rewards of 0 and 1."""
+
+
+def add_totals(statistics: Statistics, deltas: Deltas) -> tuple[Indices, Floats]:
+    """Add the deltas to those tallies that the statistics have; give their rows and weights."""
     rows, weight = statistics.place(deltas.action_ids, deltas.time)
     k = len(statistics.ids)
-    counts, rewards = statistics["counts"], statistics["rewards"]
-    counts += np.bincount(rows, weight * deltas.count_delta, k)
-    rewards += np.bincount(rows, weight * deltas.reward_delta, k)
+    for name, values in zip(
+        TALLIES, (deltas.count_delta, deltas.reward_delta, deltas.squares), strict=True
+    ):
+        if name in statistics:
+            sums = statistics[name]
+            sums += np.bincount(rows, weight * values, k)
+    return rows, weight
+
+
+def by_row(rows: Indices) -> list[Indices]:
+    """Give the places of each row that there is, by row.
+
+    >>> [part.tolist() for part in by_row(np.array([3, 1, 3]))]
+    [[1], [0, 2]]
+    """
+    if not len(rows):
+        return []
+    order = np.argsort(rows, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(rows[order])) + 1)
 
 
 def columns_of(columns: Mapping[str, int], ids: Sequence[str]) -> Indices:

@@ -1,0 +1,66 @@
+"""The hierarchical prior of rates: what actions earn in common, and how far one may be from it.
+
+As :mod:`operators.logic.policies.prior`, on one number per action: the variance of a rate is that
+of its log-odds times (m (1 - m))², by the delta method.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+
+from operators.logic.policies.base import Floats
+
+import os
+_ITERATIONS = int(os.environ.get("IT","4"))
+_STRENGTH = float(os.environ.get("ST","4"))
+_VAGUE = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class RatePrior:
+    """A Beta prior by its mean and its weight in decisions."""
+
+    rate: float
+    weight: float
+
+
+def fit_rates(
+    counts: Floats,
+    rewards: Floats,
+    first: float,
+    first_variance: float,
+    action_variance: float,
+    optimism: float,
+) -> RatePrior:
+    """Learn the prior of an action from all actions' counts and rewards [K].
+
+    ``first`` is the rate expected before anything is known and ``first_variance`` the variance of
+    its log-odds; ``action_variance`` that of actions around their common rate, as far as the data
+    does not say; ``optimism`` says how many such deviations above it a new action is expected.
+    """
+    rate, variance = first, action_variance
+    start = 1.0 / (_VAGUE * first_variance * first * (1.0 - first))
+    seen = np.where(counts > 0.0, rewards / np.maximum(counts, 1e-300), rate)
+    evidence = np.zeros(len(counts))
+    for _ in range(_ITERATIONS):
+        slope = rate * (1.0 - rate)
+        weight = 1.0 / (variance * slope)
+        evidence = counts / (weight + counts)
+        trust = weight * evidence
+        rate = float((start * first + trust @ seen) / (start + trust.sum()))
+        rate = min(max(rate, 1e-9), 1.0 - 1e-9)
+        slope = rate * (1.0 - rate)
+        means = (weight * rate + rewards) / (weight + counts)
+        spread = float(((means - rate) ** 2).sum()) / slope**2
+        variance = (_STRENGTH * action_variance + spread) / (_STRENGTH + float(evidence.sum()))
+    slope = rate * (1.0 - rate)
+    weight = 1.0 / (variance * slope)
+    evidence = counts / (weight + counts)
+    unsure = 1.0 / ((start + float((weight * evidence).sum())) * slope)
+    surprise = max(variance / action_variance, 1.0) ** 0.5
+    variance = variance * surprise
+    variance = min(variance + unsure, max(first_variance, variance))
+    known = float(evidence.max()) if len(evidence) else 0.0
+    raised = float(expit(logit(rate) + known * optimism * action_variance**0.5 / surprise))
+    return RatePrior(raised, 1.0 / (variance * raised * (1.0 - raised)))
