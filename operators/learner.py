@@ -38,7 +38,13 @@ from operators.logic.policy_versions import (
 from operators.logic.publish_rule import PublishRule
 from operators.logic.retired import MOST_RETIRED, RetiredActions
 from operators.logic.settlements import Settlements, in_order
-from operators.logic.slot_policy import name_actions, new_policy, policy_dim, policy_shape
+from operators.logic.slot_policy import (
+    name_actions,
+    new_policy,
+    policy_dim,
+    policy_shape,
+    worth_of_no_answer,
+)
 from operators.updates import LearnerUpdate, PosteriorUpdate
 from schemas.bounds import MOST_COPIED_BYTES
 from schemas.catalog import Action, Slot
@@ -391,6 +397,8 @@ def resumed(
         state.settled_context,
     )
     policy = load_policy(state.policy)
+    for each in (policy, settled.policy):
+        each.default_reward = worth_of_no_answer(state.slot)
     return LearnerLogic(
         order=CanonicalOrder.load(state.order),
         clock=clock,

@@ -10,8 +10,8 @@ from operators.logic.deciding.propensity import mix
 from operators.logic.experiments.estimators import Estimate, ips, relative_value, snips
 from operators.logic.features import FeatureMap, unpack_rows
 from operators.logic.policies import Deltas, Posterior
-from operators.logic.policies.mean_context import MeanContext
 from operators.logic.policies.base import squared
+from operators.logic.policies.mean_context import MeanContext
 from operators.logic.slot_policy import new_policy
 from schemas.catalog import Action, Slot
 from schemas.clock import micros

@@ -23,7 +23,7 @@ _MATRIX_KINDS: Final = frozenset({"logistic", "gaussian", "greedy"})
 _MATRIX, _MATRIX_COLUMN = 2 * 8 + 2 * 4, 2 * 8 + 16
 """Bytes for each number of the matrix and for each column: float64 twice, float32 twice."""
 
-_DIAGONAL_COLUMN, _SCALED_COLUMN = 2 * 3 * 8 + 24, 2 * 2 * 8
+_DIAGONAL_COLUMN, _SCALED_COLUMN = 2 * 4 * 8 + 24, 2 * 1 * 8
 """Bytes of ``diagonal`` for each column, and further ones where numbers are scaled."""
 
 _CLICK_COLUMN = 200

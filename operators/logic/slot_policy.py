@@ -41,8 +41,7 @@ def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:
 
 def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> None:
     """Tell a policy what no answer is worth in the slot, and which actions it has."""
-    low, high = slot.reward_range
-    policy.default_reward = min(1.0, max(0.0, (slot.default_reward - low) / (high - low)))
+    policy.default_reward = worth_of_no_answer(slot)
     ids = [action.action_id for action in actions]
     neighbours = {
         action.action_id: {near.action_id: near.similarity for near in action.neighbours}
@@ -53,6 +52,17 @@ def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> Non
     if slot.policy.kind in USES_ITEM_FEATURES:
         features = action_matrix(actions, slot.item_features)
     policy.set_actions(ids, features, neighbours)
+
+
+def worth_of_no_answer(slot: Slot) -> float:
+    """Give the reward in [0, 1] of a decision without any.
+
+    >>> from schemas.clock import moment
+    >>> worth_of_no_answer(Slot(id="s", time=moment(0), slot_id="s", reward_range=(-1.0, 1.0)))
+    0.5
+    """
+    low, high = slot.reward_range
+    return min(1.0, max(0.0, (slot.default_reward - low) / (high - low)))
 
 
 def first_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> PublishedPolicy:

@@ -124,12 +124,17 @@ INFORMATION = {
 """Fields that no decision, no outcome and no count depends on, as the documents say."""
 
 
+EAGER: Record = {"policy": {"params": {"action_variance": 1000.0}}}
+"""A few decisions make an action known, where actions may differ that much."""
+
 PARAMS: Mapping[str, Mapping[str, Changed]] = {
     "beta": {
         "prior_reward": Changed(to=10.0),
         "prior_failure": Changed(to=2.0),
         "half_life": Changed(to=5.0),
         "sharpen": Changed(to=4.0),
+        "action_variance": Changed(to=1000.0),
+        "optimism": Changed(to=0.0, slot=EAGER),
         "neighbours": Changed(to=1.0, action=TWINS),
     },
     "logistic": {
@@ -137,6 +142,8 @@ PARAMS: Mapping[str, Mapping[str, Changed]] = {
         "prior_mean": Changed(to=0.0),
         "prior_variance": Changed(to=1.0),
         "intercept_variance": Changed(to=2.0),
+        "action_variance": Changed(to=1000.0),
+        "optimism": Changed(to=0.0, slot=EAGER),
         "curvature_floor": Changed(to=0.2),
         "half_life": Changed(to=5.0),
         "iterations": Changed(to=0),
@@ -149,6 +156,8 @@ PARAMS: Mapping[str, Mapping[str, Changed]] = {
         "prior_mean": Changed(to=1.0),
         "prior_variance": Changed(to=4.0),
         "intercept_variance": Changed(to=4.0),
+        "action_variance": Changed(to=1000.0),
+        "optimism": Changed(to=0.0, slot=EAGER),
         "noise": Changed(to=2.0),
         "half_life": Changed(to=5.0),
         "iterations": Changed(to=2),
@@ -165,6 +174,8 @@ PARAMS: Mapping[str, Mapping[str, Changed]] = {
         "prior_mean": Changed(to=0.0),
         "prior_variance": Changed(to=1.0),
         "intercept_variance": Changed(to=2.0),
+        "action_variance": Changed(to=1000.0),
+        "optimism": Changed(to=0.0, slot=EAGER),
         "rate": Changed(to=2.0),
         "damping": Changed(to=9.0),
         "half_life": Changed(to=5.0),

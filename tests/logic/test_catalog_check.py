@@ -271,13 +271,16 @@ NUMBERS = st.one_of(
     ),
 )
 PARAMS = {
-    "beta": ["prior_reward", "prior_failure", "half_life", "sharpen", "neighbours"],
+    "beta": ["prior_reward", "prior_failure", "half_life", "sharpen", "neighbours",
+             "action_variance", "optimism"],
     "logistic": ["alpha", "prior_mean", "prior_variance", "intercept_variance", "curvature_floor",
-                 "half_life", "iterations", "prior_strength", "ridge", "neighbours"],
+                 "half_life", "iterations", "prior_strength", "ridge", "neighbours",
+                 "action_variance", "optimism"],
     "gaussian": ["alpha", "prior_mean", "prior_variance", "intercept_variance", "noise",
-                 "half_life", "iterations", "prior_strength", "ridge", "neighbours"],
+                 "half_life", "iterations", "prior_strength", "ridge", "neighbours",
+                 "action_variance", "optimism"],
     "diagonal": ["alpha", "prior_mean", "prior_variance", "intercept_variance", "rate", "damping",
-                 "half_life"],
+                 "half_life", "action_variance", "optimism"],
     "greedy": ["epsilon", "half_life"],
 }  # fmt: skip
 

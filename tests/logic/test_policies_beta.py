@@ -40,7 +40,7 @@ def test_beta_counts_decisions_and_rewards_exactly() -> None:
 
 
 def test_beta_probabilities_are_those_of_draws() -> None:
-    policy = make_policy("beta", {"prior_failure": 2.0})
+    policy = make_policy("beta", {"prior_failure": 2.0, "sharpen": 1.0})
     policy.learn(deltas("abc", [30, 20, 3], [4, 4, 1]))
     draws = np.random.default_rng(0).beta(
         [5, 5, 2, 1], [2 + 26, 2 + 16, 2 + 2, 2], size=(400_000, 4)

@@ -112,7 +112,15 @@ def test_the_order_of_actions_does_not_matter(neighbours: Any, seed: int) -> Non
     root = rng.normal(size=(k, 30, 3))
     information, h = np.einsum("kni,knj->kij", root, root), rng.normal(size=(k, 3))
     features = rng.normal(size=(k, 2))
-    base = BasePrior(np.zeros(3), np.ones(3), 20.0, 2.0, 3, 1.0)
+    base = BasePrior(
+        mean=np.zeros(3),
+        variance=np.ones(3),
+        spread=np.ones(3),
+        strength=20.0,
+        ridge=2.0,
+        iterations=3,
+        neighbours=1.0,
+    )
     order = rng.permutation(k)
     straight = fit(information, h, features, base, similarities(IDS, neighbours))
     names = [IDS[i] for i in order]
@@ -158,4 +166,4 @@ def test_a_new_action_starts_where_its_neighbours_are(kind: str) -> None:
 
 def test_neighbours_need_the_iterations_that_learn_a_prior() -> None:
     with pytest.raises(PolicyError, match=r"policy\.iterations of 1 or more"):
-        make_policy("gaussian", {"neighbours": 0.5}, 2)
+        make_policy("gaussian", {"neighbours": 0.5, "iterations": 0}, 2)

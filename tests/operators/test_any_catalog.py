@@ -62,7 +62,8 @@ PARAMS = st.dictionaries(
     st.sampled_from(
         ["alpha", "prior_mean", "prior_variance", "half_life", "iterations", "ridge", "noise",
          "neighbours", "prior_reward", "prior_failure", "sharpen", "epsilon", "rate", "damping",
-         "shares", "prior_strength", "curvature_floor", "intercept_variance"]
+         "shares", "prior_strength", "curvature_floor", "intercept_variance",
+         "action_variance", "optimism"]
     ),
     NUMBERS | st.dictionaries(st.sampled_from(NAMES), NUMBERS),
     max_size=2,

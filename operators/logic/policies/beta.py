@@ -11,11 +11,10 @@ from msgspec import Struct
 from operators.logic.deciding.quadrature import beta_probabilities
 from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, Indices, Mask, Weights
+from operators.logic.policies.level import ACTION_VARIANCE, OPTIMISM
 from operators.logic.policies.neighbours import Neighbours, neighbour_shift, similarities
-from operators.logic.policies.packing import read_params
+from operators.logic.policies.packing import learned_params, read_params
 from operators.logic.policies.parameters import (
-    ACTION_VARIANCE,
-    OPTIMISM,
     HalfLife,
     Optimism,
     Share,
@@ -39,6 +38,9 @@ from schemas.results import ActionSummary
 from schemas.state import pack, unpack
 
 _VERSION = 2
+_WRITTEN = {"prior_reward": 1.0, "prior_failure": 20.0, "sharpen": 1.0}
+"""The defaults of version 1."""
+
 _FIRST = (1.0 / 21.0, 21.0)
 """The rate of answers and the weight of the prior before anything is known: Beta(1, 20)."""
 
@@ -57,7 +59,8 @@ class BetaParams(Struct, frozen=True, forbid_unknown_fields=True):
     ``action_variance`` is the variance of actions' log-odds around their common rate as far as
     the data does not say, and ``optimism`` how many such deviations above it a new action is
     expected. ``half_life`` is in seconds of decision time (None: nothing is forgotten); ``sharpen``
-    multiplies both Beta parameters before drawing, so that values above 1 explore less.
+    multiplies both Beta parameters before drawing, so that values above 1 explore less (None: 2
+    where the prior is learned and nothing forgotten, else 1).
     ``neighbours`` is the share of what an action's neighbours lend that its prior rate takes; the
     prior's weight stays.
     """
@@ -67,7 +70,7 @@ class BetaParams(Struct, frozen=True, forbid_unknown_fields=True):
     action_variance: Variance = ACTION_VARIANCE
     optimism: Optimism = OPTIMISM
     half_life: HalfLife | None = None
-    sharpen: Sharpen = 1.0
+    sharpen: Sharpen | None = None
     neighbours: Share = 0.0
 
 
@@ -78,6 +81,13 @@ def given_prior(params: BetaParams) -> tuple[float, float] | None:
     won = 1.0 if params.prior_reward is None else params.prior_reward
     lost = 20.0 if params.prior_failure is None else params.prior_failure
     return won / (won + lost), won + lost
+
+
+def sharpening(params: BetaParams) -> float:
+    """Give what multiplies the parameters of a Beta distribution before drawing."""
+    if params.sharpen is not None:
+        return params.sharpen
+    return 2.0 if given_prior(params) is None and params.half_life is None else 1.0
 
 
 class BetaPosteriorState(Struct):
@@ -146,7 +156,7 @@ class BetaPosterior:
         if p is None:
             p = np.zeros(len(columns))
             rows = columns[eligible]
-            sharpen = self._state.params.sharpen
+            sharpen = sharpening(self._state.params)
             p[eligible] = beta_probabilities(sharpen * self._a[rows], sharpen * self._b[rows])
             self._vectors[key] = p
             if len(self._vectors) > _KEPT:
@@ -256,8 +266,8 @@ class Beta(Additive):
         retired = sorted(set(statistics.ids).difference(ids))
         all_ids, k = ids + retired, len(ids)
         counts, rewards, squares = aligned_rows(statistics, all_ids, now, *TALLIES)
-        scale = reward_variation(counts, rewards, squares, self.default_reward)
-        prior = self._prior(counts, rewards, scale)
+        variation = reward_variation(counts, rewards, squares, self.default_reward)
+        prior = self._prior(counts, rewards, variation)
         state = BetaPosteriorState(
             params=self._params,
             ids=ids,
@@ -265,14 +275,14 @@ class Beta(Additive):
             rewards=rewards[:k].tolist(),
             rate=prior.rate,
             weight=prior.weight,
-            dispersion=scale.dispersion,
+            dispersion=variation.dispersion,
         )
-        shift = self._prior_shift(all_ids, counts, rewards, prior, scale.dispersion)
+        shift = self._prior_shift(all_ids, counts, rewards, prior, variation.dispersion)
         if shift is not None:
             state.lent = shift[:k].tolist()
         return BetaPosterior(state)
 
-    def _prior(self, counts: Floats, rewards: Floats, scale: RewardVariation) -> RatePrior:
+    def _prior(self, counts: Floats, rewards: Floats, variation: RewardVariation) -> RatePrior:
         params = self._params
         given = given_prior(params)
         if given is not None:
@@ -280,12 +290,13 @@ class Beta(Additive):
         rate, weight = _FIRST
         default = self.default_reward
         return fit_rates(
-            np.maximum(counts, 0.0) / scale.dispersion,
-            np.maximum(rewards, 0.0) / scale.dispersion,
+            np.maximum(counts, 0.0) / variation.dispersion,
+            np.maximum(rewards, 0.0) / variation.dispersion,
             min(default + rate * (1.0 - default), 1.0 - rate),
-            first_variance=scale.effect**2 / (weight * rate * (1.0 - rate)),
-            action_variance=scale.effect**2 * params.action_variance,
+            first_variance=variation.effect**2 / (weight * rate * (1.0 - rate)),
+            action_variance=variation.effect**2 * params.action_variance,
             optimism=params.optimism,
+            steady=params.half_life is None,
         )
 
     def _prior_shift(
@@ -305,9 +316,7 @@ class Beta(Additive):
         total = prior.weight + won + np.maximum(counts - rewards, 0.0) / dispersion
         residual = ((prior.weight * prior.rate + won) / total - prior.rate)[:, None]
         evidence = 1.0 - prior.weight / total
-        return np.asarray(
-            params.neighbours * neighbour_shift(similarity, residual, evidence)[:, 0]
-        )
+        return np.asarray(params.neighbours * neighbour_shift(similarity, residual, evidence)[:, 0])
 
     def dump(self) -> bytes:
         """Write parameters and statistics."""
@@ -325,7 +334,8 @@ class Beta(Additive):
     def load(cls, snapshot: bytes) -> Self:
         """Read parameters and statistics."""
         state = unpack("policy-beta", _VERSION, BetaState, snapshot, older=(1,))
-        policy = cls(msgspec.to_builtins(state.params), state.dim)
+        params = learned_params(snapshot, msgspec.to_builtins(state.params), _WRITTEN)
+        policy = cls(params, state.dim)
         policy.default_reward = state.default_reward
         policy._active = state.ids
         policy._neighbours = dict(state.neighbours)

@@ -20,12 +20,11 @@ from scipy.special import expit
 from operators.logic.features.scaling import Coordinates, Moments, Scaled, coordinates
 from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, PolicyError
+from operators.logic.policies.level import LevelPrior, log_odds_level
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.log_odds import fit_log_odds
-from operators.logic.policies.packing import read_params
+from operators.logic.policies.packing import learned_params, read_params
 from operators.logic.policies.parameters import (
-    ACTION_VARIANCE,
-    OPTIMISM,
     Alpha,
     HalfLife,
     Mean,
@@ -33,8 +32,8 @@ from operators.logic.policies.parameters import (
     Variance,
     Weight,
 )
-from operators.logic.policies.prior import BasePrior, fit
-from operators.logic.policies.reward_variation import RewardVariation, first_log_odds, reward_variation
+from operators.logic.policies.prior import fit
+from operators.logic.policies.reward_variation import RewardVariation, reward_variation
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import (
     SQUARES_LIKE,
@@ -47,8 +46,15 @@ from schemas.state import pack, unpack
 
 _VERSION = 2
 _ETA_LIMIT = 30.0
+_WRITTEN = {"prior_mean": -3.5, "prior_variance": 0.1, "intercept_variance": 0.3}
+"""The defaults of version 1."""
+
+_ONCE_LIKE = {"slope_once": "slope", "level": "counts"}
+"""Arrays that version 1 lacks, and others of their shape."""
+
 _ITERATIONS = 2
 _STRENGTH = 20.0
+_COEFFICIENT_VARIANCE = 0.1
 _LEAST = 1e-12
 
 
@@ -61,10 +67,10 @@ class DiagonalParams(Struct, frozen=True, forbid_unknown_fields=True):
 
     alpha: Alpha = 0.5
     prior_mean: Mean | None = None
-    prior_variance: Variance = 0.1
-    intercept_variance: Variance = 0.3
-    action_variance: Variance = ACTION_VARIANCE
-    optimism: Optimism = OPTIMISM
+    prior_variance: Variance | None = None
+    intercept_variance: Variance | None = None
+    action_variance: Variance | None = None
+    optimism: Optimism | None = None
     rate: Weight = 0.3
     damping: Weight = 1.0
     half_life: HalfLife | None = None
@@ -158,7 +164,7 @@ class Diagonal(Additive):
             (squares_once,) = aligned_rows(self._statistics, all_ids, now, "squares_once")
             squares, slope = _moved(view, squares, squares_once), _moved(view, slope, once)
             score, once = view.transform(score), view.transform(once)
-        scale = reward_variation(counts, rewards, reward_squares, self.default_reward)
+        variation = reward_variation(counts, rewards, reward_squares, self.default_reward)
         weight = np.maximum(once[:, 0], 0.0)
         own = once / np.maximum(weight, _LEAST)[:, None]
         common = once.sum(axis=0) / max(float(weight.sum()), _LEAST)
@@ -166,16 +172,19 @@ class Diagonal(Additive):
         mean = step * (score - own * score[:, :1])
         mean[:, 0] = 0.0
         level = level + weight * (mean @ common - (mean * own).sum(axis=1))
-        base = self._base(scale)
+        base = self._level(variation).alone(_STRENGTH, _ITERATIONS)
         if self.dim == 1:
-            fitted = fit_log_odds(counts, rewards, scale.dispersion, base)
+            fitted = fit_log_odds(counts, rewards, variation.dispersion, base)
         else:
             form, h = weight[:, None, None], level[:, None]
-            fitted = fit(form / scale.dispersion, h / scale.dispersion, None, base)
+            fitted = fit(form / variation.dispersion, h / variation.dispersion, None, base)
         mean = np.vstack([mean, np.zeros(self.dim)])
         mean[:, 0] = fitted.mean[:, 0] - mean @ common
-        certainty = np.vstack([np.maximum(slope, 0.0), np.zeros(self.dim)]) / scale.dispersion
-        width = (1.0 / (params.prior_variance * scale.effect**2) + certainty) ** -0.5
+        certainty = np.vstack([np.maximum(slope, 0.0), np.zeros(self.dim)]) / variation.dispersion
+        variance = params.prior_variance
+        if variance is None:
+            variance = _COEFFICIENT_VARIANCE * variation.effect**2
+        width = (1.0 / variance + certainty) ** -0.5
         width[:, 0] = fitted.factor[:, 0, 0]
         rows = [*range(len(ids)), len(all_ids)]
         return LinearPosterior(
@@ -188,18 +197,16 @@ class Diagonal(Additive):
             coordinates=view,
         )
 
-    def _base(self, scale: RewardVariation) -> BasePrior:
+    def _level(self, variation: RewardVariation) -> LevelPrior:
         params = self._params
-        first = params.prior_mean
-        shrunk = scale.effect**2
-        return BasePrior(
-            mean=np.array([first_log_odds(self.default_reward) if first is None else first]),
-            variance=np.array([params.intercept_variance * shrunk]),
-            spread=np.array([params.action_variance * shrunk]),
-            strength=_STRENGTH,
-            ridge=1.0,
-            iterations=_ITERATIONS,
-            optimism=params.optimism * (params.action_variance * shrunk) ** 0.5,
+        return log_odds_level(
+            variation,
+            self.default_reward,
+            params.prior_mean,
+            params.intercept_variance,
+            params.action_variance,
+            params.optimism,
+            self.dim > 1,
         )
 
     def _coordinates(self, now: float | None) -> Coordinates | None:
@@ -226,11 +233,25 @@ class Diagonal(Additive):
     @classmethod
     def load(cls, snapshot: bytes) -> Self:
         """Read parameters and statistics."""
-        state = unpack("policy-diagonal", _VERSION, DiagonalState, snapshot)
-        policy = cls(state.params, state.dim, state.scaled)
+        state = unpack("policy-diagonal", _VERSION, DiagonalState, snapshot, older=(1,))
+        params = learned_params(snapshot, state.params, _WRITTEN)
+        policy = cls(params, state.dim, state.scaled)
         policy._active = state.active
-        policy._statistics = Statistics.load(state.statistics)
+        policy.default_reward = state.default_reward
+        policy._statistics = Statistics.load(state.statistics, SQUARES_LIKE | _ONCE_LIKE)
+        if "level" not in state.statistics.arrays:
+            policy._begin_levels(state.params)
         return policy
+
+    def _begin_levels(self, params: Mapping[str, Any]) -> None:
+        """Take each action's level from the intercept of version 1, which kept no other."""
+        statistics = self._statistics
+        weight = statistics["slope"][:, 0]
+        squares, score = statistics["squares"][:, 0], statistics["score"][:, 0]
+        step = params["rate"] / (params["damping"] + np.sqrt(np.maximum(squares, 0.0)))
+        statistics["level"][:] = weight * (params["prior_mean"] + step * score)
+        if self._scaled is None:
+            statistics["slope_once"][:, 1:] = 0.0
 
 
 def _moved(view: Coordinates, second: Floats, first: Floats) -> Floats:

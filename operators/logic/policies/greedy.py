@@ -46,7 +46,12 @@ class Greedy:
     ) -> None:
         self.dim = dim
         self._params = read_params("greedy", GreedyParams, params)
-        self._model = Linear("logistic", {"half_life": self._params.half_life}, max(dim, 1), scaled)
+        self._model = Linear(
+            "logistic",
+            {"half_life": self._params.half_life, "optimism": 0.0},
+            max(dim, 1),
+            scaled,
+        )
 
     @property
     def default_reward(self) -> float:

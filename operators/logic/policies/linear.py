@@ -20,17 +20,16 @@ from scipy.special import expit
 from operators.logic.features.scaling import Coordinates, Moments, Scaled, coordinates
 from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, PolicyError
+from operators.logic.policies.level import log_odds_level, reward_level
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.log_odds import fit_log_odds
 from operators.logic.policies.neighbours import Neighbours, similarities
-from operators.logic.policies.packing import read_params
+from operators.logic.policies.packing import learned_params, read_params
 from operators.logic.policies.parameters import (
     Alpha,
     HalfLife,
     Iterations,
     Mean,
-    ACTION_VARIANCE,
-    OPTIMISM,
     Noise,
     Optimism,
     Share,
@@ -38,7 +37,7 @@ from operators.logic.policies.parameters import (
     Weight,
 )
 from operators.logic.policies.prior import BasePrior, fit
-from operators.logic.policies.reward_variation import RewardVariation, first_log_odds, reward_variation
+from operators.logic.policies.reward_variation import RewardVariation, reward_variation
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import (
     SQUARES_LIKE,
@@ -50,7 +49,14 @@ from operators.logic.policies.tally import (
 from schemas.state import pack, unpack
 
 _VERSION = 2
+_WRITTEN = {
+    "logistic": {"prior_mean": -3.5, "prior_variance": 0.1, "intercept_variance": 0.3},
+    "gaussian": {"prior_mean": 0.0, "intercept_variance": 1.0, "noise": 0.5, "iterations": 0},
+}
+"""The defaults of version 1."""
+
 _ETA_LIMIT = 30.0
+_COEFFICIENT_VARIANCE = 0.1
 WIDEST = 0.5
 """The largest standard deviation that a reward in [0, 1] may have: the statistics' unit."""
 
@@ -69,10 +75,10 @@ class LogisticParams(Struct, frozen=True, forbid_unknown_fields=True):
 
     alpha: Alpha = 0.5
     prior_mean: Mean | None = None
-    prior_variance: Variance = 0.1
-    intercept_variance: Variance = 0.3
-    action_variance: Variance = ACTION_VARIANCE
-    optimism: Optimism = OPTIMISM
+    prior_variance: Variance | None = None
+    intercept_variance: Variance | None = None
+    action_variance: Variance | None = None
+    optimism: Optimism | None = None
     curvature_floor: Annotated[float, Meta(ge=0.0, le=0.25)] = 0.0
     half_life: HalfLife | None = None
     iterations: Iterations = 2
@@ -90,9 +96,9 @@ class GaussianParams(Struct, frozen=True, forbid_unknown_fields=True):
     alpha: Alpha = 0.25
     prior_mean: Mean | None = None
     prior_variance: Variance = 1.0
-    intercept_variance: Variance = 1.0
-    action_variance: Variance = ACTION_VARIANCE
-    optimism: Optimism = OPTIMISM
+    intercept_variance: Variance | None = None
+    action_variance: Variance | None = None
+    optimism: Optimism | None = None
     noise: Noise | None = None
     half_life: HalfLife | None = None
     iterations: Iterations = 1
@@ -232,8 +238,8 @@ class Linear(Additive):
             information, h = view.transform_forms(information), view.transform(h)
         similarity = similarities(all_ids, self._neighbours) if self._params.neighbours else None
         features = self._feature_matrix(all_ids)
-        scale = reward_variation(counts, rewards, squares, self.default_reward)
-        certainty, base = self._certainty(scale), self._base(scale)
+        variation = reward_variation(counts, rewards, squares, self.default_reward)
+        certainty, base = self._certainty(variation), self._base(variation)
         if isinstance(self._params, GaussianParams):
             h = h * (self._params.noise or WIDEST) ** -2
         if certainty != 1.0:
@@ -241,7 +247,7 @@ class Linear(Additive):
         if isinstance(self._params, LogisticParams) and self.dim == 1:
             floor = self._params.curvature_floor
             fitted = fit_log_odds(
-                counts, rewards, scale.dispersion, base, features, similarity, floor
+                counts, rewards, variation.dispersion, base, features, similarity, floor
             )
         else:
             fitted = fit(information, h, features, base, similarity)
@@ -266,41 +272,41 @@ class Linear(Additive):
             self._scaled, Moments(float(form[0, 0]), form[0], np.diagonal(form), count)
         )
 
-    def _certainty(self, scale: RewardVariation) -> float:
+    def _certainty(self, variation: RewardVariation) -> float:
         """Say how much more the statistics tell than they say themselves."""
         params = self._params
         if isinstance(params, LogisticParams):
-            return 1.0 / scale.dispersion
-        return 1.0 if params.noise else WIDEST**2 / scale.variance
+            return 1.0 / variation.dispersion
+        return 1.0 if params.noise else WIDEST**2 / variation.variance
 
-    def _base(self, scale: RewardVariation) -> BasePrior:
+    def _base(self, variation: RewardVariation) -> BasePrior:
         params = self._params
-        effect, shrunk = scale.effect, scale.effect**2
-        if isinstance(params, GaussianParams):
-            effect, shrunk = scale.variance / scale.size, 1.0
-        mean = np.zeros(self.dim)
-        variance = np.full(self.dim, params.prior_variance * shrunk)
+        gaussian = isinstance(params, GaussianParams)
+        level = (reward_level if gaussian else log_odds_level)(
+            variation,
+            self.default_reward,
+            params.prior_mean,
+            params.intercept_variance,
+            params.action_variance,
+            params.optimism,
+            self.dim > 1,
+        )
+        each = params.prior_variance
+        if each is None:
+            each = _COEFFICIENT_VARIANCE * variation.effect**2
+        mean, variance = np.zeros(self.dim), np.full(self.dim, each)
         spread = variance.copy()
-        mean[0] = self._first_level() if params.prior_mean is None else params.prior_mean
-        variance[0] = params.intercept_variance * shrunk
-        spread[0] = params.action_variance * effect**2
+        mean[0], variance[0], spread[0] = level.mean, level.variance, level.spread
         return BasePrior(
             mean=mean,
             variance=variance,
             spread=spread,
-            optimism=params.optimism * float(spread[0]) ** 0.5,
+            optimism=level.optimism,
             strength=params.prior_strength,
             ridge=params.ridge,
             iterations=params.iterations,
             neighbours=params.neighbours,
         )
-
-    def _first_level(self) -> float:
-        """Say what an action is expected to earn before anything is known."""
-        default = self.default_reward
-        if isinstance(self._params, GaussianParams):
-            return default
-        return first_log_odds(default)
 
     def _feature_matrix(self, ids: Sequence[str]) -> Floats | None:
         rows = [self._features.get(action_id) for action_id in ids]
@@ -331,7 +337,8 @@ class Linear(Additive):
     def load(cls, snapshot: bytes) -> Self:
         """Read parameters and statistics."""
         state = unpack("policy-linear", _VERSION, LinearState, snapshot, older=(1,))
-        policy = cls(state.kind, state.params, state.dim, state.scaled)
+        params = learned_params(snapshot, state.params, _WRITTEN[state.kind])
+        policy = cls(state.kind, params, state.dim, state.scaled)
         policy._active = state.active
         policy._features = {a: np.array(row) for a, row in state.features.items()}
         policy._neighbours = dict(state.neighbours)

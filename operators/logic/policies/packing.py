@@ -49,6 +49,21 @@ def unpack_symmetric(raw: bytes, shape: tuple[int, ...]) -> Floats:
     return array
 
 
+def learned_params(
+    snapshot: bytes, params: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    r"""Leave out what an earlier release wrote because it was its default, and is learned now.
+
+    >>> learned_params(b"policy-beta/1\n...", {"prior_reward": 1.0, "x": 2}, {"prior_reward": 1.0})
+    {'x': 2}
+    >>> learned_params(b"policy-beta/2\n...", {"prior_reward": 1.0}, {"prior_reward": 1.0})
+    {'prior_reward': 1.0}
+    """
+    if snapshot.partition(b"\n")[0].endswith(b"/1"):
+        return {name: value for name, value in params.items() if defaults.get(name) != value}
+    return dict(params)
+
+
 def read_params(kind: str, type_: type[T], params: Mapping[str, Any] | None) -> T:
     """Read a policy's parameters; an error names the parameter.
 

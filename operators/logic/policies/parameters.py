@@ -24,9 +24,3 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 Optimism = Annotated[float, Meta(ge=0.0, le=10.0)]
 """Standard deviations above the common mean at which what is new is expected."""
-
-ACTION_VARIANCE = 0.06
-"""An action's rate may well differ from the common one by a quarter."""
-
-import os
-OPTIMISM = float(os.environ.get("OP","2.5"))

@@ -18,6 +18,9 @@ from operators.logic.policies.neighbours import neighbour_shift
 _JITTER = 1e-10
 """Share of a matrix's mean diagonal that is added to it, which bounds its condition number."""
 
+_UNKNOWN, _KNOWN = 0.5, 0.8
+"""Mean evidence up to which other actions count as new, and from which on as known."""
+
 _VAGUE = 100.0
 """How many times its base variance the level of the common mean is free to lie off the base."""
 
@@ -88,8 +91,11 @@ def fit(
     covariance = np.diag(base.spread)
     offset = np.zeros((k, d))
     hat = _hat(features, base.ridge)
-    for _ in range(base.iterations):
+    known = 0.0
+    for iteration in range(base.iterations):
         factor, precision = _factors(information, covariance)
+        if iteration == 0:
+            known = known_share(_evidence_of_level(information, factor, covariance))
         stacked = factor.reshape(-1, d)
         left = stacked.T @ stacked
         centre, unsure = _centre(factor, precision, left, h, offset, base)
@@ -103,7 +109,6 @@ def fit(
         residual = mean - centre - offset
         spread = residual.T @ residual + left
         covariance = (base.strength * np.diag(base.spread) + spread) / (k + base.strength)
-    known = _known(factor, covariance)
     covariance[0, 0] = min(
         covariance[0, 0] + unsure, max(float(base.variance[0]), covariance[0, 0])
     )
@@ -129,9 +134,29 @@ def _centre(
     return root.T @ (root @ target), float(root[:, 0] @ root[:, 0])
 
 
-def _known(factor: Floats, covariance: Floats) -> float:
-    left = (factor[:, :, 0] ** 2).sum(axis=1) / covariance[0, 0]
-    return float(np.clip(1.0 - left, 0.0, 1.0).max())
+def _evidence_of_level(information: Floats, factor: Floats, covariance: Floats) -> Floats:
+    """Give the share of the prior's variance that is gone where decisions were made on average."""
+    context = np.zeros(len(covariance))
+    context[0] = 1.0
+    total = information[:, 0].sum(axis=0)
+    if total[0] > 0.0:
+        context = total / total[0]
+    left = np.square(factor @ context).sum(axis=1)
+    return np.asarray(np.clip(1.0 - left / (context @ covariance @ context), 0.0, 1.0))
+
+
+def known_share(evidence: Floats) -> float:
+    """Say how far a new action meets well-known ones, from 0 to 1.
+
+    ``evidence`` [K] is the share of the prior's variance that each action's data has removed. It is
+    averaged with itself as weight, so that new actions do not count.
+
+    >>> known_share(np.array([1.0, 0.0])), known_share(np.full(20, 0.4))
+    (1.0, 0.0)
+    """
+    total = float(evidence.sum())
+    mean = float(evidence @ evidence) / total if total > 0.0 else 0.0
+    return min(max((mean - _UNKNOWN) / (_KNOWN - _UNKNOWN), 0.0), 1.0)
 
 
 def _evidence(factor: Floats, covariance: Floats) -> Floats:

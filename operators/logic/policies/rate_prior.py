@@ -10,11 +10,16 @@ import numpy as np
 from scipy.special import expit, logit
 
 from operators.logic.policies.base import Floats
+from operators.logic.policies.prior import known_share
 
-import os
-_ITERATIONS = int(os.environ.get("IT","4"))
-_STRENGTH = float(os.environ.get("ST","4"))
+_ITERATIONS = 4
+_STRENGTH = 4.0
 _VAGUE = 100.0
+_LEAST = 1e-9
+"""A rate is not let nearer to 0 or 1 than this."""
+
+_HEADROOM = 0.2
+"""How far above the common log-odds an action is expected while none is known well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +37,37 @@ def fit_rates(
     first_variance: float,
     action_variance: float,
     optimism: float,
+    steady: bool,
 ) -> RatePrior:
     """Learn the prior of an action from all actions' counts and rewards [K].
 
     ``first`` is the rate expected before anything is known and ``first_variance`` the variance of
     its log-odds; ``action_variance`` that of actions around their common rate, as far as the data
     does not say; ``optimism`` says how many such deviations above it a new action is expected.
+    Where rates are not ``steady`` no action is ever known so well that others are judged by it.
     """
     rate, variance = first, action_variance
     start = 1.0 / (_VAGUE * first_variance * first * (1.0 - first))
     seen = np.where(counts > 0.0, rewards / np.maximum(counts, 1e-300), rate)
-    evidence = np.zeros(len(counts))
+    trust = evidence = np.zeros(len(counts))
     for _ in range(_ITERATIONS):
         slope = rate * (1.0 - rate)
         weight = 1.0 / (variance * slope)
         evidence = counts / (weight + counts)
         trust = weight * evidence
         rate = float((start * first + trust @ seen) / (start + trust.sum()))
-        rate = min(max(rate, 1e-9), 1.0 - 1e-9)
+        rate = min(max(rate, _LEAST), 1.0 - _LEAST)
         slope = rate * (1.0 - rate)
         means = (weight * rate + rewards) / (weight + counts)
         spread = float(((means - rate) ** 2).sum()) / slope**2
         variance = (_STRENGTH * action_variance + spread) / (_STRENGTH + float(evidence.sum()))
     slope = rate * (1.0 - rate)
-    weight = 1.0 / (variance * slope)
-    evidence = counts / (weight + counts)
-    unsure = 1.0 / ((start + float((weight * evidence).sum())) * slope)
+    evidence = counts / (1.0 / (action_variance * slope) + counts)
+    known = known_share(evidence) if steady else 0.0
     surprise = max(variance / action_variance, 1.0) ** 0.5
-    variance = variance * surprise
-    variance = min(variance + unsure, max(first_variance, variance))
-    known = float(evidence.max()) if len(evidence) else 0.0
-    raised = float(expit(logit(rate) + known * optimism * action_variance**0.5 / surprise))
+    variance = known * min(variance * surprise, first_variance) + (1.0 - known) * first_variance
+    raise_known = optimism * action_variance**0.5 / surprise
+    raise_new = _HEADROOM * float(trust.sum()) / (start + float(trust.sum()))
+    raised = float(expit(logit(rate) + known * raise_known + (1.0 - known) * raise_new))
+    raised = min(max(raised, _LEAST), 1.0 - _LEAST)
     return RatePrior(raised, 1.0 / (variance * raised * (1.0 - raised)))

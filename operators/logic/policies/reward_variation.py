@@ -11,14 +11,11 @@ answers are worth, not of the range. For rewards of 0 and 1 and a default of 0, 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
 
 from operators.logic.policies.base import Floats
 
 FIRST_RATE = 1 / 21
 """The share of answered decisions that is expected before any is known."""
-
-_FIRST_LOG_ODDS = -3.5
 
 _PSEUDO = 0.4
 """Decisions that the expectation counts for: few, since rewards may be much smaller than it."""
@@ -44,7 +41,9 @@ class RewardVariation:
         return self.dispersion / self.size
 
 
-def reward_variation(counts: Floats, rewards: Floats, squares: Floats, default: float) -> RewardVariation:
+def reward_variation(
+    counts: Floats, rewards: Floats, squares: Floats, default: float
+) -> RewardVariation:
     """Estimate the variation of rewards from each action's count and sums of r and r² [K].
 
     Examples
@@ -61,9 +60,9 @@ def reward_variation(counts: Floats, rewards: Floats, squares: Floats, default: 
     up = default <= 1.0 - FIRST_RATE
     rate = FIRST_RATE * top
     mean = default + rate if up else default - rate
-    squared = rewards * rewards / np.maximum(counts, _LEAST)
-    within = max(float(np.maximum(squares - squared, 0.0).sum()), 0.0)
-    binomial = max(float(np.maximum(rewards - squared, 0.0).sum()), 0.0)
+    products = rewards * rewards / np.maximum(counts, _LEAST)
+    within = max(float(np.maximum(squares - products, 0.0).sum()), 0.0)
+    binomial = max(float(np.maximum(rewards - products, 0.0).sum()), 0.0)
     first = _PSEUDO * rate * (top - rate)
     dispersion = (within + first) / (binomial + _PSEUDO * mean * (1.0 - mean))
     excess = float(np.abs(rewards - default * counts).sum())
@@ -75,17 +74,3 @@ def reward_variation(counts: Floats, rewards: Floats, squares: Floats, default: 
         dispersion=min(max(dispersion, _LEAST), 1.0),
         size=min(max(size, _LEAST), top),
     )
-
-
-def first_log_odds(default: float) -> float:
-    """Say what log-odds of the reward are expected before anything is known.
-
-    A little above ``default``, which an unanswered decision is worth, or below it at the top.
-
-    >>> first_log_odds(0.0), round(first_log_odds(0.5), 3)
-    (-3.5, 0.059)
-    """
-    if default == 0.0:
-        return _FIRST_LOG_ODDS
-    rate = float(expit(_FIRST_LOG_ODDS))
-    return float(logit(min(default + rate * (1.0 - default), 1.0 - rate)))

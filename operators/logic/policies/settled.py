@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from operators.logic.policies import Deltas, Policy
-from operators.logic.policies.mean_context import MeanContext
 from operators.logic.policies.base import squared
+from operators.logic.policies.mean_context import MeanContext
 from operators.logic.settlements import Settlements
 
 

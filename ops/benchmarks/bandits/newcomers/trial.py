@@ -69,6 +69,7 @@ def batch_deltas(
     failure, success = payoffs
     shown = np.flatnonzero(counts)
     rewards = successes * success + (counts - successes) * failure
+    squares = successes * success**2 + (counts - successes) * failure**2
     return Deltas(
         action_ids=[ids[i] for i in shown],
         x=np.ones((len(shown), dim)),
@@ -76,6 +77,7 @@ def batch_deltas(
         time=np.full(len(shown), time),
         count_delta=counts[shown].astype(float),
         reward_delta=rewards[shown].astype(float),
+        square_delta=squares[shown].astype(float),
     )
 
 
