@@ -135,7 +135,8 @@ class Diagonal(Additive):
         level = statistics["level"]
         level += np.bincount(rows, curvature * eta + score, len(level))
         x, squared = deltas.x, np.square(deltas.x)
-        error = count * p * p - 2.0 * reward * p + weight * deltas.squares  # (r - p)²
+        # (r - p)² for r in {0, 1}, which is linear in the reward.
+        error = count * p * p + reward * (1.0 - 2.0 * p)
         terms = {
             "score": (score, x),
             "squares": (error, squared),
