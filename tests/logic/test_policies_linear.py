@@ -28,7 +28,9 @@ def teach(policy: Policy, ids: list[str], x: Floats, reward: Floats, eta: float 
 def test_gaussian_posterior_is_the_textbook_one() -> None:
     rng = np.random.default_rng(0)
     x, reward = rng.normal(size=(40, 3)), rng.random(40)
-    policy = make_policy("gaussian", {"noise": 0.5, "prior_variance": 2.0, "prior_mean": 0.2, "iterations": 0}, 3)
+    policy = make_policy(
+        "gaussian", {"noise": 0.5, "prior_variance": 2.0, "prior_mean": 0.2, "iterations": 0}, 3
+    )
     teach(policy, ["a"] * 40, x, reward)
     prior = np.diag([1.0, 0.5, 0.5])
     precision = x.T @ x / 0.25 + prior

@@ -118,9 +118,7 @@ class ContributionChanges:
         self._values: list[tuple[float, float, float]] = []
         self._rewarded: dict[str, tuple[int, int]] = {}
 
-    def add(
-        self, row: int, count_delta: float, reward_delta: float, square_delta: float
-    ) -> None:
+    def add(self, row: int, count_delta: float, reward_delta: float, square_delta: float) -> None:
         """Change one decision's contribution: its count, its reward and the square of that."""
         if (count_delta or reward_delta) and not self._pending.flags[row] & NOT_LEARNED:
             self._rows.append(row)
