@@ -25,7 +25,7 @@ import numpy as np
 from flows.runtime.recovery import make_store
 from operators.attribute import AttributeLogic
 from operators.envelope import Event, Origin
-from operators.io.segments import PENDING, segment_folder
+from operators.io.segments import PENDING, SUBJECTS, segment_folder
 from operators.logic.attribution import Attribution
 from operators.logic.catalog import Catalog, CatalogedBatch
 from ops.benchmarks.reporting.judged import write_result
@@ -91,7 +91,12 @@ def _measure(
 ) -> dict[str, float]:
     limits = (LATENESS * 10**6, 10**9, 10**6)
     logics = [
-        AttributeLogic(attribution=Attribution(*limits), folder=folder) for _ in range(SHARDS)
+        AttributeLogic(
+            attribution=Attribution(*limits),
+            folder=folder,
+            subjects_folder=None if folder is None else folder.with_name(SUBJECTS),
+        )
+        for _ in range(SHARDS)
     ]
     makers = [traffic(shard, decisions / (WINDOW + LATENESS)) for shard in range(SHARDS)]
     for shard in range(SHARDS):

@@ -19,6 +19,9 @@ PART: Final = 8192
 
 _FEWEST: Final = 64
 _SATURATED: Final = 255
+_APART: Final = 8
+"""A cell may hold this many times fewer decisions, on average, than a visitor may get."""
+
 _ANY: Final = 2**62
 _NEVER: Final = -(2**62)
 
@@ -67,6 +70,7 @@ class WindowCounts:
         rules = window.rules
         self._most = min(n for n in (rules.most, rules.most_of_robots, _ANY) if n is not None)
         self._few = min(self._most, _SATURATED - 1)
+        self._shared = max(1, self._few // _APART)
 
     def add(self, names: Names) -> list[int]:
         """Count decisions; give those of the visitors who got many by now, once each."""
@@ -104,8 +108,9 @@ class WindowCounts:
             self._names = np.resize(self._names, max(fill, len(self._names) * 9 // 8))
         self._names[self.fill : fill] = names
         self.fill = fill
-        if fill > len(self._cells):
-            self._cells = np.zeros(1 << (fill - 1).bit_length(), dtype=np.uint8)
+        if fill > self._shared * len(self._cells):
+            cells = -(-fill // self._shared)
+            self._cells = np.zeros(1 << (cells - 1).bit_length(), dtype=np.uint8)
             names = self._names[:fill]
         places, counts = np.unique(names & np.uint32(len(self._cells) - 1), return_counts=True)
         sums = np.minimum(self._cells[places].astype(np.int64) + counts, _SATURATED)
