@@ -22,7 +22,7 @@ from operators.logic.policies.parameters import (
     Variance,
     Weight,
 )
-from operators.logic.policies.rate_prior import RatePrior, fit_rates
+from operators.logic.policies.rate_prior import HEADROOM, RatePrior, fit_rates
 from operators.logic.policies.reward_variation import RewardVariation, reward_variation
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import (
@@ -296,6 +296,7 @@ class Beta(Additive):
             first_variance=variation.effect**2 / (weight * rate * (1.0 - rate)),
             action_variance=variation.effect**2 * params.action_variance,
             optimism=params.optimism,
+            headroom=variation.effect * HEADROOM,
             steady=params.half_life is None,
         )
 

@@ -18,7 +18,7 @@ _VAGUE = 100.0
 _LEAST = 1e-9
 """A rate is not let nearer to 0 or 1 than this."""
 
-_HEADROOM = 0.2
+HEADROOM = 0.2
 """How far above the common log-odds an action is expected while none is known well."""
 
 
@@ -37,13 +37,15 @@ def fit_rates(
     first_variance: float,
     action_variance: float,
     optimism: float,
+    headroom: float,
     steady: bool,
 ) -> RatePrior:
     """Learn the prior of an action from all actions' counts and rewards [K].
 
     ``first`` is the rate expected before anything is known and ``first_variance`` the variance of
     its log-odds; ``action_variance`` that of actions around their common rate, as far as the data
-    does not say; ``optimism`` says how many such deviations above it a new action is expected.
+    does not say; ``optimism`` says how many such deviations above it a new action is expected, and
+    ``headroom`` how far above it an action is while none is known well.
     Where rates are not ``steady`` no action is ever known so well that others are judged by it.
     """
     rate, variance = first, action_variance
@@ -67,7 +69,7 @@ def fit_rates(
     surprise = max(variance / action_variance, 1.0) ** 0.5
     variance = known * min(variance * surprise, first_variance) + (1.0 - known) * first_variance
     raise_known = optimism * action_variance**0.5 / surprise
-    raise_new = _HEADROOM * float(trust.sum()) / (start + float(trust.sum()))
+    raise_new = headroom * float(trust.sum()) / (start + float(trust.sum()))
     raised = float(expit(logit(rate) + known * raise_known + (1.0 - known) * raise_new))
     raised = min(max(raised, _LEAST), 1.0 - _LEAST)
     return RatePrior(raised, 1.0 / (variance * raised * (1.0 - raised)))
