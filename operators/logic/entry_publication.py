@@ -3,7 +3,8 @@
 From ``now`` on the entry is to be what is wanted. Each time at which what is there or what is
 wanted changes is looked at, earliest first; where the two differ, a record is placed at that time
 so that it holds over what is there. So a version that was to hold later is replaced at its own
-time, unless it is wanted, too.
+time, unless it is wanted, too. A record's own time that has passed counts only where nothing is
+there: what was before ``now`` stays as it was.
 """
 
 from collections.abc import Sequence
@@ -43,9 +44,9 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """What one entry is to be: its versions by time, and whether theirs are times to send.
+    """What one entry is to be: its versions by time; none: it is to be deleted.
 
-    No version: it is to be deleted.
+    ``own_time`` says whether what is new is sent with a time of its own that has passed.
     """
 
     versions: list[Version]
@@ -72,7 +73,7 @@ def plan_entry(
         scheduled = held_at(there, at)
         target = _wanted_at(wanted, at, scheduled)
         if content_of(scheduled) != content_of(target):
-            record = _placed(there, target or scheduled, at, wanted, now, delete=target is None)
+            record = _placed(there, target or scheduled, at, delete=target is None)
             there = sorted([*there, (micros(record.time), record)], key=order_of)
             records.append(record)
             is_instead = at > now and at in planned and at not in wanted_times
@@ -80,7 +81,7 @@ def plan_entry(
             changes.append(_change(identity, at, now, compared, target, is_instead))
         before = held_at(there, at)
     held = held_at(there, now)
-    if records and is_anchored and held is anchor:
+    if records and is_anchored:
         records.insert(0, anchor)
     elif records and held.deleted and micros(held.time) + TOMBSTONES_KEPT <= now:
         # Flows may have forgotten that: what comes later must not be the first that they know.
@@ -154,16 +155,10 @@ def _placed(
     there: Sequence[Version],
     entry: CatalogEntry,
     at: int,
-    wanted: Wanted,
-    now: int,
     *,
     delete: bool,
 ) -> CatalogEntry:
-    """Give an entry the time and id by which it holds from ``at`` on."""
-    own = micros(entry.time)
-    last = max((order_of(version) for version in there if version[0] <= now), default=(own, ""))
-    if wanted.own_time and not delete and own <= now == at and last < (own, entry.id):
-        return entry
+    """Give an entry the time and id by which it holds from ``at`` on, and not before."""
     rivals = [version.id for time, version in there if time == at]
     name = entry.id if not rivals or max(rivals) < entry.id else f"{max(rivals)}+"
     if len(name) > ID_LENGTH:

@@ -47,7 +47,8 @@ def plan_file(
     """Plan how the catalog becomes what the entries say.
 
     An entry has several versions where a change is to come. Of those before ``now`` the last one
-    holds. A record is sent with its own time where it takes effect by that, else with ``now``.
+    holds, and is sent with the time ``now``; only what is not there at all yet is sent with times
+    of its own that have passed.
 
     Parameters
     ----------

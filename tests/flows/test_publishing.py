@@ -119,6 +119,29 @@ def test_an_older_file_again_takes_effect(deployed: Settings, publish: Callable[
     assert holds(deployed).slots["home"].floor == 0.0
 
 
+@pytest.mark.parametrize("change", [{"floor": 0.1}, {"deleted": True}])
+def test_a_time_that_has_passed_changes_nothing_of_what_was(
+    change: dict[str, Any], deployed: Settings, publish: Callable[..., str]
+) -> None:
+    publish([SLOT, A])
+    before = system_clock()
+    publish([SLOT | change | {"time": "2026-02-01T00:00:00Z"}, A])
+    history, _ = read_by_flow(deployed)
+    for then in (datetime(2026, 2, 2, tzinfo=UTC), before):
+        assert history.as_of(micros(then)).slots["home"].floor == 0.0
+    after = history.as_of(micros(system_clock())).slots
+    assert after == {} if "deleted" in change else after["home"].floor == 0.1
+
+
+def test_what_is_new_holds_from_the_times_of_its_file(
+    deployed: Settings, publish: Callable[..., str]
+) -> None:
+    publish([SLOT, A, SLOT | {"floor": 0.1, "time": "2026-02-01T00:00:00Z"}])
+    history, _ = read_by_flow(deployed)
+    held = [history.as_of(micros(datetime(2026, month, 2, tzinfo=UTC))) for month in (1, 2)]
+    assert [catalog.slots["home"].floor for catalog in held] == [0.0, 0.1]
+
+
 def test_what_is_there_already_is_not_sent_again(
     deployed: Settings, publish: Callable[..., str]
 ) -> None:

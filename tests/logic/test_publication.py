@@ -144,6 +144,18 @@ def holds_as_described(publication: Publication, before: CatalogHistory, now: in
     assert [c for c in publication.changes if c.kind != "unchanged"] or not publication.records
 
 
+def held_before(history: CatalogHistory, now: int) -> dict[tuple[Identity, int], bytes | None]:
+    """What held of each entry before now: at every time that makes a difference, and around it."""
+    times = {moment for versions in history.versions.values() for moment, _ in versions}
+    times |= {time - 1 for time in times} | {now - 1, at(-9 * DAY)}
+    return {
+        (identity, time): content_of(held_at(versions, time))
+        for identity, versions in history.versions.items()
+        for time in times
+        if time < now
+    }
+
+
 @given(STEPS)
 def test_after_any_publication_the_catalog_is_what_was_asked_for(
     steps: list[tuple[str, int, list[Edit], int]],
@@ -178,6 +190,8 @@ def test_after_any_publication_the_catalog_is_what_was_asked_for(
         holds_as_described(publication, topic, now)
         known = len(flow.left_out)
         flow.take(publication.records, now)
+        past = held_before(topic, now)
+        assert past.items() <= held_before(flow.read(), now).items()
         assert flow.left_out[known:] == []
         for when, content in wanted.items():
             assert held(flow.read(), when) == content
