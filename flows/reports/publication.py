@@ -12,17 +12,20 @@ from operators.logic.publication import Publication
 from schemas.clock import moment
 
 MOST_LINES: Final = 50
-"""Lines that are printed, of changes first; the rest is counted."""
+"""Changes that are printed, what loses most first; the rest is counted."""
 
 _MOST_FIELDS, _LONGEST = 5, 40
+_ANEW: Final = f"{'':<9} its policy begins anew: what it has learned is left behind"
 _ORDER: Final = ("removed", "added", "changed", "unchanged")
 
 
 def describe(publication: Publication) -> Iterator[str]:
-    """Give the lines, what is removed first and what stays as it is last, and the sum."""
-    changes = sorted(publication.changes, key=lambda change: _ORDER.index(change.kind))
+    """Give the lines, what loses what it learned first and what stays as it is last, and the sum."""
+    changes = sorted(publication.changes, key=_by_loss)
     for change in changes[:MOST_LINES]:
         yield _line(change)
+        if change.begins_anew:
+            yield _ANEW
     if len(changes) > MOST_LINES:
         yield f"… and {len(changes) - MOST_LINES} more"
     counts = Counter(change.kind for change in changes)
@@ -40,6 +43,10 @@ def notes(publication: Publication) -> Iterator[str]:
             f"{kind} {name}{more}: earlier versions in the file are left out: what was before now "
             "stays as it was"
         )
+
+
+def _by_loss(change: Change) -> tuple[bool, int]:
+    return not change.begins_anew, _ORDER.index(change.kind)
 
 
 def _line(change: Change) -> str:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from operators.logic.catalog import TOMBSTONES_KEPT
 from operators.logic.catalog_contents import content_of
 from operators.logic.catalog_versions import Identity, Version, held_at, identity_of, order_of
+from operators.logic.slot_policy import policy_shape
 from schemas.bounds import ID_LENGTH
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot
 from schemas.clock import micros, moment
@@ -32,7 +33,8 @@ class Change(Struct, frozen=True, kw_only=True):
 
     ``at`` is the time from which it holds where that is later than now; ``before`` and ``after``
     are what is there until then and from then on, None: nothing. ``instead`` says that it takes
-    the place of another version that was to hold from then on.
+    the place of another version that was to hold from then on. ``begins_anew`` says that a slot
+    loses what its policy has learned until then.
     """
 
     kind: ChangeKind
@@ -41,6 +43,7 @@ class Change(Struct, frozen=True, kw_only=True):
     before: CatalogEntry | None = None
     after: CatalogEntry | None = None
     instead: bool = False
+    begins_anew: bool = False
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -78,7 +81,8 @@ def plan_entry(
             records.append(record)
             is_instead = at > now and at in planned and at not in wanted_times
             compared = scheduled if is_instead else before
-            changes.append(_change(identity, at, now, compared, target, is_instead))
+            change = _change(identity, at, now, compared, target, is_instead)
+            changes.append(replace(change, begins_anew=_begins_anew(before, target)))
         before = held_at(there, at)
     held = held_at(there, now)
     if records and is_anchored:
@@ -119,7 +123,8 @@ def _plan_new(
             changes.append(_change(identity, now, now, None, before, instead=False))
     for at, entry in wanted.versions[len(past) :]:
         if content_of(before) != content_of(entry):
-            changes.append(_change(identity, at, now, before, entry, instead=False))
+            change = _change(identity, at, now, before, entry, instead=False)
+            changes.append(replace(change, begins_anew=_begins_anew(before, entry)))
         before = entry
     return changes, records
 
@@ -151,12 +156,16 @@ def _change(
     )
 
 
+def _begins_anew(before: CatalogEntry | None, after: CatalogEntry | None) -> bool:
+    """Tell whether a slot's learner leaves what it has learned when one version follows another."""
+    match before, after:
+        case Slot(deleted=False), Slot(deleted=False):
+            return policy_shape(before) != policy_shape(after)
+    return False
+
+
 def _placed(
-    there: Sequence[Version],
-    entry: CatalogEntry,
-    at: int,
-    *,
-    delete: bool,
+    there: Sequence[Version], entry: CatalogEntry, at: int, *, delete: bool
 ) -> CatalogEntry:
     """Give an entry the time and id by which it holds from ``at`` on, and not before."""
     rivals = [version.id for time, version in there if time == at]

@@ -142,6 +142,53 @@ def test_what_is_new_holds_from_the_times_of_its_file(
     assert [catalog.slots["home"].floor for catalog in held] == [0.0, 0.1]
 
 
+ANEW = "its policy begins anew: what it has learned is left behind"
+
+
+@pytest.mark.parametrize(
+    ("change", "begins_anew"),
+    [
+        ({"policy": {"kind": "logistic"}}, True),
+        ({"policy": {"kind": "beta", "params": {"half_life": 3600}}}, True),
+        ({"features": {"numeric": ["age"]}}, True),
+        ({"features": {"scale": True}}, True),
+        ({"slate_size": 2}, True),
+        ({"policy": {"kind": "beta", "publish_rewards": 5}}, False),
+        ({"floor": 0.1, "reward_window": 60, "holdout": {"share": 0.1}}, False),
+    ],
+)
+def test_it_is_said_where_a_policy_begins_anew(
+    change: dict[str, Any],
+    begins_anew: bool,
+    deployed: Settings,
+    publish: Callable[..., str],
+    capsys: Any,
+) -> None:
+    many = [A | {"id": f"{n}", "action_id": f"{n}"} for n in range(60)]
+    publish([SLOT])
+    before = system_clock()
+    said = [publish([SLOT | change, *many], *options) for options in (["--dry-run"], [])]
+    for options in (["--dry-run"], []):
+        assert main(["catalog", "rollback", before.isoformat(), *options]) == 0
+        said.append(capsys.readouterr().out)
+    for each in said:
+        assert each.count(ANEW) == begins_anew
+        assert not begins_anew or re.match(rf"changed   slot home: .*\n +{ANEW}\n", each)
+
+
+def test_a_change_of_policy_that_does_not_come_begins_nothing_anew(
+    deployed: Settings, publish: Callable[..., str]
+) -> None:
+    soon = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    publish([SLOT])
+    assert publish([SLOT | {"slate_size": 2, "time": soon}]).count(ANEW) == 1
+    said = publish([SLOT])
+    assert "in place of what was to hold from then on: slate_size 2 → 1" in said
+    assert ANEW not in said
+    later = SLOT | {"slate_size": 3, "time": soon}
+    assert publish([SLOT | {"slate_size": 2}, later]).count(ANEW) == 2
+
+
 def test_what_is_there_already_is_not_sent_again(
     deployed: Settings, publish: Callable[..., str]
 ) -> None:
