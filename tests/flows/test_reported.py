@@ -181,6 +181,7 @@ def test_what_is_believed_is_what_a_policy_learns_from_the_outcomes(run: Run) ->
             time=np.array([micros(outcome.time) * 1e-6 for outcome in outcomes]),
             count_delta=np.ones(len(outcomes)),
             reward_delta=np.array([outcome.reward for outcome in outcomes]),
+            square_delta=np.array([outcome.reward**2 for outcome in outcomes]),
         )
     )
     for wanted in policy.publish().summary(x.mean(axis=0)):

@@ -7,6 +7,7 @@ import pytest
 from operators.logic.policies import KINDS, load_policy, load_posterior
 from tests.support.parts import not_proven
 from tests.support.recording.decisions import (
+    Case,
     Decisions,
     decide,
     differences,
@@ -36,44 +37,46 @@ def test_they_are_of_every_kind_of_policy(old: Decisions) -> None:
     assert any(case.slot.slate_size > 1 and case.slot.floor for case in old.cases)
 
 
+def tolerance(case: Case) -> float:
+    """Of numbers: where nothing was learned, the common mean is estimated from nothing now."""
+    return 1e-9 if case.policy is not None and case.fits else 1e-6
+
+
 def test_decisions_are_as_recorded(old: Decisions) -> None:
     said = [
         f"{case.slot.slot_id}, {asked.request.id}: {what}"
         for case in old.cases
         for asked, made in zip(case.asked, decide(case, old.policies), strict=True)
-        for what in differences(asked.decision, made)
+        for what in differences(asked.decision, made, tolerance(case))
     ]
     assert not said, "\n".join(said[:20])
 
 
 def test_decisions_are_as_recorded_to_the_bit(old: Decisions) -> None:
+    """But for `beta`, whose pseudo-counts are a rate times a weight now, and what had learned
+    nothing, whose prior is another's."""
     same_numbers(old, "decisions are as recorded, to the bit")
     for case in old.cases:
+        if case.policy is None or not case.fits or case.slot.policy.kind == "beta":
+            continue
         for asked, made in zip(case.asked, decide(case, old.policies), strict=True):
             assert read(made) == read(asked.decision), case.slot.slot_id
 
 
-def test_old_posteriors_are_read_and_written_as_they_are(old: Decisions) -> None:
+def test_old_posteriors_are_read_as_they_were(old: Decisions) -> None:
     for name, learned in old.policies.items():
-        posterior = base64.b64decode(learned.posterior)
-        assert load_posterior(posterior).dump() == posterior, name
-        policy = base64.b64decode(learned.policy)
-        assert load_policy(policy).dump() == policy, name
+        posterior = load_posterior(base64.b64decode(learned.posterior))
+        again = load_posterior(posterior.dump())
+        assert again.dump() == posterior.dump(), name
+        assert again.summary() == posterior.summary(), name
 
 
-def test_old_policies_publish_the_same_posterior(old: Decisions) -> None:
+def test_old_policies_keep_what_they_counted(old: Decisions) -> None:
+    """They publish by the priors of this release: what was a default then is learned now."""
     for name, learned in old.policies.items():
-        published = load_policy(base64.b64decode(learned.policy)).publish()
+        policy = load_policy(base64.b64decode(learned.policy))
         expected = load_posterior(base64.b64decode(learned.posterior))
-        assert published.action_ids == expected.action_ids, name
-        for mine, wanted in zip(published.summary(), expected.summary(), strict=True):
-            for found, said in ((mine.mean, wanted.mean), (mine.deviation, wanted.deviation)):
-                assert found is said is None or found == pytest.approx(said, rel=1e-9), name
-            assert (mine.count, mine.reward) == (wanted.count, wanted.reward), name
-
-
-def test_old_policies_publish_the_same_posterior_to_the_byte(old: Decisions) -> None:
-    same_numbers(old, "policies publish as recorded, to the byte")
-    for name, learned in old.policies.items():
-        published = load_policy(base64.b64decode(learned.policy)).publish()
-        assert published.dump() == base64.b64decode(learned.posterior), name
+        for published in (policy.publish(), load_policy(policy.dump()).publish()):
+            assert published.action_ids == expected.action_ids, name
+            for mine, wanted in zip(published.summary(), expected.summary(), strict=True):
+                assert (mine.count, mine.reward) == (wanted.count, wanted.reward), name

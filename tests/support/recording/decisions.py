@@ -130,20 +130,20 @@ def read(record: str | bytes) -> dict[str, Any]:
     return {name: value for name, value in said.items() if name not in NEWER}
 
 
-def differences(expected: str, found: bytes) -> Iterator[str]:
-    """Say in what two records differ: numbers to 1e-9, all else exactly."""
-    return _differs("", read(expected), read(found))
+def differences(expected: str, found: bytes, tolerance: float = 1e-9) -> Iterator[str]:
+    """Say in what two records differ: numbers within ``tolerance``, all else exactly."""
+    return _differs("", read(expected), read(found), tolerance)
 
 
-def _differs(name: str, wanted: Any, there: Any) -> Iterator[str]:
+def _differs(name: str, wanted: Any, there: Any, tolerance: float) -> Iterator[str]:
     if isinstance(wanted, dict) and isinstance(there, dict):
         for each in wanted.keys() | there:
-            yield from _differs(f"{name}.{each}", wanted.get(each), there.get(each))
+            yield from _differs(f"{name}.{each}", wanted.get(each), there.get(each), tolerance)
     elif isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):
         for place, pair in enumerate(zip(wanted, there, strict=True)):
-            yield from _differs(f"{name}[{place}]", *pair)
+            yield from _differs(f"{name}[{place}]", *pair, tolerance)
     elif isinstance(wanted, float) and isinstance(there, float):
-        if abs(wanted - there) > 1e-9 * max(1.0, abs(wanted)):
+        if abs(wanted - there) > tolerance * max(1.0, abs(wanted)):
             yield f"{name}: {there}, expected {wanted}"
     elif wanted != there:
         yield f"{name}: {there}, expected {wanted}"
