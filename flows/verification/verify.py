@@ -20,10 +20,10 @@ from flows.verification.reading import (
     events,
 )
 from flows.verification.tables import compare_tables
+from flows.verification.unused import UNUSED, without_unused
 from operators.envelope import Event
 from operators.io.kafka.partition import read_partition
 from operators.io.releases import PROCESSING_ERROR
-from operators.logic.attribution import reasons
 from operators.logic.catalog import CatalogHistory
 from operators.logic.deciding.positions import position_key
 from operators.logic.recount import Verdict, recount
@@ -34,18 +34,6 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 
 __all__ = ["ActionCheck", "Verification", "describe", "verify"]
-
-UNUSED = frozenset(
-    {
-        reasons.LATE,
-        reasons.NO_DECISION,
-        reasons.ORPHAN_OVERFLOW,
-        reasons.UNKNOWN_SLOT,
-        reasons.INVALID_DECISION,
-        PROCESSING_ERROR,
-    }
-)
-"""Reasons of dead letters for events that attribution could not use, and so nobody else may."""
 
 
 def verify(settings: Settings) -> Verification:
@@ -104,11 +92,12 @@ def _read_events(
 
     Gives the keys of positions, too, of whose decision a record is quarantined.
     """
-    answers, usable, quarantined = RequestAnswers(verification), list[Event](), set[int]()
+    answers, quarantined, known = RequestAnswers(verification), set[int](), list[Event]()
     for topic in PERSONALIZE.resumes:
         if topic is Topic.DECISION_REQUESTS:
             continue
         for event in events(settings, topic, shard, letters):
+            known.append(event)
             if topic is Topic.DECISIONS:
                 answers.take(event)
             reason = letters.reasons.get((topic.value, event.origin.offset))
@@ -117,11 +106,9 @@ def _read_events(
                 if reason == PROCESSING_ERROR:
                     positions = range(MOST_POSITIONS)
                     quarantined.update(position_key(event.key, each) for each in positions)
-            else:
-                usable.append(event)
     requests = events(settings, Topic.DECISION_REQUESTS, shard, letters)
     answers.compare(requests, cut, letters.reasons)
-    return usable, quarantined
+    return without_unused(known, letters.reasons), quarantined
 
 
 def _drop_waiting_for_settled(known: Sequence[Event], cut: Cut) -> Iterator[Event]:

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from msgspec.structs import astuple, replace
 
+from flows.verification.unused import without_unused
 from operators.envelope import Event
 from operators.logic.attribution import chunks, decision_classes, key_index, pending, settlement
 from operators.logic.deciding.positions import position_key
+from operators.publish import REPEATS
 from schemas.events import Click, DecisionBack, Impression, Reward
-from tests.support.histories import SECOND, START, TOLERANCE, WINDOW, Visitors, features
+from tests.support.histories import LATENESS, SECOND, START, TOLERANCE, WINDOW, Visitors, features
 from tests.support.slates import (
     RULES,
     Catalogs,
@@ -331,3 +333,74 @@ def test_slates_of_any_size_agree_with_the_recount_in_any_order(data: st.DataObj
     beyond = named_beyond(events)
     assert refused <= beyond.keys()
     assert {beyond[offset] for offset in refused} == set(beyond.values())  # repeats are dropped
+
+
+def usable(shard: Shard, events: list[Event]) -> list[Event]:
+    """What a verification judges: the events but for those that a dead letter says are unused."""
+    letters = {
+        (each.origin.topic, each.origin.offset): each.reason
+        for each in shard.rejected
+        if each.reason not in REPEATS
+    }
+    return without_unused(events, letters)
+
+
+def test_no_copy_counts_of_a_click_that_was_given_up_before_its_decision_came() -> None:
+    visitors = Visitors(RULES)
+    decision = decide(visitors, "first", "a", START, key=1)
+    click = visitors.click(decision, LATER)
+    copy = visitors.again(click)
+    shard = Shard(THREE)
+    shard.step([click], LATER)
+    shard.step([copy], LATER)
+    shard.step([], START + LATENESS + TOLERANCE + 2 * SECOND)
+    shard.step([decision], shard.watermark)
+    shard.finish()
+    assert shard.reasons() == [
+        ("duplicate_waiting", copy.origin.offset),
+        ("no_decision", click.origin.offset),
+    ]
+    assert by_action(shard) == {"a": ("void", 0.0)}
+    shard.agree(usable(shard, [decision, click, copy]))
+
+
+@pytest.mark.parametrize("age", [1, 2])
+def test_no_copy_counts_of_a_quarantined_click_that_had_to_go(age: int) -> None:
+    """Nor one with its id and other content, which had given way to it."""
+    visitors = Visitors(RULES)
+    decision = decide(visitors, "strict", "a", START, key=1)
+    click = visitors.click(decision, LATER)
+    other = visitors.click(decision, START + age * SECOND, id=click.body.id)
+    newer = visitors.click(decision, START + 3 * SECOND)
+    impression = visitors.impression(decision, LATER)
+    shard = Shard(THREE, max_orphans=1)
+    for event in (decision, click, other, newer, impression):
+        shard.step([event], START)
+    shard.finish()
+    assert ("orphan_overflow", click.origin.offset) in shard.reasons()
+    shard.agree(usable(shard, [decision, click, other, newer, impression]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_whatever_is_repeated_and_given_up_the_recount_agrees(data: st.DataObject) -> None:
+    visitors = Visitors(RULES)
+    slot_id = data.draw(st.sampled_from(["first", "sum", "strict", "viewable", "at-once"]))
+    decision = decide(visitors, slot_id, data.draw(st.sampled_from(["a", "abc"])), START, key=1)
+    events: list[Event] = []
+    ages, ids = st.integers(0, 3), st.sampled_from(["x", "y"])
+    for _ in range(data.draw(st.integers(1, 5))):
+        kind = data.draw(st.sampled_from([visitors.click, visitors.click, visitors.impression]))
+        at = START + data.draw(ages) * SECOND
+        events.append(kind(decision, at, id=data.draw(ids), position=data.draw(st.integers(0, 1))))
+    events += [visitors.again(event) for event in events if data.draw(st.booleans())]
+    events = [*data.draw(st.permutations(events))]
+    events.insert(data.draw(st.integers(0, len(events))), decision)
+    shard = Shard(THREE, max_orphans=data.draw(st.sampled_from([1, 2, 100])))
+    for event in events:
+        late = data.draw(st.sampled_from([0, 0, LATENESS + TOLERANCE + SECOND, 11 * SECOND]))
+        shard.step([event], START + late)
+        if data.draw(st.booleans()):
+            shard.restart()
+    shard.finish()
+    shard.agree(usable(shard, events))

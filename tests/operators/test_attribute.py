@@ -47,7 +47,7 @@ SLOTS = {
 CATALOG = Catalog(slots=SLOTS)
 EXPECTED_REASONS = {
     "no_decision", "duplicate", "duplicate_decision", "wrong_action", "outside_window",
-    "value_out_of_range", "click_without_impression", "unknown_slot",
+    "value_out_of_range", "click_without_impression", "unknown_slot", "duplicate_waiting",
 }  # fmt: skip
 
 

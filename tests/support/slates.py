@@ -78,9 +78,11 @@ def decide(
 class Shard:
     """An attribution under a changing catalog; what it taught is added up by ``eta``."""
 
-    def __init__(self, catalogs: Catalogs, max_pending: int = 10**6) -> None:
+    def __init__(
+        self, catalogs: Catalogs, max_pending: int = 10**6, max_orphans: int = 10**6
+    ) -> None:
         self.catalogs = catalogs
-        self.limits = (LATENESS, max_pending, 10**6)
+        self.limits = (LATENESS, max_pending, max_orphans)
         self.attribution = Attribution(*self.limits, tolerance=TOLERANCE)
         self.watermark = START - WINDOW
         self.final: dict[int, Outcome] = {}

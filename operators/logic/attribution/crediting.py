@@ -85,6 +85,9 @@ def _quarantine(ledger: Ledger, event: Event, decision_class: DecisionClass, val
     waiting = ledger.quarantine.get(event.key, reward_id(event.body))
     if waiting is not None:
         content = waiting.at, reward_value(waiting.body, decision_class.rules)
+        if content == (event.at, value):
+            ledger.result.reject(event, reasons.DUPLICATE_WAITING, "id")
+            return
         if not _is_less(ledger, event, (event.at, value), content):
             return
         ledger.quarantine.discard(waiting)

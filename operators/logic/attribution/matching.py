@@ -98,4 +98,4 @@ def _wait(ledger: Ledger, event: Event) -> None:
         if not ledger.is_counted(event.body.slot_id, event.at):
             ledger.result.reject(event, reasons.LATE)
     elif not ledger.orphans.add(event):
-        ledger.result.reject(event, reasons.DUPLICATE, "id")
+        ledger.result.reject(event, reasons.DUPLICATE_WAITING, "id")

@@ -10,6 +10,8 @@ ORPHAN_OVERFLOW: Final = "orphan_overflow"
 """More than ``max_orphans`` events waited; the oldest had to go."""
 DUPLICATE: Final = "duplicate"
 """The same click or reward, or another impression of this decision, came before."""
+DUPLICATE_WAITING: Final = "duplicate_waiting"
+"""The same as an event that still waits, for its decision or an impression: that one decides."""
 DUPLICATE_DECISION: Final = "duplicate_decision"
 """The same decision again."""
 CONFLICTING_DECISION: Final = "conflicting_decision"
@@ -41,6 +43,7 @@ REJECTIONS: Final = frozenset(
         NO_DECISION,
         ORPHAN_OVERFLOW,
         DUPLICATE,
+        DUPLICATE_WAITING,
         DUPLICATE_DECISION,
         CONFLICTING_DECISION,
         UNKNOWN_SLOT,
