@@ -20,7 +20,7 @@ _ORDER: Final = ("removed", "added", "changed", "unchanged")
 
 
 def describe(publication: Publication) -> Iterator[str]:
-    """Give the lines, what loses what it learned first and what stays as it is last, and the sum."""
+    """Give the lines, what loses what it learned first and what stays last, and the sum."""
     changes = sorted(publication.changes, key=_by_loss)
     for change in changes[:MOST_LINES]:
         yield _line(change)
