@@ -24,7 +24,7 @@ from schemas.settings import Settings, load
 _HELP = {
     "check": "say what is wrong with the records of FILE, line by line",
     "publish": "make the catalog what FILE says, from now on, and say what that changes",
-    "rollback": "make the catalog, from now on, what it was at TIME, and say what that changes",
+    "rollback": "take back, from now on, what came to the catalog since TIME, and say what that changes",
     "show": "print the records that hold now, and those that are to hold later",
     "demo": "print the catalog that the simulated visitors know",
 }
@@ -116,7 +116,7 @@ def _rollback(options: argparse.Namespace) -> None:
     at = _past(options.time, system_clock)
 
     def plan(topic: CatalogTopic) -> Publication:
-        return plan_rollback(topic.history, topic.known_at(at), at, now)
+        return plan_rollback(topic.history, topic.known_at(at), now)
 
     _carry_out(settings, plan, dry_run=options.dry_run)
 

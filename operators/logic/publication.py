@@ -95,12 +95,11 @@ def _repeated(
             yield entry
 
 
-def plan_rollback(
-    history: CatalogHistory, earlier: CatalogHistory, at: int, now: int
-) -> Publication:
-    """Plan how the catalog becomes, from ``now`` on, what it was at an earlier time.
+def plan_rollback(history: CatalogHistory, earlier: CatalogHistory, now: int) -> Publication:
+    """Plan how the catalog becomes, from ``now`` on, what it would be without what came since.
 
-    ``earlier`` is what was on the topic then: what came since is deleted, whatever time it bears.
+    ``earlier`` is what was on the topic at the time to go back to: what came since is deleted,
+    whatever time it bears; what had been on it for a later time holds from that time on.
     """
     if not any(earlier.versions.values()):
         raise PublicationError(
@@ -108,7 +107,9 @@ def plan_rollback(
         )
     wanted = {identity: Wanted(versions=[]) for identity in history.versions}
     for identity, versions in earlier.versions.items():
-        wanted[identity] = Wanted(versions=[(_BEGINNING, held_at(versions, at))], own_time=False)
+        later = [version for version in versions if version[0] > now]
+        held = held_at(versions, now)
+        wanted[identity] = Wanted(versions=[(_BEGINNING, held), *later], own_time=False)
     return _plan(history, wanted, now)
 
 

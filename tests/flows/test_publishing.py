@@ -279,6 +279,21 @@ def test_a_rollback_is_one_command(
     assert catalog.slots["home"].floor == 0.0
 
 
+def test_a_rollback_keeps_what_was_scheduled_before(
+    deployed: Settings, publish: Callable[..., str]
+) -> None:
+    soon = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    publish([SLOT, A, B])
+    publish([B, B | {"enabled": False, "time": soon}])
+    before = system_clock()
+    slips = [([A | {"content": "a slip"}], []), ([SLOT, A], ["--prune"]), ([SLOT, A, B], [])]
+    for slip, options in slips:
+        publish(slip, *options)
+        assert main(["catalog", "rollback", before.isoformat()]) == 0
+        ids = [action.action_id for action in holds(deployed).actions["home"]]
+        later = [action.action_id for action in holds(deployed, timedelta(days=2)).actions["home"]]
+        assert (ids, later) == (["a", "b"], ["a"])
+
 @pytest.mark.parametrize("when", ["2000-01-01T00:00:00Z", "2150-01-01T00:00:00Z"])
 def test_no_rollback_to_a_time_without_a_catalog(
     when: str, deployed: Settings, publish: Callable[..., str], capsys: Any

@@ -177,8 +177,8 @@ def test_after_any_publication_the_catalog_is_what_was_asked_for(
             earlier = flow.read(at(second - back))
             if not earlier.versions:
                 continue
-            publication = plan_rollback(topic, earlier, at(second - back), now)
-            wanted = dict.fromkeys(times, held(earlier, at(second - back)))
+            publication = plan_rollback(topic, earlier, now)
+            wanted = {when: held(earlier, when) for when in times}
         else:
             file = file_of(edits, second)
             try:
