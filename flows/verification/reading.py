@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from msgspec import Struct, field
 
 from flows.personalize import Steps
+from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
-from flows.runtime.snapshots import States
+from flows.runtime.recovery import RecoveryError, check_stopped
+from flows.runtime.snapshots import States, states_of
 from operators.attach_catalog import unpack_attach
 from operators.attribute import unpack_attribute
 from operators.decide.admission import unpack_admission
@@ -21,6 +23,7 @@ from operators.logic.attribution.ledger import Ledger
 from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
+from operators.logic.state.segments import SegmentError
 from schemas.clock import ALWAYS, micros
 from schemas.codec import Flaw, decode, record_limit
 from schemas.results import DeadLetter
@@ -29,6 +32,10 @@ from schemas.topics import Topic
 
 TopicOffset = tuple[str, int]
 """Topic and offset of a record of a shard."""
+
+
+_ATTEMPTS = 10
+"""How often the snapshots of a running flow are read at most, until their segments are there."""
 
 
 class DeadLetters(Struct):
@@ -57,6 +64,40 @@ class Cut(Struct):
         """Say whether an event had been taken in."""
         topic, offset = Topic(event.origin.topic), event.origin.offset
         return offset < self.offsets.get(topic, 0) and (str(topic), offset) not in self.held
+
+
+def read_cuts(settings: Settings) -> tuple[States, list[Cut]]:
+    """Read the snapshots of the personalize flow, and every shard's part of them.
+
+    A running flow deletes segment files that its newer snapshots do not need: where one is gone,
+    the snapshots are read again, while there are newer ones, some times.
+
+    Raises :class:`RecoveryError` where that was in vain beside a running flow, and
+    :class:`SegmentError` where a stopped one lacks a file.
+    """
+    states = states_of(settings, PERSONALIZE)
+    for attempt in range(_ATTEMPTS):
+        try:
+            return states, [
+                cut_of(settings, states, shard) for shard in range(settings.kafka.partitions)
+            ]
+        except SegmentError as error:
+            before, states = states, states_of(settings, PERSONALIZE)
+            if states == before or attempt == _ATTEMPTS - 1:
+                _refuse_while_running(settings, error)
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _refuse_while_running(settings: Settings, error: SegmentError) -> None:
+    """Say what to do about a segment file that cannot be read beside a running flow."""
+    try:
+        check_stopped(settings, PERSONALIZE.name)
+    except RecoveryError:
+        raise RecoveryError(
+            f"the state of {PERSONALIZE.name} in {settings.state.recovery} (BANDITFLOW_RECOVERY) "
+            "could not be read whole while that flow goes on: try again, or stop it first"
+        ) from error
 
 
 def cut_of(settings: Settings, states: States, shard: int) -> Cut:

@@ -5,7 +5,6 @@ from functools import partial
 
 from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
-from flows.runtime.snapshots import states_of
 from flows.verification.answers import RequestAnswers
 from flows.verification.findings import ActionCheck, Verification, describe
 from flows.verification.learning import Learners
@@ -15,9 +14,9 @@ from flows.verification.reading import (
     Cut,
     DeadLetters,
     catalog_of,
-    cut_of,
     dead_letters_of,
     events,
+    read_cuts,
 )
 from flows.verification.tables import compare_tables
 from flows.verification.unused import UNUSED, without_unused
@@ -43,12 +42,11 @@ def verify(settings: Settings) -> Verification:
     the same recovery folder, its store too. The flows may be stopped or running. Needs memory for
     the events of one partition at a time (``docs/reference/cli.md`` says how much).
     """
-    states = states_of(settings, PERSONALIZE)
+    states, cuts = read_cuts(settings)
     verification = Verification()
     verification.store, verification.behind = compare_tables(settings)
     history = catalog_of(settings)
     learners = Learners(history)
-    cuts = [cut_of(settings, states, shard) for shard in range(settings.kafka.partitions)]
     for shard, cut in enumerate(cuts):
         _compare_shard(settings, verification, history, learners, shard, cut)
     learners.compare(verification, states)
