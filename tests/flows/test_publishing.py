@@ -294,6 +294,7 @@ def test_a_rollback_keeps_what_was_scheduled_before(
         later = [action.action_id for action in holds(deployed, timedelta(days=2)).actions["home"]]
         assert (ids, later) == (["a", "b"], ["a"])
 
+
 @pytest.mark.parametrize("when", ["2000-01-01T00:00:00Z", "2150-01-01T00:00:00Z"])
 def test_no_rollback_to_a_time_without_a_catalog(
     when: str, deployed: Settings, publish: Callable[..., str], capsys: Any

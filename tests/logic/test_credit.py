@@ -11,7 +11,14 @@ from msgspec.structs import astuple, replace
 
 from flows.verification.unused import without_unused
 from operators.envelope import Event
-from operators.logic.attribution import chunks, decision_classes, key_index, pending, settlement
+from operators.logic.attribution import (
+    chunks,
+    decision_classes,
+    key_index,
+    pending,
+    settlement,
+    waiting,
+)
 from operators.logic.deciding.positions import position_key
 from operators.publish import REPEATS
 from schemas.events import Click, DecisionBack, Impression, Reward
@@ -404,3 +411,46 @@ def test_whatever_is_repeated_and_given_up_the_recount_agrees(data: st.DataObjec
             shard.restart()
     shard.finish()
     shard.agree(usable(shard, events))
+
+
+WITHDRAWN = [
+    (lambda visitors, at: visitors.consent("ann", at, [])),
+    (lambda visitors, at: visitors.erasure("ann", at)),
+]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("withdraw", WITHDRAWN)
+@pytest.mark.parametrize("actions", ["a", "abc"])
+def test_a_withdrawal_voids_what_is_pending_however_late_it_comes(
+    withdraw: Callable[..., Event], actions: str, restart: bool
+) -> None:
+    visitors = Visitors(RULES)
+    decision = decide(visitors, "first", actions, START, key=1, subject="ann")
+    later = decide(visitors, "first", actions, START + SECOND, key=2, subject="ann")
+    impression = visitors.impression(decision, LATER)
+    withdrawal = withdraw(visitors, START + 3 * SECOND)
+    shard = Shard(THREE)
+    for events in ([decision, impression], [withdrawal], [later]):
+        shard.step(events, START + WINDOW - LATENESS)
+        if restart:
+            shard.restart()
+        shard.step([], START + WINDOW)
+    shard.finish()
+    assert {outcome.status for outcome in shard.final.values()} == {"void"}
+    shard.agree([decision, later, impression, withdrawal])
+
+
+def test_no_more_withdrawals_are_remembered_than_can_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "MOST_WITHDRAWALS", 5)
+    visitors, shard = Visitors(RULES), Shard(THREE)
+    shard.step([visitors.erasure(f"v{n}", START + n) for n in range(20)], START)
+    assert len(shard.attribution.state().withdrawals) == 20
+    shard.step([], START + LATENESS + SECOND)
+    assert len(shard.attribution.state().withdrawals) == 5
+    shard.step([], START + LATENESS + WINDOW + SECOND)
+    assert not shard.attribution.state().withdrawals
+    shard.step([visitors.erasure("old", START)], shard.watermark)
+    assert not shard.attribution.state().withdrawals

@@ -110,6 +110,7 @@ class DecisionClasses:
         self._recent: dict[tuple[object, ...], int] = {}
         self._rules: dict[str, AttributionRules] = {}
         self._slots: Mapping[str, Slot] | None = None
+        self._slot_window = 0
         self._index()
 
     def __len__(self) -> int:
@@ -123,8 +124,15 @@ class DecisionClasses:
             self.name_subjects = {
                 slot_id for slot_id, slot in slots.items() if slot.features.profile_embedding
             }
+            windows = (round(slot.reward_window * 1e6) for slot in slots.values())
+            self._slot_window = max(windows, default=0)
             self._rules = {slot_id: rules_of(slot) for slot_id, slot in slots.items()}
             self._recent = {}
+
+    @property
+    def longest_window(self) -> int:
+        """The longest reward window of a slot, or of a decision that has come, in microseconds."""
+        return max(self._slot_window, int(self.window.max(initial=0)))
 
     def number(self, body: DecisionBack) -> int | None:
         """Find the number of a decision's class; None when its slot is not in the catalog.

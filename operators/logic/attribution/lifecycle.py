@@ -129,7 +129,7 @@ class Attribution:
             for event in ledger.orphans.before(horizon - ledger.tolerance):
                 if not ledger.is_counted(event.body.slot_id, event.at):
                     reject(event, reasons.NO_DECISION)
-            ledger.withdrawals.forget(horizon)
+            ledger.withdrawals.forget(horizon - ledger.classes.longest_window, horizon)
             ledger.counts.forget(horizon)
             ledger.settle_until(horizon)
             if ledger.counted and horizon > max(ledger.counted.values()):

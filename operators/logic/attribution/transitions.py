@@ -157,7 +157,8 @@ def _begin_life(ledger: Ledger, rows: Rows, events: Iterable[Event]) -> None:
         activate(ledger, rows[[not needs_impression[number] for number in numbers]])
     if ledger.withdrawals:
         for row, event in zip(rows.tolist(), events, strict=True):
-            _void_if_withdrawn(ledger, row, event.body.subject)
+            if event.body.subject in ledger.withdrawals:
+                _void_if_withdrawn(ledger, row, event.body.subject)
 
 
 def activate(ledger: Ledger, rows: Rows) -> None:
@@ -213,7 +214,9 @@ def apply_impressions(ledger: Ledger, joined: Sequence[Joined]) -> list[Joined]:
 
 def apply_withdrawals(ledger: Ledger, events: Sequence[Event]) -> None:
     """Void the pending decisions of subjects who withdrew consent or asked for erasure."""
-    pending = ledger.pending
+    if not events:
+        return
+    pending, oldest = ledger.pending, ledger.horizon - ledger.classes.longest_window
     subjects: dict[int, set[str]] = {}
     for event in events:
         body = event.body
@@ -223,7 +226,7 @@ def apply_withdrawals(ledger: Ledger, events: Sequence[Event]) -> None:
             continue
         else:
             withdrawal = Withdrawal(event.at, event.subject, reasons.CONSENT_WITHDRAWN)
-        if event.at >= ledger.horizon and ledger.withdrawals.add(withdrawal):
+        if event.at >= oldest and ledger.withdrawals.add(withdrawal):
             subjects.setdefault(_tag(event.subject), set()).add(event.subject)
     if not subjects:
         return

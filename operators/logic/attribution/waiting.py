@@ -16,6 +16,10 @@ _FEW: Final = 64
 """So many places in the order of events that wait no more are not worth making it anew."""
 
 
+MOST_WITHDRAWALS: Final = 10_000
+"""So many withdrawals are remembered beyond the allowed lateness."""
+
+
 def content_of(event: Event) -> Hashable:
     """Tell an event from all others but its exact repeats: by its type and all of its fields."""
     return type(event.body), astuple(event.body)
@@ -208,9 +212,20 @@ class Withdrawals:
         within = place < len(known) and known[place].at <= expires
         return known[place].reason if within else None
 
-    def forget(self, before: int) -> None:
-        """Drop withdrawals so old that no decision made before them can still arrive."""
-        while self._arrived and self._arrived[0].at < before:
+    def __contains__(self, subject: str | None) -> bool:
+        """Say whether any withdrawal of this subject is remembered."""
+        return subject in self._by_subject
+
+    def forget(self, before: int, late: int) -> None:
+        """Drop withdrawals so old that no decision made before them can still arrive.
+
+        Those before ``before`` go; of those before ``late``, which concern decisions that come
+        later than is allowed, the first that arrived go while there are too many.
+        """
+        while self._arrived and (
+            self._arrived[0].at < before
+            or (self._arrived[0].at < late and len(self._arrived) > MOST_WITHDRAWALS)
+        ):
             withdrawal = self._arrived.popleft()
             known = self._by_subject[withdrawal.subject]
             del known[bisect_left(known, _order(withdrawal), key=_order)]
