@@ -24,7 +24,8 @@ from schemas.settings import Settings, load
 _HELP = {
     "check": "say what is wrong with the records of FILE, line by line",
     "publish": "make the catalog what FILE says, from now on, and say what that changes",
-    "rollback": "take back, from now on, what came to the catalog since TIME, and say what that changes",
+    "rollback": "take back, from now on, what came to the catalog since TIME, "
+    "and say what that changes",
     "show": "print the records that hold now, and those that are to hold later",
     "demo": "print the catalog that the simulated visitors know",
 }
