@@ -154,8 +154,8 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     shown, ``action_id`` its first action and ``propensity`` the probability of the order shown:
     the product over the slate. ``writer`` is which part of Banditflow decided. ``robot`` is the
     request's; ``subject_window`` a 32-bit keyed hash, in hexadecimal, of the visitor, whether it is
-    named, the slot and the window of the slot's ``subject_limit``: it tells which decisions are one
-    visitor's within that window, and nothing beyond.
+    named, the slot and a span of time that holds windows of both its ``subject_limit`` and its
+    ``robot_rate``: it tells which decisions are one visitor's within that span, and nothing beyond.
     """
 
     id: Id

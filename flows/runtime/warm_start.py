@@ -35,7 +35,7 @@ from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_check import read_entry
 from operators.logic.placement import shard_key
 from operators.logic.policy_versions import above_published
-from operators.logic.subject_windows import window_length
+from operators.logic.subject_windows import name_span
 from schemas.catalog import Slot
 from schemas.clock import NEVER, micros, moment
 from schemas.settings import Settings
@@ -306,7 +306,7 @@ def _slots(settings: Settings) -> dict[str, _SlotSpan]:
         if isinstance(entry, Slot):
             known = slots.setdefault(entry.slot_id, _SlotSpan())
             known.window = max(known.window, round(entry.reward_window * 1e6))
-            known.limited = max(known.limited, window_length(entry) or 0)
+            known.limited = max(known.limited, name_span(entry) or 0)
             known.since = min(known.since, micros(entry.time))
             history.add(entry)
     there = history.as_of(micros(system_clock())).slots

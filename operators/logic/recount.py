@@ -20,7 +20,7 @@ from operators.logic.deciding.positions import positions_of
 from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas
 from operators.logic.policies.base import squared
-from operators.logic.subject_windows import window_length
+from operators.logic.subject_windows import name_span
 from schemas.catalog import RobotRate, Slot, SubjectLimit
 from schemas.clock import micros, moment
 from schemas.consent import allows_profile
@@ -93,11 +93,12 @@ SlotsAt = Callable[[int], Mapping[str, Slot]]
 
 
 class _SubjectWindow(NamedTuple):
-    """One subject's decisions in one window of a slot."""
+    """One subject's decisions in one window of a slot, by the rules that hold in it."""
 
     slot_id: str
-    limit: SubjectLimit
-    robots: RobotRate
+    limit: SubjectLimit | None
+    robots: RobotRate | None
+    length: int
     number: int
     name: str
 
@@ -142,30 +143,44 @@ def _not_learned(decisions: Mapping[int, Event], rules: Mapping[int, Slot]) -> d
     for key, decision in decisions.items():
         body: DecisionBack = decision.body
         slot = rules[key]
-        length = window_length(slot)
-        if length is not None and body.subject_window is not None:
-            identity = _SubjectWindow(
-                slot_id=slot.slot_id,
-                limit=slot.subject_limit,
-                robots=slot.robot_rate,
-                number=decision.at // length,
-                name=body.subject_window,
-            )
-            windows[identity][key] = (micros(body.expires_at), key, decision.at)
-    for (_, limit, robots, _, _), window in windows.items():
-        if limit.enabled:
+        for limit, robots, length in _bounds(slot):
+            if body.subject_window is not None:
+                identity = _SubjectWindow(
+                    slot_id=slot.slot_id,
+                    limit=limit,
+                    robots=robots,
+                    length=length,
+                    number=decision.at // length,
+                    name=body.subject_window,
+                )
+                windows[identity][key] = (micros(body.expires_at), key, decision.at)
+    by_strictness = sorted(windows.items(), key=lambda each: each[0].robots is not None)
+    for (_, limit, robots, length, _, _), window in by_strictness:
+        if limit is not None:
             ranked = sorted(window, key=window.__getitem__)
             not_learned |= dict.fromkeys(ranked[limit.decisions :], reasons.SUBJECT_LIMIT)
-        if robots.enabled:
+        if robots is not None:
             spans: dict[tuple[int, int], list[int]] = defaultdict(list)
             for key, (closes, _, at) in window.items():
                 span = max(min(round(robots.window * 1e6), closes - at), 1)
-                spans[span, at // span].append(key)
+                spans[span, at % length // span].append(key)
             for within in spans.values():
                 if len(within) > robots.decisions:
                     not_learned |= dict.fromkeys(within, reasons.ROBOT_RATE)
     declared = (key for key, decision in decisions.items() if decision.body.robot)
     return not_learned | dict.fromkeys(declared, reasons.ROBOT)
+
+
+def _bounds(slot: Slot) -> list[tuple[SubjectLimit | None, RobotRate | None, int]]:
+    """Give the rules on one subject, and the length of the windows that they are counted in."""
+    limit = slot.subject_limit if slot.subject_limit.enabled else None
+    robots = slot.robot_rate if slot.robot_rate.enabled else None
+    span = name_span(slot)
+    if span is None:
+        return []
+    if limit is None or robots is None or round(limit.window * 1e6) == span:
+        return [(limit, robots, span)]
+    return [(limit, None, round(limit.window * 1e6)), (None, robots, span)]
 
 
 def contributions(

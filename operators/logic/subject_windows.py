@@ -7,6 +7,7 @@ secret learns from it neither the visitor nor which names of two windows or slot
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from math import lcm
 from struct import unpack
 from typing import Final
 
@@ -14,22 +15,40 @@ from schemas.catalog import Slot
 
 _PERSON: Final = b"subject window"
 _BYTES: Final = 4
+_HOUR: Final = 3_600_000_000
 
 UNREADABLE: Final = -1
 """Stands for what is no such name."""
 
 
-def window_length(slot: Slot) -> int | None:
-    """Give the length of the windows that decisions of a slot are counted in, in microseconds.
+def name_span(slot: Slot) -> int | None:
+    """Say for how many microseconds a visitor of a slot bears one name; None if none is needed.
 
-    None where the slot limits nothing.
+    It is a whole number of the limit's windows, and holds at least one of those that robots are
+    known by, which are no longer than the reward window. It is a whole number of them, too, where
+    that makes it no longer than an hour or twice the longer window.
 
+    >>> from msgspec.structs import replace
+    >>> from schemas.catalog import RobotRate, SubjectLimit
     >>> from schemas.clock import moment
-    >>> window_length(Slot(id="1", time=moment(0), slot_id="home"))
+    >>> slot = Slot(id="1", time=moment(0), slot_id="home")
+    >>> name_span(slot)
     3600000000
+    >>> robots, limit = RobotRate(window=60.0), SubjectLimit(window=90.0)
+    >>> name_span(replace(slot, subject_limit=limit, robot_rate=robots)) // 1_000_000
+    180
     """
-    rule = slot.subject_limit if slot.subject_limit.enabled else slot.robot_rate
-    return round(rule.window * 1e6) if rule.enabled else None
+    limit, robots = slot.subject_limit, slot.robot_rate
+    window = max(round(min(robots.window, slot.reward_window) * 1e6), 1)
+    if not limit.enabled:
+        return window if robots.enabled else None
+    limited = round(limit.window * 1e6)
+    if not robots.enabled:
+        return limited
+    common = lcm(limited, window)
+    if common <= max(_HOUR, 2 * limited, 2 * window):
+        return common
+    return -(-window // limited) * limited
 
 
 def subject_windows(
@@ -57,7 +76,7 @@ def subject_windows(
     >>> first == same, len({first, named, later, other})
     (True, 4)
     """
-    length = window_length(slot)
+    length = name_span(slot)
     if length is None:
         return None
     key = secret if len(secret) <= 64 else blake2b(secret).digest()

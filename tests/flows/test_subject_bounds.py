@@ -96,13 +96,18 @@ def asked(span: timedelta, robot: bool = False) -> Logs:
             subject, body = LOUD, {"robot": robot}
         body |= {"id": f"r{number}", "time": time, "subject": subject, "slot_id": "home"}
         log.append((time, subject, msgspec.json.encode(body)))
-    strays = []  # so that the last batch, which ends all time, has no request
+    return {Topic.DECISION_REQUESTS: log, Topic.IMPRESSIONS: strays(START + span)}
+
+
+def strays(end: datetime) -> list[tuple[datetime, str, bytes]]:
+    """Make records of nothing, so that the last batch, which ends all time, has no request."""
+    log = []
     for number in range(4 * BATCH):
-        later = START + span + timedelta(milliseconds=number)
+        later = end + timedelta(milliseconds=number)
         body = {"id": f"i{number}", "time": later, "subject": f"stray-{number}", "slot_id": "home"}
         value = msgspec.json.encode(body | {"decision_id": "none"})
-        strays.append((later, f"stray-{number}", value))
-    return {Topic.DECISION_REQUESTS: log, Topic.IMPRESSIONS: strays}
+        log.append((later, f"stray-{number}", value))
+    return log
 
 
 def answered(logs: Logs, made: Made) -> Logs:
@@ -179,6 +184,40 @@ def test_a_robot_by_its_rate_teaches_nothing() -> None:
         outcomes = made.read("outcomes", Outcome)
         said = [each.not_learned for each in outcomes if each.status == "settled"]
         assert said.count("robot_rate") == OF_LOUD
+
+
+@pytest.mark.parametrize(
+    ("limit", "robots", "reward_window"),
+    [
+        (10.0, 60.0, 600.0),
+        (90.0, 60.0, 600.0),
+        (40.0, 60.0, 600.0),
+        (10.0, 60.0, 47.0),
+        (3600.0, 60.0, 47.3),
+    ],
+)
+def test_a_robot_is_known_by_its_rate_whatever_the_window_of_the_limit(
+    limit: float, robots: float, reward_window: float
+) -> None:
+    """Within each limit's window it stays below the limit, and below the rate of a robot."""
+    begin = START - timedelta(seconds=START.timestamp() % 180)
+    times = [begin + timedelta(seconds=0.2 * number) for number in range(900)]
+    body = {"subject": LOUD, "slot_id": "home"}
+    requests = [
+        (at, LOUD, msgspec.json.encode(body | {"id": f"r{number}", "time": at}))
+        for number, at in enumerate(times)
+    ]
+    rules = slot(
+        subject_limit=SubjectLimit(decisions=1_000, window=limit),
+        robot_rate=RobotRate(decisions=200, window=robots),
+        reward_window=reward_window,
+    )
+    logs = {Topic.DECISION_REQUESTS: requests, Topic.IMPRESSIONS: strays(times[-1])}
+    made = Made(answered(logs, Made(logs, rules)), rules)
+    settled = [each for each in made.read("outcomes", Outcome) if each.status == "settled"]
+    said = [each.not_learned for each in sorted(settled, key=lambda each: each.time)]
+    assert len(said) == 900
+    assert set(said[200:-200]) == {"robot_rate"}, "the first and the last window may be cut short"
 
 
 def test_a_robot_by_its_own_word_teaches_nothing() -> None:

@@ -75,14 +75,20 @@ def small() -> Iterator[None]:
             patch.setattr(module, "_FEW", 1)
         patch.setattr(subject_counts, "PART", 2)
         patch.setattr(subject_counts, "_FEWEST", 1)
+        patch.setattr(subject_counts, "_SCANNED", 8)
         yield
 
 
-def agree(driver: Driver, events: list[Event], visitors: Visitors) -> dict[int, Verdict]:
+def agree(
+    driver: Driver,
+    events: list[Event],
+    visitors: Visitors,
+    slots: dict[str, Slot] = SLOTS,
+) -> dict[int, Verdict]:
     """Final reports and all that was taught equal the recomputation."""
     late = {offset for reason, offset in driver.rejected if reason in ("late", "no_decision")}
     taken = [event for event in events if event.origin.offset not in late]
-    expected = recount(taken, SLOTS, TOLERANCE)
+    expected = recount(taken, slots, TOLERANCE)
     assert driver.final.keys() == expected.keys()
     for decision in visitors.decisions:
         if decision.key not in expected:
@@ -97,19 +103,36 @@ def agree(driver: Driver, events: list[Event], visitors: Visitors) -> dict[int, 
     return expected
 
 
+BOTH_WINDOWS = st.sampled_from([1.0, 1.5, 2.5, 3.0, 4.0, 4.000001, 7.0, 10.0, 30.0])
+
+
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[Visitors, list[Event]]:
+def drawn_slots(draw: st.DrawFn) -> dict[str, Slot]:
+    """The slots above, and one whose windows divide each other or do not."""
+    drawn = slot(
+        "drawn",
+        subject_limit=SubjectLimit(decisions=draw(st.integers(1, 4)), window=draw(BOTH_WINDOWS)),
+        robot_rate=RobotRate(decisions=draw(st.integers(1, 5)), window=draw(BOTH_WINDOWS)),
+        reward_window=draw(st.sampled_from([2.7, 20.0])),
+    )
+    return SLOTS | {"drawn": drawn}
+
+
+@st.composite
+def histories(draw: st.DrawFn, slots: dict[str, Slot]) -> tuple[Visitors, list[Event]]:
     """Decisions of few visitors within few windows, and what became of them."""
-    visitors, events = Visitors(SLOTS), []
+    visitors, events = Visitors(slots), []
     keys = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=14, unique=True))
-    slot_ids = draw(st.lists(st.sampled_from(sorted(SLOTS)), min_size=1, max_size=2))
+    one_slot = st.one_of(st.just("drawn"), st.sampled_from(sorted(slots)))
+    slot_ids = draw(st.lists(one_slot, min_size=1, max_size=2))
+    length = draw(st.sampled_from([10, 120])) * SECOND
     names = draw(st.sampled_from([["0000000a"], ["0000000a", "0000000b", None]]))
     seconds = draw(st.sampled_from([3, 9, 40]))
     for key in keys:
         at = START + draw(st.integers(0, seconds)) * SECOND
         at += draw(st.sampled_from([0, 0, 1, SECOND // 2]))
         slot_id, name = draw(st.sampled_from(slot_ids)), draw(st.sampled_from(names))
-        window = at // 10_000_000 if name else 0  # any name will do, that differs between windows
+        window = at // length if name else 0  # any name will do, that differs between windows
         fields = {"subject_window": f"{window % 3}{name[1:]}" if name else None}
         if draw(st.integers(0, 9)) == 0:
             fields["robot"] = True
@@ -153,13 +176,14 @@ def test_which_decisions_teach_follows_from_those_that_came_whatever_came_when(
     data: st.DataObject,
 ) -> None:
     """Late by any time: what is later than allowed is refused, or counts like all others."""
-    visitors, events = data.draw(histories())
+    slots = data.draw(drawn_slots())
+    visitors, events = data.draw(histories(slots))
     latest = data.draw(st.sampled_from([LATENESS, LATENESS, 12 * LATENESS]))
     restarts = data.draw(st.sampled_from([0.0, 0.3, 1.0]))
     size = data.draw(st.sampled_from([1, 2, 5, 100]))
     if latest > LATENESS:  # a withdrawal that is later than allowed is not remembered
         events = [event for event in events if not isinstance(event.body, Consent)]
-    driver = Driver(SLOTS)
+    driver = Driver(slots)
     for batch, watermark in arrivals(data.draw, events, size, latest):
         driver.step(batch, watermark)
         if data.draw(st.floats(0.0, 1.0)) < restarts:
@@ -167,7 +191,7 @@ def test_which_decisions_teach_follows_from_those_that_came_whatever_came_when(
     driver.finish()
     if latest == LATENESS:
         assert "late" not in driver.reasons
-    agree(driver, events, visitors)
+    agree(driver, events, visitors, slots)
 
 
 def at_watermark(driver: Driver, events: list[Event], at: int) -> None:
@@ -265,6 +289,7 @@ def test_the_positions_of_a_slate_are_one_decision(slot_id: str) -> None:
         events += [decision, visitors.impression(decision, at)]
     wide = {slot_id: structs.replace(SLOTS[slot_id], slate_size=3)}
     outcomes, state = dict[int, str](), AttributionState()
+    not_learned = Counter[tuple[str, str]]()
     for part, watermark in ((events[:6], START), (events[6:], START), ([], ALWAYS)):
         attribution = Attribution(LATENESS, 10**6, 10**6, state)
         result = attribution.step(part, watermark, wide)
@@ -272,6 +297,7 @@ def test_the_positions_of_a_slate_are_one_decision(slot_id: str) -> None:
         for message in result.messages:
             outcome = decode(Topic.OUTCOMES, message.value)
             outcomes[int(outcome.key, 16)] = outcome.not_learned
+        not_learned.update(result.not_learned)
         state = unpack(
             "attribution", 1, AttributionState, pack("attribution", 1, attribution.state())
         )
@@ -279,6 +305,40 @@ def test_the_positions_of_a_slate_are_one_decision(slot_id: str) -> None:
     assert outcomes == {key: verdict.not_learned for key, verdict in expected.items()}
     taught, reason = (2, "subject_limit") if slot_id == "limited" else (0, "robot_rate")
     assert Counter(outcomes.values()) == Counter({"": 3 * taught, reason: 3 * (4 - taught)})
+    assert not_learned == {(slot_id, reason): 4 - taught}, "decisions are counted, not positions"
+
+
+@pytest.mark.parametrize("size", [1, 2, 12])
+def test_how_many_late_slates_are_taken_in_does_not_depend_on_batches(size: int) -> None:
+    """Twelve slates with five positions each are twelve decisions, and fewer than make a robot."""
+    robots = RobotRate(decisions=10, window=1.0)
+    rules = slot("slates", subject_limit=NO_LIMIT, robot_rate=robots, slate_size=5)
+    slots = {"slates": rules}
+    visitors, attribution = Visitors(slots), Attribution(LATENESS, 10**6, 10**6)
+    slate = [Placed(action_id, 0.5, 0.0) for action_id in "abcde"]
+    made = [
+        visitors.decision(
+            "slates", None, START + at, 99 - at, subject_window="0000000a", slate=slate
+        )
+        for at in range(12)
+    ]
+    now = START + WINDOW + LATENESS - SECOND // 2  # they are pending; the robots' window is not all
+    steps = [attribution.step([], now, slots)]
+    steps += [attribution.step(made[at : at + size], now, slots) for at in range(0, 12, size)]
+    refused = [(each.reason, each.origin) for step in steps for each in step.rejected]
+    assert refused == [("late", decision.origin) for decision in made[10:]]
+
+
+def test_visitors_who_come_once_are_not_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a limit of one decision half of them share a cell; their names are all that is kept."""
+    monkeypatch.setattr(subject_counts, "PART", 8192)
+    rules = SubjectRules(window=10, most=1, most_of_robots=None, robot_window=0)
+    counts, window = SubjectCounts(), SlotWindow("home", rules, 0)
+    names = np.random.default_rng(1).permutation(np.arange(1, 30_001, dtype=np.uint32) * 7919)
+    for part in np.split(names, 300):
+        assert not counts.add(window, part, until=20)
+    assert len(pack("counts", 1, counts.state())) < 5 * len(names)
+    assert sorted(counts.add(window, names[:100], until=20)) == sorted(names[:100].tolist())
 
 
 def test_what_a_robot_declares_to_be_teaches_nothing_whatever_the_slot_says() -> None:

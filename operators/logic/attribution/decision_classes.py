@@ -28,6 +28,8 @@ _ARRAYS: Final = (
     "feature_group",
     "subject_group",
     "subject_window",
+    "robot_group",
+    "robot_window",
     "_rows",
 )
 _CLASS_FIELDS = attrgetter(
@@ -76,7 +78,8 @@ class DecisionClasses:
     each slot id (``slot_ids`` names it), ``feature_group`` one for each slot and feature
     fingerprint: the decisions whose features can be learned together. ``subject_group`` is a number
     for each slot and rules that bound what one subject teaches (0: none do), in windows of
-    ``subject_window`` microseconds.
+    ``subject_window`` microseconds; ``robot_group`` and ``robot_window`` are the same for the rules
+    that count robots apart.
     ``name_subjects`` are the slots whose settled decisions name their subjects, for the factors;
     ``any_exposure`` says whether the delay distribution may weigh any decision.
 
@@ -102,6 +105,8 @@ class DecisionClasses:
         self.feature_group = np.zeros(0, dtype=np.int64)
         self.subject_group = np.zeros(0, dtype=np.int64)
         self.subject_window = np.zeros(0, dtype=np.int64)
+        self.robot_group = np.zeros(0, dtype=np.int64)
+        self.robot_window = np.zeros(0, dtype=np.int64)
         self.name_subjects: set[str] = set()
         self.any_exposure = False
         self.sweeps = 0
@@ -228,12 +233,15 @@ class DecisionClasses:
         slots, groups = self._slot_numbers, self._feature_groups
         self.slot[number] = slots.setdefault(new.slot_id, len(slots))
         self.feature_group[number] = groups.setdefault((new.slot_id, new.fingerprint), len(groups))
-        subject, known = new.rules.subject, self._subject_groups
-        if subject is None:
-            self.subject_group[number], self.subject_window[number] = 0, 1
-        else:
-            group = known.setdefault((new.slot_id, subject), len(known) + 1)
-            self.subject_group[number], self.subject_window[number] = group, subject.window
+        subject, robots = new.rules.subject, new.rules.robots
+        self.subject_group[number] = self._subject_group(new.slot_id, subject)
+        self.subject_window[number] = 1 if subject is None else subject.window
+        self.robot_group[number] = self._subject_group(new.slot_id, robots)
+        self.robot_window[number] = 1 if robots is None else robots.window
+
+    def _subject_group(self, slot_id: str, rules: SubjectRules | None) -> int:
+        known = self._subject_groups
+        return 0 if rules is None else known.setdefault((slot_id, rules), len(known) + 1)
 
     def _resize(self, size: int) -> None:
         for name in _ARRAYS:

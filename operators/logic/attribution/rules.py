@@ -4,9 +4,10 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from operators.logic.subject_windows import window_length
+from operators.logic.subject_windows import name_span
 from schemas.catalog import Slot
 
 GRID: Final = 2.0**32
@@ -32,7 +33,8 @@ class SubjectRules(Struct, frozen=True, array_like=True, kw_only=True):
     """How much of one subject a slot learns, by its settings as they stood for a decision.
 
     Of each ``window`` the first ``most`` decisions teach, and none of a ``robot_window`` that has
-    more than ``most_of_robots`` (None: however many). Both are in microseconds.
+    more than ``most_of_robots`` (None: however many). Both are in microseconds; each ``window``
+    begins with a ``robot_window``, and may cut its last one short.
     """
 
     window: int
@@ -46,7 +48,8 @@ class AttributionRules(Struct, frozen=True, array_like=True, kw_only=True):
 
     ``low`` and ``high`` are the declared reward range, ``default`` on that scale the reward of a
     decision without any, and ``quarantine`` says that a click waits for its impression. ``subject``
-    bounds what one subject teaches.
+    bounds what one subject teaches; ``robots`` does so beside it where robots need to be counted
+    over several of its windows.
     """
 
     aggregation: str
@@ -58,6 +61,12 @@ class AttributionRules(Struct, frozen=True, array_like=True, kw_only=True):
     viewable_only: bool
     quarantine: bool
     subject: SubjectRules | None = None
+    robots: SubjectRules | None = None
+
+    @property
+    def of_subjects(self) -> list[SubjectRules]:
+        """The rules that bound what one subject teaches, each counted apart."""
+        return [rules for rules in (self.subject, self.robots) if rules is not None]
 
     def rescaled(self, value: float) -> float:
         """Bring an aggregated value from the declared range to [0, 1]; a sum may exceed it.
@@ -78,6 +87,7 @@ class AttributionRules(Struct, frozen=True, array_like=True, kw_only=True):
 def rules_of(slot: Slot) -> AttributionRules:
     """Read the rules from a slot's catalog record."""
     low, high = slot.reward_range
+    subject, robots = _subject_rules(slot)
     return AttributionRules(
         aggregation=slot.reward_aggregation,
         click_reward=slot.click_reward,
@@ -87,20 +97,27 @@ def rules_of(slot: Slot) -> AttributionRules:
         needs_impression=slot.needs_impression,
         viewable_only=slot.viewable_only,
         quarantine=slot.click_without_impression == "quarantine",
-        subject=_subject_rules(slot),
+        subject=subject,
+        robots=robots,
     )
 
 
-def _subject_rules(slot: Slot) -> SubjectRules | None:
-    window, limit, robots = window_length(slot), slot.subject_limit, slot.robot_rate
-    if window is None:
-        return None
-    return SubjectRules(
-        window=window,
+def _subject_rules(slot: Slot) -> tuple[SubjectRules | None, SubjectRules | None]:
+    """Make one set of rules of both where one window does for both, otherwise one of each."""
+    span, limit, robots = name_span(slot), slot.subject_limit, slot.robot_rate
+    if span is None:
+        return None, None
+    both = SubjectRules(
+        window=span,
         most=limit.decisions if limit.enabled else None,
         most_of_robots=robots.decisions if robots.enabled else None,
         robot_window=round(robots.window * 1e6),
     )
+    limited = round(limit.window * 1e6)
+    if both.most is None or both.most_of_robots is None or span == limited:
+        return both, None
+    alone = SubjectRules(window=limited, most=both.most, most_of_robots=None, robot_window=0)
+    return alone, replace(both, most=None)
 
 
 class DelayHistogram(Struct):

@@ -8,13 +8,13 @@ that is settled ever changes. A verdict only becomes stricter: a decision that d
 never will.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.envelope import Event
 from operators.logic.attribution import reasons
 from operators.logic.attribution.chunks import Rows
 from operators.logic.attribution.decision_codec import unpack_decision
@@ -29,43 +29,62 @@ _LIMIT, _RATE, _ROBOT = (
 )
 _FEW = 8
 
+Flags = NDArray[np.bool_]
+
 
 class Taken(NamedTuple):
-    """A decision that is counted but not kept: it was learned before a start from the store."""
+    """A decision as it is counted: the number of its class, its time and its visitor."""
 
     number: int
     at: int
     visitor: int
 
 
-def comes_too_late(ledger: Ledger, event: Event, number: int, visitor: int, uncounted: int) -> bool:
-    """Say whether a late decision would change what is settled, or is of forgotten windows.
+class LateDecisions:
+    """Says which late decisions of a batch would change what is settled.
 
-    ``number`` is that of its class, ``uncounted`` how many of the visitor's decisions are taken in
-    and not counted yet. That is so where it might make robots of decisions that have settled.
+    ``taken`` are the decisions of the batch so far, which are taken in and not counted yet.
     """
-    rules = ledger.classes.all[number].rules.subject
-    if rules is None or not visitor:
-        return False
-    window = SlotWindow(event.body.slot_id, rules, event.at // rules.window)
-    if ledger.counts.is_forgotten(window):
-        return True
-    if rules.most_of_robots is None:
-        return False
-    length = _robot_window(rules, ledger.classes.windows[number])
-    begin = event.at - event.at % length
-    if begin + length >= ledger.settled_before(begin):
-        return False  # all decisions of that time are pending
-    return ledger.counts.total(window, visitor) + uncounted >= rules.most_of_robots
+
+    def __init__(self, ledger: Ledger, taken: Iterable[Taken]) -> None:
+        self._ledger = ledger
+        self._uncounted: Counter[tuple[SlotWindow, int]] = Counter()
+        for each in taken:
+            self.take(each)
+
+    def take(self, taken: Taken) -> None:
+        """Note a decision that is to be counted at the end of the batch."""
+        for window in _slot_windows(self._ledger, taken.number, taken.at):
+            self._uncounted[window, taken.visitor] += 1
+
+    def comes_too_late(self, late: Taken) -> bool:
+        """Say whether a decision would make robots of settled ones, or is of forgotten windows."""
+        if not late.visitor:
+            return False
+        windows = _slot_windows(self._ledger, late.number, late.at)
+        return any(self._changes_settled(late, window) for window in windows)
+
+    def _changes_settled(self, late: Taken, window: SlotWindow) -> bool:
+        ledger, rules = self._ledger, window.rules
+        if ledger.counts.is_forgotten(window):
+            return True
+        if rules.most_of_robots is None:
+            return False
+        length = _robot_window(rules, ledger.classes.windows[late.number])
+        begin = late.at - late.at % rules.window % length
+        if begin + length >= ledger.settled_before(begin):
+            return False  # all decisions of that time are pending
+        counted = ledger.counts.total(window, late.visitor)
+        return counted + self._uncounted[window, late.visitor] >= rules.most_of_robots
 
 
 def count_again(ledger: Ledger, taken: list[Taken]) -> None:
     """Count decisions that were learned already, for the sake of younger ones."""
     classes = ledger.classes
     for number, at, visitor in taken:
-        window = _slot_window(ledger, number, at)
-        until = window.end + classes.windows[number]
-        ledger.counts.add(window, np.array([visitor], dtype=np.uint32), until)
+        for window in _slot_windows(ledger, number, at):
+            until = window.end + classes.windows[number]
+            ledger.counts.add(window, np.array([visitor], dtype=np.uint32), until)
 
 
 def exclude_robots(ledger: Ledger, rows: Rows) -> None:
@@ -79,37 +98,54 @@ def bound_subjects(ledger: Ledger, rows: Rows) -> None:
 
     What others have taught is taken back. Positions of a slate share the verdict on their decision.
     """
+    classes = ledger.classes
+    _bound(ledger, rows, classes.subject_group, classes.subject_window)
+    _bound(ledger, rows, classes.robot_group, classes.robot_window)
+
+
+def _bound(ledger: Ledger, rows: Rows, class_groups: Rows, class_windows: Rows) -> None:
+    """Apply the rules that these groups of classes have, in windows of these lengths."""
     pending, classes = ledger.pending, ledger.classes
-    groups = classes.subject_group[pending.decision_class[rows]]
+    groups = class_groups[pending.decision_class[rows]]
     counted = (groups > 0) & (pending.visitor[rows] > 0)
     if not counted.any():
         return
     rows, groups = rows[counted], groups[counted]
-    window_numbers = pending.at[rows] // classes.subject_window[pending.decision_class[rows]]
+    window_numbers = pending.at[rows] // class_windows[pending.decision_class[rows]]
     for places in places_by_value(window_numbers):
         for part in places_by_value(groups[places]):
             some = rows[places][part]
             first = int(some[0])
-            number = int(pending.decision_class[first])
-            window = _slot_window(ledger, number, int(pending.at[first]))
+            decision_class = classes.all[int(pending.decision_class[first])]
+            is_robots = class_groups is classes.robot_group
+            rules = decision_class.rules.robots if is_robots else decision_class.rules.subject
+            assert rules is not None
+            at = int(pending.at[first])
+            window = SlotWindow(decision_class.slot_id, rules, at // rules.window)
             until = window.end + int(classes.window[pending.decision_class[some]].max())
             own = some[pending.flags[some] & FURTHER == 0]
             loud = ledger.counts.add(window, pending.visitor[own], until)
             if loud:
-                _judge(ledger, window, int(classes.subject_group[number]), loud)
+                in_group = class_groups == groups[places][part][0]
+                _judge(ledger, window, in_group, loud)
 
 
-def _slot_window(ledger: Ledger, number: int, at: int) -> SlotWindow:
+def _slot_windows(ledger: Ledger, number: int, at: int) -> list[SlotWindow]:
+    """Give the windows in which a decision is counted."""
     decision_class = ledger.classes.all[number]
-    rules = decision_class.rules.subject
-    assert rules is not None
-    return SlotWindow(decision_class.slot_id, rules, at // rules.window)
+    return [
+        SlotWindow(decision_class.slot_id, rules, at // rules.window)
+        for rules in decision_class.rules.of_subjects
+    ]
 
 
-def _judge(ledger: Ledger, window: SlotWindow, group: int, loud: list[int]) -> None:
-    """Judge the pending decisions of visitors who got many in a window."""
+def _judge(ledger: Ledger, window: SlotWindow, in_group: Flags, loud: list[int]) -> None:
+    """Judge the pending decisions of visitors who got many in a window.
+
+    ``in_group`` says of each class whether the window's rules are its own.
+    """
     pending = ledger.pending
-    for visitor, rows in _rows_of(ledger, window, group, loud):
+    for visitor, rows in _rows_of(ledger, window, in_group, loud):
         own = rows[pending.flags[rows] & FURTHER == 0]
         verdicts = _verdicts(ledger, window, visitor, own)
         stricter = verdicts > pending.reasons(own)
@@ -120,10 +156,10 @@ def _judge(ledger: Ledger, window: SlotWindow, group: int, loud: list[int]) -> N
 
 
 def _rows_of(
-    ledger: Ledger, window: SlotWindow, group: int, visitors: list[int]
+    ledger: Ledger, window: SlotWindow, in_group: Flags, visitors: list[int]
 ) -> Iterator[tuple[int, Rows]]:
     """Find the pending decisions of visitors in a window."""
-    pending, classes = ledger.pending, ledger.classes
+    pending = ledger.pending
     column = pending.visitor
     if len(visitors) <= _FEW:
         found = [np.flatnonzero(column == visitor) for visitor in visitors]
@@ -135,7 +171,7 @@ def _rows_of(
         found = [order[start:end] for start, end in zip(starts, ends, strict=True)]
     for visitor, rows in zip(visitors, found, strict=True):
         rows = rows[pending.flags[rows] & LIVE != 0]
-        rows = rows[classes.subject_group[pending.decision_class[rows]] == group]
+        rows = rows[in_group[pending.decision_class[rows]]]
         yield visitor, rows[pending.at[rows] // window.rules.window == window.number]
 
 
@@ -153,7 +189,7 @@ def _verdicts(ledger: Ledger, window: SlotWindow, visitor: int, rows: Rows) -> N
         verdicts[order[max(rules.most - settled, 0) :]] = _LIMIT
     if rules.most_of_robots is not None:
         lengths = np.maximum(np.minimum(rules.robot_window, spans), 1)
-        pairs = np.stack((lengths, at // lengths))
+        pairs = np.stack((lengths, at % rules.window // lengths))
         _, which, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
         verdicts[counts[which.reshape(-1)] > rules.most_of_robots] = _RATE
     return verdicts
@@ -185,7 +221,8 @@ def _exclude(ledger: Ledger, row: int, reason: int) -> None:
             rewards.learned_square(weight, default) if rewards else weight * on_grid(default**2)
         )
         ledger.changes.add(row, -weight, -learned, -square)
-        ledger.result.count_not_learned(decision_class.slot_id, reasons.NOT_LEARNED[reason])
+        if not pending.flags[row] & FURTHER:  # a slate is one decision
+            ledger.result.count_not_learned(decision_class.slot_id, reasons.NOT_LEARNED[reason])
     pending.give_reason(row, reason)
 
 

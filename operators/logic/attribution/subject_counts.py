@@ -22,6 +22,9 @@ _SATURATED: Final = 255
 _APART: Final = 8
 """A cell may hold this many times fewer decisions, on average, than a visitor may get."""
 
+_SCANNED: Final = 2**16
+"""So many names are looked through for a few visitors; more are sorted once, in a few runs."""
+
 _ANY: Final = 2**62
 _NEVER: Final = -(2**62)
 
@@ -67,6 +70,7 @@ class WindowCounts:
         self.fill = 0
         self._names = np.zeros(_FEWEST, dtype=np.uint32)
         self._cells = np.zeros(_FEWEST, dtype=np.uint8)
+        self._runs: list[Names] = []
         rules = window.rules
         self._most = min(n for n in (rules.most, rules.most_of_robots, _ANY) if n is not None)
         self._few = min(self._most, _SATURATED - 1)
@@ -80,8 +84,12 @@ class WindowCounts:
         if len(names):
             self._write(names)
             places = names & np.uint32(len(self._cells) - 1)
-            for name in np.unique(names[self._cells[places] > self._few]).tolist():
-                counted[name] = self.totals[name] = self.total(name)
+            crowded = np.unique(names[self._cells[places] > self._few])
+            totals = self._totals(crowded)
+            for name, total in zip(crowded.tolist(), totals.tolist(), strict=True):
+                counted[name] = total
+                if total > 1 and total > self._few // 2:
+                    self.totals[name] = total
         return [name for name, total in counted.items() if total > self._most]
 
     def total(self, name: int) -> int:
@@ -90,6 +98,20 @@ class WindowCounts:
         if known is not None:
             return known
         return int(np.count_nonzero(self._names[: self.fill] == name))
+
+    def _totals(self, names: Names) -> NDArray[np.int64]:
+        """Count the decisions of visitors who are not counted one by one."""
+        written = self._names[: self.fill]
+        if len(names) * self.fill <= _SCANNED:
+            return np.array([np.count_nonzero(written == name) for name in names], dtype=np.int64)
+        runs = self._runs
+        runs.append(np.sort(written[sum(map(len, runs)) :]))
+        while len(runs) > 1 and len(runs[-2]) <= 2 * len(runs[-1]):
+            runs[-2:] = [np.sort(np.concatenate(runs[-2:]), kind="stable")]
+        totals = np.zeros(len(names), dtype=np.int64)
+        for run in runs:
+            totals += np.searchsorted(run, names, side="right") - np.searchsorted(run, names)
+        return totals
 
     def _count_known(self, names: Names) -> tuple[Names, dict[int, int]]:
         counted: dict[int, int] = {}

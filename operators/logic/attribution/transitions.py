@@ -1,7 +1,7 @@
 """What events do to decisions: they are added, activated by impressions, or void."""
 
 from binascii import crc32
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
 import numpy as np
@@ -21,9 +21,9 @@ from operators.logic.attribution.outcomes import void_outcome
 from operators.logic.attribution.pending import ACTIVE, FURTHER, LIVE, SHOWN, VOID
 from operators.logic.attribution.rules import WHOLE, on_grid
 from operators.logic.attribution.subject_bounds import (
+    LateDecisions,
     Taken,
     bound_subjects,
-    comes_too_late,
     count_again,
     exclude_robots,
 )
@@ -56,6 +56,7 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     blobs = pack_decisions([_PACKED_FIELDS(event.body) for event in events])
     visitors = read_subject_windows([event.body.subject_window for event in events])
     counted_again: list[Taken] = []
+    late: LateDecisions | None = None
     for event, row, blob, visitor in zip(events, known, blobs, visitors, strict=True):
         body = event.body
         number = number_of(body)
@@ -73,6 +74,8 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         if counted and ledger.is_counted(body.slot_id, expiry):
             if visitor and not event.further and all_classes[number].rules.subject:
                 counted_again.append(Taken(number, event.at, visitor))
+                if late is not None:
+                    late.take(counted_again[-1])
             continue
         if expiry < horizon or (ahead and ledger.is_settled(event.at, expiry)):
             reject(event, reasons.LATE)
@@ -85,11 +88,14 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         if event.further and result.is_refused(event):
             continue  # a record is taken with all of its positions, or not at all
         if (ahead or event.at < horizon) and not event.further:
-            uncounted = sum(other[-1] == visitor for other in new.values())
-            if comes_too_late(ledger, event, number, visitor, uncounted):
+            if late is None:
+                late = LateDecisions(ledger, [*counted_again, *_taken(new.values())])
+            if late.comes_too_late(Taken(number, event.at, visitor)):
                 reject(event, reasons.LATE)
                 continue
         new[key] = decision
+        if late is not None and not event.further:
+            late.take(Taken(number, event.at, visitor))
         family = window.bit_length()
         if family in families:
             families[family].append(decision)
@@ -106,6 +112,13 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     if not len(orphans):
         return []
     return [event for key in new if key in orphans for event in orphans.pop(key)]
+
+
+def _taken(decisions: Iterable[_New]) -> Iterator[Taken]:
+    """Give decisions as they are to be counted, a slate once."""
+    for event, number, _, _, visitor in decisions:
+        if not event.further:
+            yield Taken(number, event.at, visitor)
 
 
 def _is_known(ledger: Ledger, row: int, earlier: _New | None, decision: _New) -> bool:
