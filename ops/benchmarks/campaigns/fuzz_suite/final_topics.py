@@ -25,6 +25,7 @@ from flows.verification.reading import ledger_of
 from operators.decode import join_key, pseudonym_of
 from operators.io.kafka.partition import read_partition
 from operators.logic.attribution.pending import LIVE
+from operators.logic.attribution.reasons import OUTSIDE_WINDOW
 from schemas.codec import Flaw, decode
 from schemas.results import DeadLetter
 from schemas.settings import Settings
@@ -49,7 +50,10 @@ class FinalTopics:
     twice: int = 0
     """Records with two dead letters."""
     good_refused: Counter[str] = field(default_factory=Counter)
-    """Records of visitors, not spoiled, that were refused, by topic and reason."""
+    """Records of visitors, not spoiled, that were refused, by topic and reason.
+
+    But for clicks after the reward window: on a busy machine visitors may take so long.
+    """
     good_requests: int = 0
     answered: Counter[int] = field(default_factory=Counter)
     """How many requests had how many answers."""
@@ -89,6 +93,8 @@ def scan(settings: Settings, spoiled: Offsets) -> FinalTopics:
                         final.bad.add(place)
                         if key is not None and of_it[0].reason in REFUSALS:
                             refused.add(key)
+                    elif of_it[0].reason == OUTSIDE_WINDOW:
+                        continue
                     elif topic is not Topic.DECISIONS or _key_of(payload) in asked:
                         final.good_refused[f"{topic}: {of_it[0].reason}"] += 1
     for key in refused:
