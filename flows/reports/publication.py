@@ -15,6 +15,9 @@ MOST_LINES: Final = 50
 """Changes that are printed, what loses most first; the rest is counted."""
 
 _MOST_FIELDS, _LONGEST = 5, 40
+_LEAD: Final = 12
+"""Characters that are shown before those in which two long values differ."""
+
 _ANEW: Final = f"{'':<9} its policy begins anew: what it has learned is left behind"
 _ORDER: Final = ("removed", "added", "changed", "unchanged")
 
@@ -32,6 +35,9 @@ def describe(publication: Publication) -> Iterator[str]:
     yield ", ".join(
         f"{counts[kind]} {kind}" for kind in ("added", "changed", "removed", "unchanged")
     )
+    if publication.not_named:
+        verb = "stays" if publication.not_named == 1 else "stay"
+        yield f"{publication.not_named} not named in the file {verb}"
 
 
 def notes(publication: Publication) -> Iterator[str]:
@@ -63,7 +69,7 @@ def _line(change: Change) -> str:
 
 def _fields(fields: dict[str, tuple[Any, Any]]) -> str:
     shown = [
-        f"{name} {_value(before)} → {_value(after)}"
+        " ".join((name, *_told_apart(before, after)))
         for name, (before, after) in list(fields.items())[:_MOST_FIELDS]
     ]
     if len(fields) > _MOST_FIELDS:
@@ -71,9 +77,21 @@ def _fields(fields: dict[str, tuple[Any, Any]]) -> str:
     return ", ".join(shown)
 
 
-def _value(value: Any) -> str:
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def _told_apart(before: Any, after: Any) -> tuple[str, str, str]:
+    """Write two values that differ; of long ones the part where they do."""
+    was, is_ = (msgspec.json.encode(value).decode() for value in (before, after))
+    pairs = enumerate(zip(was, is_, strict=False))
+    differs = next((place for place, (a, b) in pairs if a != b), min(len(was), len(is_)))
+    return _part(was, differs), "→", _part(is_, differs)
+
+
+def _part(text: str, differs: int) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    start = differs - _LEAD if differs > _LONGEST - _LEAD else 0
+    head, room = ("…", _LONGEST - 1) if start else ("", _LONGEST)
+    rest = text[start:]
+    return head + (rest if len(rest) <= room else f"{rest[: room - 1]}…")
 
 
 def _time(at: int) -> str:

@@ -24,12 +24,14 @@ class Publication(Struct, frozen=True, kw_only=True):
 
     ``repeated`` are records that hold already and are to be sent again. ``outdated`` names what has
     earlier versions that were asked for and are not sent: what was before now stays as it was.
+    ``not_named`` counts what is there, or is to be, and is not asked about: it stays.
     """
 
     changes: list[Change]
     records: list[CatalogEntry]
     outdated: list[Identity]
     repeated: list[CatalogEntry] = []
+    not_named: int = 0
 
 
 _BEGINNING: Final = -(2**62)
@@ -77,7 +79,8 @@ def plan_file(
         absent = history.versions.keys() - wanted.keys()
         _check_pruning(history, wanted, now)
         wanted |= {identity: Wanted(versions=[]) for identity in absent}
-    publication = _plan(history, wanted, now)
+    there = {identity_of(entry) for entry in timeline(history, now)}
+    publication = replace(_plan(history, wanted, now), not_named=len(there.difference(wanted)))
     if not again:
         return publication
     return replace(publication, repeated=list(_repeated(history, publication, wanted, now)))

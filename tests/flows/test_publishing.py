@@ -176,6 +176,13 @@ def test_it_is_said_where_a_policy_begins_anew(
         assert not begins_anew or re.match(rf"changed   slot home: .*\n +{ANEW}\n", each)
 
 
+def test_where_long_values_differ_is_shown(deployed: Settings, publish: Callable[..., str]) -> None:
+    text = "A long text about nothing much, that ends in "
+    publish([SLOT, A | {"content": f"{text}rain"}])
+    said = publish([A | {"content": f"{text}sunshine"}])
+    assert 'content …hat ends in rain" → …hat ends in sunshine"\n' in said
+
+
 def test_a_change_of_policy_that_does_not_come_begins_nothing_anew(
     deployed: Settings, publish: Callable[..., str]
 ) -> None:
@@ -225,11 +232,15 @@ def test_what_a_file_does_not_name_stays_but_with_prune(
     deployed: Settings, publish: Callable[..., str]
 ) -> None:
     publish([SLOT, A, B])
-    publish([SLOT, A])
+    said = publish([SLOT, A])
+    assert "0 added, 0 changed, 0 removed, 2 unchanged\n1 not named in the file stays\n" in said
+    assert "\n2 not named in the file stay\n" in publish([A, B | {"action_id": "c"}], "--dry-run")
     assert len(holds(deployed).actions["home"]) == 2
     said = publish([SLOT, A], "--prune")
     assert said.startswith("removed   action b\n")
     assert [action.action_id for action in holds(deployed).actions["home"]] == ["a"]
+    assert "not named" not in said
+    assert "not named" not in publish([SLOT, A])
     assert msgspec.json.decode(on_topic(deployed)[-1])["deleted"] is True
     assert "added     action b" in publish([B])
     assert len(holds(deployed).actions["home"]) == 2
