@@ -40,7 +40,7 @@ def compare_pending(
                 rewards.reward(classes[int(pending.decision_class[row])].rules) if rewards else None
             )
             alike &= bool(flags & ACTIVE) == verdict.counts
-            alike &= (rewards is not None) == (verdict.rewards > 0)
+            alike &= bool(rewards) == (verdict.rewards > 0)
             alike &= reward is None or reward == verdict.reward
             alike &= not_learned == verdict.not_learned
         report.pending.different += not alike

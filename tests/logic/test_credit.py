@@ -454,3 +454,36 @@ def test_no_more_withdrawals_are_remembered_than_can_matter(
     assert not shard.attribution.state().withdrawals
     shard.step([visitors.erasure("old", START)], shard.watermark)
     assert not shard.attribution.state().withdrawals
+
+
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("slot_id", ["first", "sum", "max", "exposed", "at-once"])
+def test_a_position_whose_only_reward_is_taken_back_reports_that(
+    slot_id: str, restart: bool, shown: bool
+) -> None:
+    """Its revision goes on, so that a later reward is another report."""
+    visitors = Visitors(RULES)
+    decision = decide(visitors, slot_id, "abc", START, key=1)
+    impressions = [visitors.impression(decision, LATER)] if shown else []
+    rewards = [
+        visitors.reward(decision, START + 5 * SECOND, 0.75, id="x", position=1),
+        visitors.reward(decision, START + 4 * SECOND, 0.25, id="x", position=0),
+        visitors.reward(decision, START + 6 * SECOND, 0.5, id="y", position=1),
+    ]
+    for count in (2, 3):
+        shard = Shard(THREE)
+        events = [decision, *impressions, *rewards[:count]]
+        for event in events:
+            shard.step([event], START)
+            if restart:
+                shard.restart()
+        key = position_key(1, 1)
+        reports = [each for (of, *_), each in shard.reported.items() if of == key]
+        assert [each.revision for each in reports] == list(range(1, count + 1))
+        counts = shown or slot_id == "at-once"
+        assert reports[1].activated == counts
+        assert reports[1].delay is None
+        assert not reports[1].reward or counts
+        shard.finish()
+        shard.agree(events)

@@ -86,6 +86,7 @@ class Shard:
         self.attribution = Attribution(*self.limits, tolerance=TOLERANCE)
         self.watermark = START - WINDOW
         self.final: dict[int, Outcome] = {}
+        self.reported: dict[tuple[int, str, int], Outcome] = {}
         self.rejected: list[Rejected] = []
         self.conflicts = 0
         self.deltas: list[PosteriorDeltas] = []
@@ -108,6 +109,9 @@ class Shard:
         for message in result.messages:
             outcome = decode(Topic.OUTCOMES, message.value)
             assert isinstance(outcome, Outcome)
+            identity = (int(outcome.key, 16), outcome.status, outcome.revision)
+            assert identity not in self.reported, "two reports with one identity"
+            self.reported[identity] = outcome
             if outcome.status != "pending":
                 assert self.final.setdefault(int(outcome.key, 16), outcome) is outcome
         self.deltas += result.posterior_deltas

@@ -62,6 +62,8 @@ def _count(
         before = rewards.reward(rules)
         earlier = rewards.get(id_)
         if earlier is None:
+            if not rewards:
+                rewards.learned_reward = weight * before
             rewards.add(event.at, id_, value)
         elif _is_less(ledger, event, (event.at, value), earlier):
             rewards.replace(event.at, id_, value)
@@ -146,21 +148,19 @@ def _take_back(ledger: Ledger, key: int, row: int, id_: str) -> None:
     default = rules.default_reward
     learned_square = rewards.learned_square(share, default)
     pending.touch_row(row)
-    if rewards.count > 1:
-        before = rewards.reward(rules)
-        rewards.remove(id_)
-        reward = rewards.reward(rules)
+    before = rewards.reward(rules)
+    rewards.remove(id_)
+    reward = rewards.reward(rules)
+    if rewards:
         if decision_class.learning_mode != "wait":
             ledger.changes.add(row, 0.0, reward - learned, on_grid(reward**2) - learned_square)
             rewards.learned_reward = reward
-        if reward != before:
-            ledger.result.report(key, pending_outcome(pending, row, decision_class, rewards))
-        return
-    del by_key[key]
-    if decision_class.needs_impression and not pending.flags[row] & SHOWN:
+    elif decision_class.needs_impression and not pending.flags[row] & SHOWN:
         ledger.changes.add(row, -share, -learned, -learned_square)
         pending.weight[row] = 0
         pending.flags[row] &= ~ACTIVE & 0xFF
     else:
         square = share * on_grid(default**2) - learned_square
         ledger.changes.add(row, 0.0, share * default - learned, square)
+    if reward != before or not pending.flags[row] & ACTIVE:
+        ledger.result.report(key, pending_outcome(pending, row, decision_class, rewards))

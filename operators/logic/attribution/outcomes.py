@@ -18,7 +18,7 @@ from operators.logic.attribution.decision_codec import (
     NO_FEATURES,
     unpack_decision,
 )
-from operators.logic.attribution.pending import Pending
+from operators.logic.attribution.pending import ACTIVE, Pending
 from operators.logic.attribution.rewards import Rewards
 from operators.logic.attribution.window import delay
 from schemas.clock import moment
@@ -110,8 +110,11 @@ def settled_ids(keys: NDArray[np.uint64]) -> list[int]:
 def pending_outcome(
     pending: Pending, row: int, decision_class: DecisionClass, rewards: Rewards
 ) -> Outcome:
-    """Report the reward that a decision has earned so far."""
-    return _active_outcome(pending, row, decision_class, rewards, "pending", rewards.revision)
+    """Report the reward that a decision has earned so far, if it counts."""
+    outcome = _active_outcome(pending, row, decision_class, rewards, "pending", rewards.revision)
+    if not pending.flags[row] & ACTIVE:
+        outcome.activated, outcome.reward = False, 0.0
+    return outcome
 
 
 def settled_outcome(

@@ -30,6 +30,8 @@ def reward_value(body: Click | Reward, rules: AttributionRules) -> float:
 class Rewards(Struct, array_like=True, gc=False, kw_only=True):
     """The rewards that count for one decision, aggregated so that their order does not matter.
 
+    Where all were taken back, none counts (``bool``): what is left is ``revision``.
+
     ``first_at`` and ``first_id`` name the earliest reward (by event time, then id) and ``first``
     its value; ``total`` is the sum in units of 1/GRID, an integer, so that it is exact in any
     order, less ``carried`` times CARRY; ``learned_reward`` is the reward that the learner has been
@@ -50,7 +52,11 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
     @property
     def count(self) -> int:
         """How many rewards count."""
-        return len(self.several) if self.several else 1
+        return 1 if self.several is None else len(self.several)
+
+    def __bool__(self) -> bool:
+        """Say whether any reward counts."""
+        return self.count > 0
 
     def learned_square(self, weight: float, default: float) -> float:
         """Give the squared reward that the learner has been given of a decision of this weight.
@@ -68,11 +74,12 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
 
     def add(self, at: int, id_: str, value: float) -> None:
         """Count a reward whose id is new."""
+        first = not self
         self._by_id()[id_] = at, value
         self.revision += 1
         self._sum(round(value * GRID))
-        self.highest = max(self.highest, value)
-        if (at, id_) < (self.first_at, self.first_id):
+        self.highest = value if first else max(self.highest, value)
+        if first or (at, id_) < (self.first_at, self.first_id):
             self.first_at, self.first_id, self.first = at, id_, value
 
     def replace(self, at: int, id_: str, value: float) -> None:
@@ -90,18 +97,20 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
             self.first_at, self.first_id, self.first = at, id_, value
 
     def remove(self, id_: str) -> None:
-        """Let a reward count no more; there are others."""
+        """Let a reward count no more."""
         rewards = self._by_id()
         _, before = rewards.pop(id_)
         self.revision += 1
         self._sum(-round(before * GRID))
+        if not rewards:
+            return
         self._find_highest()
         if id_ == self.first_id:
             self.first_at, self.first_id = min((at, each) for each, (at, _) in rewards.items())
             self.first = rewards[self.first_id][1]
 
     def reward(self, rules: AttributionRules) -> float:
-        """Aggregate the rewards to one in [0, 1].
+        """Aggregate the rewards to one in [0, 1]; the default reward where none counts.
 
         >>> from operators.logic.attribution.rules import rules_of
         >>> from schemas.catalog import Slot
@@ -121,6 +130,8 @@ class Rewards(Struct, array_like=True, gc=False, kw_only=True):
         max 0.5
         sum 0.75
         """
+        if not self:
+            return rules.default_reward
         if rules.aggregation == "first":
             return rules.rescaled(self.first)
         if rules.aggregation == "max":

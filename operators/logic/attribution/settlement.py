@@ -148,7 +148,9 @@ def _settle_rewarded(
     decision_class = ledger.classes.all[int(pending.decision_class[row])]
     rewards = pending.rewards(row)[int(pending.key[row])]
     weight = int(pending.weight[row])
-    if pending.flags[row] & NOT_LEARNED:
+    if not rewards:
+        rewards.learned_reward = weight / WHOLE * decision_class.rules.default_reward
+    if not rewards or pending.flags[row] & NOT_LEARNED:
         pass
     elif decision_class.learning_mode == "wait":
         ledger.changes.count_reward(decision_class.slot_id, rewards.first_at)
