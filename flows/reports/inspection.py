@@ -10,7 +10,7 @@ import numpy as np
 import redis
 
 from flows.reports.explanation import explain_decision
-from flows.runtime.flow_metrics import read_metrics
+from flows.runtime.flow_metrics import FlowMetrics, read_metrics
 from operators.cache import redis_decision_key, redis_features_key, redis_policy_key
 from operators.io.metrics.labels import OTHER, own_label
 from operators.io.redis import CachedCopy, client, read
@@ -22,6 +22,8 @@ from schemas.settings import Settings
 Report = dict[str, Any]
 
 PROBLEMS = "banditflow_feature_problems_total"
+NOT_LEARNED = "banditflow_decisions_not_learned_total"
+_NO_METRICS = "no flow serves metrics at BANDITFLOW_METRICS_HOST and _METRICS_PORT"
 
 MOST_WORKERS = 64
 """Worker processes that are asked for their metrics, on ports in a row."""
@@ -32,12 +34,12 @@ class NotFoundError(LookupError):
 
 
 def slot(settings: Settings, store: Store, slot_id: str) -> Report:
-    """Describe a slot's policy: each action's posterior, and how fresh it is."""
+    """Describe a slot's policy: each action's posterior, how fresh it is, and what it left out."""
     source, policy = _policy(settings, store, slot_id)
     if policy is None:
         raise NotFoundError(_unpublished(settings, store, slot_id))
     report = {name: value for name, value in policy.items() if name != "posterior"}
-    return {"source": source, **report}
+    return {"source": source, **report} | _not_learned(settings, slot_id)
 
 
 def subject(settings: Settings, store: Store, pseudonym: str) -> Report:
@@ -89,27 +91,45 @@ def features(settings: Settings, store: Store, slot_id: str) -> Report:
     return report | _problems(settings, slot_id)
 
 
+def _not_learned(settings: Settings, slot_id: str) -> Report:
+    """Count by reason the decisions that taught nothing since the flow's workers started."""
+    workers = _workers(settings)
+    if not workers:
+        return {"not_learned": None, "why_not": _NO_METRICS}
+    label = own_label(slot_id)
+    counts: Counter[str] = Counter()
+    labels: set[str] = set()
+    for metrics in workers:
+        labels.update(metrics.by(NOT_LEARNED, "slot"))
+        counts.update(metrics.by(NOT_LEARNED, "reason", slot=label))
+    if label not in labels and OTHER in labels:
+        return {"not_learned": None, "why_not": f"slot {slot_id!r} may be counted among {OTHER!r}"}
+    return {"not_learned": {reason: int(count) for reason, count in counts.items()}}
+
+
+def _workers(settings: Settings) -> list[FlowMetrics]:
+    """Read the metrics of the flow's workers; none where no flow serves any."""
+    urls = (
+        f"http://{settings.metrics.host}:{settings.metrics.port + worker}/metrics"
+        for worker in range(MOST_WORKERS)
+    )
+    answers = itertools.takewhile(lambda read: read is not None, map(read_metrics, urls))
+    return [metrics for metrics in answers if metrics is not None]
+
+
 def _problems(settings: Settings, slot_id: str) -> Report:
     """Count what the flow's workers met since they started, by field and reason.
 
     Beside it, among how many decisions of the slot; a slot without a label of its own has no counts
     that are its own.
     """
-    urls = (
-        f"http://{settings.metrics.host}:{settings.metrics.port + worker}/metrics"
-        for worker in range(MOST_WORKERS)
-    )
-    workers = list(itertools.takewhile(lambda read: read is not None, map(read_metrics, urls)))
+    workers = _workers(settings)
     if not workers:
-        return {
-            "problems": None,
-            "why_not": "no flow serves metrics at BANDITFLOW_METRICS_HOST and _METRICS_PORT",
-        }
+        return {"problems": None, "why_not": _NO_METRICS}
     label = own_label(slot_id)
     problems: dict[str, Counter[str]] = {}
     decided: Counter[str] = Counter()
     for metrics in workers:
-        assert metrics is not None
         decided.update(metrics.by("banditflow_decisions_total", "slot"))
         for field in metrics.by(PROBLEMS, "field", slot=label):
             counts = metrics.by(PROBLEMS, "reason", slot=label, field=field)

@@ -14,10 +14,11 @@ import pytest
 import redis
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource, run_main
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from flows.cli.main import main
 from flows.devkit.embedded import Server
+from flows.reports.inspection import NOT_LEARNED
 from flows.runtime.clock import system_clock
 from operators.cache import cache_decisions, cache_policies, cache_profiles
 from operators.decide.admission import RequestGroup
@@ -400,6 +401,28 @@ def test_values_that_are_not_as_declared_are_counted(
     assert found["among_decisions"] == 6
     monkeypatch.setenv("BANDITFLOW_METRICS_PORT", "1")
     assert "METRICS_PORT" in inspect(capsys, "features", "problems")["why_not"]
+
+
+def test_the_decisions_that_a_slot_did_not_learn_are_counted_by_reason(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    stored(
+        settings, *(row for name in ("a", "b") for row in (make.slot(name), make.policy(name, 5)))
+    )
+    registry = CollectorRegistry()
+    counter = Counter(NOT_LEARNED, "", ["slot", "reason"], registry=registry)
+    counter.labels("a", "subject_limit").inc(70)
+    counter.labels("a", "robot").inc(3)
+    port = serve(registry, "127.0.0.1", 0).split(":")[2].partition("/")[0]
+    monkeypatch.setenv("BANDITFLOW_METRICS_PORT", port)
+    assert inspect(capsys, "slot", "a")["not_learned"] == {"subject_limit": 70, "robot": 3}
+    assert inspect(capsys, "slot", "b")["not_learned"] == {}
+    counter.labels("other", "robot").inc(3)
+    found = inspect(capsys, "slot", "b")
+    assert found["not_learned"] is None
+    assert "among 'other'" in found["why_not"]
+    monkeypatch.setenv("BANDITFLOW_METRICS_PORT", "1")
+    assert "METRICS_PORT" in inspect(capsys, "slot", "a")["why_not"]
 
 
 def test_a_slot_that_is_counted_among_others_is_not_said_to_have_no_problems(
