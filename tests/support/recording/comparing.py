@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from operators.logic.attribution.reasons import DUPLICATE_WAITING
 from tests.support.recording.observed import Sections
 
 _SHOWN = 40
@@ -33,9 +34,20 @@ def restated(sections: Sections) -> Sections:
 
     Measures of a click model were given as 0 and one half before they were known. What a policy
     believes of an action was an observed rate unless it was ``beta``, and described in [0, 1].
+    A copy of a waiting event was counted alone, and is on record now.
     """
+    repeats = {
+        name
+        for name, letter in sections.get("dead letters", {}).items()
+        if letter["reason"] == DUPLICATE_WAITING
+    }
+    repeats |= {name.rpartition("/")[0] for name in repeats}  # as the store's rows are named
     return {
-        section: {name: _restated(each, _slot_of(each)) for name, each in named.items()}
+        section: {
+            name: _restated(each, _slot_of(each))
+            for name, each in named.items()
+            if name not in repeats
+        }
         for section, named in sections.items()
     }
 
