@@ -93,6 +93,7 @@ def test_a_new_action_begins_with_its_share(
 @given(kind=st.sampled_from(KINDS), rate=rates, default=defaults, size=sizes,
        incumbents=st.integers(1, 10))  # fmt: skip
 @example(kind="beta", rate=0.001, default=0.5, size=1.0, incumbents=1)
+@example(kind="beta", rate=0.0024726231566347743, default=0.5, size=0.01, incumbents=1)
 def test_what_a_new_action_gets_follows_what_it_earns(
     kind: str, rate: float, default: float, size: float, incumbents: int
 ) -> None:

@@ -23,7 +23,11 @@ from operators.logic.policies.parameters import (
     Weight,
 )
 from operators.logic.policies.rate_prior import HEADROOM, RatePrior, fit_rates
-from operators.logic.policies.reward_variation import RewardVariation, reward_variation
+from operators.logic.policies.reward_variation import (
+    RewardVariation,
+    first_reward,
+    reward_variation,
+)
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import (
     SQUARES_LIKE,
@@ -288,11 +292,10 @@ class Beta(Additive):
         if given is not None:
             return RatePrior(*given)
         rate, weight = _FIRST
-        default = self.default_reward
         return fit_rates(
             np.maximum(counts, 0.0) / variation.dispersion,
             np.maximum(rewards, 0.0) / variation.dispersion,
-            min(default + rate * (1.0 - default), 1.0 - rate),
+            first_reward(self.default_reward, variation.size, rate),
             first_variance=variation.effect**2 / (weight * rate * (1.0 - rate)),
             action_variance=variation.effect**2 * params.action_variance,
             optimism=params.optimism,

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from operators.logic.features.scaling import Scaled
 from operators.logic.policies.base import Deltas, Floats
+from operators.logic.policies.level import OPTIMISM
 from operators.logic.policies.linear import Linear
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.packing import read_params
@@ -21,7 +22,9 @@ _VERSION = 1
 class GreedyParams(Struct, frozen=True, forbid_unknown_fields=True):
     """Parameters of ``greedy``: ``epsilon`` is spread uniformly over the eligible actions.
 
-    The means are those of ``logistic`` (its defaults), over an intercept alone without context.
+    The means are those of ``logistic``, over an intercept alone without context; a new action's
+    begins as high as where there is no context, for nothing else makes ``greedy`` try it
+    (optimistic initial values: Sutton and Barto, Reinforcement Learning, section 2.6).
     """
 
     epsilon: Share = 0.0
@@ -48,7 +51,7 @@ class Greedy:
         self._params = read_params("greedy", GreedyParams, params)
         self._model = Linear(
             "logistic",
-            {"half_life": self._params.half_life, "optimism": 0.0},
+            {"half_life": self._params.half_life, "optimism": OPTIMISM},
             max(dim, 1),
             scaled,
         )

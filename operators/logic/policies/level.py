@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from operators.logic.policies.prior import BasePrior
-from operators.logic.policies.reward_variation import RewardVariation
+from operators.logic.policies.reward_variation import RewardVariation, first_reward
 
 ACTION_VARIANCE = 0.06
 """Of actions' log-odds around their common level: a rate may well be a quarter above or below."""
@@ -50,19 +50,18 @@ class LevelPrior:
         )
 
 
-def first_log_odds(default: float) -> float:
+def first_log_odds(default: float, size: float = 1.0) -> float:
     """Give the log-odds of a reward that are expected before anything is known.
 
-    They lie a little above ``default``, what an unanswered decision is worth in [0, 1]; at the top
-    of that range, below.
+    They lie a little above ``default``, what an unanswered decision is worth in [0, 1], and less so
+    where an answer adds only ``size`` to it; at the top of that range, below.
 
     >>> first_log_odds(0.0), round(first_log_odds(0.5), 3), round(first_log_odds(1.0), 3)
     (-3.5, 0.059, 3.5)
     """
-    if default == 0.0:
+    if default == 0.0 and size == 1.0:
         return FIRST_LOG_ODDS
-    rate = float(expit(FIRST_LOG_ODDS))
-    return float(logit(min(default + rate * (1.0 - default), 1.0 - rate)))
+    return float(logit(first_reward(default, size, float(expit(FIRST_LOG_ODDS)))))
 
 
 def log_odds_level(
@@ -81,7 +80,7 @@ def log_odds_level(
     """
     unit = variation.effect**2
     first = 0.3 * unit if variance is None else variance
-    mean = first_log_odds(default) if mean is None else mean
+    mean = first_log_odds(default, variation.size) if mean is None else mean
     return _level(mean, first, unit, variance is None, spread, optimism, context)
 
 

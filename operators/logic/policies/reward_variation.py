@@ -41,6 +41,19 @@ class RewardVariation:
         return self.dispersion / self.size
 
 
+def first_reward(default: float, size: float, rate: float) -> float:
+    """Give the reward that is expected before any is known: ``rate`` of the decisions are answered.
+
+    An answer adds ``size`` to ``default``; where that leaves no room, it takes it away.
+
+    >>> first_reward(0.0, 1.0, 0.05), first_reward(0.5, 0.1, 0.05), first_reward(1.0, 1.0, 0.25)
+    (0.05, 0.505, 0.75)
+    """
+    if default <= 1.0 - rate:
+        return default + rate * min(size, 1.0 - default)
+    return default - rate * min(size, default)
+
+
 def reward_variation(
     counts: Floats, rewards: Floats, squares: Floats, default: float
 ) -> RewardVariation:
