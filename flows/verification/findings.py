@@ -43,7 +43,8 @@ class OutcomeCheck(Struct):
     or than an earlier record of the same revision; ``repeated`` were written twice alike, which no
     reader notices. ``pending`` counts reports of rewards so far. What is ``unreadable`` there is no
     outcome: somebody else wrote it, or it is damaged, and no reader can be misled by it.
-    ``not_learned`` counts settled ones by the reason why they teach nothing.
+    ``not_learned`` counts settled ones by the reason why they teach nothing. ``missing_by_slot``
+    and ``different_by_slot`` say of which slots they are.
     """
 
     settled: int = 0
@@ -54,6 +55,18 @@ class OutcomeCheck(Struct):
     repeated: int = 0
     unreadable: int = 0
     not_learned: dict[str, int] = field(default_factory=dict)
+    missing_by_slot: dict[str, int] = field(default_factory=dict)
+    different_by_slot: dict[str, int] = field(default_factory=dict)
+
+    def miss(self, slot_id: str) -> None:
+        """Count an outcome that was due and is not there."""
+        self.missing += 1
+        self.missing_by_slot[slot_id] = self.missing_by_slot.get(slot_id, 0) + 1
+
+    def differ(self, slot_id: str) -> None:
+        """Count an outcome that says another thing."""
+        self.different += 1
+        self.different_by_slot[slot_id] = self.different_by_slot.get(slot_id, 0) + 1
 
 
 class TableCheck(Struct):
@@ -69,7 +82,8 @@ class Verification(Struct):
 
     ``refused`` requests are answered by a dead letter, ``waiting`` ones are kept for their policy;
     ``excluded`` counts events, by the reason of their dead letter, that came too late or that no
-    step could use. ``behind`` is the number of records that the store had not been given yet.
+    step could use; of a ``late_withdrawal`` only what had settled is excluded. ``behind`` is the
+    number of records that the store had not been given yet.
     ``skipped`` slots changed their policy within the log: what they had learned before is gone.
     ``forgotten`` counts the actions that are not compared for the same reason: they were not always
     in the catalog, and were more than a learner remembers.
@@ -146,6 +160,13 @@ def describe(report: Verification) -> list[str]:
         f"{outcomes.missing:,} missing, {outcomes.different:,} different, "
         f"{outcomes.repeated:,} written twice alike",
     ]
+    for what, by_slot in (
+        ("missing", outcomes.missing_by_slot),
+        ("different", outcomes.different_by_slot),
+    ):
+        if by_slot:
+            parts = ", ".join(f"{count:,} of {slot}" for slot, count in sorted(by_slot.items()))
+            lines.append(f"outcomes: {what} by slot: {parts}")
     if outcomes.not_learned:
         parts = ", ".join(
             f"{count:,} {reason}" for reason, count in sorted(outcomes.not_learned.items())

@@ -50,12 +50,12 @@ class Outcomes:
                 self._checks.unreadable += 1
             elif self._first(outcome, payload):
                 self._take(outcome)
-        self._checks.missing += len(self._due - self._reported)
+        for key in self._due - self._reported:
+            self._checks.miss(self._verdicts[key].decision.body.slot_id)
         if self._later:
             verdicts = of_all_events()
-            self._checks.different += sum(
-                not _right(outcome, verdicts.get(int(outcome.key, 16))) for outcome in self._later
-            )
+            for outcome in self._later:
+                self._hold_against(outcome, verdicts.get(int(outcome.key, 16)))
 
     def _first(self, outcome: Outcome, payload: bytes) -> bool:
         """Say whether this revision is new.
@@ -71,7 +71,7 @@ class Outcomes:
         elif first == digest or outcome.status == "pending":
             self._checks.repeated += 1
         else:
-            self._checks.different += 1
+            self._checks.differ(outcome.slot_id)
         return first is None
 
     def _take(self, outcome: Outcome) -> None:
@@ -89,11 +89,15 @@ class Outcomes:
             self.evicted.add(key)
         if key in self._due and outcome.status != "pending":
             self._reported.add(key)
-            self._checks.different += not _right(outcome, self._verdicts[key])
+            self._hold_against(outcome, self._verdicts[key])
         elif key not in self._due and not (
             outcome.status == "pending" and key in self._quarantined
         ):
             self._later.append(outcome)
+
+    def _hold_against(self, outcome: Outcome, verdict: Verdict | None) -> None:
+        if not _right(outcome, verdict):
+            self._checks.differ(outcome.slot_id)
 
 
 def _right(outcome: Outcome, verdict: Verdict | None) -> bool:

@@ -61,6 +61,18 @@ def test_a_running_flow_is_not_accused_of_what_it_made_meanwhile(
     assert said.startswith("DIFFERS, but while personalize went on")
 
 
+def test_the_slots_of_outcomes_that_differ_or_are_missing_are_named() -> None:
+    outcomes = OutcomeCheck()
+    for slot_id in ("wall", "home", "wall"):
+        outcomes.differ(slot_id)
+    outcomes.miss("home")
+    lines = describe(Verification(outcomes=outcomes))
+    assert "outcomes: different by slot: 1 of home, 2 of wall" in lines
+    assert "outcomes: missing by slot: 1 of home" in lines
+    assert (outcomes.different, outcomes.missing) == (3, 1)
+    assert not any("by slot" in line for line in describe(Verification()))
+
+
 def test_the_requests_add_up() -> None:
     report = Verification(requests=10, decisions=5, refused=2, waiting=2, unanswered=1)
     first = describe(report)[0]

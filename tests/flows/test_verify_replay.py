@@ -16,7 +16,7 @@ from flows.devkit.verify_replay.runs import Feed, run_killed
 from flows.devkit.verify_replay.simulated_log import SLOTS, simulated_log
 from flows.devkit.verify_replay.verify_replay import VerifiedReplay, verify_replay
 from flows.runtime.snapshots import read_states
-from flows.verification.findings import Verification
+from flows.verification.findings import Verification, describe
 from flows.verification.log import LogError, Logged, copied, read_log, record_log
 from flows.verification.reading import dead_letters_of
 from flows.verification.sameness import compare_runs
@@ -150,6 +150,8 @@ def test_a_second_answer_a_lost_and_a_wrong_outcome_are_found(report: VerifiedRe
     found = verify(settings)
     assert found.contradicted == before.contradicted + 1
     assert found.outcomes.different == before.outcomes.different + 1
+    assert found.outcomes.different_by_slot == {"side": 1}
+    assert "outcomes: different by slot: 1 of side" in describe(found)
 
 
 def test_what_was_not_learned_is_found(report: VerifiedReplay) -> None:
