@@ -7,6 +7,11 @@ from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
 from flows.verification.answers import RequestAnswers
 from flows.verification.findings import ActionCheck, Verification, describe
+from flows.verification.late_withdrawals import (
+    Judge,
+    closed_keys,
+    judge_with_late_withdrawals,
+)
 from flows.verification.learning import Learners
 from flows.verification.outcomes import Outcomes
 from flows.verification.pending import compare_pending, weights_of
@@ -23,6 +28,7 @@ from flows.verification.unused import UNUSED, without_unused
 from operators.envelope import Event
 from operators.io.kafka.partition import read_partition
 from operators.io.releases import PROCESSING_ERROR
+from operators.logic.attribution.reasons import LATE_WITHDRAWAL
 from operators.logic.catalog import CatalogHistory
 from operators.logic.deciding.positions import position_key
 from operators.logic.recount import Verdict, recount
@@ -66,14 +72,10 @@ def _compare_shard(
     usable, quarantined = _read_events(settings, verification, shard, cut, letters)
     usable = list(_drop_waiting_for_settled(usable, cut))
     taken_in = [event for event in usable if cut.includes(event)]
-    tolerance = round(settings.time.clock_tolerance * 1e6)
-    verdicts = _judged(history, tolerance, taken_in)
+    judged = _judge(settings, history, shard, letters)
+    verdicts = judged(taken_in)
     outcomes = Outcomes(verification, verdicts, cut.ledger, quarantined)
-    payloads = (
-        payload
-        for payload, _, _, _ in read_partition(settings.kafka, Topic.OUTCOMES, shard, system_clock)
-    )
-    outcomes.compare(payloads, partial(_judged, history, tolerance, usable))
+    outcomes.compare(_outcomes_of(settings, shard), partial(judged, usable))
     compare_pending(verification, cut.ledger, verdicts, outcomes.evicted)
     learned = (verdict for key, verdict in verdicts.items() if key not in outcomes.evicted)
     learners.learn(learned, weights_of(cut.ledger, verdicts))
@@ -99,7 +101,7 @@ def _read_events(
             if topic is Topic.DECISIONS:
                 answers.take(event)
             reason = letters.reasons.get((topic.value, event.origin.offset))
-            if reason in UNUSED:
+            if reason in UNUSED or reason == LATE_WITHDRAWAL:
                 verification.excluded[reason] = verification.excluded.get(reason, 0) + 1
                 if reason == PROCESSING_ERROR:
                     positions = range(MOST_POSITIONS)
@@ -126,5 +128,19 @@ def _drop_waiting_for_settled(known: Sequence[Event], cut: Cut) -> Iterator[Even
             yield event
 
 
-def _judged(history: CatalogHistory, tolerance: int, known: Sequence[Event]) -> dict[int, Verdict]:
-    return recount(known, lambda at: history.as_of(at).slots, tolerance)
+def _judge(settings: Settings, history: CatalogHistory, shard: int, letters: DeadLetters) -> Judge:
+    """Give what judges a shard's decisions by some of its events."""
+    tolerance = round(settings.time.clock_tolerance * 1e6)
+
+    def judge(known: Sequence[Event]) -> dict[int, Verdict]:
+        return recount(known, lambda at: history.as_of(at).slots, tolerance)
+
+    if LATE_WITHDRAWAL not in letters.reasons.values():
+        return judge
+    closed = closed_keys(_outcomes_of(settings, shard))
+    return partial(judge_with_late_withdrawals, judge, letters=letters.reasons, closed=closed)
+
+
+def _outcomes_of(settings: Settings, shard: int) -> Iterator[bytes]:
+    for payload, _, _, _ in read_partition(settings.kafka, Topic.OUTCOMES, shard, system_clock):
+        yield payload

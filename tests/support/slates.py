@@ -151,14 +151,15 @@ class Shard:
         """What the events imply, from scratch."""
         return recount(events, lambda at: self.catalogs.at(at).slots, TOLERANCE)
 
-    def agree(self, events: Iterable[Event]) -> None:
+    def agree(self, events: Iterable[Event], expected: Mapping[int, Verdict] | None = None) -> None:
         """Compare outcomes and all that was taught with what the events imply."""
-        expected = self.expected(events)
+        expected = self.expected(events) if expected is None else expected
         assert self.final.keys() == expected.keys()
         for key, verdict in expected.items():
             outcome, wanted = self.final[key], verdict.outcome()
             assert (outcome.action_id, outcome.status) == (wanted.action_id, wanted.status)
             assert (outcome.reward, outcome.delay) == (wanted.reward, wanted.delay), verdict
+            assert outcome.reason in (verdict.withdrawals or (wanted.reason,))
             counted = (1.0, wanted.reward) if wanted.status == "settled" else (0.0, 0.0)
             assert self.taught[verdict.decision.body.eta] == counted, (verdict, outcome)
 

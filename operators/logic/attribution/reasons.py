@@ -4,6 +4,8 @@ from typing import Final
 
 LATE: Final = "late"
 """The event's decision would have been settled already, or the decision itself is that old."""
+LATE_WITHDRAWAL: Final = "late_withdrawal"
+"""A withdrawal or erasure so late that decisions in its window may have settled; those stay."""
 NO_DECISION: Final = "no_decision"
 """No decision came for an impression, click or reward within the allowed lateness."""
 ORPHAN_OVERFLOW: Final = "orphan_overflow"
@@ -40,6 +42,7 @@ CLICK_WITHOUT_IMPRESSION: Final = "click_without_impression"
 REJECTIONS: Final = frozenset(
     {
         LATE,
+        LATE_WITHDRAWAL,
         NO_DECISION,
         ORPHAN_OVERFLOW,
         DUPLICATE,

@@ -30,6 +30,7 @@ from operators.logic.attribution.subject_bounds import (
 from operators.logic.attribution.waiting import Withdrawal
 from operators.logic.policies.base import squared
 from operators.logic.subject_windows import read_subject_windows
+from schemas.clock import NEVER
 from schemas.consent import allows_profile
 from schemas.events import Erasure
 
@@ -226,10 +227,14 @@ def apply_impressions(ledger: Ledger, joined: Sequence[Joined]) -> list[Joined]:
 
 
 def apply_withdrawals(ledger: Ledger, events: Sequence[Event]) -> None:
-    """Void the pending decisions of subjects who withdrew consent or asked for erasure."""
+    """Void the pending decisions of subjects who withdrew consent or asked for erasure.
+
+    One that comes so late that some may have settled, which is not undone, is reported as late.
+    """
     if not events:
         return
     pending, oldest = ledger.pending, ledger.horizon - ledger.classes.longest_window
+    settled = ledger.settled_before(NEVER)
     subjects: dict[int, set[str]] = {}
     for event in events:
         body = event.body
@@ -239,6 +244,8 @@ def apply_withdrawals(ledger: Ledger, events: Sequence[Event]) -> None:
             continue
         else:
             withdrawal = Withdrawal(event.at, event.subject, reasons.CONSENT_WITHDRAWN)
+        if event.at < settled:
+            ledger.result.reject(event, reasons.LATE_WITHDRAWAL, "time")
         if event.at >= oldest and ledger.withdrawals.add(withdrawal):
             subjects.setdefault(_tag(event.subject), set()).add(event.subject)
     if not subjects:
