@@ -96,7 +96,8 @@ class CatalogHistory:
 
         False, and the version is left out, where the catalog has no room for it: more than
         CATALOG_BYTES of records, the last version that came of each entry counted. There is always
-        room for what takes away: a smaller version, and one that disables or deletes.
+        room for what takes away: a smaller version, and one that disables or deletes, also of what no
+        record spoke of: a slot that takes candidates from requests would go on showing it.
         """
         return self._take(entry, had_room=False)
 
@@ -108,7 +109,7 @@ class CatalogHistory:
         if place < len(versions) and order_of(versions[place]) == (at, entry.id):
             return True
         before, size = self._sizes.get(identity, 0), _RECORD + len(encode(entry))
-        takes_away = size <= before or (before > 0 and not _is_on(entry))
+        takes_away = size <= before or not _is_on(entry)
         if not (had_room or takes_away or self._size + size - before <= CATALOG_BYTES):
             return False
         self._size += size - before

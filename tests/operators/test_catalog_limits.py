@@ -177,6 +177,21 @@ def test_a_full_catalog_takes_what_disables_and_what_deletes_and_has_it_after_a_
             assert not each.add(make.action("a4", 1, content="x" * 1000))
 
 
+def test_a_full_catalog_takes_what_disables_an_id_of_which_no_record_spoke() -> None:
+    """A slot that takes candidates from requests shows it until then."""
+    named = make.slot("home", candidates="request")
+    room = 2 * 1024 + len(encode(named)) + len(encode(make.action("a")))
+    with patch("operators.logic.catalog.CATALOG_BYTES", room):
+        history = CatalogHistory()
+        assert take_in(history, [named, make.action("a")]) == []
+        assert not history.add(make.action("late"))
+        off = [make.action("off", enabled=False), make.action("gone", deleted=True)]
+        assert take_in(history, off) == []
+        for each in (history, CatalogHistory(history.state())):
+            assert {"off", "gone"} <= each.as_of(2**62).known_actions
+            assert not each.add(make.action("late"))
+
+
 def test_state_that_holds_what_is_refused_by_now_is_refused_in_a_sentence() -> None:
     logic = attach()
     logic.on_batch([update([make.slot("home", reward_window=1e12)], reports=False)])
