@@ -183,7 +183,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         return pack_learner(state)
 
     def _follow_catalog(self, slot: Slot, actions: tuple[Action, ...]) -> None:
-        """Take the slot as it is now; another policy, parameters or features start anew.
+        """Take the slot as it is now; another policy, features or reward range start anew.
 
         A shard that is behind may still have an older slot.
         """
@@ -204,6 +204,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
                 self.learns_from = max(micros(slot.time), self.newest_decision + 1)
         else:
             name_actions(self.policy, slot, actions)
+            self.model.count_as_clicks(above=rules_of(slot).default_reward)
         listed = frozenset(action.action_id for action in actions)
         self.retired.meet(self._listed - listed, max(self.newest_decision, self.order.watermark))
         self.retired.come_back(listed)

@@ -22,12 +22,14 @@ def policy_dim(slot: Slot, feature_map: FeatureMap) -> int:
 
 
 def policy_shape(slot: Slot) -> str:
-    """Digest what a posterior depends on: policy, its parameters, features, the slate's size.
+    """Digest what a posterior depends on: policy, parameters, features, rewards, the slate's size.
 
-    Features count in their order, which is that of the columns.
+    Features count in their order, which is that of the columns. Policies see rewards in [0, 1] of
+    ``reward_range``: in another range their numbers mean other rewards, those cut at its ends are
+    not known any more, and noises and priors are in its units.
     """
     columns = fingerprint(slot.features), slot.features.scale
-    settings = (slot.policy.kind, slot.policy.params, columns, slot.slate_size)
+    settings = (slot.policy.kind, slot.policy.params, columns, slot.slate_size, slot.reward_range)
     return blake2b(_ENCODER.encode(settings), digest_size=8).hexdigest()
 
 

@@ -153,6 +153,8 @@ ANEW = "its policy begins anew: what it has learned is left behind"
         ({"features": {"numeric": ["age"]}}, True),
         ({"features": {"scale": True}}, True),
         ({"slate_size": 2}, True),
+        ({"reward_range": [0, 2]}, True),
+        ({"default_reward": 0.5, "click_reward": 0.5}, False),
         ({"policy": {"kind": "beta", "publish_rewards": 5}}, False),
         ({"floor": 0.1, "reward_window": 60, "holdout": {"share": 0.1}}, False),
     ],

@@ -210,10 +210,11 @@ def test_a_learner_that_begins_anew_goes_on_above_what_was_published() -> None:
     [
         make.slot("home", 1, policy=PolicySettings(kind="beta"), features=FEATURES),
         make.slot("home", 1, policy=LOGISTIC, features=FeatureSpec(numeric=["u", "w"])),
+        make.slot("home", 1, policy=LOGISTIC, features=FEATURES, reward_range=(0.0, 2.0)),
     ],
-    ids=["another policy", "other features"],
+    ids=["another policy", "other features", "another reward range"],
 )
-def test_another_policy_or_other_features_start_anew(changed: Slot) -> None:
+def test_another_policy_other_features_or_another_reward_range_start_anew(changed: Slot) -> None:
     logic = learner()
     feed(logic, update([1, 2, 3]))
     feed(logic, update(slot=changed))
@@ -229,6 +230,18 @@ def test_another_window_or_another_action_keeps_what_was_learned() -> None:
     found = statistics(logic)
     assert {name: row[0] for name, row in found.items()} == {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}
     assert logic.decisions == 3.0
+
+
+def test_what_counts_as_a_click_follows_the_reward_of_no_answer() -> None:
+    """Where no answer earns 0.25, it is no click: the model would see nothing else."""
+    logic = learner()
+    feed(logic, update([1]))
+    earns = make.slot("home", 1, policy=LOGISTIC, features=FEATURES, default_reward=0.25)
+    feed(logic, update(slot=earns))
+    for each in (logic, resumed(logic.snapshot(), system_clock, LearnerMetrics())):
+        assert each.decisions == 1.0
+        assert each.model is not None
+        assert each.model.settings.threshold == 0.25
 
 
 def test_models_see_settled_outcomes_in_one_order_whichever_shard_is_first() -> None:

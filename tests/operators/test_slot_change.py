@@ -168,6 +168,7 @@ def test_features_in_another_order_begin_anew() -> None:
 
 BEFORE = make.slot("home", policy=PolicySettings(kind="beta"))
 AFTER = make.slot("home", 60, policy=PolicySettings(kind="beta", params={"half_life": 1e9}))
+WIDER = make.slot("home", 60, policy=PolicySettings(kind="beta"), reward_range=(0.0, 2.0))
 
 
 def update(slot: Slot, seconds: float, count: float, reward: float, shard: int = 0) -> Any:
@@ -191,19 +192,20 @@ def update(slot: Slot, seconds: float, count: float, reward: float, shard: int =
 
 
 @pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("after", [AFTER, WIDER], ids=["parameters", "reward range"])
 def test_rewards_of_decisions_that_an_earlier_policy_counted_are_not_credited_to_the_new_one(
-    *, restarted: bool
+    after: Slot, *, restarted: bool
 ) -> None:
     registry = CollectorRegistry()
     metrics = LearnerMetrics(registry)
     logic = LearnerLogic(order=CanonicalOrder(2), clock=system_clock, metrics=metrics)
     logic.on_batch([update(BEFORE, second, 1.0, 0.0) for second in range(50)])
     assert logic.decisions == 50.0
-    logic.on_batch([update(AFTER, 61.0, 1.0, 0.0)])
+    logic.on_batch([update(after, 61.0, 1.0, 0.0)])
     if restarted:
         logic = learner_resumed(logic.snapshot(), system_clock, metrics)
-    logic.on_batch([update(AFTER, second, 0.0, 1.0) for second in range(50)])
-    logic.on_batch([update(AFTER, 61.0, 0.0, 1.0)])
+    logic.on_batch([update(after, second, 0.0, 1.0) for second in range(50)])
+    logic.on_batch([update(after, 61.0, 0.0, 1.0)])
     assert (logic.decisions, logic.rewards) == (1.0, 1.0)
     labels = {"slot": "home", "reason": "other_policy"}
     assert registry.get_sample_value("banditflow_lessons_ignored_total", labels) == 50

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from river import linear_model, optim, utils
 
@@ -96,6 +97,10 @@ class ClickModel:
         self._scale = OnlineScale(scaled, dim) if scaled is not None else None
         self._actions: dict[str, int] = {}
         self._model: Any = _build(self.settings)
+
+    def count_as_clicks(self, *, above: float) -> None:
+        """From now on take an outcome for a click where its reward exceeds this one."""
+        self.settings = replace(self.settings, threshold=above)
 
     def learn(self, settled: Settlements) -> int:
         """Score, then learn settlements of ``dim`` features in order; give their number."""
