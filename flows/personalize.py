@@ -10,7 +10,7 @@ from bytewax.outputs import Sink
 
 from flows.registry import INPUT, OUTPUT, STATE, Step
 from flows.wiring import Wiring
-from operators.attach_catalog import HOLD_STATE, attach_catalog
+from operators.attach_catalog import HOLD_STATE, OLDER_HOLDS, attach_catalog
 from operators.attribute import ATTRIBUTION_STATE, attribute
 from operators.cache import cache_decisions, cache_policies, cache_profiles
 from operators.decide.admission import ADMISSION_STATE
@@ -46,7 +46,7 @@ class Steps(Step):
 
     RECORDS = "personalize.records", INPUT
     CATALOG = "personalize.catalog", INPUT
-    HOLD = "personalize.admit.hold", STATE, HOLD_STATE
+    HOLD = "personalize.admit.hold", STATE, HOLD_STATE, OLDER_HOLDS
     PROFILES = "personalize.profile.keep", STATE, PROFILES_STATE
     ATTRIBUTION = "personalize.attribute.life", STATE, ATTRIBUTION_STATE
     FACTORS = "personalize.factors.learn", STATE, FACTORS_STATE

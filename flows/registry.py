@@ -30,18 +30,27 @@ class Step(StrEnum):
     """The id of a step that keeps state, and its kind: the base of every flow's ``Steps``.
 
     An id is the names of the flow and of the operators around the step, joined by dots.
-    ``state_format`` is that of the snapshots of a ``STATE`` step: a start checks it first.
+    ``state_format`` is that of the snapshots of a ``STATE`` step, ``older`` are versions that it
+    reads, too: a start checks them first.
     """
 
     kind: str
     state_format: StateFormat | None
+    older: tuple[int, ...]
 
-    def __new__(cls, step_id: str, kind: str, state_format: StateFormat | None = None) -> Self:
-        """Make a member from its id, its kind and the format of its snapshots."""
+    def __new__(
+        cls,
+        step_id: str,
+        kind: str,
+        state_format: StateFormat | None = None,
+        older: tuple[int, ...] = (),
+    ) -> Self:
+        """Make a member from its id, its kind and the formats of its snapshots."""
         step = str.__new__(cls, step_id)
         step._value_ = step_id
         step.kind = kind
         step.state_format = state_format
+        step.older = older
         return step
 
 

@@ -23,8 +23,11 @@ from schemas.settings import EventTimeSettings
 from schemas.state import StateFormat, pack, unpack
 from schemas.topics import Topic
 
-HOLD_STATE = StateFormat("admit", 3)
+HOLD_STATE = StateFormat("admit", 4)
 """Named after the id of the step in the personalize flow, ``admit``, which never changes."""
+
+OLDER_HOLDS = (3,)
+"""Versions that are read, too: nothing marks the versions of the catalog that were forgotten."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,9 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
         out: list[_Out] = []
         for value in values:
             if isinstance(value, CatalogUpdate):
-                no_room = self._update(value)
-                if no_room:
-                    out.append(no_room)
+                refused = self._update(value)
+                if refused:
+                    out.append(refused)
             else:
                 if value.rejected:
                     out.append(list(value.rejected))
@@ -145,15 +148,16 @@ class AttachLogic(StatefulBatchLogic[Batch | CatalogUpdate, _Out, bytes]):
         return out
 
     def _update(self, update: CatalogUpdate) -> list[Rejected]:
-        """Take in catalog records; give those without room, where this shard reports them."""
+        """Take in catalog records; give those that are refused, where this shard reports them."""
         self.complete = self.complete or update.complete
         if not update.places:
             for entry in update.entries:
                 self.history.add(entry)
             return []
         rejected = []
-        for place, flaw in take_in(self.history, update.entries):
-            origin, payload = update.places[place]
+        appended = [place.appended for place in update.places]
+        for place, flaw in take_in(self.history, update.entries, appended):
+            origin, payload, _ = update.places[place]
             rejected.append(Rejected(flaw.reason, origin, payload, flaw.field, flaw.detail))
         return rejected
 
@@ -214,7 +218,7 @@ def _record(event: Event | Rejected) -> tuple[str, bytes, int, int]:
 
 def unpack_attach(snapshot: bytes) -> AttachState:
     """Read a shard's snapshot."""
-    return unpack(*HOLD_STATE, AttachState, snapshot)
+    return unpack(*HOLD_STATE, AttachState, snapshot, older=OLDER_HOLDS)
 
 
 def lower_attach(snapshot: bytes, to: int) -> tuple[bytes, int]:

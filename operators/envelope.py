@@ -71,18 +71,30 @@ class Batch:
     ends_epoch: bool = False
 
 
+class CatalogPlace(NamedTuple):
+    """Where a catalog record lies, its bytes, and when it was appended as far as is known.
+
+    That is in microseconds since 1970, and never before what lies in front of it was appended.
+    """
+
+    origin: Origin
+    payload: bytes
+    appended: int
+
+
 @dataclass(slots=True)
 class CatalogUpdate:
     """New catalog records; ``complete`` once this execution has read the topic to its end.
 
-    ``places`` says of each entry where it lies and what its bytes are, for the one shard that
-    reports those for which the catalog has no room; it is empty for the others.
+    ``places`` says of each entry where it lies, what its bytes are and when it was appended, for
+    the one shard that reports those that the catalog cannot take as they are; it is empty for the
+    others.
     """
 
     entries: Sequence[CatalogEntry] = field(default_factory=list)
     rejected: Sequence[Rejected] = field(default_factory=list)
     complete: bool = False
-    places: Sequence[tuple[Origin, bytes]] = field(default_factory=list)
+    places: Sequence[CatalogPlace] = field(default_factory=list)
 
 
 class Message(Struct, frozen=True, gc=False):

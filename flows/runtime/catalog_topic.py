@@ -1,6 +1,7 @@
 """The catalog on its topic: what a flow makes of it, what a publication adds to it."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import confluent_kafka
@@ -57,7 +58,8 @@ def read_topic(settings: Settings, clock: Clock) -> CatalogTopic:
             places.append(offset)
             appended.append((time, entry))
     history = CatalogHistory()
-    for place, flaw in take_in(history, [entry for _, entry in appended]):
+    since = list(accumulate((time for time, _ in appended), max))
+    for place, flaw in take_in(history, [entry for _, entry in appended], since):
         unusable.append(f"offset {places[place]}: {sentence(flaw)}")
     is_whole = first_offset(kafka, Topic.CATALOG, 0) == 0
     return CatalogTopic(history=history, appended=appended, unusable=unusable, is_whole=is_whole)

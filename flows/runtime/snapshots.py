@@ -110,7 +110,7 @@ def check_formats(settings: Settings, flow: Flow) -> None:
     for step in flow.steps:
         if step.state_format is not None:
             for snapshot in states.get(step, {}).values():
-                check_format(*step.state_format, snapshot)
+                check_format(*step.state_format, snapshot, older=step.older)
 
 
 def offsets_of(flow: Flow, states: States) -> dict[tuple[Topic, int], int]:

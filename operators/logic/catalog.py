@@ -19,6 +19,7 @@ from operators.logic.catalog_versions import (
     time_of,
 )
 from operators.logic.policy_memory import most_actions
+from operators.logic.stale_versions import ForgottenVersions, is_stale
 from schemas.bounds import CATALOG_BYTES
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot
 from schemas.clock import micros
@@ -56,9 +57,13 @@ _RECORD = 1024
 
 
 class CatalogState(Struct):
-    """What a snapshot keeps: the versions of every entry that may still hold, by time."""
+    """What a snapshot keeps: the versions of every entry that may still hold, by time.
+
+    ``forgotten`` are the marks of those that no longer may.
+    """
 
     entries: list[CatalogEntry] = []
+    forgotten: bytes = b""
 
 
 class CatalogHistory:
@@ -88,6 +93,7 @@ class CatalogHistory:
         self._longest = 0.0
         self._sizes: dict[Identity, int] = {}
         self._size = 0
+        self._forgotten = ForgottenVersions(state.forgotten if state else b"")
         for entry in state.entries if state else []:
             self._take(entry, had_room=True)
 
@@ -96,8 +102,8 @@ class CatalogHistory:
 
         False, and the version is left out, where the catalog has no room for it: more than
         CATALOG_BYTES of records, the last version that came of each entry counted. There is always
-        room for what takes away: a smaller version, and one that disables or deletes, also of what no
-        record spoke of: a slot that takes candidates from requests would go on showing it.
+        room for what takes away: a smaller version, and one that disables or deletes, also an id
+        that was not known: a slot that takes candidates from requests would go on showing it.
         """
         return self._take(entry, had_room=False)
 
@@ -137,6 +143,14 @@ class CatalogHistory:
         if place == len(versions) or order_of(versions[place]) != order:
             return False
         return encode(versions[place][1]) != encode(entry)
+
+    def is_stale(self, entry: CatalogEntry, appended: int) -> bool:
+        """Tell whether a new version that was appended at this time comes too late to hold.
+
+        One that is here already, or was until it was forgotten, is the same record again.
+        """
+        versions = self._versions.get(identity_of(entry), ())
+        return is_stale(versions, entry, appended) and entry not in self._forgotten
 
     @property
     def versions(self) -> Mapping[Identity, Sequence[Version]]:
@@ -186,6 +200,8 @@ class CatalogHistory:
                 continue
             holds = max(bisect_right(versions, before, key=time_of) - 1, 0)
             fewer_slots |= holds > 0 and isinstance(versions[0][1], Slot)
+            for _, passed in versions[:holds]:
+                self._forgotten.note(passed)
             del versions[:holds]
             at, entry = versions[0]
             if len(versions) == 1 and entry.deleted:
@@ -205,7 +221,8 @@ class CatalogHistory:
 
     def state(self) -> CatalogState:
         """Give what a snapshot keeps."""
-        return CatalogState([entry for _, entry in self._every_version()])
+        entries = [entry for _, entry in self._every_version()]
+        return CatalogState(entries, self._forgotten.state())
 
     def _every_version(self) -> Iterator[Version]:
         return chain.from_iterable(self._versions.values())

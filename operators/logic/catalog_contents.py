@@ -11,14 +11,6 @@ from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_versions import Identity, held_at, identity_of
 from schemas.catalog import Action, CatalogEntry
 from schemas.clock import EPOCH
-from schemas.codec import encode
-
-
-def content_of(entry: CatalogEntry | None) -> bytes | None:
-    """Write what a record says beside its id and time; None where there is nothing."""
-    if entry is None or entry.deleted:
-        return None
-    return encode(replace(entry, id="", time=EPOCH))
 
 
 def changed_fields(before: CatalogEntry, after: CatalogEntry) -> dict[str, tuple[Any, Any]]:

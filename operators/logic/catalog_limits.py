@@ -20,13 +20,16 @@ class LeftOut(NamedTuple):
     flaw: Flaw
 
 
-def take_in(history: CatalogHistory, entries: Sequence[CatalogEntry]) -> list[LeftOut]:
+def take_in(
+    history: CatalogHistory, entries: Sequence[CatalogEntry], appended: Sequence[int] = ()
+) -> list[LeftOut]:
     """Add entries to the history; name those that it cannot take, or has no room for.
 
     An entry beyond the bytes of a catalog is not taken in, nor one with the time and id of another
-    that says something else. An action that came to a slot after as
-    many as the slot's policy has memory for is, but is not shown there (:class:`Catalog`); which
-    ones is said for the catalog as it will be after all that is known.
+    that says something else. An action that came to a slot after as many as the slot's policy has
+    memory for is, but is not shown there (:class:`Catalog`); which ones is said for the catalog as
+    it will be after all that is known. Where ``appended`` says when each entry came, one that came
+    too late to hold is named, too; it is taken in, since what was before is judged by it.
 
     >>> from schemas.clock import moment
     >>> take_in(CatalogHistory(), [Slot(id="1", time=moment(0), slot_id="home")])
@@ -34,11 +37,16 @@ def take_in(history: CatalogHistory, entries: Sequence[CatalogEntry]) -> list[Le
     """
     left_out = []
     for place, entry in enumerate(entries):
+        is_stale = bool(appended) and history.is_stale(entry, appended[place])
         if history.conflicts(entry):
             left_out.append(LeftOut(place, _CONFLICT))
         elif not history.add(entry):
             left_out.append(LeftOut(place, _FULL))
-    return left_out + list(_not_shown(history.as_of(AT_LAST), entries))
+        elif is_stale:
+            left_out.append(LeftOut(place, _STALE))
+    named = {each.place for each in left_out}
+    not_shown = _not_shown(history.as_of(AT_LAST), entries)
+    return left_out + [each for each in not_shown if each.place not in named]
 
 
 _CONFLICT = Flaw(
@@ -46,6 +54,12 @@ _CONFLICT = Flaw(
     "time",
     "another record with this id and time says something else, and holds: a change needs a time of "
     "its own",
+)
+_STALE = Flaw(
+    "stale_version",
+    "time",
+    "a record that came before it says something else from a later time on, or from the same time "
+    "with a later id, and holds: a change needs a time later than that",
 )
 _FULL = Flaw("invalid_value", None, f"the catalog has {in_words(CATALOG_BYTES)} of records already")
 

@@ -1,9 +1,13 @@
-"""The versions of one catalog entry: what it is about, and which of them holds at a time."""
+"""The versions of one catalog entry: what they are about and say, and which holds at a time."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot
+from schemas.clock import EPOCH
+from schemas.codec import encode
 
 Version = tuple[int, CatalogEntry]
 """A version of an entry, and the time from which it holds, in microseconds since 1970."""
@@ -21,6 +25,13 @@ def identity_of(entry: CatalogEntry) -> Identity:
             return ("action", entry.action_id)
         case Experiment():
             return ("experiment", entry.experiment_id)
+
+
+def content_of(entry: CatalogEntry | None) -> bytes | None:
+    """Write what a record says beside its id and time; None where there is nothing."""
+    if entry is None or entry.deleted:
+        return None
+    return encode(replace(entry, id="", time=EPOCH))
 
 
 def time_of(version: Version) -> int:

@@ -14,8 +14,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from operators.logic.catalog import TOMBSTONES_KEPT
-from operators.logic.catalog_contents import content_of
-from operators.logic.catalog_versions import Identity, Version, held_at, identity_of, order_of
+from operators.logic.catalog_versions import (
+    Identity,
+    Version,
+    content_of,
+    held_at,
+    identity_of,
+    order_of,
+)
 from operators.logic.slot_policy import policy_shape
 from schemas.bounds import ID_LENGTH
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot

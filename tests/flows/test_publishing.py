@@ -82,8 +82,9 @@ def read_by_flow(settings: Settings) -> tuple[CatalogHistory, list[Rejected]]:
         assert time.monotonic() < deadline
         for _, update in part.next_batch():
             rejected += update.rejected
-            for place, flaw in take_in(history, update.entries):
-                origin, payload = update.places[place]
+            appended = [place.appended for place in update.places]
+            for place, flaw in take_in(history, update.entries, appended):
+                origin, payload, _ = update.places[place]
                 rejected.append(Rejected(flaw.reason, origin, payload))
             complete = update.complete
     return history, rejected
@@ -355,6 +356,28 @@ def test_what_cannot_be_used_of_the_topic_is_left_out_and_said(
     assert "note: 4 records on the topic are left out" in captured.err
     assert "changed   action a: content null → 1" in captured.out
     assert holds(deployed).actions["home"][0].content == 1
+
+
+def test_another_producers_record_that_comes_too_late_to_hold_is_said(
+    deployed: Settings, publish: Callable[..., str], capsys: Any
+) -> None:
+    publish([SLOT, A, B])
+    publish([A | {"content": 1}])
+    producer = confluent_kafka.Producer(producer_config(deployed.kafka))
+    off = json.dumps(A | {"time": "2026-02-01T00:00:00Z", "enabled": False}).encode()
+    old = micros(datetime(2026, 2, 1, tzinfo=UTC)) // 1000
+    for _ in range(2):  # a producer whose clock is behind sends it, and sends it again
+        producer.produce(deployed.kafka.topic(Topic.CATALOG), off, b"a", timestamp=old)
+    assert producer.flush(20) == 0
+    history, rejected = read_by_flow(deployed)
+    assert [each.reason for each in rejected] == ["stale_version"]
+    now = history.as_of(micros(system_clock())).actions["home"]
+    assert [action.action_id for action in now] == ["a", "b"]
+    assert main(["catalog", "publish", written([A | {"content": 1, "enabled": False}])]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"note: 1 records on the topic are left out.*offset \d+: time: ", said.err)
+    assert "changed   action a: enabled true → false" in said.out
+    assert [action.action_id for action in holds(deployed).actions["home"]] == ["b"]
 
 
 def test_two_versions_of_one_time_and_id_are_refused(deployed: Settings, capsys: Any) -> None:

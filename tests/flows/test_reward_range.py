@@ -25,7 +25,9 @@ def at(record: Record) -> datetime:
 
 
 def final(written: dict[str, list[Record]]) -> dict[str, Record]:
-    return {each["decision_id"]: each for each in written["outcomes"] if each["status"] != "pending"}
+    return {
+        each["decision_id"]: each for each in written["outcomes"] if each["status"] != "pending"
+    }
 
 
 def test_decisions_keep_the_range_that_they_were_made_under() -> None:

@@ -52,3 +52,22 @@ def test_it_is_complete_with_what_was_written_before_the_start_and_at_once_witho
         updates, looks, snapshot = read_to_end(settings, snapshot)
         assert [entry for update in updates for entry in update.entries] == new
         assert looks == 1 or new
+
+
+def test_a_record_was_appended_no_earlier_than_those_before_it_also_after_a_restart(
+    broker: Server, topic_prefix: str
+) -> None:
+    """Whatever its producer's clock says: the broker keeps that as the record's timestamp."""
+    settings = settings_for(broker.address, topic_prefix)
+    create_topics(settings.kafka)
+    producer = confluent_kafka.Producer(producer_config(settings.kafka))
+    found, snapshot = [], None
+    for name, stamp in (("a", 1_700_000_000_000), ("b", 1_600_000_000_000)):
+        value = encode(make.action(name))
+        producer.produce(settings.kafka.topic(Topic.CATALOG), value, name, timestamp=stamp)
+        assert producer.flush(20) == 0
+        updates, _, snapshot = read_to_end(settings, snapshot)
+        found += [place.appended for update in updates for place in update.places]
+    assert len(found) == 2
+    assert found == sorted(found)
+    assert found[0] >= 1_700_000_000_000_000

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.logic.catalog import CatalogHistory
-from operators.logic.catalog_contents import content_of, timeline
+from operators.logic.catalog_contents import timeline
 from operators.logic.catalog_limits import take_in
-from operators.logic.catalog_versions import Identity, held_at, identity_of
+from operators.logic.catalog_versions import Identity, content_of, held_at, identity_of
 from operators.logic.entry_publication import PublicationError
 from operators.logic.publication import Publication, plan_file, plan_rollback
 from schemas.catalog import CatalogEntry

@@ -3,6 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +118,15 @@ def test_a_held_record_that_this_release_reads_otherwise_is_refused_once() -> No
     (refused,) = [item for item in out if isinstance(item, list)]
     assert [(each.reason, each.origin.offset) for each in refused] == [("missing_field", offset)]
     assert offsets(batches(out)) == [[1]]
+
+
+def test_the_snapshot_of_a_release_without_marks_of_forgotten_versions_is_read() -> None:
+    logic = resume(None)
+    feed(logic, COMPLETE)
+    state = msgspec.msgpack.decode(logic.snapshot().partition(b"\n")[2])
+    del state["catalog"]["forgotten"]
+    older = resume(b"admit/3\n" + msgspec.msgpack.encode(state))
+    assert older.history.state() == logic.history.state()
 
 
 def test_after_a_restart_batches_wait_for_what_was_changed_while_the_flow_was_down() -> None:

@@ -15,7 +15,7 @@ from flows.cli.main import main
 from flows.runtime.clock import system_clock
 from operators.attach_catalog import AttachLogic, _resume
 from operators.decode import reader
-from operators.envelope import Batch, CatalogUpdate, Origin, Rejected
+from operators.envelope import Batch, CatalogPlace, CatalogUpdate, Origin, Rejected
 from operators.gathering import Gathering
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogedBatch, CatalogHistory
@@ -44,7 +44,8 @@ def attach(snapshot: bytes | None = None) -> AttachLogic:
 
 def update(entries: Sequence[CatalogEntry], first: int = 0, *, reports: bool) -> CatalogUpdate:
     places = [
-        (Origin("catalog", 0, first + at, 0), encode(entry)) for at, entry in enumerate(entries)
+        CatalogPlace(Origin("catalog", 0, first + at, 0), encode(entry), 0)
+        for at, entry in enumerate(entries)
     ]
     return CatalogUpdate(entries, [], True, places if reports else ())
 
@@ -127,7 +128,7 @@ def test_every_shard_shows_the_same_whenever_it_was_restarted(
             assert all(len(actions) <= MOST for actions in catalog[1].values())
     offsets = [each.origin.offset for each in reported]
     assert len(set(offsets)) == len(offsets)
-    assert {each.field for each in reported} <= {"slots", "policy"}
+    assert {each.field for each in reported} <= {"slots", "policy", "time"}
 
 
 def test_one_shard_reports_what_has_no_room_and_the_others_do_the_same_in_silence() -> None:

@@ -30,6 +30,7 @@ FLOW_REASONS = {
     "stale_request",
     "conflicting_request",
     "conflicting_version",
+    "stale_version",
     "refused_by_store",
 }
 EVENT_TOPICS = {

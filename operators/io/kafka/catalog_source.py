@@ -5,15 +5,16 @@ from datetime import datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from msgspec import Struct
+from msgspec.structs import replace
 from typing_extensions import override
 
-from operators.envelope import CatalogUpdate, Origin, Rejected
+from operators.envelope import CatalogPlace, CatalogUpdate, Origin, Rejected
 from operators.io.kafka.client import Fetched, check_topics, range_of
 from operators.io.kafka.fetch import SharedConsumer
 from operators.io.kafka.group import place_of
 from operators.io.kafka.identity import LogIdentity, TopicIds, check_logs
 from operators.io.kafka.pace import Beat, Pace
-from operators.io.kafka.timestamps import latest_times
+from operators.io.kafka.timestamps import latest_times, written_at
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import unreadable
 from operators.io.releases import Releases
@@ -28,8 +29,8 @@ from schemas.topics import Topic
 Item = tuple[str, CatalogUpdate]
 Check = Callable[[CatalogEntry], Flaw | None]
 
-_KIND, _VERSION = "kafka-catalog", 2
-_WITHOUT_LOG = (1,)
+_KIND, _VERSION = "kafka-catalog", 3
+_OLDER = (1, 2)
 _IDLE_WAIT = timedelta(milliseconds=20)
 _SOON = timedelta(milliseconds=1)
 _SOURCE = "catalog"
@@ -37,15 +38,19 @@ _PLACE = place_of(Topic.CATALOG, 0)
 
 
 class CatalogOffset(Struct):
-    """The next offset to read, and the log that it belongs to."""
+    """The next offset to read, and the log that it belongs to.
+
+    ``newest`` is the latest timestamp of the records that were read, in microseconds since 1970.
+    """
 
     offset: int
     log: LogIdentity = LogIdentity()
+    newest: int = 0
 
 
 def restore_catalog(snapshot: bytes) -> CatalogOffset:
     """Read where a snapshot goes on."""
-    return unpack(_KIND, _VERSION, CatalogOffset, snapshot, older=_WITHOUT_LOG)
+    return unpack(_KIND, _VERSION, CatalogOffset, snapshot, older=_OLDER)
 
 
 class CatalogPartition(StatefulSourcePartition[Item, bytes]):
@@ -59,9 +64,8 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         self,
         settings: KafkaSettings,
         shared: SharedConsumer,
-        offset: int,
+        start: CatalogOffset,
         end: int,
-        log: LogIdentity,
         check: Check,
         clock: Clock,
         beat: Beat,
@@ -75,7 +79,8 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         self._clock = clock
         self._beat = beat
         self._limit = settings.max_record_bytes
-        self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, offset, log)
+        self._inlet = shared.open(settings.topic(Topic.CATALOG), 0, start.offset, start.log)
+        self._newest = start.newest
         self._end = end
         self._complete = False
         self._awake: datetime | None = None
@@ -107,10 +112,13 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
     def _read(self, messages: Sequence[Fetched]) -> CatalogUpdate:
         entries: list[CatalogEntry] = []
         rejected: list[Rejected] = []
-        places: list[tuple[Origin, bytes]] = []
-        times = latest_times(messages, micros(self._clock()))
+        places: list[CatalogPlace] = []
+        now = micros(self._clock())
+        times = latest_times(messages, now)
         for message, at in zip(messages, times, strict=True):
             payload = message.value() or b""
+            # A producer whose clock is behind appends later than it says.
+            self._newest = max(self._newest, written_at(message, now))
             origin = Origin(Topic.CATALOG, 0, message.offset(), at)
             if self._releases.is_unreported(_PLACE, origin.offset):
                 continue
@@ -119,7 +127,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
                 rejected.append(read)
             else:
                 entries.append(read)
-                places.append((origin, payload))
+                places.append(CatalogPlace(origin, payload, self._newest))
         read_on = self._inlet.next_offset
         complete = self._complete or read_on >= self._end or self._inlet.at_end
         return CatalogUpdate(entries, rejected, complete, places)
@@ -153,7 +161,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
     def snapshot(self) -> bytes:
         """Keep the next offset to read."""
         self._beat.note_epoch_end()
-        state = CatalogOffset(self._inlet.next_offset, self._inlet.identity())
+        state = CatalogOffset(self._inlet.next_offset, self._inlet.identity(), self._newest)
         return pack(_KIND, _VERSION, state)
 
 
@@ -197,20 +205,18 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
         settings, ids, name = self._settings, self._ids, Topic.CATALOG.value
         shared = SharedConsumer(settings, metrics=self._metrics)
         check_topics(settings, shared.consumer, [Topic.CATALOG], self._metrics)
-        offset, log = None, LogIdentity()
-        if resume_state is not None:
-            state = restore_catalog(resume_state)
-            offset, log = state.offset, state.log
-            check_logs(settings, ids, 0, {name: offset}, {name: log}, self._metrics)
+        state = None if resume_state is None else restore_catalog(resume_state)
+        if state is not None:
+            check_logs(settings, ids, 0, {name: state.offset}, {name: state.log}, self._metrics)
         topic = settings.topic(Topic.CATALOG)
-        log = ids.now(topic, log)
+        log = ids.now(topic, None if state is None else state.log)
         first, end = range_of(settings, shared.consumer, topic, 0, self._metrics)
+        start = replace(state or CatalogOffset(first), log=log)
         return CatalogPartition(
             settings,
             shared,
-            first if offset is None else offset,
+            start,
             end,
-            log,
             self._check,
             self._clock,
             self._beat,
