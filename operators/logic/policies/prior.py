@@ -183,9 +183,9 @@ def inverse_factor(matrices: Floats) -> Floats:
     1e-10 of the mean of their sizes.
     """
     d = matrices.shape[-1]
-    size = np.abs(np.trace(matrices, axis1=1, axis2=2)) / d
     if d == 1:
-        return np.asarray(np.maximum(matrices, _JITTER * np.abs(matrices) + 1e-300) ** -0.5)
+        return np.asarray(1.0 / np.sqrt(np.maximum(matrices, _JITTER * np.abs(matrices) + 1e-300)))
+    size = np.abs(np.trace(matrices, axis1=1, axis2=2)) / d
     jittered = np.array(matrices, dtype=float, order="C")
     jittered.reshape(len(matrices), d * d)[:, :: d + 1] += (_JITTER * size + 1e-300)[:, None]
     try:
