@@ -14,8 +14,10 @@ from tests.support.mirror import PASSWORD, USER, Mirror
 
 COUNT = 200
 QUERIES = {
-    "slot_daily": "slot_id, decisions, impressions, reward, inverse_propensity",
-    "action_funnel": "action_id, decisions, impressions, rewarded, reward, mean_propensity",
+    "slot_daily": "slot_id, decisions, impressions, reward, inverse_propensity, not_learned",
+    "action_funnel": (
+        "action_id, decisions, impressions, rewarded, reward, mean_propensity, not_learned"
+    ),
     "learning_curve": "slot_id, decisions, reward, mean_reward_so_far",
     "experiment_summary": "experiment_id, decisions, reward, mean_reward, weighted_mean_reward",
     "consents": "subject, version",
@@ -35,7 +37,10 @@ def records() -> list[Any]:
     made: list[Any] = [make.decision(number) for number in range(COUNT)]
     for number in range(0, COUNT, 2):
         status = "void" if number % 10 == 0 else "settled"
-        made.append(make.outcome(number + 1, 2, status=status, activated=number % 3 > 0))
+        loud = "robot" if number % 7 == 0 and status == "settled" else ""
+        activated = number % 3 > 0
+        outcome = make.outcome(number + 1, 2, status=status, activated=activated, not_learned=loud)
+        made.append(outcome)
     return [*made, make.profile("s1", 1), make.profile("s2", 3), *winners()]
 
 
@@ -52,15 +57,14 @@ def sqlite(tmp_path: Path) -> Any:
 
 
 def test_the_daily_report_is_what_a_recount_says(sqlite: Any) -> None:
-    decisions = {made.key: made for made in records() if hasattr(made, "ranking")}
     outcomes = [made for made in records() if hasattr(made, "settled_at")]
-    live = [made for made in outcomes if made.status != "void"]
-    shown = [made for made in live if made.activated]
-    ((slot, count, impressions, reward, inverse),) = sqlite.execute(ordered("slot_daily"))
+    shown = [made for made in outcomes if made.status == "settled" and made.activated]
+    learned = [made for made in shown if not made.not_learned]
+    ((slot, count, impressions, reward, inverse, left_out),) = sqlite.execute(ordered("slot_daily"))
     assert (slot, count) == ("home", COUNT)
-    assert impressions == len(shown)
-    assert reward == sum(made.reward for made in live)
-    assert inverse == pytest.approx(sum(1 / decisions[made.key].propensity for made in shown))
+    assert (impressions, left_out) == (len(learned), len(shown) - len(learned))
+    assert reward == sum(made.reward for made in learned)
+    assert inverse == pytest.approx(sum(1 / made.propensity for made in learned))
 
 
 def open_decisions(store: SqliteStore) -> None:
@@ -83,7 +87,7 @@ def test_means_leave_out_decisions_whose_answers_may_still_come(tmp_path: Path) 
     open_decisions(store)
     assert [store._connection.execute(ordered(view)).fetchall() for view in views] == before
     settled = [each for each in records() if getattr(each, "status", "") == "settled"]
-    shown = [each.reward for each in settled if each.activated]
+    shown = [each.reward for each in settled if each.activated and not each.not_learned]
     (curve,) = before[0]
     assert curve[1:] == (len(shown), sum(shown), pytest.approx(sum(shown) / len(shown)))
 
@@ -111,7 +115,11 @@ def test_the_newest_winner_of_each_segment_is_the_current_one(sqlite: Any) -> No
 
 def test_an_experiment_is_summed_up_by_inverse_propensity(sqlite: Any) -> None:
     made = [made for made in records() if hasattr(made, "settled_at")]
-    shown = [each for each in made if each.status == "settled" and each.activated]
+    shown = [
+        each
+        for each in made
+        if each.status == "settled" and each.activated and not each.not_learned
+    ]
     weight = sum(1 / each.propensity for each in shown)
     expected = sum(each.reward / each.propensity for each in shown) / weight
     ((_, count, _, _, weighted),) = sqlite.execute(ordered("experiment_summary"))

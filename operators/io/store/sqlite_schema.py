@@ -6,6 +6,7 @@ texts in decisions and outcomes are checked when their records are decoded, whic
 
 from itertools import chain
 
+from operators.io.store.sqlite_views import VIEWS, VIEWS_SINCE
 from operators.io.store.tables import (
     ACTIONS,
     DEAD_LETTERS,
@@ -102,48 +103,6 @@ def _check(table: Table, column: Column) -> str:
     return ""
 
 
-_VIEWS = (
-    "CREATE VIEW consents AS SELECT subject, version, time, purposes, deleted FROM user_profiles",
-    """CREATE VIEW current_content AS
-    SELECT slot_id, segment, time, action_id, experiment_id, policy_version, probability
-    FROM (
-        SELECT o.*, row_number() OVER (PARTITION BY slot_id, segment ORDER BY time DESC) AS age
-        FROM optimized_content o
-    ) WHERE age = 1""",
-    """CREATE VIEW slot_daily AS
-    SELECT date(d.time / 1000000, 'unixepoch') AS day, d.slot_id, count(*) AS decisions,
-        sum(coalesce(o.activated AND o.status <> 'void', 0)) AS impressions,
-        sum(coalesce(CASE WHEN o.status <> 'void' THEN o.reward END, 0)) AS reward,
-        sum(CASE WHEN o.activated AND o.status <> 'void' THEN 1.0 / d.propensity ELSE 0 END)
-            AS inverse_propensity
-    FROM decisions d LEFT JOIN outcomes o ON o.decision_key = d.decision_key
-    GROUP BY date(d.time / 1000000, 'unixepoch'), d.slot_id""",
-    """CREATE VIEW action_funnel AS
-    SELECT d.slot_id, d.action_id, count(*) AS decisions,
-        sum(coalesce(o.activated AND o.status <> 'void', 0)) AS impressions,
-        sum(coalesce(o.reward > 0 AND o.status <> 'void', 0)) AS rewarded,
-        sum(coalesce(CASE WHEN o.status <> 'void' THEN o.reward END, 0)) AS reward,
-        avg(d.propensity) AS mean_propensity
-    FROM decisions d LEFT JOIN outcomes o ON o.decision_key = d.decision_key
-    GROUP BY d.slot_id, d.action_id""",
-    """CREATE VIEW learning_curve AS
-    SELECT slot_id, hour, decisions, reward,
-        sum(reward) OVER (PARTITION BY slot_id ORDER BY hour)
-            / sum(decisions) OVER (PARTITION BY slot_id ORDER BY hour) AS mean_reward_so_far
-    FROM (
-        SELECT slot_id, time / 3600000000 * 3600000000 AS hour, count(*) AS decisions,
-            sum(reward) AS reward
-        FROM outcomes WHERE activated AND status <> 'void'
-        GROUP BY slot_id, time / 3600000000
-    )""",
-    """CREATE VIEW experiment_summary AS
-    SELECT experiment_id, variation_id, slot_id, count(*) AS decisions,
-        sum(reward) AS reward, avg(reward) AS mean_reward,
-        sum(reward / propensity) / sum(1.0 / propensity) AS weighted_mean_reward
-    FROM outcomes WHERE experiment_id IS NOT NULL AND activated AND status <> 'void'
-    GROUP BY experiment_id, variation_id, slot_id""",
-)
-
 V001 = (
     *map(_table, (SLOTS, ACTIONS, EXPERIMENTS, USER_PROFILES, DECISIONS)),
     "CREATE INDEX decisions_by_id ON decisions (decision_id)",
@@ -153,42 +112,10 @@ V001 = (
     ),
     "CREATE INDEX deliveries_by_subject ON deliveries (subject, time)",
     *map(_table, (ERASURES, DEAD_LETTERS)),
-    *_VIEWS,
+    *VIEWS,
 )
 
 V002 = (_table(POLICY_CHECKPOINTS),)
-
-_REPLACED_VIEWS = (
-    """CREATE VIEW action_funnel AS
-    SELECT d.slot_id, d.action_id, count(*) AS decisions,
-        sum(coalesce(o.activated AND o.status <> 'void', 0)) AS impressions,
-        sum(coalesce(o.delay IS NOT NULL AND o.status <> 'void', 0)) AS rewarded,
-        sum(coalesce(CASE WHEN o.status <> 'void' THEN o.reward END, 0)) AS reward,
-        avg(d.propensity) AS mean_propensity
-    FROM decisions d LEFT JOIN outcomes o ON o.decision_key = d.decision_key
-    GROUP BY d.slot_id, d.action_id""",
-    """CREATE VIEW learning_curve AS
-    SELECT slot_id, hour, decisions, reward,
-        sum(reward) OVER (PARTITION BY slot_id ORDER BY hour)
-            / sum(decisions) OVER (PARTITION BY slot_id ORDER BY hour) AS mean_reward_so_far
-    FROM (
-        SELECT slot_id, time / 3600000000 * 3600000000 AS hour, count(*) AS decisions,
-            sum(reward) AS reward
-        FROM outcomes WHERE activated AND status = 'settled'
-        GROUP BY slot_id, time / 3600000000
-    )""",
-    """CREATE VIEW experiment_summary AS
-    SELECT experiment_id, variation_id, slot_id, count(*) AS decisions,
-        sum(reward) AS reward, avg(reward) AS mean_reward,
-        sum(reward / propensity) / sum(1.0 / propensity) AS weighted_mean_reward
-    FROM outcomes WHERE experiment_id IS NOT NULL AND activated AND status = 'settled'
-    GROUP BY experiment_id, variation_id, slot_id""",
-)
-"""Means are of settled outcomes alone: of decisions whose window is open only rewarded ones have an
-outcome yet. A decision is rewarded once a reward came, whatever no answer is worth."""
-
-_VIEWS_SINCE = {7: _REPLACED_VIEWS}
-"""The views that a migration makes anew, by its version."""
 
 
 def _additions() -> tuple[tuple[int, str, tuple[str, ...]], ...]:
@@ -199,7 +126,7 @@ def _additions() -> tuple[tuple[int, str, tuple[str, ...]], ...]:
             if column.since:
                 statement = f"ALTER TABLE {table.name} ADD COLUMN {_column(table, column)}"
                 added.setdefault(column.since, {})[f"{table.name} {column.name}"] = (statement,)
-    for version, views in _VIEWS_SINCE.items():
+    for version, views in VIEWS_SINCE.items():
         for view in views:
             name = view.split()[2]
             added.setdefault(version, {})[name] = (f"DROP VIEW {name}", view)

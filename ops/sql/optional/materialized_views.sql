@@ -6,7 +6,7 @@ CREATE MATERIALIZED VIEW slot_daily_kept
     REFRESH COMPLETE ON DEMAND
     START WITH SYSDATE NEXT TRUNC(SYSDATE) + 1 + 2 / 24
 AS
-SELECT day, slot_id, decisions, impressions, reward, inverse_propensity
+SELECT day, slot_id, decisions, impressions, reward, inverse_propensity, not_learned
 FROM slot_daily;
 
 CREATE UNIQUE INDEX slot_daily_kept_by_day ON slot_daily_kept (day, slot_id);
