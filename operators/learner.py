@@ -43,6 +43,7 @@ from operators.logic.slot_policy import (
     new_policy,
     policy_dim,
     policy_shape,
+    unlisted_actions,
     worth_of_no_answer,
 )
 from operators.updates import LearnerUpdate, PosteriorUpdate
@@ -88,6 +89,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     departed: set[int] = field(default_factory=set)
     """The shards that say that the slot is no more."""
     _listed: frozenset[str] = frozenset()
+    _unlisted: tuple[str, ...] = ()
+    """The actions beside the catalog's that the policy publishes."""
     published: Callable[[str], int] = nothing_published
     _fingerprint: str | None = None
 
@@ -205,6 +208,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         else:
             name_actions(self.policy, slot, actions)
             self.model.count_as_clicks(above=rules_of(slot).default_reward)
+        self._unlisted = ()
         listed = frozenset(action.action_id for action in actions)
         self.retired.meet(self._listed - listed, max(self.newest_decision, self.order.watermark))
         self.retired.come_back(listed)
@@ -342,9 +346,20 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         self.publish_rule.note_exported(now)
         return [published, self._described(published)]
 
+    def _name_unlisted(self) -> None:
+        """Tell the policy which actions that only requests list it publishes by now."""
+        assert self.slot is not None
+        assert self.policy is not None
+        more = unlisted_actions(self.slot, self.retired, len(self.actions), MOST_RETIRED)
+        names = tuple(action.action_id for action in more)
+        if names != self._unlisted:
+            name_actions(self.policy, self.slot, [*self.actions, *more])
+            self._unlisted = names
+
     def _next_version(self) -> PublishedPolicy:
         assert self.slot is not None
         assert self.policy is not None
+        self._name_unlisted()
         self.version += 1
         return PublishedPolicy(
             slot_id=self.slot.slot_id,

@@ -1,4 +1,4 @@
-"""Actions that have left their slot's catalog, and when what is known of them may be forgotten."""
+"""Actions that a slot's catalog does not have, and when what is known of them may be forgotten."""
 
 from collections.abc import Collection, Iterable
 from typing import Final
@@ -9,6 +9,8 @@ MOST_RETIRED: Final = 200
 
 class RetiredActions:
     """The actions that a slot's policy knows and its catalog does not, by when they were last met.
+
+    They have left the catalog; or the slot takes what requests list, and they never were in it.
 
     What was learned of an action that comes back soon is still there, and actions that are gone
     still say what the slot's actions have in common. Those met the longest time ago are forgotten,
@@ -40,6 +42,15 @@ class RetiredActions:
         if self.last_met:
             for action_id in action_ids:
                 self.last_met.pop(action_id, None)
+
+    def latest(self, most: int) -> list[str]:
+        """Name the actions met last, at most so many, in the order of their names.
+
+        >>> RetiredActions({"a": 9, "b": 5, "c": 7}).latest(2)
+        ['a', 'c']
+        """
+        by_time = sorted((-at, action_id) for action_id, at in self.last_met.items())
+        return sorted(action_id for _, action_id in by_time[: max(most, 0)])
 
     def forget(self, before: int, most: int) -> list[str]:
         """Drop and give actions last met before this time while there are more than ``most``."""

@@ -1,5 +1,6 @@
 """Makes the policy that a slot's catalog record declares."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from msgspec.msgpack import Encoder
@@ -7,6 +8,8 @@ from msgspec.msgpack import Encoder
 from operators.logic.features import FeatureMap, action_matrix, fingerprint, scaled_columns
 from operators.logic.policies import Policy, make_policy
 from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policy_memory import most_actions
+from operators.logic.retired import RetiredActions
 from schemas.catalog import Action, Slot
 from schemas.clock import NEVER
 
@@ -41,7 +44,7 @@ def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:
     return policy
 
 
-def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> None:
+def name_actions(policy: Policy, slot: Slot, actions: Sequence[Action]) -> None:
     """Tell a policy what no answer is worth in the slot, and which actions it has."""
     policy.default_reward = worth_of_no_answer(slot)
     ids = [action.action_id for action in actions]
@@ -54,6 +57,22 @@ def name_actions(policy: Policy, slot: Slot, actions: tuple[Action, ...]) -> Non
     if slot.policy.kind in USES_ITEM_FEATURES:
         features = action_matrix(actions, slot.item_features)
     policy.set_actions(ids, features, neighbours)
+
+
+def unlisted_actions(slot: Slot, known: RetiredActions, listed: int, most: int) -> list[Action]:
+    """Give the actions to publish beside the ``listed`` ones, where the slot takes requests' lists.
+
+    Those that were decided last, ``most`` of them, or as many as the policy has memory for. What is
+    not published is decided by the prior, whatever it has earned. Nothing is known of them but
+    their ids.
+    """
+    if slot.candidates != "request":
+        return []
+    room = min(most, most_actions(slot) - listed)
+    return [
+        Action(id=action_id, time=slot.time, action_id=action_id, slots=[slot.slot_id])
+        for action_id in known.latest(room)
+    ]
 
 
 def worth_of_no_answer(slot: Slot) -> float:
