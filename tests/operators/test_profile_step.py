@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from operators import profile
 from operators.envelope import Event, Origin
 from operators.io.metrics.subjects import ProfileMetrics
-from operators.logic.catalog import CatalogedBatch
+from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.subjects.profiles import Profiles
 from operators.profile import ProfileLogic
 from operators.updates import FactorVectors
+from schemas.catalog import FeatureSpec
 from schemas.clock import ALWAYS, micros
-from schemas.events import Consent, Erasure, Impression
+from schemas.events import Click, Consent, DecisionRequest, Erasure, Impression, Reward
 from schemas.results import Profile
 from schemas.settings import load
 from tests.support import records as make
@@ -85,6 +86,40 @@ def test_changes_of_one_subject_are_gathered_and_a_removal_does_not_wait_for_the
         ("ann", False),
     ]
     assert given[1].features["impressions"] == 149.0
+
+
+def test_a_profile_counts_records_and_not_what_they_come_to() -> None:
+    """Repeats, and what admission or attribution refuses, count as the reference says."""
+    logic, about = ProfileLogic(Profiles(1e9), INTERVAL), {"time": make.START, "slot_id": "nowhere"}
+    bodies = [
+        DecisionRequest(id="r", subject="ann", **about),
+        Impression(id="i", subject="ann", decision_id="never made", **about),
+        Click(id="c", subject="ann", decision_id="never made", **about),
+        Reward(id="w", subject="ann", decision_id="never made", value=1e6, **about),
+    ]
+    events = [
+        Event(START + 1, body, "ann", 7, Origin("any", 0, place, START))
+        for place, body in enumerate([*bodies, *bodies])
+    ]
+    play(logic, [consent("ann", START), consent("bob", START), *events], START + 1)
+    counted = logic.profiles.features_of("ann")
+    assert [counted[name] for name in ("requests", "impressions", "clicks", "rewards")] == [
+        2.0,
+        2.0,
+        2.0,
+        2e6,
+    ]
+    assert not any(logic.profiles.features_of("bob")[name] for name in ("requests", "clicks"))
+    assert [event.profile for event in events if event.profile] == []
+
+
+def test_a_request_sees_what_was_counted_before_it_and_not_itself() -> None:
+    slot = make.slot("home", features=FeatureSpec(profile=["requests"]))
+    logic, catalog = ProfileLogic(Profiles(1e9), INTERVAL), Catalog({"home": slot}, {"home": ()})
+    body = DecisionRequest(id="r", time=make.START, subject="ann", slot_id="home")
+    asked = [Event(START, body, "ann", 7, Origin("any", 0, place, START)) for place in range(3)]
+    logic.on_batch([CatalogedBatch(0, START, [consent("ann", START), *asked], catalog=catalog)])
+    assert [each.profile["requests"] for each in asked if each.profile] == [0.0, 1.0, 2.0]
 
 
 STEPS = st.lists(
