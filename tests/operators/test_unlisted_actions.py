@@ -1,9 +1,12 @@
 """Where a slot takes what requests list, actions that nobody registered are learned like others."""
 
+from collections import Counter
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from bytewax.testing import run_main
 
 from flows.runtime.clock import system_clock
 from operators.io.metrics.learner import LearnerMetrics
@@ -18,7 +21,10 @@ from operators.logic.slot_policy import policy_dim
 from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
 from schemas.clock import NEVER
+from schemas.events import Decision
+from schemas.settings import load
 from tests.support import records as make
+from tests.support.closed_loop import World, play
 
 LISTED = (make.action("listed"), make.action("other"))
 ONCE = PolicySettings(kind="beta", publish_rewards=1, publish_interval=1.0)
@@ -119,3 +125,25 @@ def test_one_that_the_catalog_lists_by_now_is_no_longer_beside_it() -> None:
 def test_a_slot_of_the_catalogs_actions_publishes_no_others() -> None:
     slot, logic = make.slot("feed", policy=ONCE), learner()
     assert teach(logic, slot, ["gone"], [1.0]).posterior.action_ids == ("listed", "other")
+
+
+def test_a_flow_finds_the_best_of_what_requests_list() -> None:
+    """Two of four are registered, and of the others one is the best and one is never clicked."""
+    settings = load({}, secret="a secret of the tests", partitions=2)
+    click = np.tile([0.1, 0.1, 0.5, 0.0], (60, 1))
+    world = World(click, 25, settings, seed=3, consenting=0, lists=["a0", "a1", "a2", "a3"])
+    slot = make.slot("home", -100, policy=ONCE, candidates="request")
+    registered = [make.action(name, -100, embedding=None) for name in ("a0", "a1")]
+    flow, written = play(world, [slot, *registered])
+    run_main(flow)
+    last = Counter(
+        decision.action_id
+        for messages in written.decisions.written.values()
+        for message in messages
+        if (decision := msgspec.json.decode(message.value, type=Decision)).decision_id.endswith(
+            ("-20", "-21", "-22", "-23", "-24")
+        )
+    )
+    assert last.total() == 300
+    assert last["a2"] > 240
+    assert last["a3"] < 15

@@ -92,6 +92,8 @@ class World(FixedPartitionedSource[tuple[str, Batch], None]):
     chance: list[float] = field(default_factory=list)
     log: Log = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     foreign: Callable[[int, datetime], Iterable[Decision]] = lambda turn, time: ()
+    lists: Sequence[str] | None = None
+    """The actions that every request lists."""
 
     def list_parts(self) -> list[str]:
         """Give the only partition: it speaks for every shard."""
@@ -138,6 +140,7 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
                     slot_id="home",
                     decision_id=f"d{visitor}-{self.turn}",
                     context=context,
+                    **({} if world.lists is None else {"actions": world.lists}),
                 )
         self.turn += 1
         watermark = ALWAYS if self.over else micros(START + timedelta(seconds=at))
