@@ -162,7 +162,8 @@ class Action(CatalogRecord, kw_only=True, tag="action"):
 
     ``features`` describe it to the policies (numbers, lists of numbers or categories);
     ``embedding`` is its content vector; ``neighbours`` are what a policy's parameter of that name
-    is about.
+    is about: None says nothing of them, so that who publishes the record may add some; an empty
+    list says that there are none.
     """
 
     action_id: Id
@@ -171,7 +172,7 @@ class Action(CatalogRecord, kw_only=True, tag="action"):
         default_factory=dict
     )
     embedding: Annotated[list[float], Meta(max_length=bounds.LONGEST_VECTOR)] | None = None
-    neighbours: Annotated[list[Neighbour], Meta(max_length=100)] = field(default_factory=list)
+    neighbours: Annotated[list[Neighbour], Meta(max_length=100)] | None = None
     content: Any = None
     enabled: bool = True
 

@@ -33,7 +33,7 @@ def with_neighbours(
     }
     return [
         msgspec.structs.replace(entry, neighbours=_nearest(store, stored, actions, entry, count))
-        if isinstance(entry, Action) and _usable(entry) and not entry.neighbours
+        if isinstance(entry, Action) and _usable(entry) and entry.neighbours is None
         else entry
         for entry in entries
     ]

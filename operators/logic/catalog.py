@@ -13,6 +13,7 @@ from operators.envelope import Batch
 from operators.logic.catalog_versions import (
     Identity,
     Version,
+    content_of,
     held_at,
     identity_of,
     order_of,
@@ -142,7 +143,7 @@ class CatalogHistory:
         place = bisect_left(versions, order, key=order_of)
         if place == len(versions) or order_of(versions[place]) != order:
             return False
-        return encode(versions[place][1]) != encode(entry)
+        return content_of(versions[place][1]) != content_of(entry)
 
     def is_stale(self, entry: CatalogEntry, appended: int) -> bool:
         """Tell whether a new version that was appended at this time comes too late to hold.

@@ -65,7 +65,7 @@ def _flaw_of_action(action: Action) -> tuple[str, str] | None:
         with np.errstate(over="ignore"):
             if not np.isfinite(np.array(action.embedding, dtype=np.float32)).all():
                 return "embedding", "a number is too large for float32"
-    names = [neighbour.action_id for neighbour in action.neighbours]
+    names = [neighbour.action_id for neighbour in action.neighbours or ()]
     if action.action_id in names:
         return "neighbours", "an action cannot be its own neighbour"
     if len(set(names)) < len(names):

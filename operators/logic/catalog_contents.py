@@ -8,21 +8,21 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from operators.logic.catalog import CatalogHistory
-from operators.logic.catalog_versions import Identity, held_at, identity_of
+from operators.logic.catalog_versions import Identity, bare, held_at, identity_of
 from schemas.catalog import Action, CatalogEntry
-from schemas.clock import EPOCH
 
 
 def changed_fields(before: CatalogEntry, after: CatalogEntry) -> dict[str, tuple[Any, Any]]:
     """Name the fields that differ, with their values: of what is nested, those in it.
 
     >>> from schemas.catalog import PolicySettings, Slot
+    >>> from schemas.clock import EPOCH
     >>> slot = Slot(id="1", time=EPOCH, slot_id="home")
     >>> greedy = PolicySettings(kind="greedy")
     >>> changed_fields(slot, replace(slot, id="2", policy=greedy, floor=0.1))
     {'policy.kind': ('beta', 'greedy'), 'floor': (0.0, 0.1)}
     """
-    left, right = (to_builtins(replace(entry, id="", time=EPOCH)) for entry in (before, after))
+    left, right = (to_builtins(bare(entry)) for entry in (before, after))
     return dict(_differences("", left, right))
 
 
@@ -53,9 +53,10 @@ def held_entries(history: CatalogHistory, at: int) -> Iterable[CatalogEntry]:
 
 
 def keep_neighbours(entries: Iterable[CatalogEntry], history: CatalogHistory) -> list[CatalogEntry]:
-    """Give actions that name no neighbours those they have, where their embedding is the same.
+    """Give actions that say nothing of neighbours those they have, where the embedding is the same.
 
-    They were computed when the action was published, from its embedding and from what was there.
+    They were computed when the action was published, from its embedding and from what was there. An
+    action that says that it has none is left without any.
     """
     return [
         replace(entry, neighbours=known.neighbours)
@@ -66,11 +67,11 @@ def keep_neighbours(entries: Iterable[CatalogEntry], history: CatalogHistory) ->
 
 
 def _alike(action: Action, history: CatalogHistory) -> Action | None:
-    if action.embedding is None or action.neighbours or action.deleted:
+    if action.embedding is None or action.neighbours is not None or action.deleted:
         return None
     for _, known in reversed(history.versions.get(identity_of(action), ())):
-        if isinstance(known, Action) and known.neighbours and known.embedding == action.embedding:
-            return known
+        if isinstance(known, Action) and known.embedding == action.embedding:
+            return known if known.neighbours else None
     return None
 
 

@@ -179,7 +179,7 @@ def _of_action(action: Action, catalog: Catalog, known: Set[str]) -> Iterator[tu
     users = [catalog.slots[name] for name in action.slots if name in catalog.slots]
     if action.neighbours and not any(slot.policy.params.get("neighbours") for slot in users):
         yield "neighbours", "no policy of its slots has a parameter `neighbours` above 0"
-    for neighbour in action.neighbours:
+    for neighbour in action.neighbours or ():
         if neighbour.action_id not in known:
             yield "neighbours", f"there never was an action {neighbour.action_id!r}"
 

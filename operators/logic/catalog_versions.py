@@ -27,11 +27,16 @@ def identity_of(entry: CatalogEntry) -> Identity:
             return ("experiment", entry.experiment_id)
 
 
+def bare(entry: CatalogEntry) -> CatalogEntry:
+    """Give a record without its id and time; one that names no neighbours says that it has none."""
+    if isinstance(entry, Action) and entry.neighbours is None:
+        return replace(entry, id="", time=EPOCH, neighbours=[])
+    return replace(entry, id="", time=EPOCH)
+
+
 def content_of(entry: CatalogEntry | None) -> bytes | None:
     """Write what a record says beside its id and time; None where there is nothing."""
-    if entry is None or entry.deleted:
-        return None
-    return encode(replace(entry, id="", time=EPOCH))
+    return None if entry is None or entry.deleted else encode(bare(entry))
 
 
 def time_of(version: Version) -> int:

@@ -1,6 +1,7 @@
 """``banditflow catalog publish --neighbours``: from vectors to a new action's first decisions."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from flows.devkit.embedded import Server
 from flows.runtime.clock import system_clock
 from operators.io.kafka.client import consumer
 from operators.io.store.sqlite import SqliteStore
+from operators.logic.catalog import CatalogHistory
 from operators.logic.catalog_check import read_entry
+from operators.logic.catalog_contents import changed_fields
+from operators.logic.catalog_limits import take_in
 from operators.logic.policies import Deltas
 from operators.logic.slot_policy import name_actions, new_policy
 from schemas.catalog import Action, Neighbour, PolicySettings
@@ -35,6 +39,7 @@ NEW = {
     "slots": ["home"],
     "embedding": [1.0, 0.0],
 }
+CLEARED: dict[str, Any] = NEW | {"neighbours": []}
 
 
 @pytest.fixture
@@ -105,6 +110,33 @@ def test_a_published_action_starts_near_its_neighbour(
     ).eta[0]
     assert unknown < liked - 0.5
     assert found > unknown + 0.5 * (liked - unknown)
+
+
+def test_an_empty_list_clears_the_neighbours_and_leaving_it_out_keeps_them(
+    deployed: SqliteStore, tmp_path: Path, capsys: Any
+) -> None:
+    file = tmp_path / "new.jsonl"
+
+    def publish(record: dict[str, Any], *options: str) -> str:
+        file.write_text(json.dumps(record))
+        assert main(["catalog", "publish", str(file), *options]) == 0
+        return str(capsys.readouterr().out)
+
+    publish(NEW, "--neighbours", "2")
+    assert "1 unchanged" in publish(NEW)
+    assert re.search(r"changed   action new: neighbours .*liked.* → \[\]", publish(CLEARED))
+    for record, options in ((CLEARED, ()), (CLEARED, ("--neighbours", "2")), (NEW, ())):
+        assert "1 unchanged" in publish(record, *options)
+    assert "neighbours [] → " in publish(NEW, "--neighbours", "2")
+
+
+def test_a_record_without_neighbours_says_the_same_as_one_with_an_empty_list() -> None:
+    """The topic has records of releases that wrote one for the other."""
+    without, none = (read_entry(json.dumps(each).encode()) for each in (NEW, CLEARED))
+    assert isinstance(without, Action)
+    assert isinstance(none, Action)
+    assert take_in(CatalogHistory(), [without, none, without]) == []
+    assert changed_fields(without, none) == {}
 
 
 def test_a_vector_of_another_length_is_named(
