@@ -177,7 +177,9 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     mapping: Text = ""
     eta: LinearPredictor = 0.0
     request_hash: Text = ""
-    slate: Annotated[list[Placed], Meta(max_length=bounds.MOST_POSITIONS)] | None = None
+    slate: Annotated[
+        Annotated[list[Placed], Meta(max_length=bounds.MOST_POSITIONS)] | None, stored_since(9)
+    ] = None
     writer: Annotated[Text, stored_since(5)] = "personalize"
     robot: Annotated[bool, stored_since(7)] = False
     subject_window: SubjectWindow | None = None

@@ -55,6 +55,7 @@ def explain_decision(
     probabilities = np.array([ranked["probability"] for ranked in ranking])
     explained = explain(names, row, ids, means, probabilities, decision["action_id"], widths)
     return {
+        "of_position": 0,
         "of_policy": policy["policy"],
         "of_policy_version": policy["version"],
         "decided_by_version": decision["policy_version"],

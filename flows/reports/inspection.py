@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,17 +35,22 @@ class NotFoundError(LookupError):
 
 
 def slot(settings: Settings, store: Store, slot_id: str) -> Report:
-    """Describe a slot's policy: each action's posterior, how fresh it is, and what it left out."""
+    """Describe a slot's policy: each action's posterior, how fresh it is, and what it left out.
+
+    ``deleted_at`` says since when the catalog has the slot no more, None where it has.
+    """
     source, policy = _policy(settings, store, slot_id)
     if policy is None:
         raise NotFoundError(_unpublished(settings, store, slot_id))
     report = {name: value for name, value in policy.items() if name != "posterior"}
-    return {"source": source, **report} | _not_learned(settings, slot_id)
+    row = _slots(store).get(slot_id)
+    deleted_at = row["time"] if row is not None and row["deleted"] else None
+    return {"source": source, "deleted_at": deleted_at, **report} | _not_learned(settings, slot_id)
 
 
 def subject(settings: Settings, store: Store, pseudonym: str) -> Report:
     """Describe what is remembered of a subject, and its latest decision in each slot."""
-    slots = list(_slots(store))
+    slots = _living(_slots(store))
     keys = [
         redis_features_key(pseudonym),
         *(redis_decision_key(pseudonym, slot_id) for slot_id in slots),
@@ -82,9 +88,8 @@ def decision(settings: Settings, store: Store, decision_id: str) -> Report:
 def features(settings: Settings, store: Store, slot_id: str) -> Report:
     """Describe how a slot's context becomes a vector: columns, and values not as declared."""
     slots = _slots(store)
-    if slot_id not in slots:
-        known = ", ".join(slots) or "none"
-        raise NotFoundError(f"slot {slot_id!r} is not in the store's catalog; it knows: {known}")
+    if slot_id not in _living(slots):
+        raise NotFoundError(_not_there(slots, slot_id))
     feature_map = FeatureMap(_spec(slots[slot_id]))
     columns = [column._asdict() for column in feature_map.describe()]
     report = {"slot_id": slot_id, "fingerprint": feature_map.fingerprint, "columns": columns}
@@ -156,11 +161,19 @@ def _brief(cached: CachedCopy) -> Report:
 
 
 def _described(settings: Settings, store: Store, row: StoredRow) -> Report:
-    """Add to a stored decision its features by name, and why it came out so."""
+    """Add to a stored decision its features by name, and why it came out so.
+
+    Of a slate each position is listed with its own outcome, and the first one is explained.
+    """
     report = dict(row)
-    slot_row = _slots(store).get(row["slot_id"])
-    if slot_row is None:
-        return report | {"why": None, "why_not": "the slot is not in the store's catalog"}
+    if report["slate"]:  # the first position's outcome would be taken for that of the whole
+        positions = enumerate(report.pop("slate"))
+        report["positions"] = [{"position": place, **placed} for place, placed in positions]
+        del report["outcome"]
+    slots, slot_id = _slots(store), row["slot_id"]
+    if slot_id not in _living(slots):
+        return report | {"why": None, "why_not": _not_there(slots, slot_id)}
+    slot_row = slots[slot_id]
     feature_map = FeatureMap(_spec(slot_row))
     x = None if row["features"] is None else np.asarray(row["features"], dtype=float)
     names = [column.name for column in feature_map.describe()]
@@ -188,13 +201,13 @@ def _policy(settings: Settings, store: Store, slot_id: str) -> tuple[str, Stored
 def _unpublished(settings: Settings, store: Store, slot_id: str) -> str:
     """Say why there may be no policy of a slot, and what to do."""
     slots = _slots(store)
-    if slot_id in slots:
+    if slot_id in _living(slots):
         why_not = (
             f"no policy of slot {slot_id!r} was published: it has learned nothing yet, or "
             "`banditflow run personalize` does not run"
         )
     elif slots:
-        why_not = f"slot {slot_id!r} is not in the store's catalog; it knows: {', '.join(slots)}"
+        why_not = _not_there(slots, slot_id)
     else:
         why_not = (
             f"no policy of slot {slot_id!r} was published, and the store's catalog is empty: "
@@ -220,10 +233,23 @@ def _redis_away(settings: Settings) -> str:
 
 
 def _slots(store: Store) -> dict[str, StoredRow]:
+    """Read every slot that the store's catalog has or had, by its id."""
     slots: dict[str, StoredRow] = {}
     while page := store.rows("slots", next(reversed(slots), None)):
         slots |= {row["slot_id"]: row for row in page}
-    return {slot_id: row for slot_id, row in slots.items() if not row["deleted"]}
+    return slots
+
+
+def _living(slots: Mapping[str, StoredRow]) -> list[str]:
+    return [slot_id for slot_id, row in slots.items() if not row["deleted"]]
+
+
+def _not_there(slots: Mapping[str, StoredRow], slot_id: str) -> str:
+    """Say of a slot that the catalog deleted it, or never had it."""
+    if slot_id in slots:
+        return f"slot {slot_id!r} is deleted from {slots[slot_id]['time'].isoformat()} on"
+    known = ", ".join(_living(slots)) or "none"
+    return f"slot {slot_id!r} is not in the store's catalog; it knows: {known}"
 
 
 def _spec(slot_row: StoredRow) -> FeatureSpec:

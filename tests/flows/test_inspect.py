@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from operators.io.metrics.exporter import serve
 from operators.io.metrics.labels import Labels
 from operators.io.redis import RedisSink, client
 from operators.io.store.open import migrate, open_store
+from operators.logic.deciding.positions import position_key
 from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureMap, pack_rows, scaled_columns
 from operators.logic.policies import Deltas, make_policy
@@ -37,7 +38,7 @@ from operators.persist import rows_of
 from schemas.catalog import FeatureSpec, Interaction, PolicySettings
 from schemas.clock import micros
 from schemas.codec import encode
-from schemas.events import Decision, DecisionBack, DecisionRequest, Ranked
+from schemas.events import Decision, DecisionBack, DecisionRequest, Placed, Ranked
 from schemas.results import PolicySnapshot, Profile
 from schemas.settings import Settings, environment_of, load
 from tests.support import records as make
@@ -203,6 +204,30 @@ def test_a_slate_is_explained_by_its_first_position(settings: Settings, capsys: 
     assert not [name for name in why["moved_by"] if name["feature"].startswith("position")]
 
 
+def test_every_position_of_a_slate_is_shown_with_its_own_outcome(
+    settings: Settings, capsys: Any
+) -> None:
+    placed = [Placed(name, p, 0.1) for name, p in (("cats", 0.7), ("dogs", 0.5), ("fish", 1.0))]
+    shown = decided("cats", "phone", slate=placed)
+    rewarded = make.outcome(
+        1, key=f"{position_key(1, 1):016x}", action_id="dogs", reward=1.0, status="settled"
+    )
+    stored(settings, slot(slate_size=3), learned("logistic", 57, slate_size=3))
+    stored(settings, shown, make.outcome(1, status="void", reward=0.0), rewarded)
+    (found,) = inspect(capsys, "decision", "d1")["decisions"]
+    assert "outcome" not in found
+    positions = found["positions"]
+    assert [each["position"] for each in positions] == [0, 1, 2]
+    assert [each["action_id"] for each in positions] == ["cats", "dogs", "fish"]
+    assert [each["probability"] for each in positions] == [0.7, 0.5, 1.0]
+    assert [each["outcome"] and each["outcome"]["status"] for each in positions] == [
+        "void",
+        "settled",
+        None,
+    ]
+    assert found["why"]["of_position"] == 0
+
+
 @pytest.mark.parametrize("slate_size", [1, 3])
 def test_scaled_numbers_and_embeddings_are_explained_exactly(
     settings: Settings, capsys: Any, slate_size: int
@@ -304,6 +329,21 @@ def test_a_slot_shows_the_newest_policy_of_redis_and_store(
     assert "posterior" not in found
     stored(settings, make.policy("home", 7))
     assert inspect(capsys, "slot", "home")["version"] == 7
+
+
+def test_a_slot_that_is_deleted_is_said_to_be_and_since_when(
+    settings: Settings, capsys: Any
+) -> None:
+    stored(settings, slot(), make.policy("home", 5), decided("cats", "pc"))
+    assert inspect(capsys, "slot", "home")["deleted_at"] is None
+    stored(settings, make.slot("home", 60, deleted=True), make.slot("gone", 60, deleted=True))
+    since = (make.START + timedelta(seconds=60)).isoformat()
+    deleted_at = datetime.fromisoformat(inspect(capsys, "slot", "home")["deleted_at"])
+    assert deleted_at == make.START + timedelta(seconds=60)
+    said = f"is deleted from {since} on"
+    assert said in inspect(capsys, "decision", "d1")["decisions"][0]["why_not"]
+    for asked in (("features", "home"), ("slot", "gone")):
+        assert said in refused(capsys, *asked)
 
 
 def test_a_subject_is_found_by_raw_id_and_by_pseudonym(

@@ -16,8 +16,10 @@ from operators.io.reading import read_undecoded
 from operators.io.store.protocol import Store, Writes, compact
 from operators.io.store.rows import RecordPlace, row_of
 from operators.io.store.tables import TABLES
+from operators.logic.deciding.positions import position_key
 from operators.persist import rows_of
 from schemas.catalog import Neighbour
+from schemas.events import Placed
 from schemas.topics import Topic
 from tests.support import records as make
 
@@ -98,6 +100,21 @@ def test_a_decision_reads_back_with_its_outcome(store: Store) -> None:
     assert outcome["delay"] == 1.25
     assert outcome["subject"] is None
     assert outcome["status"] == "pending"
+
+
+def test_each_position_of_a_slate_reads_back_with_its_outcome(store: Store) -> None:
+    placed = [Placed("a1", 0.5, 0.25), Placed("a2", 0.25, -1.5)]
+    second = make.outcome(7, key=f"{position_key(7, 1):016x}", action_id="a2")
+    write(store, make.decision(7, slate=placed), second, make.decision(8, slate=placed))
+    (found,) = store.decision("d7")
+    slate = found["slate"]
+    assert [(each["action_id"], each["probability"], each["eta"]) for each in slate] == [
+        ("a1", 0.5, 0.25),
+        ("a2", 0.25, -1.5),
+    ]
+    assert found["outcome"] is slate[0]["outcome"] is None
+    assert slate[1]["outcome"]["action_id"] == "a2"
+    assert store.decision("d8")[0]["slate"][1]["outcome"] is None
 
 
 def test_decisions_of_several_subjects_may_share_an_id(store: Store) -> None:

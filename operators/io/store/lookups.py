@@ -1,6 +1,6 @@
 """What look-ups in the store take and give: neutral rows as Python values, query vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.io.store.tables import Kind, Table
+from operators.logic.deciding.positions import position_key
 from schemas.clock import moment
 
+_HEXADECIMAL = frozenset("0123456789abcdef")
 _DECODE = msgspec.json.Decoder().decode
 
 
@@ -48,6 +50,19 @@ def _json(text: str) -> Any:
         return _DECODE(text)
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def add_outcomes(decision: dict[str, Any], outcome: Callable[[str], dict[str, Any] | None]) -> None:
+    """Add to a stored decision, and to each position of its slate, the outcome by its key."""
+    key = decision["decision_key"]
+    decision["outcome"] = outcome(key)
+    for position, placed in enumerate(decision["slate"] or ()):
+        if not position:
+            placed["outcome"] = decision["outcome"]
+        elif set(key) <= _HEXADECIMAL:
+            placed["outcome"] = outcome(f"{position_key(int(key, 16), position):016x}")
+        else:  # somebody else's key, which no position of ours is derived from
+            placed["outcome"] = None
 
 
 def query_vector(vector: Sequence[float]) -> NDArray[np.float64]:

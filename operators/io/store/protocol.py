@@ -121,7 +121,10 @@ class Store(Protocol):
         ...
 
     def decision(self, decision_id: str) -> list[StoredRow]:
-        """Find all decisions with this id, each with its outcome under ``outcome`` (or None)."""
+        """Find all decisions with this id, each with its outcome under ``outcome`` (or None).
+
+        Of a slate the outcome is that of the first position; each entry of ``slate`` has its own.
+        """
         ...
 
     def profile(self, subject: str) -> StoredRow | None:

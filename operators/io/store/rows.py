@@ -57,7 +57,6 @@ NOT_STORED: dict[str, dict[str, str]] = {
         "source": "the writer's name is free text for people",
         "type": "all rows say the same",
         "mapping": "the slot's settings say what the features mean",
-        "slate": "the topic has it; the first action and the whole ranking are stored",
         "subject_window": "it tells decisions of one visitor, who may not have consented to that",
     },
     "outcomes": {

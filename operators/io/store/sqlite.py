@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from operators.io.store.lookups import query_vector, read_row
+from operators.io.store.lookups import add_outcomes, query_vector, read_row
 from operators.io.store.protocol import (
     Applied,
     Refusal,
@@ -125,10 +125,12 @@ class SqliteStore:
         """Find all decisions with this id, each with its outcome; see the protocol."""
         decisions = self._select(DECISIONS, "WHERE decision_id = ? ORDER BY time", decision_id)
         for decision in decisions:
-            key = decision["decision_key"]
-            outcomes = self._select(OUTCOMES, "WHERE decision_key = ?", key)
-            decision["outcome"] = outcomes[0] if outcomes else None
+            add_outcomes(decision, self._outcome)
         return decisions
+
+    def _outcome(self, key: str) -> StoredRow | None:
+        outcomes = self._select(OUTCOMES, "WHERE decision_key = ?", key)
+        return outcomes[0] if outcomes else None
 
     def profile(self, subject: str) -> StoredRow | None:
         """Find a subject's profile; see the protocol."""

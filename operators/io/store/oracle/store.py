@@ -10,7 +10,7 @@ from typing import Any
 import oracledb
 
 from operators.io.metrics.store import StoreMetrics
-from operators.io.store.lookups import query_vector
+from operators.io.store.lookups import add_outcomes, query_vector
 from operators.io.store.oracle import migrations
 from operators.io.store.oracle.connect import Access, open_pool
 from operators.io.store.oracle.errors import (
@@ -79,9 +79,7 @@ class OracleStore:
             where = "WHERE decision_id = :1 ORDER BY time"
             decisions = _select(connection, DECISIONS, where, decision_id)
             for decision in decisions:
-                key = decision["decision_key"]
-                outcomes = _select(connection, OUTCOMES, "WHERE decision_key = :1", key)
-                decision["outcome"] = outcomes[0] if outcomes else None
+                add_outcomes(decision, partial(_outcome, connection))
         return decisions
 
     def profile(self, subject: str) -> StoredRow | None:
@@ -184,6 +182,11 @@ def _discard(pool: oracledb.ConnectionPool, connection: oracledb.Connection) -> 
     except oracledb.Error:
         with suppress(oracledb.Error):
             pool.drop(connection)
+
+
+def _outcome(connection: oracledb.Connection, key: str) -> StoredRow | None:
+    outcomes = _select(connection, OUTCOMES, "WHERE decision_key = :1", key)
+    return outcomes[0] if outcomes else None
 
 
 def _select(
