@@ -38,17 +38,18 @@ def redis_policy_key(slot_id: str) -> str:
 def decision_copies(events: Iterable[Event], ttl: float) -> list[CacheWrite]:
     """Give the copies of the decisions among the events that have a subject, each as it was read.
 
-    They live for ``ttl`` seconds; the version of a copy is its decision's event time.
+    Of several of a subject in a slot only the newest leaves a copy. They live for ``ttl`` seconds;
+    the version of a copy is its decision's event time.
     """
+    newest: dict[str, Event] = {}
+    for event in events:
+        if isinstance(event.body, DecisionBack) and event.subject:
+            key = redis_decision_key(event.subject, event.body.slot_id)
+            kept = newest.get(key)
+            if kept is None or event.at >= kept.at:
+                newest[key] = event
     return [
-        CacheWrite(
-            redis_decision_key(event.subject, event.body.slot_id),
-            event.at,
-            ttl,
-            {"decision": event.payload},
-        )
-        for event in events
-        if isinstance(event.body, DecisionBack) and event.subject
+        CacheWrite(key, event.at, ttl, {"decision": event.payload}) for key, event in newest.items()
     ]
 
 

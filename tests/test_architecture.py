@@ -29,7 +29,7 @@ ROOMS = {
         "", "attribution", "deciding", "features", "policies", "models", "subjects",
         "experiments", "delivery", "journeys", "variants", "state",
     },
-    "operators/io": {"", "kafka", "store", "channels", "metrics"},
+    "operators/io": {"", "kafka", "redis", "store", "channels", "metrics"},
     "flows": set(FLOW_ROOMS),
 }  # fmt: skip
 """The rooms that there are: ``docs/explanation/the-tree.md`` says what each holds."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from queue import Queue
 
 import bytewax.operators as op
 import numpy as np
@@ -17,8 +18,6 @@ from prometheus_client import CollectorRegistry
 from flows.devkit.embedded import Server
 from operators.io.metrics.redis import RedisMetrics
 from operators.io.redis import (
-    BATCH,
-    SCRIPT,
     CachedCopy,
     CacheWrite,
     CacheWriter,
@@ -27,7 +26,9 @@ from operators.io.redis import (
     client,
     read,
 )
-from operators.io.redis import send as send_with
+from operators.io.redis.call import BATCH, SCRIPT
+from operators.io.redis.call import send as send_with
+from operators.io.redis.writer import GATHER, HOLD_BACK
 from schemas.settings import SettingsError, load
 
 TTL = 60.0
@@ -237,30 +238,101 @@ def test_ten_thousand_keys_arrive_in_batches(
     assert read(connection, "k9999") == CachedCopy(1, {"text": "9999"})
 
 
+class Pauses:
+    """The pauses of a writer: each is told, and lasts until the test ends it."""
+
+    def __init__(self) -> None:
+        self._begun: Queue[float] = Queue()
+        self._ends = threading.Semaphore(0)
+
+    def __call__(self, seconds: float) -> None:
+        self._begun.put(seconds)
+        self._ends.acquire()
+
+    def next(self) -> float:
+        """Wait until a pause begins; give the seconds that it would last."""
+        return self._begun.get(timeout=10.0)
+
+    def end(self, times: int = 1) -> None:
+        self._ends.release(times)
+
+
+def test_after_a_full_call_only_the_newest_of_each_key_is_sent(
+    url: str, connection: redis.Redis, metrics: RedisMetrics, total: Callable[[str], float]
+) -> None:
+    """A copy is late by one pause at most, however often it changes meanwhile."""
+    pauses, buffer = Pauses(), WriteBuffer()
+    buffer.add([write(f"k{i}", 1) for i in range(2 * BATCH + 1)])
+    writer = CacheWriter(url, buffer, metrics=metrics, pause=pauses)
+    try:
+        assert pauses.next() == HOLD_BACK
+        assert connection.dbsize() == len(range(2 * BATCH + 1))
+        assert total("banditflow_redis_write_seconds_count") == 3
+        for version in range(2, 50):
+            buffer.add([write("k7", version), write("k8", version)])
+        assert read(connection, "k7") == CachedCopy(1, {"text": "x"})
+        pauses.end()
+        assert pauses.next() == GATHER
+        assert read(connection, "k7") == read(connection, "k8") == CachedCopy(49, {"text": "x"})
+        assert total("banditflow_redis_writes_total") == 2 * BATCH + 1 + 2
+        assert total("banditflow_redis_write_seconds_count") == 4
+    finally:
+        pauses.end(100)
+        writer.close()
+
+
+def test_a_key_that_changes_again_keeps_its_place() -> None:
+    buffer = WriteBuffer()
+    buffer.add([write("first", 1), write("second", 1), write("first", 2)])
+    assert buffer.take(1) == [write("first", 2)]
+
+
+@pytest.mark.parametrize(("keys", "length"), [(49, 1), (9, 111)], ids=["keys", "bytes"])
+def test_a_pause_ends_where_the_buffer_gets_half_full(keys: int, length: int) -> None:
+    buffer = WriteBuffer(capacity=100, max_bytes=2000)
+    paused = threading.Thread(target=buffer.pause, args=(3600.0,))
+    paused.start()
+    buffer.add([write("k", 1)])
+    assert paused.is_alive()
+    buffer.add([write(f"k{i}", 1, "x" * length) for i in range(keys)])
+    paused.join(10.0)
+    assert not paused.is_alive()
+
+
+def test_what_waits_at_a_flows_end_is_sent_before_it_ends(
+    url: str, connection: redis.Redis
+) -> None:
+    flow = Dataflow(f"ending{next(_NUMBERS)}")
+    items = [(str(turn), [write(f"k{i}", turn) for i in range(2 * BATCH)]) for turn in range(9)]
+    op.output("out", op.input("in", flow, TestingSource(items)), RedisSink(url))
+    run_main(flow)
+    assert connection.dbsize() == 2 * BATCH
+    assert read(connection, "k0") == read(connection, "k999") == CachedCopy(8, {"text": "x"})
+
+
 def test_the_buffer_keeps_the_newest_of_each_key() -> None:
     buffer = WriteBuffer()
     buffer.add([write("a", 2, "new"), write("a", 1, "old"), write("b", 1), write("b", 2, "new")])
-    assert buffer.take(10, 0.0) == [write("a", 2, "new"), write("b", 2, "new")]
-    assert buffer.take(10, 0.0) == []
+    assert buffer.take(10) == [write("a", 2, "new"), write("b", 2, "new")]
+    assert buffer.take(10) == []
 
 
 def test_large_copies_are_bounded_by_their_bytes(
-    metrics: RedisMetrics, total: Callable[[str], float], monkeypatch: pytest.MonkeyPatch
+    metrics: RedisMetrics, total: Callable[[str], float]
 ) -> None:
-    monkeypatch.setattr("operators.io.redis.BATCH_BYTES", 250)
     buffer = WriteBuffer(max_bytes=1000, metrics=metrics)
     buffer.add(write(f"k{number}", 1, "x" * 100) for number in range(12))
     assert len(buffer) == 10
     assert total("banditflow_redis_dropped_total") == 2
     buffer.add([write("k5", 2, "y" * 200)])
     assert len(buffer) == 9
-    batch = buffer.take(500, 0.0)
+    batch = buffer.take(500, 250)
     assert [each.key for each in batch] == ["k3", "k4"]
     buffer.give_back(batch)
-    assert [each.key for each in buffer.take(1, 0.0)] == ["k3"]
+    assert [each.key for each in buffer.take(1)] == ["k3"]
     buffer.add([write("huge", 1, "z" * 999)])
-    assert [each.key for each in buffer.take(500, 0.0)] == ["huge"]
-    assert buffer.take(500, 0.0) == []
+    assert [each.key for each in buffer.take(500, 250)] == ["huge"]
+    assert buffer.take(500, 250) == []
 
 
 def test_the_buffer_is_bounded_and_counts_what_it_gives_up(
@@ -269,11 +341,11 @@ def test_the_buffer_is_bounded_and_counts_what_it_gives_up(
     before = total("banditflow_redis_dropped_total")
     buffer = WriteBuffer(capacity=3, metrics=metrics)
     buffer.add([write(name, 1) for name in "abc"])
-    taken = buffer.take(2, 0.0)
+    taken = buffer.take(2)
     buffer.add([write("d", 1), write("b", 2)])
     buffer.give_back(taken)  # a, b are the oldest; b was overtaken
     assert len(buffer) == 3
-    assert [(kept.key, kept.version) for kept in buffer.take(9, 0.0)] == [
+    assert [(kept.key, kept.version) for kept in buffer.take(9)] == [
         ("b", 2),
         ("c", 1),
         ("d", 1),
@@ -355,7 +427,7 @@ def test_the_sink_of_a_flow_writes_what_the_flow_gives_it(
     items = [(str(shard), [write(f"k{shard}-{i}", 1) for i in range(10)]) for shard in range(4)]
     op.output("out", op.input("in", flow, TestingSource(items)), RedisSink(settings.redis.url))
     run_main(flow)
-    until(lambda: connection.dbsize() == 40)
+    assert connection.dbsize() == 40
 
 
 def test_a_flow_runs_on_without_redis(registry: CollectorRegistry) -> None:

@@ -8,7 +8,8 @@ from bytewax.testing import run_main
 from flows.devkit.embedded import Server
 from operators.envelope import Event, Origin
 from operators.io.kafka import KafkaSink, SharedProducer, create_topics
-from operators.io.redis import SCRIPT, client, read, send
+from operators.io.redis import client, read
+from operators.io.redis.call import SCRIPT, send
 from operators.io.store.sqlite import SqliteStore
 from operators.persist import rows_of
 from operators.publish import FENCES
