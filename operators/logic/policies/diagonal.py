@@ -21,6 +21,7 @@ from operators.logic.features.scaling import Coordinates, Moments, Scaled, coord
 from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.level import LevelPrior, log_odds_level
+from operators.logic.policies.level_prior import fit_levels
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.log_odds import fit_log_odds
 from operators.logic.policies.packing import learned_params, read_params
@@ -32,7 +33,6 @@ from operators.logic.policies.parameters import (
     Variance,
     Weight,
 )
-from operators.logic.policies.prior import fit
 from operators.logic.policies.reward_variation import RewardVariation, reward_variation
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import (
@@ -175,18 +175,18 @@ class Diagonal(Additive):
         level = level + weight * (mean @ common - (mean * own).sum(axis=1))
         base = self._level(variation).alone(_STRENGTH, _ITERATIONS)
         if self.dim == 1:
-            fitted = fit_log_odds(counts, rewards, variation.dispersion, base)
+            levels, variances = fit_log_odds(counts, rewards, variation.dispersion, base)
         else:
-            form, h = weight[:, None, None], level[:, None]
-            fitted = fit(form / variation.dispersion, h / variation.dispersion, None, base)
+            certainties = weight / variation.dispersion
+            levels, variances = fit_levels(certainties, level / variation.dispersion, None, base)
         mean = np.vstack([mean, np.zeros(self.dim)])
-        mean[:, 0] = fitted.mean[:, 0] - mean @ common
+        mean[:, 0] = levels - mean @ common
         certainty = np.vstack([np.maximum(slope, 0.0), np.zeros(self.dim)]) / variation.dispersion
         variance = params.prior_variance
         if variance is None:
             variance = _COEFFICIENT_VARIANCE * variation.effect**2
         width = (1.0 / variance + certainty) ** -0.5
-        width[:, 0] = fitted.factor[:, 0, 0]
+        width[:, 0] = np.sqrt(variances)
         rows = [*range(len(ids)), len(all_ids)]
         return LinearPosterior(
             self.kind,

@@ -21,6 +21,7 @@ from operators.logic.features.scaling import Coordinates, Moments, Scaled, coord
 from operators.logic.policies.additive import Additive
 from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.level import log_odds_level, reward_level
+from operators.logic.policies.level_prior import fit_levels
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.log_odds import fit_log_odds
 from operators.logic.policies.neighbours import Neighbours, similarities
@@ -244,13 +245,9 @@ class Linear(Additive):
             h = h * (self._params.noise or WIDEST) ** -2
         if certainty != 1.0:
             information, h = certainty * information, certainty * h
-        if isinstance(self._params, LogisticParams) and self.dim == 1:
-            floor = self._params.curvature_floor
-            fitted = fit_log_odds(
-                counts, rewards, variation.dispersion, base, features, similarity, floor
-            )
-        else:
-            fitted = fit(information, h, features, base, similarity)
+        mean, factor = self._fitted(
+            (counts, rewards, variation.dispersion), information, h, base, features, similarity
+        )
         rows = [*range(len(ids)), len(all_ids)]
         tallies = (counts[: len(ids)], rewards[: len(ids)])
         return LinearPosterior(
@@ -258,10 +255,30 @@ class Linear(Additive):
             self._params.alpha,
             ids,
             tallies,
-            fitted.mean[rows],
-            fitted.factor[rows],
+            mean[rows],
+            factor[rows],
             coordinates=view,
         )
+
+    def _fitted(
+        self,
+        seen: tuple[Floats, Floats, float],
+        information: Floats,
+        h: Floats,
+        base: BasePrior,
+        features: Floats | None,
+        similarity: Floats | None,
+    ) -> tuple[Floats, Floats]:
+        """Give means and factors; ``seen`` are counts, rewards and their dispersion."""
+        if self.dim > 1:
+            fitted = fit(information, h, features, base, similarity)
+            return fitted.mean, fitted.factor
+        if isinstance(self._params, LogisticParams):
+            floor = self._params.curvature_floor
+            mean, variance = fit_log_odds(*seen, base, features, similarity, floor)
+        else:
+            mean, variance = fit_levels(information[:, 0, 0], h[:, 0], features, base, similarity)
+        return mean[:, None], np.sqrt(variance)[:, None, None]
 
     def _coordinates(self, information: Floats, counts: Floats) -> Coordinates | None:
         if self._scaled is None:

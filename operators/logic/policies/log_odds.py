@@ -10,7 +10,8 @@ import numpy as np
 from scipy.special import expit, logit
 
 from operators.logic.policies.base import Floats
-from operators.logic.policies.prior import BasePrior, FittedPosteriors, fit
+from operators.logic.policies.level_prior import fit_levels
+from operators.logic.policies.prior import BasePrior
 
 _ROUNDS = 4
 _EDGE = 1e-9
@@ -24,10 +25,11 @@ def fit_log_odds(
     features: Floats | None = None,
     similarity: Floats | None = None,
     floor: float = 0.0,
-) -> FittedPosteriors:
+) -> tuple[Floats, Floats]:
     """Compute the posteriors of K actions' log-odds from their counts and rewards [K].
 
-    ``dispersion`` is that of the rewards, ``floor`` the least slope of a decision.
+    ``dispersion`` is that of the rewards, ``floor`` the least slope of a decision. Gives means and
+    variances [K + 1]; the last is the prior's.
 
     Examples
     --------
@@ -39,8 +41,8 @@ def fit_log_odds(
     ...     ridge=2.0,
     ...     iterations=0,
     ... )
-    >>> fit_log_odds(np.array([1e6]), np.array([1e3]), 1.0, base).mean[0].round(3)
-    array([-6.903])
+    >>> fit_log_odds(np.array([1e6]), np.array([1e3]), 1.0, base)[0].round(3)
+    array([-6.903, -3.5  ])
     """
     n = np.maximum(counts, 0.0)
     r = np.clip(rewards, 0.0, n)
@@ -49,7 +51,7 @@ def fit_log_odds(
     for _ in range(_ROUNDS):
         p = expit(eta)
         slope = n * np.maximum(p * (1.0 - p), floor)
-        h = (slope * eta + r - n * p)[:, None] / dispersion
-        fitted = fit(slope[:, None, None] / dispersion, h, features, base, similarity)
-        eta = fitted.mean[:-1, 0]
-    return fitted
+        h = (slope * eta + r - n * p) / dispersion
+        mean, variance = fit_levels(slope / dispersion, h, features, base, similarity)
+        eta = mean[:-1]
+    return mean, variance

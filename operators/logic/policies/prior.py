@@ -15,13 +15,13 @@ from scipy.linalg.lapack import dtrtri
 from operators.logic.policies.base import Floats
 from operators.logic.policies.neighbours import neighbour_shift
 
-_JITTER = 1e-10
+JITTER = 1e-10
 """Share of a matrix's mean diagonal that is added to it, which bounds its condition number."""
 
 _UNKNOWN, _KNOWN = 0.5, 0.8
 """Mean evidence up to which other actions count as new, and from which on as known."""
 
-_VAGUE = 100.0
+VAGUE = 100.0
 """How many times its base variance the level of the common mean is free to lie off the base."""
 
 _WELL_CONDITIONED = 1e10
@@ -90,7 +90,7 @@ def fit(
         return FittedPosteriors(np.vstack([mean, centre]), np.concatenate([factor, root]))
     covariance = np.diag(base.spread)
     offset = np.zeros((k, d))
-    hat = _hat(features, base.ridge)
+    hat = hat_matrix(features, base.ridge)
     known = 0.0
     for iteration in range(base.iterations):
         factor, precision = _factors(information, covariance)
@@ -127,7 +127,7 @@ def _centre(
     k = len(h)
     weight = k * precision - precision @ left @ precision
     free = base.variance.copy()
-    free[0] *= _VAGUE
+    free[0] *= VAGUE
     own = _solve(factor, h) - offset + _solve(factor, offset @ precision)
     target = precision @ own.sum(axis=0) + base.mean / free
     root = inverse_factor((weight + np.diag(1.0 / free))[None])[0]
@@ -183,11 +183,9 @@ def inverse_factor(matrices: Floats) -> Floats:
     1e-10 of the mean of their sizes.
     """
     d = matrices.shape[-1]
-    if d == 1:
-        return np.asarray(1.0 / np.sqrt(np.maximum(matrices, _JITTER * np.abs(matrices) + 1e-300)))
     size = np.abs(np.trace(matrices, axis1=1, axis2=2)) / d
     jittered = np.array(matrices, dtype=float, order="C")
-    jittered.reshape(len(matrices), d * d)[:, :: d + 1] += (_JITTER * size + 1e-300)[:, None]
+    jittered.reshape(len(matrices), d * d)[:, :: d + 1] += (JITTER * size + 1e-300)[:, None]
     try:
         lower = np.linalg.cholesky(jittered)
     except np.linalg.LinAlgError:
@@ -199,14 +197,14 @@ def inverse_factor(matrices: Floats) -> Floats:
 
 def _raised(matrix: Floats) -> Floats:
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2.0)
-    least = _JITTER * float(np.abs(values).mean()) + 1e-300
+    least = JITTER * float(np.abs(values).mean()) + 1e-300
     if values.min() >= least:
         return matrix
     return np.asarray((vectors * np.maximum(values, least)) @ vectors.T)
 
 
-def _hat(features: Floats | None, ridge: float) -> Floats | None:
-    """Give the K x K matrix of ridge regression on the centred features."""
+def hat_matrix(features: Floats | None, ridge: float) -> Floats | None:
+    """Give the K x K matrix of ridge regression on the centred features [K, m]; None without."""
     if features is None or not features.size:
         return None
     centred = features - features.mean(axis=0)
