@@ -1,4 +1,4 @@
-"""What a catalog record says that changes nothing beside the rest of it: notes for its author.
+"""What a catalog record says that achieves nothing beside the rest of it: notes for its author.
 
 A flow takes such records all the same; ``banditflow catalog check`` and ``publish`` say the notes,
 and refuse what can only be a mistake.
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from operators.logic.catalog import Catalog, CatalogHistory
+from operators.logic.catalog_choices import without_choice
 from operators.logic.catalog_limits import AT_LAST
 from operators.logic.features.feature_counts import count_columns
 from operators.logic.features.layout import layout
@@ -120,11 +121,6 @@ def _of_slot(slot: Slot) -> Iterator[tuple[str, str]]:
         yield "holdout.unit", "no effect while holdout.share is 0"
     if slot.floor and kind == "uniform":
         yield "floor", "no effect: every action has the same probability"
-    for name, bound in (("subject_limit", slot.subject_limit), ("robot_rate", slot.robot_rate)):
-        usual = type(bound)()
-        for field in ("decisions", "window"):
-            if not bound.enabled and getattr(bound, field) != getattr(usual, field):
-                yield f"{name}.{field}", f"no effect while {name}.enabled is false"
     yield from _of_bounds(slot)
 
 
@@ -134,7 +130,7 @@ def _of_bounds(slot: Slot) -> Iterator[tuple[str, str]]:
         default = type(rule)()
         for field in ("decisions", "window"):
             if not rule.enabled and getattr(rule, field) != getattr(default, field):
-                yield f"{name}.{field}", "no effect: it is not enabled"
+                yield f"{name}.{field}", f"no effect while {name}.enabled is false"
     robots = slot.robot_rate
     if robots.enabled and slot.reward_window < robots.window != RobotRate().window:
         yield "robot_rate.window", "no longer than reward_window, which counts instead"
@@ -161,6 +157,7 @@ def _of_names(slot: Slot, catalog: Catalog) -> Iterator[tuple[str, str]]:
     for name in slot.item_features:
         if actions and not any(_has(action, name) for action in actions):
             yield "item_features", f"no action of the slot has a feature {name!r}"
+    yield from without_choice(slot, actions)
 
 
 def _of_unlisted(slot: Slot, ids: Set[str]) -> Iterator[tuple[str, str]]:
@@ -173,6 +170,8 @@ def _of_unlisted(slot: Slot, ids: Set[str]) -> Iterator[tuple[str, str]]:
 
 
 def _of_action(action: Action, catalog: Catalog, known: Set[str]) -> Iterator[tuple[str, str]]:
+    if action.enabled and not action.slots:
+        yield "slots", "it lists none: nothing shows it"
     for name in action.slots:
         if name not in catalog.slots:
             yield "slots", f"there is no slot {name!r}"

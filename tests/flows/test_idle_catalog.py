@@ -111,6 +111,57 @@ def test_names_that_the_catalog_does_not_know_are_named() -> None:
     assert notes_on(catalog_of({"baseline_action_id": "b"})) == []
 
 
+POINTLESS: list[tuple[str, Record, Record]] = [
+    ("slate_size", {"slate_size": 3}, {"slate_size": 4}),
+    ("floor", {"floor": 0.33}, {"floor": 0.34}),
+    ("holdout.share", {"holdout": {"share": 0.99}}, {"holdout": {"share": 1.0}}),
+    (
+        "policy.params.epsilon",
+        {"policy": {"kind": "greedy", "params": {"epsilon": 0.9}}},
+        {"policy": {"kind": "greedy", "params": {"epsilon": 1.0}}},
+    ),
+    (
+        "policy.params.shares",
+        {"policy": {"kind": "split", "params": {"shares": {"a": 1, "b": 1, "c": 1}}}},
+        {"policy": {"kind": "split", "params": {"shares": {"a": 1, "c": 0}}}},
+    ),
+]
+"""Fields of a slot with three actions: settings that work, and such as cannot."""
+
+
+@pytest.mark.parametrize(("path", "works", "cannot"), POINTLESS)
+def test_what_cannot_work_is_named(path: str, works: Record, cannot: Record) -> None:
+    assert path not in notes(works)
+    assert path in notes(cannot)
+
+
+def test_what_cannot_work_comes_to_what_is_said(flow: Flow) -> None:
+    def probabilities(slot: Record) -> set[float]:
+        decisions = flow.written(slot, {}, ())["decisions"]
+        return {round(each["probability"], 6) for made in decisions for each in made["ranking"]}
+
+    for slot in (dict(POINTLESS[n][2]) for n in (1, 2, 3)):
+        assert probabilities(slot) == {0.333333}, slot
+    too_many = flow.written(POINTLESS[0][2], {}, ())["decisions"]
+    assert {len(each["slate"]) for each in too_many} == {3}
+    split = flow.written(POINTLESS[4][2], {}, ())["decisions"]
+    assert {each["action_id"] for each in split} == {"a"}
+
+
+def test_an_action_that_nothing_shows_is_named() -> None:
+    assert notes({}, {"slots": []}) == ["slots"]
+    assert notes({}, {"slots": [], "enabled": False}) == []
+
+
+def test_a_note_is_given_once() -> None:
+    off: Record = {"subject_limit": {"enabled": False, "decisions": 1}}
+    assert notes(off) == ["subject_limit.decisions"]
+    history, entries = CatalogHistory(), catalog_of(off)
+    take_in(history, entries)
+    (said,) = without_effect(entries, history)
+    assert "more like it" not in said
+
+
 def test_a_slot_that_shows_nothing_is_named() -> None:
     slot, action = make.slot("home"), make.action("a", embedding=None)
     off = make.action("a", 1, embedding=None, enabled=False)
