@@ -27,7 +27,8 @@ LATER = "2026-03-01T12:00:07Z"
 
 CONTEXT: Record = {"numeric": ["age", "height"]}
 LOGISTIC: Record = {"policy": {"kind": "logistic"}, "features": CONTEXT}
-FEATURED: Record = {**LOGISTIC, "item_features": ["price"]}
+PRICED: Record = {"item_features": ["price"]}
+FEATURED: Record = LOGISTIC | PRICED
 TWINS: Record = {"neighbours": [{"action_id": "b", "similarity": 0.9}]}
 
 SLOT_FIELDS: Mapping[str, Changed] = {
@@ -116,6 +117,8 @@ ACTION_FIELDS: Mapping[str, Changed] = {
     "enabled": Changed(to=False),
 }
 
+FIELDS: Mapping[type[Struct], Mapping[str, Changed]] = {Slot: SLOT_FIELDS, Action: ACTION_FIELDS}
+
 INFORMATION = {
     Slot: {"source", "subject"},
     Action: {"source", "subject", "content"},
@@ -148,7 +151,7 @@ PARAMS: Mapping[str, Mapping[str, Changed]] = {
         "half_life": Changed(to=5.0),
         "iterations": Changed(to=0),
         "prior_strength": Changed(to=1.0),
-        "ridge": Changed(to=0.1, action={"features": {"price": 2.0}}),
+        "ridge": Changed(to=0.1, slot=PRICED, action={"features": {"price": 2.0}}),
         "neighbours": Changed(to=1.0, action=TWINS),
     },
     "gaussian": {
@@ -164,7 +167,7 @@ PARAMS: Mapping[str, Mapping[str, Changed]] = {
         "prior_strength": Changed(to=1.0, slot={"policy": {"params": {"iterations": 2}}}),
         "ridge": Changed(
             to=0.1,
-            slot={"policy": {"params": {"iterations": 2}}},
+            slot=PRICED | {"policy": {"params": {"iterations": 2}}},
             action={"features": {"price": 2.0}},
         ),
         "neighbours": Changed(to=1.0, slot={"policy": {"params": {"iterations": 2}}}, action=TWINS),
@@ -217,6 +220,25 @@ def at_path(path: str, value: Any) -> Record:
     return result
 
 
+def walks() -> Iterator[Any]:
+    """Give every walk: the record, the path in it, and the change; a parameter is a slot's."""
+    for record, walked in FIELDS.items():
+        for path, changed in walked.items():
+            yield pytest.param(record, path, changed, id=f"{record.__name__} {path}")
+    for kind, walked in PARAMS.items():
+        base: Record = {"policy": {"kind": kind}}
+        if kind not in ("beta", "split"):
+            base |= {"features": CONTEXT}
+        for name, changed in walked.items():
+            beside = msgspec.structs.replace(changed, slot=merged(base, changed.slot))
+            yield pytest.param(Slot, f"policy.params.{name}", beside, id=f"{kind} {name}")
+
+
+def in_catalog(record: type[Struct], change: Record) -> tuple[Record, Record]:
+    """Give the changes of the slot and of the action where one of the two is changed."""
+    return (change, {}) if record is Slot else ({}, change)
+
+
 @pytest.fixture(scope="module")
 def flow() -> Flow:
     return Flow()
@@ -230,20 +252,15 @@ def test_the_same_catalog_makes_the_flow_write_the_same(flow: Flow) -> None:
 @pytest.mark.parametrize("record", [Slot, Action, Experiment])
 def test_every_field_is_walked(record: type[Struct]) -> None:
     known: set[str] = set(INFORMATION[record])
-    known |= set({Slot: SLOT_FIELDS, Action: ACTION_FIELDS}.get(record, {}))  # type: ignore[call-overload]
+    known |= set(FIELDS.get(record, {}))
     assert set(fields_of(record)) == known
 
 
-@pytest.mark.parametrize("path", SLOT_FIELDS)
-def test_a_field_of_a_slot_changes_what_the_flow_does(path: str, flow: Flow) -> None:
-    changed = SLOT_FIELDS[path]
-    assert flow.differs(changed, at_path(path, changed.to), {})
-
-
-@pytest.mark.parametrize("path", ACTION_FIELDS)
-def test_a_field_of_an_action_changes_what_the_flow_does(path: str, flow: Flow) -> None:
-    changed = ACTION_FIELDS[path]
-    assert flow.differs(changed, {}, at_path(path, changed.to))
+@pytest.mark.parametrize(("record", "path", "changed"), list(walks()))
+def test_what_is_walked_changes_what_the_flow_does(
+    record: type[Struct], path: str, changed: Changed, flow: Flow
+) -> None:
+    assert flow.differs(changed, *in_catalog(record, at_path(path, changed.to)))
 
 
 @pytest.mark.parametrize("record", [Slot, Action])
@@ -255,9 +272,7 @@ def test_what_is_information_changes_nothing_and_is_documented(
     said = re.findall(r"^\| `(\w+)` \|[^|]*\| Information", rows.group(1), re.M)
     assert set(said) == INFORMATION[record]
     for name in INFORMATION[record]:
-        change = {name: "x"}
-        slot, action = (change, {}) if record is Slot else ({}, change)
-        assert not flow.differs(Changed(to="x"), slot, action), name
+        assert not flow.differs(Changed(to="x"), *in_catalog(record, {name: "x"})), name
 
 
 def parameters() -> dict[str, set[str]]:
@@ -273,17 +288,3 @@ def parameters() -> dict[str, set[str]]:
 def test_every_parameter_is_walked() -> None:
     assert set(parameters()) == set(KINDS)
     assert parameters() == {kind: set(walked) for kind, walked in PARAMS.items()}
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind, walked in PARAMS.items() for name in walked]
-)
-def test_a_parameter_changes_what_the_flow_does(kind: str, name: str, flow: Flow) -> None:
-    changed = PARAMS[kind][name]
-    base: Record = {"policy": {"kind": kind}}
-    if kind not in ("beta", "split"):
-        base |= {"features": CONTEXT}
-    if name == "ridge":
-        base |= {"item_features": ["price"]}
-    changed = msgspec.structs.replace(changed, slot=merged(base, changed.slot))
-    assert flow.differs(changed, {"policy": {"params": {name: changed.to}}}, {})

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from flows.cli.main import main
 from operators.logic.catalog import CatalogHistory
@@ -12,7 +13,7 @@ from operators.logic.catalog_effects import without_effect
 from operators.logic.catalog_limits import take_in
 from operators.logic.subjects.profiles import PROFILE_FEATURES
 from schemas.catalog import CatalogEntry
-from tests.flows.test_catalog_fields_matter import ACTION_FIELDS, CONTEXT, SLOT_FIELDS, at_path
+from tests.flows.test_catalog_fields_matter import CONTEXT, FIELDS, at_path, in_catalog
 from tests.support import records as make
 from tests.support.scripted import ACTIONS, SLOT, Changed, Flow, Record, catalog_of, merged
 
@@ -71,19 +72,15 @@ def test_what_is_said_to_change_nothing_changes_nothing(
     assert path not in notes(slot)
 
 
-@pytest.mark.parametrize("path", SLOT_FIELDS)
-def test_nothing_is_said_of_a_slots_field_that_changes_something(path: str) -> None:
-    changed = SLOT_FIELDS[path]
-    if path not in ("slot_id", "deleted"):
-        assert path not in notes(merged(changed.slot, at_path(path, changed.to)), changed.action)
-
-
-@pytest.mark.parametrize("path", ACTION_FIELDS)
-def test_nothing_is_said_of_an_actions_field_that_changes_something(path: str) -> None:
-    changed = ACTION_FIELDS[path]
-    if path != "slots":
-        action = merged(changed.action, at_path(path, changed.to))
-        assert path.partition("[]")[0] not in notes(changed.slot, action)
+@pytest.mark.parametrize(
+    ("record", "path"), [(record, path) for record, walked in FIELDS.items() for path in walked]
+)
+def test_nothing_is_said_of_a_field_that_changes_something(record: type[Struct], path: str) -> None:
+    changed = FIELDS[record][path]
+    if path not in ("slot_id", "slots", "deleted"):
+        slot, action = in_catalog(record, at_path(path, changed.to))
+        said = notes(merged(changed.slot, slot), merged(changed.action, action))
+        assert path.partition("[]")[0] not in said
 
 
 def test_features_that_no_policy_looks_at_are_logged_alone(flow: Flow) -> None:
