@@ -17,7 +17,7 @@ from ops.benchmarks.bandits.newcomers.worlds import HORIZON, NEWCOMER, World
 Floats = NDArray[np.float64]
 
 FIRST = 10
-GROWTH = 0.25
+GROWTH = 0.6
 """While the history is learned, a batch is this share of what was decided before it, or ``FIRST``:
 a policy that has learned nothing linearises a batch where its prior is."""
 
