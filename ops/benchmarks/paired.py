@@ -3,6 +3,9 @@
 The machine's speed drifts, so two runs that follow one another are compared with one another only:
 a pair gives the logarithm of the ratio, after over before, of every figure that both runs print.
 The bound is the upper end of the one-sided 95 % confidence interval of their mean (Student's t).
+
+``latency`` is another case: one run of this checkout's benchmark measures the flow processes of
+both, in turns on one broker (``speed/alternation.py``), so the other needs no such benchmark.
 """
 
 import argparse
@@ -14,15 +17,13 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from scipy.stats import t
-
 from ops.benchmarks.reporting.machine import ROOT
+from ops.benchmarks.speed import alternation
+from ops.benchmarks.speed.bounds import upper
 from ops.benchmarks.speed.report import Bar, Report
 
 Figures = dict[tuple[str, str], float]
 """A benchmark's figures by row and column."""
-
-CONFIDENCE = 0.95
 
 _AS_FLOWS_RUN = """
 import gc, runpy, sys
@@ -37,6 +38,8 @@ benchmark allocates next, and would be taken for a cost of that step."""
 def main() -> None:
     """Run the pairs, print one table with a bar for each figure, and write it as JSON."""
     args, rest = _arguments().parse_known_args()
+    if args.name == "latency":
+        raise SystemExit(alternation.run(args.before, args.pairs, rest).finish())
     ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
     befores: dict[tuple[str, str], list[float]] = defaultdict(list)
     for pair in range(args.pairs):
@@ -76,16 +79,6 @@ def figures_of(folder: Path, name: str, arguments: list[str], result: str | None
     }
 
 
-def upper_bound(ratios: list[float]) -> float:
-    """Give the upper 95 % bound of the mean of at least two log ratios, as a ratio.
-
-    >>> upper_bound([0.0, 0.0, 0.0])
-    1.0
-    """
-    error = statistics.stdev(ratios) / math.sqrt(len(ratios))
-    return math.exp(statistics.fmean(ratios) + float(t.ppf(CONFIDENCE, len(ratios) - 1)) * error)
-
-
 def _report(
     args: argparse.Namespace,
     ratios: dict[tuple[str, str], list[float]],
@@ -96,7 +89,7 @@ def _report(
     for place, logs in sorted(ratios.items()):
         if len(logs) < 2 or args.column not in place[1]:
             continue
-        label, bound = f"{place[0]}, {place[1]}", 100.0 * (upper_bound(logs) - 1.0)
+        label, bound = f"{place[0]}, {place[1]}", 100.0 * (math.exp(upper(logs)) - 1.0)
         mean = 100.0 * (math.exp(statistics.fmean(logs)) - 1.0)
         report.rows.append((label, statistics.median(befores[place]), mean, bound, len(logs)))
         report.bars.append(Bar(label, "≤", args.most, bound, "%"))
@@ -109,7 +102,7 @@ def _arguments() -> argparse.ArgumentParser:
         description=__doc__, epilog="Further options go to the benchmark."
     )
     parser.add_argument("--before", type=Path, required=True, help="the other checkout")
-    parser.add_argument("--name", default="stages", help="the benchmark (stages)")
+    parser.add_argument("--name", default="steps", help="the benchmark (steps)")
     parser.add_argument("--result", help="the name of its result, where it is another")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--column", default="µs", help="compare columns whose title has this (µs)")

@@ -8,7 +8,6 @@ verified against a recomputation from its topics, and gives no figure if anythin
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -16,21 +15,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import confluent_kafka
 import msgspec
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from flows.devkit.embedded import APACHE_KAFKA, BROKERS, Embedded
 from ops.benchmarks.speed.loop import SEED, Logged, Loop
+from ops.benchmarks.speed.naive import NAIVE, RIVALS, finished, merged, naive_config
 from ops.benchmarks.speed.report import Bar, Invalid, Report
-from ops.benchmarks.speed.rig import PATIENCE, Process, Rig
+from ops.benchmarks.speed.rig import Rig
 from ops.benchmarks.speed.runs import Run, backlog, persist
 from schemas.catalog import CatalogEntry
 from schemas.topics import Topic
 
-RIVALS = Path(__file__).parent / "speed" / "rivals"
-WINDOW = 10.0
 LEARNED = 0.8
 """The least share of decisions by a policy that had learned; below it a run is invalid."""
 
@@ -178,14 +173,11 @@ class Bench:
         """Run the naive loop over the log's first requests and what followed them."""
         if turn and name != "naive":
             return  # once is enough for what is no bar
+        store = str(self.parts.folder / f"{name}{turn}.db")
         config = self._merged(f"{name}{turn}", 1 if pipelined else 2)
-        config |= {
-            "redis": self.parts.redis_url,
-            "store": str(self.parts.folder / f"{name}{turn}.db"),
-            "pipelined": pipelined,
-            "contextual": contextual,
-        }
-        self._rival(name, turn, [sys.executable, str(RIVALS / "naive.py")], config)
+        config = naive_config(self.parts, config, self.args.actions, store)
+        config |= {"pipelined": pipelined, "contextual": contextual}
+        self._rival(name, turn, [sys.executable, str(NAIVE)], config)
 
     def quix(self, turn: int) -> None:
         """Run Quix Streams, where an environment with it was named."""
@@ -196,55 +188,16 @@ class Bench:
             print("throughput: no --quix-python, so no Quix", file=sys.stderr)
             return
         config = self._merged(f"quix{turn}", 1)
-        config["folder"] = str(self.parts.folder / f"quix{turn}")
+        config |= {"folder": str(self.parts.folder / f"quix{turn}"), "actions": self.args.actions}
         self._rival("quix", turn, [python, str(RIVALS / "quix.py")], config)
 
     def _merged(self, name: str, part: int) -> dict[str, Any]:
-        """Write the log's first events into one topic, in the order of their time."""
-        args, topic = self.args, f"{name}-events"
-        admin = AdminClient({"bootstrap.servers": self.parts.bootstrap_servers})
-        new = [NewTopic(each, args.partitions, 1) for each in (topic, f"{name}-decisions")]
-        for created in admin.create_topics(new).values():
-            created.result(20)
-        producer = confluent_kafka.Producer({"bootstrap.servers": self.parts.bootstrap_servers})
-        requests, records = args.rival_requests // part, 0
-        for record in self.log:
-            if record.topic is Topic.DECISIONS:
-                continue
-            requests -= record.topic is Topic.DECISION_REQUESTS
-            records += 1
-            producer.produce(topic, record.value, record.key, record.shard)
-            producer.poll(0)
-            if not records % 50_000:
-                producer.flush(60)
-            if not requests:
-                break
-        producer.flush(60)
-        return {
-            "bootstrap": self.parts.bootstrap_servers,
-            "topic": topic,
-            "out": f"{name}-decisions",
-            "partitions": args.partitions,
-            "records": records,
-            "actions": args.actions,
-            "window": WINDOW,
-        }
+        args = self.args
+        requests = args.rival_requests // part
+        return merged(self.parts, self.log, name, args.partitions, requests)
 
     def _rival(self, name: str, turn: int, command: list[str], config: dict[str, Any]) -> None:
-        process = Process(
-            self.parts,
-            f"{name}-{turn}-run",
-            [*command, json.dumps(config)],
-            {"PATH": "/usr/bin:/bin"},
-        )
-        try:
-            if process.child.wait(PATIENCE) != 0:
-                raise Invalid(f"{name}: {process.child.tail(3)}")
-        finally:
-            process.end()
-        found: dict[str, float] = json.loads(process.child.tail(1))
-        if found["lost"] > 0.05 * (found["rewards"] + found["lost"]):
-            raise Invalid(f"{name}: {found['lost']:,.0f} clicks found no decision")
+        found = finished(self.parts, f"{name}-{turn}-run", command, config)
         if not self.args.quick and found["learned"] < 0.1 * found["events"]:
             raise Invalid(f"{name}: learned from {found['learned']:,.0f} decisions only")
         self.rivals.setdefault(name, []).append(found)

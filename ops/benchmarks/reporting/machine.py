@@ -36,9 +36,9 @@ def circumstances() -> dict[str, Any]:
     return {"commit": commit(), "machine": machine()}
 
 
-def commit() -> str:
-    """Give the commit, marked where the work tree holds changes beside it."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+def commit(folder: Path = ROOT) -> str:
+    """Give the commit of a checkout, marked where the work tree holds changes beside it."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
 

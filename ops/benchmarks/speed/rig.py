@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from ops.benchmarks.speed.loop import SECRET, Logged
 from ops.benchmarks.speed.report import Invalid
 from schemas.catalog import CatalogEntry
 from schemas.codec import encode
-from schemas.settings import child_environment, load
+from schemas.settings import Settings, child_environment, environment_of, load
 from schemas.topics import Topic
 
 PATIENCE = 600.0
@@ -95,17 +95,29 @@ class Process:
 
 
 class FlowProcess(Process):
-    """A flow of ours; its own metrics say what it has taken in."""
+    """A flow of ours, or of the checkout in ``folder``; its own metrics say what it has taken in.
 
-    def __init__(self, rig: "Rig", flow: str, life: int = 0, processes: int = 1) -> None:
+    ``module`` is what runs it; ``extra`` is added to its environment.
+    """
+
+    def __init__(
+        self,
+        rig: "Rig",
+        flow: str,
+        life: int = 0,
+        processes: int = 1,
+        folder: Path = ROOT,
+        module: str = "flows",
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
         self.flow = flow
         port = free_port()
         self.urls = [f"http://127.0.0.1:{port + k}/metrics" for k in range(processes)]
         settings = rig.settings.replaced(metrics_port=port)
-        command = [sys.executable, "-m", "flows", "run", flow]
+        command = [sys.executable, "-m", module, "run", flow]
         if processes > 1:
             command += [f"--processes={processes}", f"--logs={rig.folder / 'logs'}"]
-        env = child_environment(settings) | {"PYTHONPATH": str(ROOT)}
+        env = _environment(settings) | {"PYTHONPATH": str(folder.resolve())} | dict(extra or {})
         super().__init__(rig.parts, f"{rig.name}-{flow}-{life}", command, env)
 
     def metrics(self) -> FlowMetrics:
@@ -235,6 +247,13 @@ def quantile(buckets: dict[str, float], q: float) -> float | None:
     if not counts or not counts[-1][1]:
         return None
     return next(bound for bound, count in counts if count >= q * counts[-1][1])
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Name to a flow what is not a default: another checkout has defaults of its own."""
+    default = environment_of(load({}, secret=f"not {SECRET}"))
+    found = child_environment(settings)
+    return {name: value for name, value in found.items() if default.get(name) != value}
 
 
 def _cpu(pid: int) -> float:

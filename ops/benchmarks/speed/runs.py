@@ -1,6 +1,7 @@
 """A backlog through the flow: start-up and steady state apart, and whether the run is valid."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flows.registry import PERSIST, PERSONALIZE
@@ -54,8 +55,8 @@ def backlog(
     """
     flow = FlowProcess(rig, PERSONALIZE.name, processes=processes)
     try:
-        run, last = _watched(flow, name, events)
-        _steady(run, steady_from)
+        run, last = watched(flow, name, events)
+        steady(run, steady_from)
         rig.settle(flow)
     finally:
         flow.end()
@@ -73,7 +74,10 @@ def backlog(
     return run
 
 
-def _watched(flow: FlowProcess, name: str, events: int) -> tuple[Run, list[FlowMetrics]]:
+def watched(
+    flow: FlowProcess, name: str, events: int, note: Callable[[Sample], None] = lambda _: None
+) -> tuple[Run, list[FlowMetrics]]:
+    """Follow a flow to the log's end; ``note`` is told of each sample, as soon as it is taken."""
     run = Run(name, events)
     deadline = time.monotonic() + 600.0
     while True:
@@ -82,6 +86,7 @@ def _watched(flow: FlowProcess, name: str, events: int) -> tuple[Run, list[FlowM
             run.start, run.start_cpu = sample.at - flow.started, sample.cpu
         if sample.events:
             run.samples.append(sample)
+            note(sample)
         if sample.events >= events:
             break
         if sample.at > deadline:
@@ -95,7 +100,11 @@ def _watched(flow: FlowProcess, name: str, events: int) -> tuple[Run, list[FlowM
     return run, flow.all_metrics()
 
 
-def _steady(run: Run, steady_from: int) -> None:
+def steady(run: Run, steady_from: int) -> tuple[int, int]:
+    """Work out the figures of the steady state; give the places of its two samples.
+
+    Raises :class:`Invalid` where it is too short.
+    """
     first = steady_from + (run.events - steady_from) // 10
     inside = [one for one in run.samples if first <= one.events < run.events]
     if len(inside) < 4:
@@ -103,6 +112,7 @@ def _steady(run: Run, steady_from: int) -> None:
     a, b = inside[0], inside[-1]
     run.rate = (b.events - a.events) / (b.at - a.at)
     run.us = 1e6 * (b.cpu - a.cpu) / (b.events - a.events)
+    return run.samples.index(a), run.samples.index(b)
 
 
 def persist(rig: Rig, events: int) -> tuple[float, float]:

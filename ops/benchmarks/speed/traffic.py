@@ -88,6 +88,8 @@ class Visits:
         self._decode = msgspec.json.Decoder(_Said).decode
         self.stopped = False
         self.answered = 0
+        self.events = 0
+        """Requests, impressions and clicks so far."""
         self.last_due = 0.0
         """Wall time at which the newest answered request was due."""
 
@@ -121,7 +123,7 @@ class Visits:
         heard = Heard(due, np.full(count, np.nan), np.zeros(count))
         sent, last = 0, start
         clicks = self._visitors.click
-        answers = 0
+        answers, events = 0, self.events
         while answers < count and not (self.stopped and sent == answers):
             now = time.time()
             upto = sent if self.stopped else min(count, int((now - start) * rate) + 1, sent + 2000)
@@ -130,7 +132,7 @@ class Visits:
                 self._send(Topic.DECISION_REQUESTS, users[number], value)
             if upto > sent:
                 heard.sent_late[sent:upto] = time.time() - due[sent:upto]
-                heard.events += upto - sent
+                self.events += upto - sent
                 sent = upto
             self._producer.poll(0)
             for message in self._consumer.consume(2000, 0.001):
@@ -153,13 +155,14 @@ class Visits:
                 user, place = users[name], self._places[said.action_id]
                 value = self._writer.impression(name, user, said.action_id, now)
                 self._send(Topic.IMPRESSIONS, user, value)
-                heard.events += 1
+                self.events += 1
                 if fate.click[name] < clicks[user, hours[name], place]:
                     self._send(Topic.CLICKS, user, self._writer.click(name, user, now))
-                    heard.events += 1
+                    self.events += 1
             self.answered = answers
             if now - max(last, due[min(sent, count - 1)] if sent < count else last) > patience:
                 break
+        heard.events = self.events - events
         return heard
 
     def _send(self, topic: Topic, user: int, value: bytes) -> None:

@@ -1,9 +1,10 @@
 """The naive loop: one consumer, River, Redis, SQL, a batch at a time, as one would write it well.
 
-usage: naive.py JSON   (bootstrap, topic, out, redis, store, records, pipelined, contextual)
+usage: naive.py JSON   (as ops/benchmarks/speed/naive.py writes it)
 
-It reads all events from one topic in the order of their time, which spares it the join across
-topics. Prints one JSON line: events, CPU seconds, wall seconds, of SQL, rewards learned and lost.
+Of a backlog it reads all events from one topic in the order of their time, which spares it the join
+across topics; live it reads the three topics as they come. Prints one JSON line at the end: events,
+CPU seconds, wall seconds, of SQL, rewards learned and lost.
 """
 
 import json
@@ -41,13 +42,17 @@ class Loop:
             }
         )
         self.consumer.assign(
-            [TopicPartition(config["topic"], k, 0) for k in range(config["partitions"])]
+            [
+                TopicPartition(topic, k, 0)
+                for topic in config["topics"]
+                for k in range(config["partitions"])
+            ]
         )
         self.producer = Producer(
             {"bootstrap.servers": config["bootstrap"], "linger.ms": 2, "acks": "all"}
         )
         self.redis = redis.Redis.from_url(config["redis"])
-        self.sql = sqlite3.connect(config["store"])
+        self.sql = sqlite3.connect(config["store"] or ":memory:")
         self.sql.execute("PRAGMA journal_mode=WAL")
         self.sql.execute(
             "CREATE TABLE IF NOT EXISTS decisions "
@@ -59,10 +64,10 @@ class Loop:
         self.sql_cpu = 0.0
 
     def run(self) -> None:
-        """Take in all records."""
-        left = self.config["records"]
+        """Take in all records; where their number is negative, go on until killed."""
+        left, wait = self.config["records"], self.config["wait"]
         while left:
-            messages = self.consumer.consume(BATCH, 0.05)
+            messages = self.consumer.consume(BATCH, wait)
             left -= len(messages)
             self.batch([orjson.loads(message.value()) for message in messages])
         self.producer.flush()
@@ -100,8 +105,10 @@ class Loop:
                 clicked.append((decision_id, record["time"]))
         if self.config["pipelined"]:
             pipe.execute()
-        self.write(decided, clicked)
-        self.consumer.commit(asynchronous=True)
+        if self.config["store"]:
+            self.write(decided, clicked)
+        if records:
+            self.consumer.commit(asynchronous=True)
 
     def produce(self, subject: str, value: bytes) -> None:
         """Write a decision."""

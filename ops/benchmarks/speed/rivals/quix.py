@@ -1,6 +1,6 @@
 """The same logic in Quix Streams: a stateful join per visitor, River, decisions to a topic.
 
-usage: quix.py JSON   (bootstrap, topic, out, folder, records), in an environment of its own with
+usage: quix.py JSON   (bootstrap, topics, out, folder, records), in an environment of its own with
 quixstreams and river. No Redis and no SQL; the last checkpoint is not in the figures. Prints one
 JSON line as the naive loop does.
 """
@@ -78,7 +78,7 @@ def main() -> None:
         loglevel="WARNING",
     )
     logic = Logic(config)
-    frame = app.dataframe(app.topic(config["topic"], value_deserializer="json"))
+    frame = app.dataframe(app.topic(config["topics"][0], value_deserializer="json"))
     frame = frame.apply(logic, stateful=True).filter(lambda decision: decision is not None)
     frame.to_topic(app.topic(config["out"], value_serializer="json"))
     app.run(count=config["records"], timeout=20.0)

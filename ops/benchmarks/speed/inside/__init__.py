@@ -1,0 +1,1 @@
+"""Stopwatches inside a running personalize process, for ``make bench NAME=stages``."""
