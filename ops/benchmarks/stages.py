@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flows.devkit.embedded import APACHE_KAFKA, Embedded
 from flows.registry import PERSONALIZE
+from ops.benchmarks.speed.inside import components
 from ops.benchmarks.speed.inside.components import COMPONENTS, COMPUTE, REST
 from ops.benchmarks.speed.inside.reading import SOCKET, Reading, Spent, read
 from ops.benchmarks.speed.points import (
@@ -29,7 +30,7 @@ from ops.benchmarks.speed.points import (
     one,
     shorten,
 )
-from ops.benchmarks.speed.report import Cell, Report
+from ops.benchmarks.speed.report import Cell, Invalid, Report
 from ops.benchmarks.speed.rig import FlowProcess, Rig
 
 
@@ -79,6 +80,8 @@ def _watched(points: Points, spent: dict[str, Spent]) -> Figures:
     figures |= points.live_and_idle(start, note)
     for point, (before, after) in readings.items():
         spent[point] = Spent.between(before, after)
+    if not spent[BACKLOG].records:
+        raise Invalid(f"no records in what the source gives: see LENGTHS in {components.__file__}")
     return figures
 
 

@@ -109,7 +109,7 @@ FUNCTIONS = {
 THREADS = {"rdk:": CLIENTS, "cache writer": REDIS_THREAD, "segments": SNAPSHOTS}
 """How the names of threads begin, librdkafka's own and Python's."""
 
-COLUMN_LENGTHS = ("events",)
+LENGTHS = ("events",)
 """Attributes of what the source gives whose length is the number of records in it."""
 
 
@@ -147,6 +147,6 @@ def batches_in(given: object) -> Iterator[int]:
         for each in given:
             yield from batches_in(each)
         return
-    for name in COLUMN_LENGTHS:
+    for name in LENGTHS:
         if hasattr(given, name) and (count := len(getattr(given, name))):
             yield count
