@@ -83,6 +83,16 @@ def test_a_backlog_over_topics_comes_in_time_order(deployment: Settings) -> None
         assert all(e.at <= batch.watermark or not batch.at_end for e in batch.events)
 
 
+def test_a_backlog_fills_its_batches(deployment: Settings) -> None:
+    backlog(deployment, 2000)
+    few = deployment.replaced(batch_size=700)
+    part = GroupSource(few.kafka, few.time, read, system_clock, TRIO).build_part("in", "0", None)
+    got = batches_until(part, lambda got: at_end(got) and len(events_in(got)) == 6000)
+    sizes = [len(batch.events) for batch in got]
+    assert max(sizes) == 700
+    assert sizes.count(700) >= 6
+
+
 def test_a_topic_that_ran_ahead_is_paused_and_loses_nothing(
     deployment: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
