@@ -155,9 +155,15 @@ def _numbers(cached: CachedCopy | None) -> dict[str, float] | None:
 
 
 def _brief(cached: CachedCopy) -> Report:
-    """Give of a decision in Redis what ``inspect decision`` can be asked about."""
+    """Give of a decision in Redis what ``inspect decision`` can be asked about.
+
+    The propensity of a slate is that of its whole order, so that all of it is named.
+    """
     record = msgspec.json.decode(cached.fields["decision"])
-    return {name: record[name] for name in ("decision_id", "time", "action_id", "propensity")}
+    shown = {name: record[name] for name in ("decision_id", "time", "action_id", "propensity")}
+    if record.get("slate"):
+        shown["slate"] = [placed["action_id"] for placed in record["slate"]]
+    return shown
 
 
 def _described(settings: Settings, store: Store, row: StoredRow) -> Report:

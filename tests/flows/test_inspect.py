@@ -374,6 +374,16 @@ def test_a_subject_shows_its_latest_decision_in_each_slot(
     assert found["hot_decisions"]["home"]["propensity"] == newer.propensity
 
 
+def test_the_latest_decision_of_a_slate_names_all_that_it_shows(
+    settings: Settings, cache: redis.Redis, capsys: Any
+) -> None:
+    stored(settings, slot(slate_size=2))
+    placed = [Placed("cats", 0.7, 0.0), Placed("dogs", 0.5, 0.0)]
+    cached(settings, cache, decided("cats", "pc", subject=SUBJECT, slate=placed))
+    (found,) = inspect(capsys, "subject", VISITOR)["hot_decisions"].values()
+    assert found["slate"] == ["cats", "dogs"]
+
+
 def test_without_redis_the_store_answers(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

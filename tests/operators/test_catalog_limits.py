@@ -27,6 +27,7 @@ from schemas.clock import micros
 from schemas.codec import encode
 from schemas.settings import EventTimeSettings, load
 from schemas.state import StateError
+from schemas.topics import Topic
 from tests.support import records as make
 
 WIDE = make.slot(
@@ -141,6 +142,23 @@ def test_one_shard_reports_what_has_no_room_and_the_others_do_the_same_in_silenc
     assert letters[0].payload == encode(WIDE)
     assert list(second.on_batch([update(entries, reports=False)])[0]) == []
     assert shown(first, 0) == shown(second, 0)
+
+
+def test_a_record_that_comes_too_late_to_hold_is_reported_once_whatever_restarts() -> None:
+    first, off = make.action("a", 20, id="1"), make.action("a", 10, id="2", enabled=False)
+    appended = micros(make.START + timedelta(seconds=60))
+    place = CatalogPlace(Origin(Topic.CATALOG, 0, 1, 0), encode(off), appended)
+    logic = attach()
+    logic.on_batch([update([make.slot("home"), first], reports=True)])
+    reported = []
+    for offset in range(1, 4):
+        again = place._replace(origin=Origin(Topic.CATALOG, 0, offset, 0))
+        out, _ = logic.on_batch([CatalogUpdate([off], [], True, [again])])
+        reported += [(each.reason, each.origin.offset) for letters in out for each in letters]  # type: ignore[union-attr]
+        logic.on_batch([Batch(0, appended + 10**12, [])])  # nothing asks for it any more
+        logic = attach(logic.snapshot())
+    assert [len(versions) for versions in logic.history.versions.values()] == [1, 1]
+    assert reported == [("stale_version", 1)]
 
 
 def test_a_full_catalog_takes_no_more_but_what_makes_it_smaller() -> None:
