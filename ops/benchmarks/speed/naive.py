@@ -85,8 +85,11 @@ def finished(
     return found
 
 
-def naive_live(rig: Rig, actions: int) -> Process:
-    """Start the naive loop on a deployment's topics, without SQL."""
+def naive_live(rig: Rig, actions: int, window: float) -> Process:
+    """Start the naive loop on a deployment's topics, without SQL.
+
+    A decision that was seen counts as a failure after ``window`` seconds.
+    """
     kafka = rig.settings.kafka
     config = {
         "bootstrap": kafka.bootstrap_servers,
@@ -94,7 +97,7 @@ def naive_live(rig: Rig, actions: int) -> Process:
         "out": kafka.topic(Topic.DECISIONS),
         "partitions": kafka.partitions,
         "records": -1,
-        "window": WINDOW,
+        "window": window,
         "wait": _LIVE_WAIT,
     }
     complete = json.dumps(naive_config(rig.parts, config, actions))

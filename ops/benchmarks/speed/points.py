@@ -33,6 +33,12 @@ IDLE, BACKLOG, NAIVE_BACKLOG = "idle", "backlog", "naive loop, backlog"
 Figures = dict[tuple[str, str], float]
 """Figures by point and column."""
 
+WINDOW = 2.0
+"""Seconds after which a decision of live traffic settles, so that all is at work after warm-up."""
+
+WARM_UP_BESIDE = 2.0
+"""Seconds, of the echo and the naive loop."""
+
 _HELLO = 200
 """Requests that a process answers before it is measured: whatever begins late has begun."""
 _RATE_OF_LOG = 4000.0
@@ -50,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=[1000, 5000], help="requests/s")
     parser.add_argument("--warm-up", type=float, default=5.0)
     parser.add_argument("--seconds", type=float, default=15.0, help="measured, of each rate")
-    parser.add_argument("--echo-seconds", type=float, default=6.0)
+    parser.add_argument(
+        "--beside-seconds", type=float, default=6.0, help="of each rate, of echo and naive loop"
+    )
     parser.add_argument("--idle-seconds", type=float, default=10.0)
     parser.add_argument("--requests", type=int, default=60_000, help="of the backlog")
     parser.add_argument("--pending", type=int, default=0, help="decisions that wait meanwhile")
@@ -64,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def shorten(args: argparse.Namespace) -> None:
     """Make a quick run of it, where that is asked for."""
     if args.quick:
-        args.rates, args.seconds, args.echo_seconds, args.idle_seconds = [300], 5.0, 2.0, 2.0
+        args.rates, args.seconds, args.beside_seconds, args.idle_seconds = [300], 5.0, 2.0, 2.0
         args.requests, args.epoch = 20_000, 1
 
 
@@ -73,7 +81,7 @@ class Points:
 
     def __init__(self, args: argparse.Namespace, parts: Embedded) -> None:
         self.args, self.parts = args, parts
-        window = 3600.0 if args.pending else 2.0  # without a burst decisions settle at once
+        window = 3600.0 if args.pending else WINDOW
         policy = PolicySettings(kind=args.policy)
         self._catalog = demo_catalog(args.seed, policy, actions=args.actions, reward_window=window)
         self._runs = 0
@@ -85,13 +93,16 @@ class Points:
         env = child_environment(rig.settings) | {"PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "ops.benchmarks.speed.echo"]
         with self._serving(rig, Process(self.parts, rig.name, command, env)) as process:
-            return self._at_rates(rig, process, "echo", 2.0, self.args.echo_seconds)
+            return self._at_rates(rig, process, "echo", WARM_UP_BESIDE, self.args.beside_seconds)
 
     def naive(self) -> Figures:
         """Measure the naive loop in live traffic at every rate."""
         rig = self._rig("naive")
-        with self._serving(rig, naive_live(rig, self.args.actions)) as process:
-            return self._at_rates(rig, process, "naive loop", self.args.warm_up, self.args.seconds)
+        naive = naive_live(rig, self.args.actions, WINDOW)
+        with self._serving(rig, naive) as process:
+            return self._at_rates(
+                rig, process, "naive loop", WARM_UP_BESIDE, self.args.beside_seconds
+            )
 
     def naive_backlog(self) -> Figures:
         """Measure the naive loop over the backlog."""
