@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ops.benchmarks.speed.naive import NaiveLive
 from ops.benchmarks.speed.report import Invalid
 from ops.benchmarks.speed.rig import FlowProcess, Process, Sample
 from ops.benchmarks.speed.traffic import Visits
@@ -88,7 +89,8 @@ def idle(process: Process, seconds: float, note: Callable[[], None] = nothing) -
 
 
 def _sample(process: Process, visits: Visits) -> Sample:
-    """Count what a flow took in; of another process, what was sent to it."""
+    """Count what a flow or the naive loop took in; of another process, what was sent to it."""
     if isinstance(process, FlowProcess):
         return process.sample()[0]
-    return Sample(time.monotonic(), process.cpu, process.resident, visits.events)
+    events = process.events if isinstance(process, NaiveLive) else visits.events
+    return Sample(time.monotonic(), process.cpu, process.resident, events)

@@ -64,7 +64,7 @@ def naive_config(
     parts: Embedded, config: dict[str, Any], actions: int, store: str = ""
 ) -> dict[str, Any]:
     """Complete a description for the loop that pipelines; without a ``store`` it has no SQL."""
-    own = {"pipelined": True, "contextual": False}
+    own = {"pipelined": True, "contextual": False, "count": ""}
     return config | own | {"redis": parts.redis_url, "store": store, "actions": actions}
 
 
@@ -85,21 +85,29 @@ def finished(
     return found
 
 
-def naive_live(rig: Rig, actions: int, window: float) -> Process:
-    """Start the naive loop on a deployment's topics, without SQL.
+class NaiveLive(Process):
+    """The naive loop on a deployment's topics, without SQL.
 
     A decision that was seen counts as a failure after ``window`` seconds.
     """
-    kafka = rig.settings.kafka
-    config = {
-        "bootstrap": kafka.bootstrap_servers,
-        "topics": [kafka.topic(topic) for topic in _EVENTS],
-        "out": kafka.topic(Topic.DECISIONS),
-        "partitions": kafka.partitions,
-        "records": -1,
-        "window": window,
-        "wait": _LIVE_WAIT,
-    }
-    complete = json.dumps(naive_config(rig.parts, config, actions))
-    command = [sys.executable, str(NAIVE), complete]
-    return Process(rig.parts, f"{rig.name}-naive", command, {"PATH": "/usr/bin:/bin"})
+
+    def __init__(self, rig: Rig, actions: int, window: float) -> None:
+        kafka = rig.settings.kafka
+        self._count = rig.folder / "events"
+        config = {
+            "bootstrap": kafka.bootstrap_servers,
+            "topics": [kafka.topic(topic) for topic in _EVENTS],
+            "out": kafka.topic(Topic.DECISIONS),
+            "partitions": kafka.partitions,
+            "records": -1,
+            "window": window,
+            "wait": _LIVE_WAIT,
+        }
+        config = naive_config(rig.parts, config, actions) | {"count": str(self._count)}
+        command = [sys.executable, str(NAIVE), json.dumps(config)]
+        super().__init__(rig.parts, f"{rig.name}-naive", command, {"PATH": "/usr/bin:/bin"})
+
+    @property
+    def events(self) -> int:
+        """The requests, impressions and clicks that it has taken in."""
+        return int(self._count.read_bytes() or 0)

@@ -16,7 +16,7 @@ from flows.registry import PERSONALIZE
 from ops.benchmarks.reporting.machine import ROOT
 from ops.benchmarks.speed.live import Live, idle, live
 from ops.benchmarks.speed.loop import SEED, Loop
-from ops.benchmarks.speed.naive import NAIVE, finished, merged, naive_config, naive_live
+from ops.benchmarks.speed.naive import NAIVE, NaiveLive, finished, merged, naive_config
 from ops.benchmarks.speed.report import Invalid
 from ops.benchmarks.speed.rig import FlowProcess, Process, Rig, Sample, until
 from ops.benchmarks.speed.runs import steady, watched
@@ -98,7 +98,7 @@ class Points:
     def naive(self) -> Figures:
         """Measure the naive loop in live traffic at every rate."""
         rig = self._rig("naive")
-        naive = naive_live(rig, self.args.actions, WINDOW)
+        naive = NaiveLive(rig, self.args.actions, WINDOW)
         with self._serving(rig, naive) as process:
             return self._at_rates(
                 rig, process, "naive loop", WARM_UP_BESIDE, self.args.beside_seconds

@@ -8,6 +8,7 @@ CPU seconds, wall seconds, of SQL, rewards learned and lost.
 """
 
 import json
+import os
 import resource
 import sqlite3
 import sys
@@ -61,6 +62,8 @@ class Loop:
         self.sql.execute("CREATE TABLE IF NOT EXISTS clicks (decision_id TEXT, time TEXT)")
         self.learner = Learner(config["actions"], config["window"], config["contextual"])
         self.events = 0
+        """Requests, impressions and clicks so far; live they are kept in a file for others."""
+        self.counted = open(config["count"], "wb", 0) if config["count"] else None
         self.sql_cpu = 0.0
 
     def run(self) -> None:
@@ -109,6 +112,8 @@ class Loop:
             self.write(decided, clicked)
         if records:
             self.consumer.commit(asynchronous=True)
+        if records and self.counted:
+            os.pwrite(self.counted.fileno(), b"%020d" % self.events, 0)
 
     def produce(self, subject: str, value: bytes) -> None:
         """Write a decision."""
