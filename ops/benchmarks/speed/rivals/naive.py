@@ -63,7 +63,8 @@ class Loop:
         self.learner = Learner(config["actions"], config["window"], config["contextual"])
         self.events = 0
         """Requests, impressions and clicks so far; live they are kept in a file for others."""
-        self.counted = open(config["count"], "wb", 0) if config["count"] else None
+        count = config["count"]
+        self.counted = os.open(count, os.O_WRONLY | os.O_CREAT, 0o600) if count else None
         self.sql_cpu = 0.0
 
     def run(self) -> None:
@@ -112,8 +113,8 @@ class Loop:
             self.write(decided, clicked)
         if records:
             self.consumer.commit(asynchronous=True)
-        if records and self.counted:
-            os.pwrite(self.counted.fileno(), b"%020d" % self.events, 0)
+        if records and self.counted is not None:
+            os.pwrite(self.counted, b"%020d" % self.events, 0)
 
     def produce(self, subject: str, value: bytes) -> None:
         """Write a decision."""
