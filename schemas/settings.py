@@ -63,7 +63,7 @@ class KafkaSettings(Group, kw_only=True, frozen=True):
     options: dict[str, str] = field(default_factory=dict, name="kafka_options")
     """Further librdkafka settings, as JSON."""
 
-    batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 2000
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 4000
     max_record_bytes: Count = MAX_RECORD_BYTES
     """Of a record that is read, and of one that is written, with its key."""
 

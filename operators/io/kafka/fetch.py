@@ -22,6 +22,9 @@ _GONE = {
 AHEAD = 16_384
 """Kilobytes: with much less, partitions of a backlog run far ahead of each other in time."""
 
+AT_ONCE = 2_000
+"""Records per fetch: with more, what nobody waits for yet piles up undecoded."""
+
 _QUEUED = "queued.max.messages.kbytes"
 
 
@@ -152,7 +155,8 @@ class SharedConsumer:
             if self._unassigned:
                 self.consumer.incremental_assign(self._unassigned)
                 self._unassigned = []
-            messages: list[Fetched] = self.consumer.consume(self.settings.batch_size, 0)
+            most = min(self.settings.batch_size, AT_ONCE)
+            messages: list[Fetched] = self.consumer.consume(most, 0)
             if not messages:
                 self._empty_until = now + _PAUSE_BETWEEN_EMPTY_POLLS
             for message in messages:
