@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from flows.devkit.embedded import APACHE_KAFKA, NOIDA, VALKEY, Server
+from operators.logic.kernels import load_kernels
 from tests.support.parts import (
     NOT_PROVEN,
     Servers,
@@ -20,6 +21,12 @@ hypothesis_settings.load_profile("untimed")
 
 # Helpers and stand-alone servers, not tests; importing some needs packages of their own.
 collect_ignore_glob = ["support/*.py"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile kernels before there are workers, which find them in the cache then."""
+    if config.getoption("numprocesses", default=None):
+        load_kernels()
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ ROOMS = {
     "schemas": {""},
     "operators": {"", "decide", "logic", "io"},
     "operators/logic": {
-        "", "attribution", "deciding", "features", "policies", "models", "subjects",
+        "", "attribution", "deciding", "features", "kernels", "policies", "models", "subjects",
         "experiments", "delivery", "journeys", "variants", "state",
     },
     "operators/io": {"", "kafka", "redis", "store", "channels", "metrics"},
@@ -115,6 +115,29 @@ def test_logic_is_pure(path: Path) -> None:
     text = path.read_text()
     for forbidden in ("np.random.seed", "np.random.rand", "datetime.now", "time.time"):
         assert forbidden not in text, f"{relative(path)} uses {forbidden}"
+
+
+KERNELS = "operators.logic.kernels"
+KERNEL_FILES = sorted((ROOT / "operators/logic/kernels").glob("*.py"))
+OF_KERNELS = {f"{KERNELS}.compiling", "collections.abc", "math", "numba", "numpy", "typing"}
+"""What a kernel's file may import."""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_only_kernels_load_numba_and_others_load_kernels_when_they_compute(path: Path) -> None:
+    name = dotted(path)
+    if is_in(name, KERNELS) and name != KERNELS:
+        return
+    assert not [each for each in imports(path) if is_in(each, "numba", "llvmlite")]
+    early = sorted(n for n in imports_at_import(path) if is_in(n, KERNELS) and n != KERNELS)
+    assert not early, f"{relative(path)} imports {early} outside functions"
+
+
+@pytest.mark.parametrize("path", KERNEL_FILES, ids=relative)
+def test_a_kernel_is_one_file(path: Path) -> None:
+    """The cache of compiled code does not notice that another file has changed."""
+    strange = imports_at_import(path) - OF_KERNELS
+    assert not strange, f"{relative(path)} imports {sorted(strange)}"
 
 
 def test_the_envelope_knows_records_only() -> None:

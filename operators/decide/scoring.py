@@ -19,6 +19,7 @@ from operators.io.segments import SEEN, segment_folder
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap
+from operators.logic.kernels import load_kernels
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.slot_policy import first_policy, policy_dim, policy_shape
@@ -245,6 +246,7 @@ def decide(
     are those of
     :func:`~operators.decide.admission.admit_requests`.
     """
+    load_kernels()  # now, or the first requests would wait for it
     scorer = Scorer(secret, clock, metrics, max_value_bytes)
     folder = segment_folder(state.recovery, SEEN)
     admitted = admit_requests("queue", up, policies, time, folder, metrics)

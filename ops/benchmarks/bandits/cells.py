@@ -29,6 +29,7 @@ _OURS = (
     "operators/logic/policies/*.py",
     "operators/logic/deciding/propensity.py",
     "operators/logic/deciding/quadrature.py",
+    "operators/logic/kernels/*.py",
 )
 _PACKAGES = {
     "VW": "vowpalwabbit",

@@ -1,7 +1,9 @@
 """Recorded decisions: a request, a posterior and a slot's content, and the record they led to.
 
 Made by the release of commit b39c07a; made anew by ``python -m
-tests.support.recording.record_decisions FILE``, which the same release must run.
+tests.support.recording.record_decisions FILE``, which the same release must run. What normal
+posteriors decide was made anew from the same requests and posteriors (``--again``) when their
+probabilities came to be computed in double precision.
 """
 
 import base64
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numba
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
@@ -90,9 +93,10 @@ def write_decisions(path: Path, found: Decisions) -> None:
 
 
 def numbers() -> str:
-    """Name what the last bits of a float depend on: NumPy, and what the processor can do."""
+    """Name what the last bits of a float depend on: NumPy, numba, what the processor can do."""
     config: Any = np.show_config(mode="dicts")
-    return f"NumPy {np.__version__}, {' '.join(config['SIMD Extensions']['found'])}"
+    features = " ".join(config["SIMD Extensions"]["found"])
+    return f"NumPy {np.__version__}, {features}, numba {numba.__version__}"
 
 
 def decide(case: Case, policies: dict[str, LearnedPolicy]) -> list[bytes]:

@@ -1,4 +1,8 @@
-"""Records decisions anew: ``python -m tests.support.recording.record_decisions FILE``."""
+"""Records decisions anew: ``python -m tests.support.recording.record_decisions FILE``.
+
+With ``--again`` only what normal posteriors decide is made anew, from the same requests and
+posteriors.
+"""
 
 import base64
 import sys
@@ -22,8 +26,12 @@ from tests.support.recording.decisions import (
     allowed,
     decide,
     numbers,
+    read_decisions,
     write_decisions,
 )
+
+NORMAL = {"logistic", "gaussian", "diagonal"}
+"""The policies whose posteriors are normal, and drawn from."""
 
 _LEARNED = 120
 """Outcomes that each policy learns from."""
@@ -110,5 +118,16 @@ def _learned(slot: Slot, content: tuple[Action, ...], seed: int) -> Policy:
     return policy
 
 
+def decided_again(found: Decisions) -> Decisions:
+    """Decide anew what was asked of learned normal posteriors: their probabilities have changed."""
+    found.numbers = numbers()
+    for case in found.cases:
+        if case.slot.policy.kind in NORMAL and case.policy is not None and case.fits:
+            for asked, made in zip(case.asked, decide(case, found.policies), strict=True):
+                asked.decision = made.decode()
+    return found
+
+
 if __name__ == "__main__":
-    write_decisions(Path(sys.argv[1]), record())
+    again = "--again" in sys.argv[2:]
+    write_decisions(Path(sys.argv[1]), decided_again(read_decisions()) if again else record())

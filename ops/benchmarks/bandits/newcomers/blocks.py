@@ -47,6 +47,7 @@ _OURS = (
     f"{_HERE}/trial.py",
     "operators/logic/policies/*.py",
     "operators/logic/deciding/quadrature.py",
+    "operators/logic/kernels/*.py",
 )
 
 

@@ -1,0 +1,15 @@
+"""Inner loops that are compiled by numba: where NumPy would take many passes over small arrays.
+
+A file here holds one kernel: what is compiled, and its constants. It imports nothing of ours but
+:mod:`operators.logic.kernels.compiling`, because the cache of compiled code notices changes of a
+kernel's own file only. Its callers import it inside a function, so that only processes that
+compute load numba; :func:`load_kernels` does so ahead of the first call.
+"""
+
+
+def load_kernels() -> None:
+    """Load every kernel, or compile those that no cache holds, so that no request waits for it.
+
+    >>> load_kernels()
+    """
+    import operators.logic.kernels.gaussian_maximum  # noqa: F401
