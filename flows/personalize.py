@@ -118,14 +118,14 @@ def build(
         return [(shard, item[1]) for shard in shards]
 
     flow = Dataflow("personalize")
-    records = op.map("place", op.input("records", flow, sources.records), _placed)
+    records = op.input("records", flow, sources.records)
     catalog = op.input("catalog", flow, sources.catalog)
     read = reader(settings)
 
     by_shard = op.flat_map("catalog_to_shards", catalog, every_shard)
     cataloged = attach_catalog("admit", records, by_shard, read, time, clock, metrics.records)
-    singles = op.map_value("positions", cataloged.gathered, _batch_of)
-    attributed = attribute("attribute", singles, time, state, metrics.attribution)
+    gathered = op.map_value("positions", cataloged.gathered, _batch_of)
+    attributed = attribute("attribute", gathered, time, state, metrics.attribution)
     factored = factors("factors", attributed.factor_updates, shard_count, state, metrics.factors)
     embeddings = op.flat_map("factors_to_shards", factored, to_profiles)
     profiled = profile("profile", cataloged.batches, embeddings, state, metrics.profiles)
@@ -160,12 +160,12 @@ def build(
     )
     copies = op.merge(
         "hot",
-        cache_decisions("hot_decisions", cataloged.batches, settings.redis.ttl),
+        cache_decisions("hot_decisions", gathered, settings.redis.ttl),
         cache_profiles("hot_profiles", profiled.changes, settings.redis.ttl),
         cache_policies("hot_policies", learned.snapshots, settings.redis.ttl),
     )
     policies_out = encode_policies("policies", learned.snapshots, value_bytes)
-    touched = touch("touch", records, clock)
+    touched = touch("touch", gathered, clock)
     decisions_out = op.merge("decisions", decided.decisions, touched)
     outcomes_out = op.merge("outcomes", attributed.outcomes, touched)
     op.output("decisions_out", decisions_out, sinks.decisions)
@@ -196,10 +196,6 @@ def wire(wiring: Wiring) -> Dataflow:
         cache=wiring.cache(),
     )
     return build(sources, sinks, wiring.settings, wiring.clock, wiring.metrics, wiring.executions)
-
-
-def _placed(item: tuple[str, Batch]) -> tuple[str, Batch]:
-    return (shard_key(item[1].shard), item[1])
 
 
 def _batch_of(gathered: Gathered) -> CatalogedBatch:

@@ -17,7 +17,7 @@ from operators.gathering import Gathered, Gathering
 from operators.io.metrics.records import RecordMetrics
 from operators.logic.catalog import CatalogedBatch, CatalogHistory, CatalogState
 from operators.logic.catalog_limits import take_in
-from operators.streams import of_type
+from operators.streams import split
 from schemas.clock import ALWAYS, NEVER, Clock
 from schemas.settings import EventTimeSettings
 from schemas.state import StateFormat, pack, unpack
@@ -293,8 +293,6 @@ def attach_catalog(
 
     merged: KeyedStream[Batch | CatalogUpdate] = op.merge("merge", up, catalog)
     attached = op.stateful_batch("hold", merged, shim_builder)
-    return Attached(
-        batches=of_type("batches", attached, CatalogedBatch),
-        gathered=of_type("gathered", attached, Gathered),
-        rejected=of_type("rejected", attached, list),
-    )
+    batches, others = split("batches", attached, CatalogedBatch)
+    gathered, rejected = split("gathered", others, Gathered)
+    return Attached(batches=batches, gathered=gathered, rejected=rejected)

@@ -18,7 +18,7 @@ from operators.logic.attribution import Attribution, AttributionState, StepResul
 from operators.logic.attribution.ledger import lower_attribution
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.slot_lives import SlotLives, SlotLivesState
-from operators.streams import of_type
+from operators.streams import split
 from operators.updates import FactorUpdate, LearnerUpdate, PosteriorUpdate, SlotDeparture
 from schemas.clock import ALWAYS, NEVER
 from schemas.settings import EventTimeSettings, StateSettings
@@ -251,10 +251,9 @@ def attribute(
         return resumed(time, settings, folder, resume_state, metrics, subjects_folder)
 
     attributed = op.stateful_batch("life", up, shim_builder)
-    learner_updates = of_type("lessons", attributed, LearnerUpdate)
-    factor_updates = of_type("settled", attributed, FactorUpdate)
-    messages = of_type("messages", attributed, _Messages)
-    rejections = of_type("rejections", attributed, _Rejections)
+    learner_updates, others = split("learner_updates", attributed, LearnerUpdate)
+    factor_updates, others = split("factor_updates", others, FactorUpdate)
+    messages, rejections = split("messages", others, _Messages)
     return Attributed(
         posterior_updates=op.map(
             "by_slot", learner_updates, lambda item: (item[1].slot_id, item[1])

@@ -12,7 +12,7 @@ from operators.learner import LearnerLogic, resumed
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policy_versions import first_version
-from operators.streams import of_type
+from operators.streams import split
 from operators.updates import LearnerUpdate
 from schemas.clock import Clock
 from schemas.results import PolicyCheckpoint, PolicySnapshot
@@ -58,8 +58,6 @@ def learn(
         return resumed(resume_state, clock, metrics, executions)
 
     learned = op.stateful_batch("slot", up, shim_builder)
-    return Learned(
-        of_type("news", learned, PublishedPolicy),
-        of_type("snapshots", learned, PolicySnapshot),
-        of_type("checkpoints", learned, PolicyCheckpoint),
-    )
+    policies, others = split("published", learned, PublishedPolicy)
+    snapshots, checkpoints = split("snapshots", others, PolicySnapshot)
+    return Learned(policies, snapshots, checkpoints)

@@ -15,7 +15,7 @@ from operators.io.metrics.subjects import ProfileMetrics
 from operators.io.segments import PROFILES, ShardFiles, segment_folder, shard_files
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.subjects.profiles import Profiles, lower_changes
-from operators.streams import of_type
+from operators.streams import split
 from operators.updates import FactorVectors
 from schemas.clock import ALWAYS, NEVER
 from schemas.events import (
@@ -228,6 +228,5 @@ def profile(
 
     merged: KeyedStream[CatalogedBatch | FactorVectors] = op.merge("merge", up, factors)
     profiled = op.stateful_batch("keep", merged, shim_builder)
-    return Profiled(
-        of_type("batches", profiled, CatalogedBatch), of_type("changes", profiled, list)
-    )
+    batches, changes = split("batches", profiled, CatalogedBatch)
+    return Profiled(batches, changes)

@@ -3,13 +3,15 @@
 from typing import Any, TypeVar
 
 import bytewax.operators as op
-from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
 X = TypeVar("X")
 
 
-@operator
-def of_type(step_id: str, up: KeyedStream[Any], kind: type[X]) -> KeyedStream[X]:
-    """Let through the items whose value is a ``kind``."""
-    return op.filter("is", up, lambda item: isinstance(item[1], kind))
+def split(step_id: str, up: KeyedStream[Any], kind: type[X]) -> tuple[KeyedStream[X], Any]:
+    """Part the items whose value is a ``kind`` from the others, which are the second stream.
+
+    One step on the way of both, and none where nothing comes.
+    """
+    parted = op.branch(step_id, up, lambda item: isinstance(item[1], kind))
+    return parted.trues, parted.falses

@@ -4,7 +4,8 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 
-from operators.envelope import Batch, Message
+from operators.envelope import Message
+from operators.logic.catalog import CatalogedBatch
 from schemas.clock import Clock
 
 TOUCH_INTERVAL = 30.0
@@ -12,7 +13,9 @@ TOUCH_INTERVAL = 30.0
 
 
 @operator
-def touch(step_id: str, up: KeyedStream[Batch], clock: Clock) -> KeyedStream[list[Message]]:
+def touch(
+    step_id: str, up: KeyedStream[CatalogedBatch], clock: Clock
+) -> KeyedStream[list[Message]]:
     """Send each shard an empty list of messages every :data:`TOUCH_INTERVAL` seconds.
 
     Bytewax takes a snapshot of a sink's partition only where something came. Without one, the
@@ -21,7 +24,7 @@ def touch(step_id: str, up: KeyedStream[Batch], clock: Clock) -> KeyedStream[lis
     """
     last: dict[str, float] = {}
 
-    def shim_mapper(item: tuple[str, Batch]) -> tuple[str, list[Message]] | None:
+    def shim_mapper(item: tuple[str, CatalogedBatch]) -> tuple[str, list[Message]] | None:
         shard, now = item[0], clock().timestamp()
         due = last.setdefault(shard, now) + TOUCH_INTERVAL
         if last[shard] <= now < due:

@@ -119,7 +119,7 @@ class EventTimeSettings(Group, kw_only=True, frozen=True):
     allowed_lateness: Positive = 60.0
     idle_after: Positive = 1.0
     dedup_horizon: Positive = 3600.0
-    gather: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.025
+    gather: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.1
     """How long on the clock attribution's events may wait for others; 0: they never do."""
 
 

@@ -21,7 +21,7 @@ from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.deciding.seen_requests import RequestStatus, SeenRequests
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.state.segmented import SegmentedSnapshot
-from operators.streams import of_type
+from operators.streams import split
 from schemas.catalog import Action, Slot
 from schemas.clock import NEVER
 from schemas.codec import Flaw, decode
@@ -380,6 +380,5 @@ def admit_requests(
 
     merged: KeyedStream[CatalogedBatch | PublishedPolicy] = op.merge("merge", up, policies)
     admitted = op.stateful_batch("admit", merged, shim_builder)
-    return AdmittedRequests(
-        of_type("ready", admitted, RequestGroup), of_type("rejected", admitted, list)
-    )
+    groups, rejected = split("ready", admitted, RequestGroup)
+    return AdmittedRequests(groups, rejected)

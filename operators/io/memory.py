@@ -8,9 +8,9 @@ from msgspec import Struct
 from typing_extensions import override
 
 from operators.envelope import Batch, CatalogUpdate, Event, Message, Rejected
-from operators.io.reading import Read, by_column
+from operators.io.reading import Read, by_column, in_offset_order, parted
 from operators.logic.alignment import Alignment
-from operators.logic.placement import shard_of
+from operators.logic.placement import shard_key, shard_of
 from schemas.catalog import CatalogEntry
 from schemas.clock import ALWAYS, NEVER
 from schemas.state import pack, unpack
@@ -53,19 +53,21 @@ class MemoryPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._read_many = by_column(read)
         self._limit = batch_size
         self._next = {topic: state.offsets.get(topic.value, 0) for topic in logs}
-        self._alignment = Alignment[Event](len(logs), ALWAYS, state.watermark)
+        self._alignment = Alignment[Event | Rejected](len(logs), ALWAYS, state.watermark)
         self._over = False
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         """Read on in every topic that has few events waiting, and give what may go."""
         if self._over:
             raise StopIteration
-        rejected = self._take_in()
+        self._take_in()
         alignment = self._alignment
-        events = alignment.release(self._limit, 0)
+        events, rejected = parted(alignment.release(self._limit, 0))
         self._over = alignment.at_end
         watermark = ALWAYS if self._over else alignment.watermark
-        return [(str(self._shard), Batch(self._shard, watermark, events, rejected, self._over))]
+        return [
+            (shard_key(self._shard), Batch(self._shard, watermark, events, rejected, self._over))
+        ]
 
     def snapshot(self) -> bytes:
         """Keep the first unreleased offset of each topic."""
@@ -75,8 +77,7 @@ class MemoryPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         }
         return pack(_KIND, _VERSION, MemoryState(offsets, self._alignment.watermark))
 
-    def _take_in(self) -> list[Rejected]:
-        rejected: list[Rejected] = []
+    def _take_in(self) -> None:
         for (topic, log), lane in zip(self._logs.items(), self._alignment.lanes, strict=True):
             start = self._next[topic]
             stop = min(len(log), start + max(0, 2 * self._limit - len(lane)))
@@ -89,11 +90,11 @@ class MemoryPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 range(start, stop),
                 [record.time for record in records],
             )
-            rejected += refused
-            lane.extend(events, [e.at for e in events], [e.origin.time for e in events])
+            items = in_offset_order(events, refused) if refused else events
+            at = [item.at if isinstance(item, Event) else NEVER for item in items]
+            lane.extend(items, at, [item.origin.time for item in items])
             lane.at_end = stop == len(log)
             self._next[topic] = stop
-        return rejected
 
 
 class MemoryGroupSource(FixedPartitionedSource[tuple[str, Batch], bytes]):

@@ -31,6 +31,19 @@ class ReadMany(Protocol):
         """Give what became an event, and what did not."""
 
 
+def in_offset_order(
+    events: Sequence[Event], rejected: Sequence[Rejected]
+) -> list[Event | Rejected]:
+    """Put what became of records of one partition back into the order in which they lie there."""
+    return sorted([*events, *rejected], key=lambda item: item.origin.offset)
+
+
+def parted(items: Sequence[Event | Rejected]) -> EventsAndRejected:
+    """Part events from what could not be read; both keep their order."""
+    events = [item for item in items if isinstance(item, Event)]
+    return events, [item for item in items if isinstance(item, Rejected)]
+
+
 @runtime_checkable
 class ColumnReader(Protocol):
     """A :data:`Read` that has a cheaper way for many records."""

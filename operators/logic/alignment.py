@@ -12,6 +12,8 @@ offset order. The rules:
 - The *watermark* is the smallest of: the first key that waits in each lane, and the frontier of
   each lane that is empty and not at its end. When there is neither, it is the newest frontier. It
   never falls. Every event read so far with a smaller key has been released.
+- An item without a time of its own (``NEVER``: what could not be read) has the key of the one
+  before it in its lane, so that it goes neither before nor after its neighbours.
 - When all lanes have been at their end, with nothing released, for ``idle_after``, the watermark
   goes on with the clock from its value at the last release: the log's own time goes on, whether
   the log is live or historical, but not beyond the present. A watermark that lies beyond it already
@@ -68,7 +70,7 @@ class Lane(Generic[E]):
 class Alignment(Generic[E]):
     """The lanes of one partition group; times are whole microseconds.
 
-    A group that has never released an event is ``silent``.
+    A group that has never released what has a time is ``silent``.
 
     >>> group = Alignment[str](lanes=2, idle_after=1_000_000)
     >>> group.lanes[0].extend(["a1", "a5"], [1, 5], [9, 9])
@@ -111,7 +113,7 @@ class Alignment(Generic[E]):
             if count:
                 timed += lane.take(count)
         timed.sort(key=_TIME)
-        self.silent = self.silent and not timed
+        self._hear(timed)
         self._advance(bool(timed), now, present)
         return [event for _, event in timed]
 
@@ -125,26 +127,29 @@ class Alignment(Generic[E]):
         be ``alone`` comes alone.
         """
         bound = self._bound()
-        events: list[E] = []
-        while len(events) < limit:
+        timed: list[tuple[int, E]] = []
+        while len(timed) < limit:
             ready = [lane for lane in self.lanes if lane.keys and lane.keys[0] <= bound]
             if not ready:
                 break
             earliest = min(ready, key=lambda lane: lane.keys[0])
             is_alone = alone(earliest.events[0])
-            if is_alone and events:
+            if is_alone and timed:
                 break
-            events += [event for _, event in earliest.take(1)]
+            timed += earliest.take(1)
             if is_alone:
                 break
-        self.silent = self.silent and not events
-        self._advance(bool(events), now, present)
-        return events
+        self._hear(timed)
+        self._advance(bool(timed), now, present)
+        return [event for _, event in timed]
 
     def follow(self, watermark: int, present: int = ALWAYS) -> None:
         """Raise the watermark of a group that has never had an event to that of its neighbours."""
         if self.silent and self.at_end:
             self.watermark = max(self.watermark, min(watermark, present))
+
+    def _hear(self, timed: Sequence[tuple[int, E]]) -> None:
+        self.silent = self.silent and all(at == NEVER for at, _ in timed)
 
     def _bound(self) -> int:
         return min((lane.frontier for lane in self.lanes if not lane.at_end), default=ALWAYS)

@@ -29,29 +29,18 @@ def settings(broker: Server, valkey: Server, topic_prefix: str, tmp_path: Path) 
 
 
 ON_REQUESTS = (
-    "personalize.place.flat_map_batch",
     "personalize.admit.hold",
-    "personalize.admit.batches.is.flat_map.flat_map_batch",
     "personalize.profile.keep",
-    "personalize.profile.batches.is.flat_map.flat_map_batch",
-    "personalize.profile.changes.is.flat_map.flat_map_batch",
-    "personalize.hot_decisions.copy.flat_map_value.flat_map.flat_map_batch",
     "personalize.decide.queue.admit",
-    "personalize.decide.queue.ready.is.flat_map.flat_map_batch",
-    "personalize.decide.queue.rejected.is.flat_map.flat_map_batch",
     "personalize.decide.score",
     "personalize.decisions_out",
 )
 """Steps that a request passes, and its decision."""
 
 ON_DECISIONS = (
-    "personalize.admit.gathered.is.flat_map.flat_map_batch",
     "personalize.positions.map.flat_map_batch",
+    "personalize.hot_decisions.copy.flat_map_value.flat_map.flat_map_batch",
     "personalize.attribute.life",
-    "personalize.attribute.lessons.is.flat_map.flat_map_batch",
-    "personalize.attribute.settled.is.flat_map.flat_map_batch",
-    "personalize.attribute.messages.is.flat_map.flat_map_batch",
-    "personalize.attribute.rejections.is.flat_map.flat_map_batch",
     "personalize.attribute.outcomes.map.flat_map_batch",
     "personalize.outcomes_out",
     "personalize.hot_out",
@@ -64,10 +53,7 @@ ON_FEATURES = (
 )
 """Steps that what a slot learns passes."""
 
-ON_REJECTED = (
-    "personalize.admit.rejected.is.flat_map.flat_map_batch",
-    "personalize.dead_letters.encode.map.flat_map_batch",
-)
+ON_REJECTED = ("personalize.dead_letters.encode.map.flat_map_batch",)
 """Steps that a record passes that cannot be read."""
 
 ON_CATALOG = ("personalize.catalog_to_shards.flat_map_batch",)

@@ -37,9 +37,6 @@ def settings(broker: Server, valkey: Server, topic_prefix: str, tmp_path: Path) 
 _PUBLISHED = "slot_id='{}'"
 
 ON_POLICIES = (
-    ("personalize.learn.news.is.flat_map.flat_map_batch", _PUBLISHED),
-    ("personalize.learn.snapshots.is.flat_map.flat_map_batch", _PUBLISHED),
-    ("personalize.learn.checkpoints.is.flat_map.flat_map_batch", _PUBLISHED),
     ("personalize.policies_to_shards.flat_map_batch", _PUBLISHED),
     ("personalize.policies.encode.flat_map_batch", _PUBLISHED),
     ("personalize.hot_policies.copy.map.flat_map_batch", _PUBLISHED),

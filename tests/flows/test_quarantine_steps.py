@@ -25,6 +25,7 @@ FAILED = {
 
 READ = "a source: what fails there is rejected at once"
 MERGED = "a merge: nothing of ours is called"
+PARTED = "a branch: it looks at the type alone"
 ALIKE = "made of the same parts as a step that is failed"
 
 NOT_FAILED = {
@@ -34,6 +35,15 @@ NOT_FAILED = {
     "personalize.admit.merge": MERGED,
     "personalize.profile.merge": MERGED,
     "personalize.decide.queue.merge": MERGED,
+    "personalize.admit.batches": PARTED,
+    "personalize.admit.gathered": PARTED,
+    "personalize.profile.batches": PARTED,
+    "personalize.decide.queue.ready": PARTED,
+    "personalize.attribute.learner_updates": PARTED,
+    "personalize.attribute.factor_updates": PARTED,
+    "personalize.attribute.messages": PARTED,
+    "personalize.learn.published": PARTED,
+    "personalize.learn.snapshots": PARTED,
     "personalize.rejected": MERGED,
     "personalize.hot": MERGED,
     "personalize.decisions": MERGED,

@@ -137,6 +137,23 @@ def test_a_record_that_cannot_be_read_is_given_as_rejected(deployment: Settings)
     )  # fmt: skip
 
 
+def test_what_cannot_be_read_is_rejected_once_whatever_snapshot_is_resumed(
+    deployment: Settings,
+) -> None:
+    produce(deployment, Topic.IMPRESSIONS, {0: numbers(*range(3000))})
+    produce(deployment, Topic.CLICKS, {0: [b"2999", b"what?", b"2999"]})
+    source = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO)
+    part = source.build_part("in", "0", None)
+    first = batches_until(part, lambda got: bool(events_in(got)))
+    resumed = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO).build_part(
+        "in", "0", part.snapshot()
+    )
+    rest = batches_until(resumed, at_end)
+    assert len(events_in(first)) < 3000, "the clicks wait for the impressions before them"
+    assert len([rejected for batch in first + rest for rejected in batch.rejected]) == 1
+    assert len(events_in(first) + events_in(rest)) == 3002
+
+
 def test_the_end_is_not_declared_before_the_first_fetch(deployment: Settings) -> None:
     produce(deployment, Topic.CLICKS, {0: numbers(*range(500))})
     part = GroupSource(deployment.kafka, deployment.time, read, system_clock, TRIO).build_part(

@@ -6,7 +6,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from operators.envelope import Batch
+from operators.logic.catalog import CatalogedBatch
 from operators.touch import TOUCH_INTERVAL, touch
 from tests.support import records as make
 
@@ -18,10 +18,10 @@ def test_each_shard_is_touched_once_in_the_interval_and_after_a_step_of_the_cloc
     def clock() -> datetime:
         return now
 
-    def at(item: tuple[str, float]) -> tuple[str, Batch]:
+    def at(item: tuple[str, float]) -> tuple[str, CatalogedBatch]:
         nonlocal now
         now = make.START + timedelta(seconds=item[1])
-        return item[0], Batch(0, 0)
+        return item[0], CatalogedBatch(0, 0)
 
     out: list[tuple[str, list[object]]] = []
     flow = Dataflow("touching")

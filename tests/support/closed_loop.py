@@ -24,6 +24,7 @@ from operators.envelope import Batch, Event
 from operators.io.memory import MemoryCatalogSource, MemorySink, Record
 from operators.io.metrics.root import Metrics
 from operators.logic.murmur2 import partition_of
+from operators.logic.placement import shard_key
 from schemas.catalog import CatalogEntry
 from schemas.clock import ALWAYS, micros
 from schemas.events import Decision
@@ -145,7 +146,7 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
         self.turn += 1
         watermark = ALWAYS if self.over else micros(START + timedelta(seconds=at))
         return [
-            (str(k), Batch(k, watermark, sorted(events[k], key=lambda event: event.at)))
+            (shard_key(k), Batch(k, watermark, sorted(events[k], key=lambda event: event.at)))
             for k in range(world.settings.kafka.partitions)
         ]
 

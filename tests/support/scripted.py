@@ -22,6 +22,7 @@ from operators.envelope import Batch, Event, Rejected
 from operators.io.memory import MemoryCatalogSource, MemorySink
 from operators.io.metrics.root import Metrics
 from operators.logic.catalog_check import read_entry
+from operators.logic.placement import shard_key
 from schemas.catalog import CatalogEntry
 from schemas.clock import ALWAYS, micros
 from schemas.codec import Flaw
@@ -226,7 +227,7 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
         watermark = micros(START + timedelta(seconds=self.turn * TURN))
         over = self.turn > TURNS
         events.sort(key=lambda event: event.at)
-        return [("0", Batch(0, ALWAYS if over else watermark, events, rejected, over))]
+        return [(shard_key(0), Batch(0, ALWAYS if over else watermark, events, rejected, over))]
 
     def snapshot(self) -> None:
         return None

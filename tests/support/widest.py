@@ -20,6 +20,7 @@ from operators.envelope import Batch, Event, Message, Rejected
 from operators.io.memory import MemoryCatalogSource, MemorySink
 from operators.io.metrics.root import Metrics
 from operators.io.redis import CacheWrite
+from operators.logic.placement import shard_key
 from schemas import bounds
 from schemas.catalog import Action, CatalogEntry, FeatureSpec, PolicySettings, Slot
 from schemas.clock import ALWAYS, micros
@@ -132,7 +133,7 @@ class _Visits(StatefulSourcePartition[tuple[str, Batch], None]):
 
     def batch(self, seconds: float | None, events: Sequence[Event]) -> list[tuple[str, Batch]]:
         watermark = ALWAYS if seconds is None else micros(START + timedelta(seconds=seconds))
-        return [("0", Batch(0, watermark, sorted(events, key=lambda event: event.at)))]
+        return [(shard_key(0), Batch(0, watermark, sorted(events, key=lambda event: event.at)))]
 
     def event(self, topic: Topic, seconds: float, **fields: Any) -> Event:
         time = START + timedelta(seconds=seconds)

@@ -31,7 +31,7 @@ Check = Callable[[CatalogEntry], Flaw | None]
 
 _KIND, _VERSION = "kafka-catalog", 3
 _OLDER = (1, 2)
-_IDLE_WAIT = timedelta(milliseconds=20)
+_IDLE_WAIT = timedelta(milliseconds=50)
 _SOON = timedelta(milliseconds=1)
 _SOURCE = "catalog"
 _PLACE = place_of(Topic.CATALOG, 0)
@@ -155,7 +155,7 @@ class CatalogPartition(StatefulSourcePartition[Item, bytes]):
         )
 
     def next_awake(self) -> datetime | None:
-        """Look for updates every 20 milliseconds."""
+        """Look for updates every 50 milliseconds."""
         return self._beat.next_poll(self._awake)
 
     def snapshot(self) -> bytes:

@@ -96,7 +96,7 @@ def consumer_config(settings: KafkaSettings, metrics: KafkaMetrics | None = None
         "enable.auto.offset.store": False,
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
-        "fetch.wait.max.ms": 10,
+        "fetch.wait.max.ms": 100,
         "fetch.error.backoff.ms": 50,
         # After its queue was full the client would not fetch for a whole second.
         "fetch.queue.backoff.ms": 5,

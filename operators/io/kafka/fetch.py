@@ -146,8 +146,8 @@ class SharedConsumer:
             self._unassigned.append(inlet.place)
         return inlet
 
-    def poll(self) -> None:
-        """Sort what has arrived into the inlets; never wait."""
+    def poll(self, wait: float = 0.0) -> None:
+        """Sort what has arrived into the inlets; wait so many seconds for the first of it."""
         now = time.monotonic()
         if now < self._empty_until or not self._lock.acquire(blocking=False):
             return
@@ -156,9 +156,11 @@ class SharedConsumer:
                 self.consumer.incremental_assign(self._unassigned)
                 self._unassigned = []
             most = min(self.settings.batch_size, AT_ONCE)
-            messages: list[Fetched] = self.consumer.consume(most, 0)
+            first = self.consumer.poll(wait) if wait and not self.waiting else None
+            messages: list[Fetched] = [] if first is None else [first]
+            messages += self.consumer.consume(most, 0)
             if not messages:
-                self._empty_until = now + _PAUSE_BETWEEN_EMPTY_POLLS
+                self._empty_until = time.monotonic() + _PAUSE_BETWEEN_EMPTY_POLLS
             for message in messages:
                 error = message.error()
                 if error is None:

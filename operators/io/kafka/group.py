@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, cast
 
 from bytewax.inputs import StatefulSourcePartition
 from msgspec import Struct
@@ -15,8 +15,9 @@ from operators.io.kafka.fetch import Inlet
 from operators.io.kafka.identity import LogIdentity
 from operators.io.kafka.pace import Beat
 from operators.io.kafka.timestamps import SteadyClock, is_append_time, latest_times
+from operators.io.kafka.turns import Turns
 from operators.io.metrics.kafka import KafkaMetrics
-from operators.io.reading import ReadMany
+from operators.io.reading import EventsAndRejected, ReadMany, in_offset_order, parted
 from operators.io.releases import Releases
 from operators.logic.alignment import Alignment, Lane
 from schemas.clock import ALWAYS, NEVER, Clock
@@ -32,16 +33,8 @@ _WITHOUT_LOGS = (1,)
 CAPACITY = 8_000
 """Records of one topic partition that may wait, undecoded, for the other topics of the group."""
 
-_IDLE_TICK = 50_000
+_IDLE_TICK = 200_000
 """Microseconds between batches that say nothing but a later watermark."""
-_UNTIL_FETCHED = 0.002
-"""Seconds until the next look for what is known to be on its way."""
-
-LIVE_TURN = 0.005
-"""Seconds between the turns of a source that was read to its end: what comes meanwhile is a batch.
-
-The turns of all groups fall together, so that later steps see one larger batch too.
-"""
 
 
 class SourceState(Struct):
@@ -68,11 +61,13 @@ class Feeder(Protocol):
     """Our own clock, for what records may not be ahead of."""
     metrics: KafkaMetrics
     releases: Releases
-    turn: float
-    """Seconds between the turns of a group that was read to its end."""
+    turns: Turns
 
-    def poll(self) -> None:
-        """Fetch for all groups of this process."""
+    def item_key(self, part: str, shard: int) -> str:
+        """Give the key of the items of a source partition."""
+
+    def poll(self, wait: float = 0.0) -> None:
+        """Fetch for all groups of this process; wait so many seconds for something to come."""
 
     def slowest(self) -> int:
         """Give the smallest watermark of the groups that have had an event."""
@@ -117,14 +112,19 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
     ) -> None:
         self._source = source
         self._key = key
+        self._item_key = source.item_key(key, shard)
         self._shard = shard
         self._inlets = inlets
         self._limit = source.settings.batch_size
         idle_after = round(source.time.idle_after * 1e6)
-        self.alignment = Alignment[Event](len(inlets), idle_after, watermark)
+        self.alignment = Alignment[Event | Rejected](len(inlets), idle_after, watermark)
         self._sent_watermark, self._sent_end, self._sent_at = NEVER, False, 0
         self._awake: datetime | None = None
+        self._turn = 0
+        """The turn in which it looked last."""
         self._over = False
+        self._unreadable = 0
+        """How many of what waits in the lanes could not be read."""
         self._unseen = set(inlets)
         """The topics of which no record has come yet."""
         source.metrics.watch(self)
@@ -134,13 +134,19 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         if self._over:
             raise StopIteration
         self._source.beat.note_poll()
-        rejected = self._take_in()
-        if self._source.releases.has_dropped:
-            rejected += self._dropped()
+        turns = self._source.turns
+        wait = turns.begin(self._turn)
+        if wait is None:
+            self._awake = turns.next(gave=False, at_end=True)
+            return []
+        self._turn = turns.number
+        self._take_in(wait)
         now = time.monotonic_ns() // 1000
         alignment = self.alignment
         present = self._source.present()
-        events = alignment.release(self._limit, now, present)
+        events, rejected = self._parted(alignment.release(self._limit, now, present))
+        if self._source.releases.has_dropped:
+            rejected += self._dropped()
         if alignment.silent:
             alignment.follow(self._source.slowest(), present)
         ends_epoch = self._source.beat.ends_epoch
@@ -150,19 +156,16 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         if self._source.bounded and batch.at_end:
             batch.watermark, self._over = ALWAYS, True
         worth_giving = self._is_worth_giving(batch, now)
-        self._awake = None
-        if batch.at_end or not worth_giving:
-            turn = self._source.turn if batch.at_end else _UNTIL_FETCHED
-            self._awake = next_turn(turn, self._source.clock())
+        self._awake = turns.next(gave=worth_giving, at_end=batch.at_end)
         if not worth_giving:
             return []
         self._sent_watermark, self._sent_end, self._sent_at = batch.watermark, batch.at_end, now
         if events or rejected:
             self._source.releases.notes.release(self.places())
-        return [(self._key, batch)]
+        return [(self._item_key, batch)]
 
     def next_awake(self) -> datetime | None:
-        """Go on at once while there is more to read, otherwise at the next turn."""
+        """Go on at once while there is more to read, otherwise as the turns say."""
         return self._source.beat.next_poll(self._awake)
 
     def snapshot(self) -> bytes:
@@ -195,18 +198,28 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
             if (high := self._inlets[topic].high) >= 0
         }
 
-    def _take_in(self) -> list[Rejected]:
-        rejected: list[Rejected] = []
+    def _take_in(self, wait: float) -> None:
         if self._should_fetch():
-            self._source.poll()
+            if wait and self.alignment.at_end and (left := self._source.beat.seconds_left) > 0.0:
+                self._source.poll(min(wait, left))
+                self._source.turns.waited()
+            else:
+                self._source.poll()
         if self.alignment.at_end and not any(inlet.messages for inlet in self._inlets.values()):
-            return rejected
+            return
         for (topic, inlet), lane in zip(self._inlets.items(), self.alignment.lanes, strict=True):
             if inlet.messages and len(lane) < self._limit:
-                self._decode(topic, inlet.take(self._limit), lane, rejected)
+                self._decode(topic, inlet.take(self._limit), lane)
             inlet.hold(CAPACITY)
             lane.at_end = inlet.at_end
-        return rejected
+
+    def _parted(self, items: list[Event | Rejected]) -> EventsAndRejected:
+        """Part what was released; only where something that could not be read has waited."""
+        if not self._unreadable:
+            return cast(list[Event], items), []
+        events, rejected = parted(items)
+        self._unreadable -= len(rejected)
+        return events, rejected
 
     def _should_fetch(self) -> bool:
         """Whether to fetch: what was fetched before is used up, or some topic waits for its own."""
@@ -214,14 +227,20 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         return len(empty) == len(self._inlets) or not all(inlet.at_end for inlet in empty)
 
     def _decode(
-        self, topic: Topic, messages: Sequence[Fetched], lane: Lane[Event], out: list[Rejected]
+        self, topic: Topic, messages: Sequence[Fetched], lane: Lane[Event | Rejected]
     ) -> None:
+        """Let what a topic's records become wait in its lane, in the order of their offsets.
+
+        What could not be read waits, too: a snapshot begins at the first record that was not
+        released, and one that had gone before it would be read, and rejected, again.
+        """
         if topic in self._unseen:
             self._unseen.remove(topic)
             if not is_append_time(messages[0]):
                 self._source.note_create_time(topic)
+        refused: list[Rejected] = []
         if self._source.releases.holds(place_of(topic, self._shard)):
-            messages = self._unquarantined(topic, messages, out)
+            messages = self._unquarantined(topic, messages, refused)
         events, rejected = self._source.read_many(
             topic,
             self._shard,
@@ -232,9 +251,14 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         )
         if rejected:
             self._source.check_clock(messages)
-        limits = [event.origin.time for event in events] if rejected else times
-        lane.extend(events, [event.at for event in events], limits)
-        out += rejected
+        refused += rejected
+        if not refused:
+            lane.extend(events, [event.at for event in events], times)
+            return
+        self._unreadable += len(refused)
+        items = in_offset_order(events, refused)
+        at = [item.at if isinstance(item, Event) else NEVER for item in items]
+        lane.extend(items, at, [item.origin.time for item in items])
 
     def _dropped(self) -> list[Rejected]:
         """Reject what steps have dropped since; it is told beside the next record to come."""
@@ -274,8 +298,3 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
 def place_of(topic: Topic, partition: int) -> str:
     """Name a topic's partition, as the flow's journal does."""
     return f"{topic.value}/{partition}"
-
-
-def next_turn(seconds: float, now: datetime) -> datetime:
-    """Give the next time after now that is a multiple of ``seconds``: the same for all who ask."""
-    return datetime.fromtimestamp((now.timestamp() // seconds + 1) * seconds, UTC)

@@ -43,6 +43,11 @@ class Beat:
         """Whether the poll noted last may end the epoch; one of these polls does."""
         return bool(self._interval) and self._looked >= self.due
 
+    @property
+    def seconds_left(self) -> float:
+        """How long the poll noted last may take before the end of its epoch is near."""
+        return self.due - self._looked - _CLOSE if self._interval else math.inf
+
     def note_poll(self) -> None:
         """Note that a partition polls for input."""
         self._looked = self._clock().timestamp()

@@ -56,14 +56,14 @@ class SearchingPartition(GroupPartition):
         at_end = self.alignment.at_end
         if not self._held and self._turns.passed(self._key, self.places(), at_end=at_end):
             return []
-        batch = self._caught_up() or self._held_events() or self._rejected() or self._released()
+        batch = self._caught_up() or self._held_events() or self._read() or self._released()
         if batch is None:
             self._turns.clear_in_flight()
             return []
         self._awake = None
         self._given = batch.watermark
         self._note(batch)
-        return [(self._key, batch)]
+        return [(self._item_key, batch)]
 
     @override
     def offsets(self) -> dict[Topic, int]:
@@ -82,38 +82,43 @@ class SearchingPartition(GroupPartition):
         events, self._held = self._held, []
         return Batch(self._shard, self._given, events) if events else None
 
-    def _rejected(self) -> Batch | None:
-        """Take in records; give those that could not be read, and what steps have dropped."""
+    def _read(self) -> Batch | None:
+        """Take in records; give what says that steps have dropped something."""
         if self._should_fetch():
             self._source.poll()
-        rejected: list[Rejected] = self._dropped()
         limit = self._turns.size(self.places())
         for (topic, inlet), lane in zip(self._inlets.items(), self.alignment.lanes, strict=True):
-            if inlet.messages and not lane.events and not rejected:
+            if inlet.messages and not lane.events:
                 messages = inlet.take(limit)
                 self._turns.read(_reading(self._key, place_of(topic, self._shard), messages))
-                self._decode(topic, messages, lane, rejected)
+                self._decode(topic, messages, lane)
             lane.at_end = inlet.at_end
-        return Batch(self._shard, self._given, [], rejected) if rejected else None
+        dropped = self._dropped()
+        return Batch(self._shard, self._given, [], dropped) if dropped else None
 
     def _released(self) -> Batch | None:
-        """Release the next events, or where that is only one, first the watermark at its time."""
+        """Release what comes next; where that is one event, first the watermark at its time."""
         before, alignment = super().offsets(), self.alignment
         limit = self._turns.size(self.places())
         now = time.monotonic_ns() // 1000
-        events = alignment.release_in_order(limit, now, self._source.present(), self._is_suspect)
+        events, rejected = self._parted(
+            alignment.release_in_order(limit, now, self._source.present(), self._is_suspect)
+        )
+        if not events and rejected:
+            return Batch(self._shard, self._given, [], rejected)
         if not events:
             risen = alignment.watermark > self._given and alignment.at_end
             return Batch(self._shard, alignment.watermark) if risen else None
-        if len(events) > 1:
-            return Batch(self._shard, alignment.watermark, events, at_end=alignment.at_end)
+        if len(events) + len(rejected) > 1:
+            watermark, at_end = alignment.watermark, alignment.at_end
+            return Batch(self._shard, watermark, events, rejected, at_end=at_end)
         self._held, self._before = events, before
         at = max(self._given, min(alignment.watermark, events[0].at))
         return Batch(self._shard, at)
 
-    def _is_suspect(self, event: Event) -> bool:
-        place = place_of(Topic(event.origin.topic), self._shard)
-        return self._turns.is_suspect(place, event.origin.offset)
+    def _is_suspect(self, item: Event | Rejected) -> bool:
+        place = place_of(Topic(item.origin.topic), self._shard)
+        return self._turns.is_suspect(place, item.origin.offset)
 
     def _note(self, batch: Batch) -> None:
         origins = [event.origin for event in batch.events]

@@ -8,15 +8,16 @@ from typing_extensions import override
 
 from operators.io.kafka.client import Fetched, check_topics, logger
 from operators.io.kafka.fetch import AHEAD, SharedConsumer
-from operators.io.kafka.group import LIVE_TURN, GroupPartition, Item, restore
+from operators.io.kafka.group import GroupPartition, Item, restore
 from operators.io.kafka.identity import TopicIds, check_logs
 from operators.io.kafka.pace import Pace
 from operators.io.kafka.searching import SearchingPartition
 from operators.io.kafka.timestamps import SteadyClock, behind
+from operators.io.kafka.turns import ArrivalTurns, ClockTurns, Turns
 from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import Read, by_column, resilient
 from operators.io.releases import Releases
-from operators.logic.placement import ALONE, WorkerPlace
+from operators.logic.placement import ALONE, WorkerPlace, shard_key
 from schemas.clock import ALWAYS, NEVER, Clock, moment
 from schemas.settings import EventTimeSettings, KafkaSettings
 from schemas.topics import GROUP, Topic
@@ -30,7 +31,7 @@ _BATCH_TURN = 0.05
 class KafkaSource(FixedPartitionedSource[Item, bytes]):
     """Topic partitions in groups; all groups of a process share one consumer.
 
-    Each item is ``(group's key, Batch)``. With ``bounded`` a group ends when it has been read to
+    Each item is ``(key, Batch)``. With ``bounded`` a group ends when it has been read to
     its end; its last batch has the watermark ``ALWAYS``. ``pace`` is that of the flow's sources.
     """
 
@@ -46,7 +47,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         groups: Mapping[str, tuple[int, Sequence[Topic]]],
         start: Start = "beginning",
         bounded: bool = False,
-        turn: float = LIVE_TURN,
+        turns: Turns | None = None,
         pace: Pace | None = None,
         metrics: KafkaMetrics | None = None,
         ids: TopicIds | None = None,
@@ -62,7 +63,7 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         self.beat = (pace or Pace(clock)).beat()
         self.read_many = resilient(by_column(read), read, self.releases.notes)
         self.bounded = bounded
-        self.turn = turn
+        self.turns = turns or ArrivalTurns(clock)
         self._groups = groups
         self._start = start
         self._shared: SharedConsumer | None = None
@@ -105,9 +106,13 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         self._built.append(part)
         return part
 
-    def poll(self) -> None:
-        """Fetch for all groups of this process."""
-        self._connect().poll()
+    def item_key(self, part: str, shard: int) -> str:  # noqa: ARG002
+        """Give the name of the source partition."""
+        return part
+
+    def poll(self, wait: float = 0.0) -> None:
+        """Fetch for all groups of this process; wait so many seconds for something to come."""
+        self._connect().poll(wait)
 
     def slowest(self) -> int:
         """Give the smallest watermark of the groups that have had an event (``NEVER``: none)."""
@@ -195,6 +200,10 @@ class GroupSource(KafkaSource):
             releases=releases,
         )
 
+    def item_key(self, part: str, shard: int) -> str:  # noqa: ARG002
+        """Give the key of the shard, by which steps keep their state."""
+        return shard_key(shard)
+
 
 class TopicSource(KafkaSource):
     """Each partition of each topic as a source partition ``topic/k``, in offset order per batch.
@@ -231,17 +240,17 @@ class TopicSource(KafkaSource):
             groups,
             start,
             bounded,
-            _BATCH_TURN,
+            ClockTurns(clock, _BATCH_TURN),
             pace,
             metrics,
             ids,
             releases,
         )
 
-    def poll(self) -> None:
+    def poll(self, wait: float = 0.0) -> None:
         """Fetch when what was fetched before is nearly used up: no topic waits for another."""
         if self._connect().waiting < self.settings.batch_size:
-            super().poll()
+            super().poll(wait)
 
     def slowest(self) -> int:
         """Topics of different kinds say nothing of each other's time."""

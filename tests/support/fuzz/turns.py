@@ -15,7 +15,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from operators.decode import RecordReader
 from operators.envelope import Batch, CatalogUpdate, Event, Message, Origin, Rejected
 from operators.logic.catalog_check import read_entry
-from operators.logic.placement import shard_of
+from operators.logic.placement import shard_key, shard_of
 from schemas.catalog import CatalogEntry
 from schemas.clock import micros
 from schemas.codec import Flaw
@@ -142,7 +142,7 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], int]):
             return []
         run.turn = self._turn
         self._turn += 1
-        return [(str(shard), self._batch(shard, records)) for shard in range(run.shards)]
+        return [(shard_key(shard), self._batch(shard, records)) for shard in range(run.shards)]
 
     def next_awake(self) -> datetime:
         return datetime.now(UTC)

@@ -17,6 +17,7 @@ import numpy as np
 from operators.decode import RecordReader
 from operators.envelope import Batch, Event
 from operators.logic.murmur2 import partition_of
+from operators.logic.placement import shard_key
 from schemas.catalog import (
     Action,
     CatalogEntry,
@@ -156,7 +157,7 @@ class World:
         self._visit(events, at, rng)
         self.turn += 1
         return [
-            (str(shard), Batch(shard, micros(at), sorted(events[shard], key=lambda e: e.at)))
+            (shard_key(shard), Batch(shard, micros(at), sorted(events[shard], key=lambda e: e.at)))
             for shard in range(self.shards)
         ]
 

@@ -38,7 +38,6 @@ STEPS = {
     "records": TURN,
     "catalog": TURN,
     "catalog_to_shards": ATTACH,
-    "place": TURN,
     "admit": ATTACH,
     "positions": ATTRIBUTE,
     "attribute": ATTRIBUTE,
