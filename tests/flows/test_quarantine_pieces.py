@@ -75,7 +75,6 @@ def test_what_no_record_is_at_fault_for_is_dropped_piece_by_piece(
         strikes = str(tmp_path / f"strikes-{number}")
         faults.append(Fault("raise", step, mark.format(f"p{number}"), times=4, strikes=strikes))
     records.request("m-wait", "short", x=90.25)
-    records.request("m-out", "short", events=[Topic.IMPRESSIONS])
     for number, step in enumerate(ON_PROFILES):
         name = f"m-p{number}"
         records.consent(name)
@@ -86,6 +85,8 @@ def test_what_no_record_is_at_fault_for_is_dropped_piece_by_piece(
         records.request(f"m-s{number}", f"p{number}", good=True)
     for number in range(20):
         records.request(f"good-{number}", "home", good=True)
+    # The last: no later record's time closes its window before its decision comes back.
+    records.request("m-out", "short", events=[Topic.IMPRESSIONS])
     records.flush()
     flow = Flow(PERSONALIZE.name, settings, faults, tmp_path)
 

@@ -83,7 +83,10 @@ def read(settings: Settings) -> Any:
 def released(settings: Settings) -> Any:
     """What a partition of the source begins with."""
     source: Any = SimpleNamespace(
-        settings=settings.kafka, time=settings.time, metrics=SimpleNamespace(watch=lambda _: None)
+        settings=settings.kafka,
+        time=settings.time,
+        metrics=SimpleNamespace(watch=lambda _: None),
+        item_key=lambda part, _: part,
     )
     return vars(GroupPartition(source, "0", 0, {}, NEVER).alignment)
 
