@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Thread
 from typing import NamedTuple, TypeVar
 
 import bytewax.operators as op
@@ -246,7 +247,8 @@ def decide(
     are those of
     :func:`~operators.decide.admission.admit_requests`.
     """
-    load_kernels()  # now, or the first requests would wait for it
+    # Meanwhile the sources and sinks connect; the first requests would wait for it otherwise.
+    Thread(target=load_kernels, name="kernels").start()
     scorer = Scorer(secret, clock, metrics, max_value_bytes)
     folder = segment_folder(state.recovery, SEEN)
     admitted = admit_requests("queue", up, policies, time, folder, metrics)
