@@ -10,7 +10,7 @@ from typing import Protocol
 
 from schemas.clock import Clock
 
-LIVE_TURN = 0.01
+LIVE_TURN = 0.015
 """Seconds from the beginning of one turn to that of the next, while requests come."""
 
 _LULL = 0.03
