@@ -20,6 +20,9 @@ on its way through the steps, which one waiting look would hold up."""
 _LOOK = 0.002
 """Seconds between looks in that time, and until what is known to be on its way is looked for."""
 
+_TICK = 1e-6
+"""The unit of the times that Bytewax is given."""
+
 _LONGEST_WAIT = 0.025
 """Seconds of a waiting look: other sources, timers and workers are served after it."""
 
@@ -90,7 +93,7 @@ class ArrivalTurns:
     def begin(self, last: int) -> float | None:
         """Begin a turn where one is due; let nobody look twice in one that gave something."""
         now = self._clock().timestamp()
-        if now >= self._due or now < self._began:
+        if now >= self._due - _TICK or now < self._began:
             self.number += 1
             self._began, self._due = now, now + self._interval
         elif last == self.number and self._given >= self._began:
@@ -108,5 +111,6 @@ class ArrivalTurns:
         if gave:
             self._given = now
         if at_end and self._given >= self._began:
-            return datetime.fromtimestamp(max(self._due, now), UTC)
+            due = min(max(self._due, now), now + self._interval)  # the clock may have been set back
+            return datetime.fromtimestamp(due, UTC)
         return datetime.fromtimestamp(now + (0.0 if gave else _LOOK), UTC)
