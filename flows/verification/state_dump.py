@@ -63,7 +63,11 @@ def _cut(_: Settings, states: States) -> Iterator[Line]:
 
 
 def _learners(_: Settings, states: States) -> Iterator[Line]:
-    """Sufficient statistics by slot and action, and the measures of each slot's click model."""
+    """Sufficient statistics by slot and action, and the measures of each slot's click model.
+
+    An action of which nothing counts any more is left out: whether it ever counted depends on how
+    much came at once.
+    """
     for slot_id, snapshot in sorted(states.get(Steps.LEARNERS, {}).items()):
         learner = unpack_learner(snapshot)
         model = ClickModel.load(learner.model).report()
@@ -74,6 +78,8 @@ def _learners(_: Settings, states: States) -> Iterator[Line]:
         arrays = statistics.at(None)
         for row, action_id in sorted(enumerate(statistics.ids), key=itemgetter(1)):
             values = {name: array[row].tolist() for name, array in arrays.items()}
+            if not any(np.any(_rounded(value)) for value in values.values()):
+                continue
             yield {"slot_id": slot_id, "action_id": action_id, **values}
 
 
