@@ -15,9 +15,11 @@ from tests.support.parts import (
     prefix_for,
 )
 
-# How long an example takes says something of the machine, nothing of the code.
-hypothesis_settings.register_profile("untimed", deadline=None)
-hypothesis_settings.load_profile("untimed")
+# The same examples in every run, so that a change fails for what it changes; the campaign
+# `properties` looks for new ones. How long an example takes says nothing of the code.
+hypothesis_settings.register_profile("same-examples", deadline=None, derandomize=True)
+hypothesis_settings.register_profile("new-examples", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("same-examples")
 
 # Helpers and stand-alone servers, not tests; importing some needs packages of their own.
 collect_ignore_glob = ["support/*.py"]

@@ -195,7 +195,8 @@ def test_a_reward_counts_from_the_tolerance_before_its_decision_to_the_end_of_th
     for key, age in enumerate(ages, 1):
         decision = visitors.decision(slot_id, None, START + 10 * key, key)
         events += [decision, visitors.impression(decision, decision.at, viewable=True)]
-        events += [visitors.click(decision, decision.at + age)] * data.draw(st.integers(1, 2))
+        click = visitors.click(decision, decision.at + age)
+        events += [click, visitors.again(click)][: data.draw(st.integers(1, 2))]
     driver = Driver(tolerance=tolerance)
     for batch, watermark in arrivals(data.draw, events, data.draw(st.sampled_from([1, 2, 5]))):
         driver.step(batch, watermark)
