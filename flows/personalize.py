@@ -118,8 +118,8 @@ def build(
         return [(shard, item[1]) for shard in shards]
 
     flow = Dataflow("personalize")
-    records = op.input("records", flow, sources.records)
     catalog = op.input("catalog", flow, sources.catalog)
+    records = op.input("records", flow, sources.records)
     read = reader(settings)
 
     by_shard = op.flat_map("catalog_to_shards", catalog, every_shard)
@@ -170,7 +170,9 @@ def build(
     outcomes_out = op.merge("outcomes", attributed.outcomes, touched)
     op.output("decisions_out", decisions_out, sinks.decisions)
     op.output("outcomes_out", outcomes_out, sinks.outcomes)
-    op.output("profiles_out", encode_profiles("profiles", profiled.changes), sinks.profiles)
+    profiles = encode_profiles("profiles", profiled.changes)
+    profiles_out = op.merge("profiles_and_touches", profiles, touched)
+    op.output("profiles_out", profiles_out, sinks.profiles)
     op.output("policies_out", policies_out, sinks.policies)
     checkpoints = encode_checkpoints("checkpoints", learned.checkpoints)
     op.output("checkpoints_out", checkpoints, sinks.checkpoints)

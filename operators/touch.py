@@ -1,4 +1,4 @@
-"""Touch: sinks that have nothing to write come to take a snapshot, too."""
+"""Touch: sinks that have nothing to write are opened and take a snapshot, too."""
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -16,18 +16,18 @@ TOUCH_INTERVAL = 30.0
 def touch(
     step_id: str, up: KeyedStream[CatalogedBatch], clock: Clock
 ) -> KeyedStream[list[Message]]:
-    """Send each shard an empty list of messages every :data:`TOUCH_INTERVAL` seconds.
+    """Send each shard an empty list of messages at first and every :data:`TOUCH_INTERVAL` seconds.
 
-    Bytewax takes a snapshot of a sink's partition only where something came. Without one, the
-    resume fence would begin where the last message of ours lies, however much others have written
-    since.
+    Bytewax opens a sink's partition when the first item comes for it, which a decision would wait
+    for: the resume fence is read then. And it takes a snapshot of a partition only where something
+    came. Without one, the fence would begin where the last message of ours lies, however much
+    others have written since.
     """
     last: dict[str, float] = {}
 
     def shim_mapper(item: tuple[str, CatalogedBatch]) -> tuple[str, list[Message]] | None:
         shard, now = item[0], clock().timestamp()
-        due = last.setdefault(shard, now) + TOUCH_INTERVAL
-        if last[shard] <= now < due:
+        if shard in last and last[shard] <= now < last[shard] + TOUCH_INTERVAL:
             return None
         last[shard] = now
         return (shard, [])

@@ -189,9 +189,15 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
         self._check = check
         self._clock = clock
         self._beat = (pace or Pace(clock)).beat()
+        self._opened: tuple[SharedConsumer, int, int] | None = None
 
     def list_parts(self) -> list[str]:
-        """Give the only partition."""
+        """Connect, and give the only partition.
+
+        Bytewax begins a source's first epoch before it opens its partitions: what takes long then
+        would be waited for by all sources at the end of that epoch.
+        """
+        self._connect()
         return [_SOURCE]
 
     @override
@@ -203,14 +209,12 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
         Raises :class:`~operators.io.kafka.client.KafkaTrouble` where it was made anew since.
         """
         settings, ids, name = self._settings, self._ids, Topic.CATALOG.value
-        shared = SharedConsumer(settings, metrics=self._metrics)
-        check_topics(settings, shared.consumer, [Topic.CATALOG], self._metrics)
+        shared, first, end = self._connect()
         state = None if resume_state is None else restore_catalog(resume_state)
         if state is not None:
             check_logs(settings, ids, 0, {name: state.offset}, {name: state.log}, self._metrics)
         topic = settings.topic(Topic.CATALOG)
         log = ids.now(topic, None if state is None else state.log)
-        first, end = range_of(settings, shared.consumer, topic, 0, self._metrics)
         start = replace(state or CatalogOffset(first), log=log)
         return CatalogPartition(
             settings,
@@ -222,3 +226,14 @@ class CatalogSource(FixedPartitionedSource[Item, bytes]):
             self._beat,
             self._releases,
         )
+
+    def _connect(self) -> tuple[SharedConsumer, int, int]:
+        """Give the consumer, and the first offset of the topic and its end; once."""
+        if self._opened is None:
+            settings, topic = self._settings, self._settings.topic(Topic.CATALOG)
+            shared = SharedConsumer(settings, metrics=self._metrics)
+            check_topics(settings, shared.consumer, [Topic.CATALOG], self._metrics)
+            self._ids.of(topic)
+            ends = range_of(settings, shared.consumer, topic, 0, self._metrics)
+            self._opened = (shared, *ends)
+        return self._opened
