@@ -1,6 +1,7 @@
 """Makes the sources and sinks of every flow from the settings."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from operators.decode import reader
 from operators.io.kafka import CatalogSource, GroupSource, KafkaSink, SharedProducer, TopicSource
@@ -61,6 +62,7 @@ class Wiring:
             metrics=self.metrics.kafka,
             ids=self._ids,
             releases=self._releases,
+            has_unread=partial(self._producer.has_unread, Topic.DECISIONS),
         )
 
     def catalog(self) -> CatalogSource:

@@ -96,14 +96,14 @@ class Alignment(Generic[E]):
         """Whether every lane was read to its end and nothing waits."""
         return all(lane.at_end and not lane.events for lane in self.lanes)
 
-    def release(self, limit: int, now: int, present: int = ALWAYS) -> list[E]:
+    def release(self, limit: int, now: int, present: int = ALWAYS, until: int = ALWAYS) -> list[E]:
         """Remove and return at most ``limit`` events that may go, by time (more where keys tie).
 
         Events of equal time come in the order of lanes, then offsets. ``now`` is any steady clock;
         only its differences are used. ``present`` is the time of day, beyond which an idle group
-        does not go.
+        does not go. No key passes ``until``.
         """
-        bound = self._bound()
+        bound = min(self._bound(), until)
         counts = [bisect_right(lane.keys, bound) for lane in self.lanes]
         if sum(counts) > limit:
             cut = self._cut(counts, limit)

@@ -20,6 +20,7 @@ from operators.io.metrics.kafka import KafkaMetrics
 from operators.io.reading import EventsAndRejected, ReadMany, in_offset_order, parted
 from operators.io.releases import Releases
 from operators.logic.alignment import Alignment, Lane
+from operators.logic.answer_window import AnswerWindow
 from schemas.clock import ALWAYS, NEVER, Clock
 from schemas.settings import EventTimeSettings, KafkaSettings
 from schemas.state import pack, unpack
@@ -30,8 +31,13 @@ Item = tuple[str, Batch]
 _KIND, _VERSION = "kafka-source", 2
 _WITHOUT_LOGS = (1,)
 """Versions that say nothing of which log the offsets belong to: they are read from unproven."""
+
 CAPACITY = 8_000
 """Records of one topic partition that may wait, undecoded, for the other topics of the group."""
+
+_ANSWER_WAIT, _LONGEST_ANSWER_WAIT = 250_000, 10_000_000
+"""Microseconds in which a flow that is behind takes in half the allowed lateness at most, without
+and with decisions that were written and have not come back."""
 
 _IDLE_TICK = 200_000
 """Microseconds between batches that say nothing but a later watermark."""
@@ -71,6 +77,9 @@ class Feeder(Protocol):
 
     def slowest(self) -> int:
         """Give the smallest watermark of the groups that have had an event."""
+
+    def has_unread(self, shard: int, offset: int) -> bool:
+        """Say whether decisions were written to a shard at this offset or behind it."""
 
     def note_create_time(self, topic: Topic) -> None:
         """Note that a topic's records bear the times of their producers, not of the broker."""
@@ -127,6 +136,11 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         """How many of what waits in the lanes could not be read."""
         self._unseen = set(inlets)
         """The topics of which no record has come yet."""
+        span = round(source.time.allowed_lateness * 1e6 / 2)
+        self._answers = AnswerWindow(span, _ANSWER_WAIT, _LONGEST_ANSWER_WAIT)
+        lanes = dict(zip(inlets, self.alignment.lanes, strict=True))
+        self._asked = lanes.get(Topic.DECISION_REQUESTS)
+        self._answered = lanes.get(Topic.DECISIONS)
         source.metrics.watch(self)
 
     def next_batch(self) -> list[Item]:
@@ -144,7 +158,8 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         now = time.monotonic_ns() // 1000
         alignment = self.alignment
         present = self._source.present()
-        events, rejected = self._parted(alignment.release(self._limit, now, present))
+        until = self._answers.until(self._first_unanswered(), now, self._answers_on_their_way())
+        events, rejected = self._parted(alignment.release(self._limit, now, present, until))
         if self._source.releases.has_dropped:
             rejected += self._dropped()
         if alignment.silent:
@@ -220,6 +235,20 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         events, rejected = parted(items)
         self._unreadable -= len(rejected)
         return events, rejected
+
+    def _first_unanswered(self) -> int | None:
+        """Give the time of the first request that waits, where no answer to any waits or follows.
+
+        Where the topic of decisions was read to its end, what is asked next has no answer there.
+        """
+        asked, answered = self._asked, self._answered
+        if asked is None or answered is None or not asked.keys or self._source.bounded:
+            return None
+        return asked.keys[0] if answered.at_end and not answered.keys else None
+
+    def _answers_on_their_way(self) -> bool:
+        inlet = self._inlets.get(Topic.DECISIONS)
+        return inlet is not None and self._source.has_unread(self._shard, inlet.next_offset)
 
     def _should_fetch(self) -> bool:
         """Whether to fetch: what was fetched before is used up, or some topic waits for its own."""

@@ -61,8 +61,15 @@ class SharedProducer:
     def __init__(self, settings: KafkaSettings, metrics: KafkaMetrics | None = None) -> None:
         self.settings = settings
         self.metrics = metrics or KafkaMetrics()
+        self.partitions: dict[tuple[Topic, int], SinkPartition] = {}
+        """The partitions that are open."""
         self._client: confluent_kafka.Producer | None = None
         self._reader: confluent_kafka.Consumer | None = None
+
+    def has_unread(self, topic: Topic, partition: int, offset: int) -> bool:
+        """Say whether we have written to a partition at this offset or behind it."""
+        written = self.partitions.get((topic, partition))
+        return written is not None and written.reaches(offset)
 
     def end(self, topic: str, partition: int) -> int | None:
         """Ask once for the offset after a partition's last record; None without an answer."""
@@ -115,7 +122,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
         self._log = log or LogIdentity()
         self._newest: Fetched | None = None
         self._suppressed_at = time.monotonic()
-        self._unconfirmed = 0
+        self._unconfirmed = self._written = 0
         self._failed: KafkaError | None = None
         self._too_large: list[Fetched] = []
         """Records of batches that the broker found too large."""
@@ -128,6 +135,12 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
             self._metrics.written(self._topic, len(unwritten))
         self._client.poll(0)
         self._raise_failure()
+
+    def reaches(self, offset: int) -> bool:
+        """Say whether something of ours lies at this offset or behind it, or is to be written."""
+        if self._unconfirmed:
+            self._client.poll(0)
+        return bool(self._unconfirmed) or self._written > offset
 
     def snapshot(self) -> bytes:
         """Wait until the broker has everything; raise when it does not take it."""
@@ -211,7 +224,7 @@ class SinkPartition(StatefulSinkPartition[list[Message], bytes]):
         elif error is not None:
             self._failed = self._failed or error
         elif (after := message.offset() + 1) > (self._offset or 0):
-            self._offset, self._newest = after, message
+            self._offset, self._newest, self._written = after, message, after
 
     def _raise_failure(self) -> None:
         if self._failed is not None:
@@ -286,9 +299,11 @@ class KafkaSink(FixedPartitionedSink[list[Message], bytes]):
         fence = written.offsets
         offset = state.offset if fence else later(state.offset, written.end)
         end = partial(self._shared.end, topic, partition)
-        return SinkPartition(
+        part = SinkPartition(
             client, topic, partition, offset, fence, metrics, self._horizon, state.log, end
         )
+        self._shared.partitions[self._topic, partition] = part
+        return part
 
     def _of_this_log(self, topic: str, partition: int, state: SinkState) -> SinkState:
         """Keep the state, or begin without one where the topic was made anew."""

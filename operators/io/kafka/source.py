@@ -1,6 +1,6 @@
 """Reads topics into batches: aligned partition groups, or single topic partitions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -24,15 +24,24 @@ from schemas.topics import GROUP, Topic
 
 Start = Literal["beginning", "end"]
 
+HasUnread = Callable[[int, int], bool]
+"""Says whether decisions were written to a partition at an offset or behind it."""
+
 _BATCH_TURN = 0.05
 """Seconds between the turns of sources that no decision waits for."""
+
+
+def nothing_unread(shard: int, offset: int) -> bool:
+    """Say that nobody writes decisions here."""
+    return False
 
 
 class KafkaSource(FixedPartitionedSource[Item, bytes]):
     """Topic partitions in groups; all groups of a process share one consumer.
 
     Each item is ``(key, Batch)``. With ``bounded`` a group ends when it has been read to
-    its end; its last batch has the watermark ``ALWAYS``. ``pace`` is that of the flow's sources.
+    its end; its last batch has the watermark ``ALWAYS``. ``pace`` is that of the flow's sources;
+    ``has_unread`` tells of what it writes and has not read back.
     """
 
     ahead = AHEAD
@@ -52,8 +61,10 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         metrics: KafkaMetrics | None = None,
         ids: TopicIds | None = None,
         releases: Releases | None = None,
+        has_unread: HasUnread = nothing_unread,
     ) -> None:
         self.settings = settings
+        self._has_unread = has_unread
         self.releases = releases or Releases()
         self.time = time
         self.metrics = metrics or KafkaMetrics()
@@ -118,6 +129,10 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         """Give the smallest watermark of the groups that have had an event (``NEVER``: none)."""
         with_events = [part.alignment for part in self._built if not part.alignment.silent]
         return min((alignment.watermark for alignment in with_events), default=NEVER)
+
+    def has_unread(self, shard: int, offset: int) -> bool:
+        """Say whether decisions were written to a shard at this offset or behind it."""
+        return self._has_unread(shard, offset)
 
     def note_create_time(self, topic: Topic) -> None:
         """Say once that a backlog is not protected from a producer whose clock is ahead."""
@@ -184,6 +199,7 @@ class GroupSource(KafkaSource):
         metrics: KafkaMetrics | None = None,
         ids: TopicIds | None = None,
         releases: Releases | None = None,
+        has_unread: HasUnread = nothing_unread,
     ) -> None:
         groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
         super().__init__(
@@ -198,6 +214,7 @@ class GroupSource(KafkaSource):
             metrics=metrics,
             ids=ids,
             releases=releases,
+            has_unread=has_unread,
         )
 
     def item_key(self, part: str, shard: int) -> str:  # noqa: ARG002
