@@ -49,6 +49,7 @@ NOT_FAILED = {
     "personalize.decisions": MERGED,
     "personalize.outcomes": MERGED,
     "personalize.letters": MERGED,
+    "personalize.profiles_and_touches": MERGED,
     "personalize.attribute.rejected.map.flat_map_batch": ALIKE,
     "personalize.rejected_catalog.flat_map.flat_map_batch": ALIKE,
     "personalize.checkpoints.encode.flat_map_batch": ALIKE,
