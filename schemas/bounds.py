@@ -20,6 +20,9 @@ URL_LENGTH = 8192
 MOST_CANDIDATES = 1000
 """Actions that a request may name."""
 
+ACTION_FEATURES_BYTES = 32_768
+"""Bytes of the features that a request gives to an action, as JSON."""
+
 MOST_POSITIONS = 50
 """Actions that a slate may show."""
 

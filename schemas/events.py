@@ -7,7 +7,7 @@ topics that applications write, ``subject`` is the visitor's raw id; on ours it 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct, field
 
 from schemas import bounds
 from schemas.fields import TOLERANT, free_json, stored_since
@@ -52,18 +52,36 @@ class Envelope(Struct, kw_only=True, gc=False):
     source: Text = ""
 
 
+def _nothing() -> Raw:
+    return Raw(b"null")
+
+
+class RankableAction(Struct, gc=False):
+    """A candidate that comes with a request: its id, and features that nobody published before.
+
+    ``features`` are a JSON object or a list of objects, null where there are none; they are read
+    where they are used (:mod:`operators.logic.deciding.contents`), once for each content.
+    """
+
+    id: Id
+    features: Raw = field(default_factory=_nothing)
+
+
 class DecisionRequest(Envelope, kw_only=True):
     """Asks which action to show to a visitor in a slot.
 
-    ``actions`` narrows the slot's catalog to these candidates; ``excluded`` removes some. With
-    ``deferred`` the decision counts only once its impression has arrived, whatever the slot says.
-    ``robot`` says that no person asks: the decision is made and reported, and teaches nothing.
+    ``actions`` narrows the slot's catalog to these candidates, or brings them, as the slot says;
+    ``excluded`` removes some. With ``deferred`` the decision counts only once its impression has
+    arrived, whatever the slot says. ``robot`` says that no person asks: the decision is made and
+    reported, and teaches nothing.
     """
 
     slot_id: Id
     decision_id: Id | None = None
     context: Context = {}
-    actions: Annotated[list[Id], Meta(max_length=bounds.MOST_CANDIDATES)] | None = None
+    actions: (
+        Annotated[list[Id | RankableAction], Meta(max_length=bounds.MOST_CANDIDATES)] | None
+    ) = None
     excluded: list[Id] = []
     deferred: bool = False
     robot: bool = False

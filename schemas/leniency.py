@@ -36,21 +36,35 @@ class Leniency:
         Raises RecursionError where it is nested deeper than the parser goes.
         """
         try:
-            return msgspec.json.encode(self._edit(msgspec.json.decode(payload)))
-        except (msgspec.ValidationError, OverflowError):
-            pass  # a number that overflows: read again, numbers as their text
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        try:
-            record = json.loads(
-                payload.decode(),
-                parse_int=_literal,
-                parse_float=_literal,
-                parse_constant=_no_constant,
-            )
-            return msgspec.json.encode(self._edit(record))
+            return msgspec.json.encode(_edited(payload, self._edit))
         except ValueError:
             return None
+
+
+def read_tolerantly(payload: bytes, levels: int) -> Any:
+    """Read free JSON as :func:`tolerated` leaves it.
+
+    Raises ValueError where it is no JSON in UTF-8, RecursionError where it is nested deeper than
+    the parser goes.
+
+    >>> read_tolerantly(b'{"odds": [1e999, 2]}', 2)
+    {'odds': [None, 2]}
+    """
+    return _edited(payload, lambda value: tolerated(value, levels))
+
+
+def _edited(payload: bytes, edit: _Edit) -> Any:
+    try:
+        return edit(msgspec.json.decode(payload))
+    except (msgspec.ValidationError, OverflowError):
+        pass  # a number that overflows: read again, numbers as their text
+    record = json.loads(
+        payload.decode(),
+        parse_int=_literal,
+        parse_float=_literal,
+        parse_constant=_no_constant,
+    )
+    return edit(record)
 
 
 def _literal(text: str) -> Raw:

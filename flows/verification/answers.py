@@ -6,10 +6,15 @@ from flows.verification.findings import Verification
 from flows.verification.reading import Cut, TopicOffset
 from operators.envelope import Event
 from operators.io.releases import PROCESSING_ERROR
+from operators.logic.deciding.contents import CONFLICTING, CONTENT_FLAWS
 from schemas.events import DecisionBack
 from schemas.topics import Topic
 
-REFUSALS = frozenset({"unknown_slot", "stale_request", "no_eligible_action", PROCESSING_ERROR})
+REFUSALS = (
+    frozenset({"unknown_slot", "stale_request", "no_eligible_action", CONFLICTING})
+    | CONTENT_FLAWS
+    | {PROCESSING_ERROR}
+)
 """Reasons for which a request is answered by a dead letter instead of a decision."""
 
 

@@ -1,6 +1,6 @@
 """Request admission: each request is let in once, with its eligible actions and its policy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import ShardFiles, shard_files
 from operators.logic.catalog import Catalog, CatalogedBatch, CatalogHistory
+from operators.logic.deciding.contents import ActionContent, ActionContents, brings_features
 from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.deciding.seen_requests import RequestStatus, SeenRequests
 from operators.logic.policies.published import PublishedPolicy
@@ -25,7 +26,7 @@ from operators.streams import split
 from schemas.catalog import Action, Slot
 from schemas.clock import NEVER
 from schemas.codec import Flaw, decode
-from schemas.events import DecisionRequest
+from schemas.events import DecisionRequest, RankableAction
 from schemas.settings import EventTimeSettings
 from schemas.state import StateFormat, pack, unpack
 from schemas.topics import Topic
@@ -45,10 +46,11 @@ class AdmittedRequests:
 class RequestGroup(Struct, kw_only=True, eq=False):
     """Requests to one slot that are to be decided together, with all that scoring needs.
 
-    ``events``, ``eligible`` and ``request_hashes`` have an entry for each request: its eligible
-    action ids (None where all ``actions`` are, which the catalog shows in the slot) and the digest
-    of its content. ``policy`` is None while the slot has learned nothing, ``revision`` that of the
-    catalog.
+    ``events``, ``eligible``, ``request_hashes`` and ``contents`` have an entry for each request:
+    its eligible action ids (None where all ``actions`` are, which the catalog shows in the slot),
+    the digest of its content, and the features that it gives to those actions, by id (None where
+    it gives none; ``contents`` is empty where no request does). ``policy`` is None while the slot
+    has learned nothing, ``revision`` that of the catalog.
     """
 
     slot: Slot
@@ -58,6 +60,7 @@ class RequestGroup(Struct, kw_only=True, eq=False):
     events: list[Event]
     eligible: list[list[str] | None]
     request_hashes: list[int]
+    contents: list[Mapping[str, ActionContent] | None] = []
 
 
 class WaitingRequest(Struct, kw_only=True):
@@ -108,6 +111,7 @@ class RequestAdmission(
     watermark: int = NEVER
     history: CatalogHistory | None = None
     metrics: DecisionMetrics = field(default_factory=DecisionMetrics)
+    contents: ActionContents = field(default_factory=ActionContents)
 
     def on_batch(
         self, values: list[CatalogedBatch | PublishedPolicy]
@@ -179,9 +183,9 @@ class RequestAdmission(
         if not ready and not unread:
             return
         self.waiting = [event for event in waiting if event.body.slot_id in self.expected]
-        refused = [_flawed(event) for event in unread]
+        refused = [_flawed(event, event.body) for event in unread]
         as_of = self.history.as_of
-        hashed = [(as_of(event.at), event, request_hash(event.body)) for event in ready]
+        hashed = [(as_of(event.at), event, self._hash(event.body)) for event in ready]
         self._group(hashed, out, refused)
         if refused:
             out.append(refused)
@@ -204,7 +208,7 @@ class RequestAdmission(
         """Give the events that were not seen before, each with the digest of its content."""
         if not events:
             return []
-        hashes = [request_hash(event.body) for event in events]
+        hashes = [self._hash(event.body) for event in events]
         keys = [event.key for event in events]
         verdicts = self.seen.admit(keys, hashes, max([event.at for event in events]))
         fresh = []
@@ -234,6 +238,13 @@ class RequestAdmission(
             if eligible is not None and not eligible:
                 refused.append(_refusal("no_eligible_action", event, "actions"))
                 continue
+            contents = None
+            if brings_features(body.actions):
+                found = self._contents(body, slot, eligible)
+                if isinstance(found, Flaw):
+                    refused.append(_flawed(event, found))
+                    continue
+                contents = found or None
             of_group = slot.slot_id, catalog.revision
             group = groups.get(of_group)
             if group is None:
@@ -246,10 +257,27 @@ class RequestAdmission(
                     eligible=[],
                     request_hashes=[],
                 )
+            if contents is not None and not group.contents:
+                group.contents = [None] * len(group.events)
+            if contents is not None or group.contents:
+                group.contents.append(contents)
             group.events.append(event)
             group.eligible.append(eligible)
             group.request_hashes.append(hash_)
         out.extend(groups.values())
+
+    def _hash(self, request: DecisionRequest) -> int:
+        return request_hash(request, self.contents)
+
+    def _contents(
+        self, request: DecisionRequest, slot: Slot, eligible: list[str] | None
+    ) -> Mapping[str, ActionContent] | Flaw:
+        """Read what a request says of its actions; in a slot of the catalog's that is ignored."""
+        if slot.candidates == "catalog":
+            given = [each for each in request.actions or () if isinstance(each, RankableAction)]
+            self.metrics.ignored_features(slot.slot_id, len(given))
+            return {}
+        return self.contents.of_request(request.actions or (), eligible or ())
 
 
 def begin_admission(policies: list[str]) -> bytes:
@@ -276,12 +304,15 @@ def lower_admission(snapshot: bytes, to: int) -> tuple[bytes, int]:
     return pack(*ADMISSION_STATE, lowered), state.watermark
 
 
-def request_hash(request: DecisionRequest) -> int:
-    """Digest what a request asks, so that the same id with another question is noticed."""
+def request_hash(request: DecisionRequest, contents: ActionContents) -> int:
+    """Digest what a request asks, so that the same id with another question is noticed.
+
+    Of features their order and spaces do not count.
+    """
     asked: tuple[Any, ...] = (
         request.slot_id,
         request.context,
-        request.actions,
+        contents.digests(request.actions),
         request.excluded,
         request.deferred,
     )
@@ -294,8 +325,7 @@ def _refusal(reason: str, event: Event, name: str) -> Rejected:
     return Rejected(reason, event.origin, event.payload, name)
 
 
-def _flawed(event: Event) -> Rejected:
-    flaw: Flaw = event.body
+def _flawed(event: Event, flaw: Flaw) -> Rejected:
     return Rejected(flaw.reason, event.origin, event.payload, flaw.field, flaw.detail)
 
 
@@ -371,7 +401,8 @@ def admit_requests(
 
     ``policies`` must reach every shard. Refusals: ``unknown_slot``, ``stale_request`` (older than
     the dedup horizon), ``conflicting_request`` (the same id with other content),
-    ``no_eligible_action``. A repeated request is counted and gets no second answer. With a
+    ``no_eligible_action``, ``conflicting_action`` (an id with two features), and what features are
+    refused for. A repeated request is counted and gets no second answer. With a
     ``folder``, what was seen is kept in segment files there.
     """
 

@@ -1,7 +1,7 @@
 """Decide: score micro-batches of requests and draw an action from each probability vector."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Thread
@@ -18,6 +18,7 @@ from operators.envelope import Message, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import SEEN, segment_folder
 from operators.logic.catalog import CatalogedBatch
+from operators.logic.deciding.contents import ActionContent
 from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap
 from operators.logic.kernels import load_kernels
@@ -148,7 +149,14 @@ def _joined(groups: list[RequestGroup]) -> RequestGroup:
         events=[event for each in groups for event in each.events],
         eligible=[names for each in groups for names in each.eligible],
         request_hashes=[hash_ for each in groups for hash_ in each.request_hashes],
+        contents=_joined_contents(groups),
     )
+
+
+def _joined_contents(groups: list[RequestGroup]) -> list[Mapping[str, ActionContent] | None]:
+    if not any(each.contents for each in groups):
+        return []
+    return [contents for each in groups for contents in each.contents or [None] * len(each.events)]
 
 
 def in_parts(group: RequestGroup) -> Iterable[RequestGroup]:
@@ -180,6 +188,7 @@ def _part(group: RequestGroup, start: int, stop: int) -> RequestGroup:
         events=group.events[start:stop],
         eligible=group.eligible[start:stop],
         request_hashes=group.request_hashes[start:stop],
+        contents=group.contents[start:stop],
     )
 
 

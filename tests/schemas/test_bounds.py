@@ -81,6 +81,10 @@ def good_items(type_: types.Type) -> Iterator[Any]:
             yield "é" * (least or 1)
         case types.IntType() | types.FloatType():
             yield 0
+        case types.UnionType():
+            yield from good_items(type_.types[0])
+        case types.RawType():
+            yield None
 
 
 BOUNDS = [

@@ -29,6 +29,7 @@ FLOW_REASONS = {
     "no_eligible_action",
     "stale_request",
     "conflicting_request",
+    "conflicting_action",
     "conflicting_version",
     "stale_version",
     "refused_by_store",

@@ -63,6 +63,15 @@ class DecisionMetrics:
             )
         )
 
+        self._ignored = Children(
+            Counter(
+                "banditflow_action_features_ignored",
+                "Actions whose features a request gave to a slot that takes the catalog's.",
+                ["slot"],
+                registry=registry,
+            )
+        )
+
     def decisions(
         self, slot_id: str, latencies: Sequence[float], staleness: Sequence[float], version: int
     ) -> None:
@@ -105,6 +114,11 @@ class DecisionMetrics:
         for (field, reason), count in problems.items():
             name = self._labels.bounded(f"{slot}\0features", field)
             self._problems[slot, name, reason].inc(count)
+
+    def ignored_features(self, slot_id: str, count: int) -> None:
+        """Count actions whose features a request gave to a slot that takes the catalog's."""
+        if count:
+            self._ignored[self._labels.slot(slot_id),].inc(count)
 
     def repeated_requests(self, count: int) -> None:
         """Count requests that were answered before."""

@@ -1,7 +1,9 @@
 """Which actions may be shown for a request: by its slot, the catalog, and the request itself."""
 
+from collections.abc import Sequence
+
 from operators.logic.catalog import Catalog
-from schemas.events import DecisionRequest
+from schemas.events import DecisionRequest, RankableAction
 
 
 def eligible_actions(request: DecisionRequest, catalog: Catalog) -> list[str] | None:
@@ -22,7 +24,8 @@ def eligible_actions(request: DecisionRequest, catalog: Catalog) -> list[str] | 
     >>> eligible_actions(request, catalog)
     ['new']
     """
-    listed, asked = catalog.actions[request.slot_id], request.actions
+    listed = catalog.actions[request.slot_id]
+    asked = None if request.actions is None else asked_ids(request.actions)
     if catalog.slots[request.slot_id].candidates == "request":
         kept_out = catalog.known_actions
         if not kept_out.isdisjoint(asked or ()):
@@ -37,3 +40,12 @@ def eligible_actions(request: DecisionRequest, catalog: Catalog) -> list[str] | 
             names = [name for name in dict.fromkeys(asked) if name in shown]
     excluded = set(request.excluded)
     return [name for name in names if name not in excluded]
+
+
+def asked_ids(actions: Sequence[str | RankableAction]) -> Sequence[str]:
+    """Name the actions of a request's list.
+
+    >>> asked_ids(["a", RankableAction(id="b")])
+    ['a', 'b']
+    """
+    return [each if isinstance(each, str) else each.id for each in actions]

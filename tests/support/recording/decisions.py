@@ -24,6 +24,7 @@ from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.logic.catalog import Catalog
+from operators.logic.deciding.contents import ActionContents
 from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.policies import load_posterior
 from operators.logic.policies.published import PublishedPolicy
@@ -112,7 +113,7 @@ def decide(case: Case, policies: dict[str, LearnedPolicy]) -> list[bytes]:
         policy=_published(case, policies),
         events=events,
         eligible=[eligible_actions(asked.request, catalog) for asked in case.asked],
-        request_hashes=[request_hash(asked.request) for asked in case.asked],
+        request_hashes=[request_hash(asked.request, ActionContents()) for asked in case.asked],
     )
     made = Scorer(SECRET.encode(), lambda: NOW, DecisionMetrics()).decide([("0", group)])
     by_key = {message.id: message.value for _, messages in made for message in messages}

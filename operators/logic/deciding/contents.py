@@ -1,0 +1,169 @@
+"""What requests say of the actions that they bring: checked and hashed once for each content."""
+
+from collections.abc import Collection, Sequence
+from hashlib import blake2b
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.json import Encoder
+
+from schemas.bounds import ACTION_FEATURES_BYTES, CONTEXT_DEPTH
+from schemas.codec import Flaw
+from schemas.events import RankableAction
+from schemas.leniency import read_tolerantly
+
+CONFLICTING: Final = "conflicting_action"
+"""The reason of a request that says two things of one action."""
+
+CONTENT_FLAWS: Final = frozenset(
+    {"wrong_type", "invalid_value", "invalid_utf8", "not_json", "too_deep"}
+)
+"""The reasons of a request whose features are none, though the record can be read."""
+
+MOST_REMEMBERED: Final = 4 * 2**20
+"""Bytes of features, as they came, that are remembered; those that come again are read once."""
+
+_BESIDE: Final = 250
+"""Bytes that a content takes in memory beside its text, twice."""
+
+_NOTHING: Final = frozenset({b"", b"null"})
+
+_write = Encoder(order="deterministic").encode
+
+
+class ActionContent(Struct, frozen=True, gc=False):
+    """The features of an action: ``text`` is their canonical JSON, ``hash`` that of the text.
+
+    Canonical: names sorted, no spaces. The hash is :func:`content_hash` of it.
+    """
+
+    hash: str
+    text: bytes
+
+
+def content_hash(text: bytes) -> str:
+    """Give the 64-bit BLAKE2b of canonical JSON, as 16 hexadecimal digits.
+
+    >>> content_hash(b'{"price":1}') == content_hash(canonical({"price": 1}))
+    True
+    """
+    return blake2b(text, digest_size=8).hexdigest()
+
+
+def canonical(features: Any) -> bytes:
+    """Write JSON so that the same features give the same bytes.
+
+    >>> canonical({"b": [1, {"y": 0.5, "x": None}], "a": "é"}).decode()
+    '{"a":"é","b":[1,{"x":null,"y":0.5}]}'
+    """
+    return _write(features)
+
+
+def read_content(raw: bytes) -> ActionContent | Flaw | None:
+    """Read features as they came: None where there are none, a flaw where they are none.
+
+    They are an object or a list of objects. What lies deeper than CONTEXT_DEPTH levels, and numbers
+    that overflow, are as if missing; more than ACTION_FEATURES_BYTES of canonical JSON are refused.
+
+    >>> read_content(b'{"b": 1, "a": 1e999}').text, read_content(b"{}")
+    (b'{"a":null,"b":1}', None)
+    >>> read_content(b"[1]")
+    Flaw(reason='wrong_type', field=None, detail='Expected an object or a list of objects')
+    """
+    try:
+        features = read_tolerantly(raw, CONTEXT_DEPTH)
+        text = canonical(features)
+    except UnicodeError:
+        return Flaw("invalid_utf8")
+    except ValueError as error:
+        return Flaw("invalid_utf8" if "utf-8" in str(error).lower() else "not_json")
+    except RecursionError:
+        return Flaw("too_deep", detail="nested deeper than the parser goes")
+    objects = features if isinstance(features, list) else [features]
+    if not all(isinstance(each, dict) for each in objects):
+        if features is None:
+            return None
+        return Flaw("wrong_type", detail="Expected an object or a list of objects")
+    if not any(objects):
+        return None
+    if len(text) > ACTION_FEATURES_BYTES:
+        detail = f"{len(text):,} bytes, the limit is {ACTION_FEATURES_BYTES:,}"
+        return Flaw("invalid_value", detail=detail)
+    return ActionContent(content_hash(text), text)
+
+
+class ActionContents:
+    """Reads features as :func:`read_content` does, those that come again from memory.
+
+    What is remembered are the last ``most`` bytes of features as they came, up to twice as many.
+    """
+
+    def __init__(self, most: int = MOST_REMEMBERED) -> None:
+        self._most = most
+        self._size = 0
+        self._newer: dict[bytes, ActionContent | Flaw | None] = {}
+        self._older: dict[bytes, ActionContent | Flaw | None] = {}
+
+    def read(self, raw: bytes) -> ActionContent | Flaw | None:
+        """Read features."""
+        if raw in self._newer:
+            return self._newer[raw]
+        content = self._older[raw] if raw in self._older else read_content(raw)
+        self._size += 2 * len(raw) + _BESIDE
+        if self._size > self._most:
+            self._older, self._newer, self._size = self._newer, {}, 2 * len(raw) + _BESIDE
+        self._newer[raw] = content
+        return content
+
+    def of_request(
+        self, actions: Sequence[str | RankableAction], shown: Collection[str]
+    ) -> dict[str, ActionContent] | Flaw:
+        """Give the features of the actions that may be shown, by id; a flaw names the field.
+
+        An id that comes twice has the features that one of them gives; where two give different
+        ones, nobody could say which the visitor saw, and the request is refused. What may not be
+        shown is not read.
+
+        >>> from msgspec import Raw
+        >>> price = RankableAction(id="a", features=Raw(b'{"price": 1}'))
+        >>> ActionContents().of_request([price, "a", "b"], ["a", "b"])["a"].text
+        b'{"price":1}'
+        """
+        wanted = shown if len(actions) < 4 else frozenset(shown)
+        contents: dict[str, ActionContent] = {}
+        for place, action in enumerate(actions):
+            if type(action) is str or action.id not in wanted:  # type: ignore[union-attr]
+                continue
+            assert isinstance(action, RankableAction)
+            raw = bytes(action.features)
+            content = None if raw in _NOTHING else self.read(raw)
+            if content is None:
+                continue
+            if isinstance(content, Flaw):
+                return Flaw(content.reason, f"actions[{place}].features", content.detail)
+            if contents.setdefault(action.id, content).hash != content.hash:
+                return Flaw(CONFLICTING, f"actions[{place}].features", "other features before")
+        return contents
+
+    def digests(self, actions: Sequence[str | RankableAction] | None) -> Sequence[Any] | None:
+        """Give actions as what two requests that ask the same have in common.
+
+        Ids are themselves; features their hash, or their text where they are none.
+        """
+        if not brings_features(actions):
+            return actions
+        return [self._digest(action) for action in actions or ()]
+
+    def _digest(self, action: str | RankableAction) -> Any:
+        if isinstance(action, str):
+            return action
+        raw = bytes(action.features)
+        content = None if raw in _NOTHING else self.read(raw)
+        if content is None:
+            return action.id
+        return action.id, raw if isinstance(content, Flaw) else content.hash
+
+
+def brings_features(actions: Sequence[str | RankableAction] | None) -> bool:
+    """Tell whether any action of a request is more than an id."""
+    return actions is not None and RankableAction in set(map(type, actions))
