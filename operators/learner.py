@@ -1,7 +1,7 @@
 """The learner of one slot: its policy, its click model, and what it publishes of them."""
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -23,11 +23,12 @@ from operators.logic.features import FeatureMap, scaled_columns
 from operators.logic.models import CanonicalOrder, ClickModel, ClickSettings
 from operators.logic.policies import Deltas, Policy, Posterior, load_policy
 from operators.logic.policies.mean_context import MeanContext
-from operators.logic.policies.micro_batches import joined, with_features
+from operators.logic.policies.micro_batches import joined, micros_of, with_features
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.reward_scale import on_reward_scale, total_on_scale
 from operators.logic.policies.settled import SettledPolicy
 from operators.logic.policies.snapshot_record import largest_posterior
+from operators.logic.policy_memory import most_actions
 from operators.logic.policy_versions import (
     above_decisions,
     above_published,
@@ -36,7 +37,8 @@ from operators.logic.policy_versions import (
     nothing_published,
 )
 from operators.logic.publish_rule import PublishRule
-from operators.logic.retired import MOST_RETIRED, RetiredActions
+from operators.logic.request_actions import MOST_REQUEST_ACTIONS, RequestActions
+from operators.logic.retired import MOST_RETIRED
 from operators.logic.settlements import Settlements, in_order
 from operators.logic.slot_policy import (
     name_actions,
@@ -81,7 +83,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     context: MeanContext = field(default_factory=lambda: MeanContext(0))
     checkpoint_due: int = NEVER + CHECKPOINT_INTERVAL
     generation: int = 0
-    retired: RetiredActions = field(default_factory=RetiredActions)
+    retired: RequestActions = field(default_factory=RequestActions)
     longest_window: float = 0.0
     newest_decision: int = NEVER
     learns_from: int = NEVER
@@ -176,6 +178,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             checkpoint_due=self.checkpoint_due,
             generation=self.generation,
             retired=self.retired.last_met,
+            request_actions=self.retired.state(),
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
             learns_from=self.learns_from,
@@ -202,7 +205,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             self.model = ClickModel(dim, settings, scaled_columns(slot.features))
             self.context = MeanContext(dim)
             self.decisions = self.rewards = 0.0
-            self.retired = RetiredActions()
+            self.retired = RequestActions()
             if self.slot is not None:
                 self.learns_from = max(micros(slot.time), self.newest_decision + 1)
         else:
@@ -211,9 +214,11 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         self._unlisted = ()
         listed = frozenset(action.action_id for action in actions)
         self.retired.meet(self._listed - listed, max(self.newest_decision, self.order.watermark))
-        self.retired.come_back(listed)
+        self.retired.list_new(listed - self._listed)
         self.longest_window = max(self.longest_window, slot.reward_window)
         self.slot, self.actions, self._listed, self._fingerprint = slot, actions, listed, None
+        if slot.candidates == "request":
+            self._forget(self.retired.keep_latest(self._most_unlisted))
         self.publish_rule.note_learned()
 
     def _pass_versions(self, update: PosteriorUpdate) -> None:
@@ -248,15 +253,50 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         if not parts:
             return
         deltas = parts[0] if len(parts) == 1 else joined(parts)
-        self.policy.learn(deltas)
-        self.context.learn(deltas)
         self.newest_decision = max(self.newest_decision, round(float(deltas.time.max()) * 1e6))
         unlisted = set(deltas.action_ids) - self._listed
         if unlisted:
-            self.retired.meet(unlisted, self.newest_decision)
+            self._meet(deltas, unlisted)
+        if self.retired.has_forgotten:
+            deltas = self._of_known_actions(deltas)
+        self.policy.learn(deltas)
+        self.context.learn(deltas)
         self.decisions += float(deltas.count_delta.sum())
         self.rewards += float(deltas.reward_delta.sum())
         self.publish_rule.note_learned()
+
+    @property
+    def _most_unlisted(self) -> int:
+        """How many actions that only requests list the slot's learner may know."""
+        assert self.slot is not None
+        return min(MOST_REQUEST_ACTIONS, most_actions(self.slot) - len(self._listed))
+
+    def _meet(self, deltas: Deltas, unlisted: Collection[str]) -> None:
+        """Note which actions that the catalog does not have were decided, and when."""
+        assert self.slot is not None
+        if self.slot.candidates == "catalog":
+            self.retired.meet(unlisted, self.newest_decision)
+            return
+        times = micros_of(deltas)
+        pairs = zip(deltas.action_ids, times.tolist(), strict=True)
+        met = [(name, at) for name, at in pairs if name in unlisted]
+        names, ats = zip(*met, strict=True)
+        self._forget(self.retired.admit(names, ats, self._most_unlisted))
+
+    def _forget(self, action_ids: Sequence[str]) -> None:
+        assert self.policy is not None
+        assert self.settled is not None
+        for policy in (self.policy, self.settled.policy) if action_ids else ():
+            policy.forget(action_ids)
+
+    def _of_known_actions(self, deltas: Deltas) -> Deltas:
+        """Leave out decisions of actions that were forgotten since, or before they came back."""
+        taught = self.retired.teach(deltas.action_ids, micros_of(deltas), self._listed)
+        if taught.all():
+            return deltas
+        assert self.slot is not None
+        self.metrics.ignored(self.slot.slot_id, "forgotten_action", int((~taught).sum()))
+        return deltas.take(np.flatnonzero(taught))
 
     def _of_this_policy(self, deltas: Deltas) -> Deltas:
         """Leave out the decisions that were made before the policy began."""
@@ -280,19 +320,20 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         ready = in_order(block for block in fitted if block is not None)
         if ready is None:
             return
-        self.settled.learn(ready)
+        taught = ready
+        if self.retired.has_forgotten:
+            rows = self.retired.teach(ready.actions, ready.at, self._listed)
+            taught = ready.take(np.flatnonzero(rows))
+        self.settled.learn(taught)
         if self.model.learn(ready):
             self.publish_rule.note_reported()
 
     def _forget_retired(self) -> None:
         """Forget actions that left the catalog long ago, where there are many."""
-        assert self.policy is not None
-        assert self.settled is not None
-        if len(self.retired) > MOST_RETIRED:
+        assert self.slot is not None
+        if len(self.retired) > MOST_RETIRED and self.slot.candidates == "catalog":
             closed = self.order.watermark - round(self.longest_window * 1e6)
-            gone = self.retired.forget(closed, MOST_RETIRED)
-            for policy in (self.policy, self.settled.policy) if gone else ():
-                policy.forget(gone)
+            self._forget(self.retired.forget(closed, MOST_RETIRED))
 
     def _checkpoint_if_due(self) -> list[PolicyCheckpoint]:
         """Write a checkpoint of what settled decisions have taught, at intervals of event time."""
@@ -320,6 +361,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             checkpoint_due=reached + CHECKPOINT_INTERVAL,
             generation=self.generation,
             retired=self.retired.last_met,
+            request_actions=self.retired.state(),
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
             learns_from=self.learns_from,
@@ -350,7 +392,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         """Tell the policy which actions that only requests list it publishes by now."""
         assert self.slot is not None
         assert self.policy is not None
-        more = unlisted_actions(self.slot, self.retired, len(self.actions), MOST_RETIRED)
+        more = unlisted_actions(self.slot, self.retired, len(self.actions), MOST_REQUEST_ACTIONS)
         names = tuple(action.action_id for action in more)
         if names != self._unlisted:
             name_actions(self.policy, self.slot, [*self.actions, *more])
@@ -438,7 +480,7 @@ def resumed(
         settled=settled,
         checkpoint_due=state.checkpoint_due,
         generation=state.generation,
-        retired=RetiredActions(state.retired),
+        retired=RequestActions(state.retired, state.request_actions),
         longest_window=state.longest_window,
         newest_decision=state.newest_decision,
         learns_from=state.learns_from,

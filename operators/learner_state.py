@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct, structs
 
 from operators.logic.models import CanonicalOrder
+from operators.logic.request_actions import RequestActions, RequestActionsState
 from schemas.catalog import Action, Slot
 from schemas.clock import NEVER, moment
 from schemas.results import PolicyCheckpoint
@@ -33,13 +34,14 @@ class LearnerState(Struct, kw_only=True):
     closed, and is empty in a checkpoint, whose ``policy`` holds nothing else. ``fresh`` rewards
     were learned since the policy was ``published``; the next checkpoint of what is settled is due
     at ``checkpoint_due``, as this ``generation``. Of ``actions`` only what policies use is kept.
-    ``retired`` are the actions that the slot no longer has, by when they were last met,
-    ``longest_window`` is the longest reward window that the slot has had, in seconds, and
-    ``newest_decision`` the time of the newest decision learned from. ``departed`` are the
-    shards that say that the slot is no more. ``context`` and ``settled_context`` are the sums of
-    the features of the decisions that the policy and the settled one hold; of a state without them
-    those that it has learned since. Decisions made before ``learns_from`` are those of another
-    policy, whose contributions this one never had.
+    ``retired`` are the actions that the slot's catalog does not have, by when they were last met,
+    and ``request_actions`` what else is known of them. ``longest_window`` is the longest reward
+    window that the slot has had, in seconds, and ``newest_decision`` the time of the newest
+    decision learned from. ``departed`` are the shards that say that the slot is no more.
+    ``context`` and ``settled_context`` are the sums of the features of the decisions that the
+    policy and the settled one hold; of a state without them those that it has learned since.
+    Decisions made before ``learns_from`` are those of another policy, whose contributions this one
+    never had.
     """
 
     slot: Slot
@@ -59,6 +61,7 @@ class LearnerState(Struct, kw_only=True):
     checkpoint_due: int = NEVER
     generation: int = 0
     retired: dict[str, int] = {}
+    request_actions: RequestActionsState = RequestActionsState()
     longest_window: float = 0.0
     newest_decision: int = NEVER
     departed: list[int] = []
@@ -88,6 +91,9 @@ def lower_learner(snapshot: bytes, to: int, lateness: int) -> tuple[bytes, int]:
     state.order = order.dump()
     state.newest = min(state.newest, to)
     state.published = min(state.published, to)
+    retired = RequestActions(state.retired, state.request_actions)
+    retired.lower(to)
+    state.retired, state.request_actions = retired.last_met, retired.state()
     state.checkpoint_due = min(state.checkpoint_due, to - lateness + CHECKPOINT_INTERVAL)
     return pack_learner(state), latest
 

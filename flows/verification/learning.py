@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,20 +18,27 @@ from operators.logic.features import FeatureMap
 from operators.logic.policies import Policy
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.recount import Verdict, contributions
+from operators.logic.request_actions import RequestActions
 from operators.logic.retired import MOST_RETIRED
 from operators.logic.slot_policy import new_policy, policy_dim, policy_shape
 
 
 class Learners:
-    """A fresh policy per slot; slots that changed their policy or went away are left out."""
+    """A fresh policy per slot; slots that changed their policy or went away are left out.
 
-    def __init__(self, history: CatalogHistory) -> None:
+    What a learner has forgotten of actions that only requests list, by what its own state says
+    about it in ``states``, is not learned here, too.
+    """
+
+    def __init__(self, history: CatalogHistory, states: States | None = None) -> None:
         catalogs = [history.as_of(at) for at in _changes(history)]
         self._catalogs = catalogs
         self._catalog: Catalog = catalogs[-1]
         self.skipped = sorted(_changed(catalogs))
         self._policies: dict[str, Policy] = {}
         self._fingerprints: dict[str, str] = {}
+        self._known = _known_actions((states or {}).get(Steps.LEARNERS, {}))
+        self._left_out: dict[str, set[str]] = {}
         for slot_id, slot in sorted(self._catalog.slots.items()):
             if slot_id not in self.skipped:
                 feature_map = FeatureMap(slot.features)
@@ -47,7 +55,10 @@ class Learners:
         by_slot: dict[str, list[Verdict]] = {}
         for verdict in verdicts:
             body = verdict.decision.body
-            if body.mapping in (self._fingerprints.get(body.slot_id), ""):
+            known = self._known.get(body.slot_id)
+            if known is not None and not known.learns(body.action_id, verdict.decision.at):
+                self._left_out.setdefault(body.slot_id, set()).add(body.action_id)
+            elif body.mapping in (self._fingerprints.get(body.slot_id), ""):
                 by_slot.setdefault(body.slot_id, []).append(verdict)
         for slot_id, of_slot in by_slot.items():
             if slot_id in self._policies:
@@ -67,14 +78,20 @@ class Learners:
                 learned = statistics_of(unpack_learner(learners[slot_id]).policy)
             learned = learned or Statistics({})
             forgotten = self._may_be_forgotten(slot_id, {*learned.ids, *fresh.ids})
-            report.forgotten += len(forgotten)
+            report.forgotten += len(forgotten | self._left_out.get(slot_id, set()))
             for statistics in (learned, fresh):
                 statistics.drop(forgotten)
             report.actions += checks_of(slot_id, learned, fresh)
         report.largest_difference = max((a.difference for a in report.actions), default=0.0)
 
     def _may_be_forgotten(self, slot_id: str, known: set[str]) -> set[str]:
-        """Name the actions that were not in the slot's catalog throughout, where they are many."""
+        """Name the actions that were not in the slot's catalog throughout, where they are many.
+
+        Of those that only requests list, the learner says itself which ones it has forgotten.
+        """
+        slots = [catalog.slots.get(slot_id) for catalog in self._catalogs]
+        if all(slot is None or slot.candidates == "request" for slot in slots):
+            return set()
         present: set[str] = set()
         left: set[str] = set()
         for catalog in self._catalogs:
@@ -83,6 +100,29 @@ class Learners:
             present = now
         left |= known - present
         return left if len(left) > MOST_RETIRED else set()
+
+
+class _KnownActions(NamedTuple):
+    """The actions of which a learner learns, and since when of each."""
+
+    listed: frozenset[str]
+    others: RequestActions
+
+    def learns(self, action_id: str, at: int) -> bool:
+        """Tell whether it learns a decision made at this time, in microseconds."""
+        return bool(self.others.teach([action_id], np.array([at]), self.listed)[0])
+
+
+def _known_actions(snapshots: Mapping[str, bytes]) -> dict[str, _KnownActions]:
+    """Read what learners know of actions, by slot, of those that have forgotten any."""
+    known = {}
+    for slot_id, snapshot in snapshots.items():
+        state = unpack_learner(snapshot)
+        others = RequestActions(state.retired, state.request_actions)
+        if others.has_forgotten:
+            listed = frozenset(action.action_id for action in state.actions)
+            known[slot_id] = _KnownActions(listed, others)
+    return known
 
 
 class _Written(Struct):

@@ -52,7 +52,7 @@ def verify(settings: Settings) -> Verification:
     verification = Verification()
     verification.store, verification.behind = compare_tables(settings)
     history = catalog_of(settings)
-    learners = Learners(history)
+    learners = Learners(history, states)
     for shard, cut in enumerate(cuts):
         _compare_shard(settings, verification, history, learners, shard, cut)
     learners.compare(verification, states)

@@ -63,7 +63,10 @@ class Settlements:
         """Leave out the rows whose decisions were made before ``time``."""
         if not (self.at < time).any():
             return self
-        rows = np.flatnonzero(self.at >= time)
+        return self.take(np.flatnonzero(self.at >= time))
+
+    def take(self, rows: NDArray[np.intp]) -> "Settlements":
+        """Give some of the rows, in the order of ``rows``."""
         places = rows.tolist()
         columns = {name: getattr(self, name)[rows] for name, _ in _COLUMNS}
         return replace(

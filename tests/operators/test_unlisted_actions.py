@@ -16,7 +16,7 @@ from operators.logic.models import CanonicalOrder
 from operators.logic.policies import Deltas
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policy_memory import most_actions
-from operators.logic.retired import MOST_RETIRED
+from operators.logic.request_actions import MOST_REQUEST_ACTIONS
 from operators.logic.slot_policy import policy_dim
 from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
@@ -99,17 +99,18 @@ def test_an_unlisted_action_is_shown_by_what_it_earns(kind: str, restart: bool) 
 def test_those_that_were_decided_last_are_published_and_no_more_than_there_is_memory_for() -> None:
     slot, logic = slot_of("beta"), learner()
     for batch in range(3):
-        names = [f"r{batch}-{number:03d}" for number in range(MOST_RETIRED)]
+        names = [f"r{batch}-{number:03d}" for number in range(MOST_REQUEST_ACTIONS)]
         published = teach(logic, slot, names, [0.0] * len(names), 100.0 * batch)
         assert published.posterior.action_ids == tuple(sorted(["listed", "other", *names]))
 
 
 def test_listed_actions_have_their_place_first(monkeypatch: pytest.MonkeyPatch) -> None:
     slot, logic = slot_of("beta"), learner()
-    monkeypatch.setattr("operators.logic.slot_policy.most_actions", lambda slot: 3)
+    for module in ("operators.logic.slot_policy", "operators.learner"):
+        monkeypatch.setattr(f"{module}.most_actions", lambda slot: 3)
     assert most_actions(slot) > 3
     published = teach(logic, slot, ["x", "y", "z"], [0.0] * 3)
-    assert published.posterior.action_ids == ("listed", "other", "x")
+    assert published.posterior.action_ids == ("listed", "other", "z")
 
 
 def test_one_that_the_catalog_lists_by_now_is_no_longer_beside_it() -> None:

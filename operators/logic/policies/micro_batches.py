@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operators.logic.policies.base import Deltas
 
@@ -31,3 +32,8 @@ def joined(parts: Sequence[Deltas]) -> Deltas:
         reward_delta=np.concatenate([part.reward_delta for part in parts]),
         square_delta=np.concatenate([part.squares for part in parts]),
     )
+
+
+def micros_of(deltas: Deltas) -> NDArray[np.int64]:
+    """Give the times of decisions in whole microseconds, exactly as they were."""
+    return np.round(deltas.time * 1e6).astype(np.int64)
