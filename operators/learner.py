@@ -19,6 +19,7 @@ from operators.learner_state import (
     unpack_learner,
 )
 from operators.logic.attribution.rules import rules_of
+from operators.logic.deciding.contents import content_hash
 from operators.logic.features import FeatureMap, scaled_columns
 from operators.logic.models import CanonicalOrder, ClickModel, ClickSettings
 from operators.logic.policies import Deltas, Policy, Posterior, load_policy
@@ -37,7 +38,11 @@ from operators.logic.policy_versions import (
     nothing_published,
 )
 from operators.logic.publish_rule import PublishRule
-from operators.logic.request_actions import MOST_REQUEST_ACTIONS, RequestActions
+from operators.logic.request_actions import (
+    MOST_REQUEST_ACTIONS,
+    KnownContent,
+    RequestActions,
+)
 from operators.logic.retired import MOST_RETIRED
 from operators.logic.settlements import Settlements, in_order
 from operators.logic.slot_policy import (
@@ -282,6 +287,11 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         met = [(name, at) for name, at in pairs if name in unlisted]
         names, ats = zip(*met, strict=True)
         self._forget(self.retired.admit(names, ats, self._most_unlisted))
+        if deltas.contents is not None:
+            named = zip(deltas.action_ids, times.tolist(), deltas.contents, strict=True)
+            for name, at, text in named:
+                if text is not None:
+                    self.retired.describe(name, KnownContent(at, content_hash(text), text))
 
     def _forget(self, action_ids: Sequence[str]) -> None:
         assert self.policy is not None

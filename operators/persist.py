@@ -23,10 +23,11 @@ from operators.io.store.rows import (
     StoredPolicySnapshot,
     StoredProfile,
     StoredReport,
+    content_rows,
     refusal_row,
     row_of,
 )
-from operators.io.store.tables import DEAD_LETTERS
+from operators.io.store.tables import ACTION_CONTENTS, DEAD_LETTERS
 from operators.logic.catalog_check import flaw_of
 from schemas.catalog import CatalogEntry
 from schemas.codec import MAX_RECORD_BYTES, Flaw, RecordDecoder, decode_with, record_limit
@@ -77,6 +78,9 @@ def rows_of(
                 record = Flaw("invalid_value", str(error).partition(":")[0])
             else:
                 writes.add(table, row, place)
+                if isinstance(record, StoredDecision) and record.contents:
+                    for content in content_rows(record):
+                        writes.add(ACTION_CONTENTS, content, place)
                 continue
         if metrics is not None:
             metrics.dead_letters([record.reason])

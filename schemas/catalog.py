@@ -123,7 +123,9 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
     decision counts only once it was shown (``viewable_only``: and reported viewable).
     ``reward_range`` is the declared range of reward values, rescaled to [0, 1] for learning,
     ``default_reward`` included. ``slate_size`` is the number of actions shown without repetition.
-    ``subject_limit`` and ``robot_rate`` say which decisions do not teach.
+    ``subject_limit`` and ``robot_rate`` say which decisions do not teach. With ``log_candidates``
+    a decision holds the features that came with its request of all candidates, not only of what
+    is shown.
     """
 
     slot_id: Id
@@ -148,6 +150,7 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
     slate_size: Annotated[int, Meta(ge=1, le=bounds.MOST_POSITIONS)] = 1
     subject_limit: SubjectLimit = SubjectLimit()
     robot_rate: RobotRate = RobotRate()
+    log_candidates: bool = False
 
 
 class Neighbour(Struct, frozen=True, forbid_unknown_fields=True):

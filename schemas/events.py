@@ -157,6 +157,13 @@ class Placed(Struct, gc=False):
     eta: LinearPredictor
 
 
+class LoggedFeatures(Struct, gc=False):
+    """The features that a request gave to an action: a JSON object or a list of objects."""
+
+    action_id: Id
+    features: Raw
+
+
 class DecisionBack(Struct, kw_only=True, gc=False):
     """The fields of a :class:`Decision` that the flow reads back from its own topic.
 
@@ -174,6 +181,8 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     request's; ``subject_window`` a 32-bit keyed hash, in hexadecimal, of the visitor, whether it is
     named, the slot and a span of time that holds windows of both its ``subject_limit`` and its
     ``robot_rate``: it tells which decisions are one visitor's within that span, and nothing beyond.
+    ``contents`` are the features that came with the request of what is shown, in its order, and
+    where the slot says so those of the other candidates, the most probable first.
     """
 
     id: Id
@@ -201,6 +210,10 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     writer: Annotated[Text, stored_since(5)] = "personalize"
     robot: Annotated[bool, stored_since(7)] = False
     subject_window: SubjectWindow | None = None
+    contents: Annotated[
+        Annotated[list[LoggedFeatures], Meta(max_length=bounds.MOST_CANDIDATES)] | None,
+        stored_since(10),
+    ] = None
 
 
 class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
@@ -210,7 +223,8 @@ class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
     picked the action, ``policy_time`` the time of the newest outcome that the policy had learned
     from, ``decided_at`` the wall clock. Where the record would be too large, the least probable
     actions that are not shown are left out of ``ranking``: ``ranking_left_out`` counts them,
-    ``ranking_left_out_probability`` is the sum of their probabilities.
+    ``ranking_left_out_probability`` is the sum of their probabilities. ``contents_left_out`` counts
+    the actions whose features should be in ``contents`` and had no room there.
     """
 
     ranking: list[Ranked]
@@ -222,3 +236,4 @@ class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
     decided_at: Time | None = None
     ranking_left_out: Annotated[int, stored_since(6)] = 0
     ranking_left_out_probability: Annotated[float, stored_since(6)] = 0.0
+    contents_left_out: Annotated[int, stored_since(10)] = 0

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec.json import Encoder
 
 from operators.decide.admission import RequestGroup
+from operators.decide.contents_encoder import shown_contents, with_candidates
 from operators.decide.ranking_encoder import rankings
 from operators.decode import read_key
 from operators.envelope import Event, Message
@@ -48,6 +49,7 @@ _FORMS = {
     "request_hash": b'"%08x"',
     "ranking_left_out": b"%d",
     "subject_window": b'"%b"',
+    "contents_left_out": b"%d",
 }
 """The JSON that a field's values are put into, where they are not JSON themselves."""
 
@@ -94,7 +96,11 @@ def decision_records(
     if feature_map.dim > 1:
         common["mapping"] = feature_map.logged_fingerprint
     alike = _literal(common)[1:-1]
-    ranked = rankings(selection, limit - len(alike) - _most_of_its_own(selection, feature_map))
+    room = limit - len(alike) - _most_of_its_own(selection, feature_map)
+    logged = shown_contents(selection, group.contents, room) if group.contents else None
+    ranked = rankings(selection, room - (logged.longest if logged else 0))
+    if logged is not None and slot.log_candidates:
+        logged = with_candidates(logged, selection, group.contents, ranked.texts, room)
     columns: dict[str, Iterable[Any]] = {
         "id": keys,
         "time": [_write(body.time) for body in bodies],
@@ -124,6 +130,10 @@ def decision_records(
     if selection.slates is not None and selection.position_eta is not None:
         position_eta = _within_bounds(selection.position_eta)
         columns["slate"] = _slates(selection.action_ids, selection.slates, position_eta)
+    if logged is not None:
+        columns["contents"] = logged.written()
+        if any(logged.left_out):
+            columns["contents_left_out"] = logged.left_out
     if ranked.left_out is not None:
         columns["ranking_left_out"] = ranked.left_out.tolist()
         columns["ranking_left_out_probability"] = _numbers(ranked.mass_left_out)

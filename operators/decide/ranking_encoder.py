@@ -46,7 +46,7 @@ def rankings(selection: Selection, room: int) -> Rankings:
     mass_left_out = np.zeros(len(selection.logged))
     for row, logged in enumerate(selection.logged):
         eligible = _eligible(selection, row)
-        listed = _most_probable(logged, eligible, sizes, _shown(selection, row), room)
+        listed = _most_probable(logged, eligible, sizes, shown_columns(selection, row), room)
         text = b"[%b]" % b",".join([places[column] for column in listed.tolist()])
         texts.append(text % tuple(_numbers(logged[listed])))
         left_out[row] = len(eligible) - len(listed)
@@ -85,7 +85,8 @@ def _eligible(selection: Selection, row: int) -> NDArray[np.intp]:
     return np.asarray(selection.mask[row].nonzero()[0])
 
 
-def _shown(selection: Selection, row: int) -> NDArray[np.intp]:
+def shown_columns(selection: Selection, row: int) -> NDArray[np.intp]:
+    """Give the columns of what a request is shown, the first position first."""
     if selection.slates is None:
         return selection.chosen[row : row + 1]
     shown = selection.slates.chosen[row]

@@ -16,6 +16,7 @@ from operators.logic.attribution import reasons
 from operators.logic.attribution.outcomes import SETTLED_REVISION, VOID_REVISION
 from operators.logic.attribution.rules import on_grid
 from operators.logic.attribution.window import delay, outside
+from operators.logic.deciding.contents import ActionContent, read_content
 from operators.logic.deciding.positions import positions_of
 from operators.logic.features import FeatureError, packed_dim, unpack_rows
 from operators.logic.policies import Deltas
@@ -207,7 +208,21 @@ def contributions(
         count_delta=weight,
         reward_delta=weight * reward,
         square_delta=weight * squared(reward),
+        contents=_contents(bodies),
     )
+
+
+def _contents(bodies: Sequence[DecisionBack]) -> list[bytes | None] | None:
+    """Give the features that requests gave to the actions of single positions, as JSON."""
+    if not any(body.contents for body in bodies):
+        return None
+    found: list[bytes | None] = []
+    for body in bodies:
+        given = {each.action_id: each.features for each in reversed(body.contents or [])}
+        raw = given.get(body.action_id)
+        content = None if raw is None else read_content(bytes(raw))
+        found.append(content.text if isinstance(content, ActionContent) else None)
+    return found
 
 
 def _fits(verdict: Verdict, dim: int) -> bool:

@@ -21,6 +21,7 @@ class SettlementsState(Struct, array_like=True):
     actions: list[str]
     subjects: list[str | None]
     x: bytes
+    contents: list[bytes | None] = []
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,7 +31,8 @@ class Settlements:
     ``end`` (of the reward window) and ``at`` (of the decision) are microseconds since 1970,
     ``key`` is the join key, ``reward`` the final one, ``eta`` the linear predictor that was
     logged. ``x`` [n, d] are the logged features, named by ``fingerprint`` (empty: not logged); d
-    is 0 without any. ``subjects`` is empty where nobody asked for them.
+    is 0 without any. ``subjects`` is empty where nobody asked for them, ``contents`` (the JSON of
+    the features that requests gave to actions) where there are none.
     """
 
     fingerprint: str
@@ -42,6 +44,7 @@ class Settlements:
     actions: list[str]
     x: NDArray[np.float32]
     subjects: Sequence[str | None] = ()
+    contents: Sequence[bytes | None] = ()
 
     def __len__(self) -> int:
         """Count the decisions."""
@@ -57,6 +60,7 @@ class Settlements:
             actions=self.actions[span],
             x=self.x[span],
             subjects=self.subjects[span],
+            contents=self.contents[span],
         )
 
     def since(self, time: int) -> "Settlements":
@@ -75,6 +79,7 @@ class Settlements:
             actions=[self.actions[place] for place in places],
             x=self.x[rows],
             subjects=[self.subjects[place] for place in places] if self.subjects else (),
+            contents=[self.contents[place] for place in places] if self.contents else (),
         )
 
     def until(self, time: int) -> int:
@@ -99,7 +104,9 @@ class Settlements:
             for name, form in _COLUMNS
         ]
         x = np.ascontiguousarray(self.x, dtype="<f4").tobytes()
-        return SettlementsState(self.fingerprint, columns, self.actions, list(self.subjects), x)
+        return SettlementsState(
+            self.fingerprint, columns, self.actions, list(self.subjects), x, list(self.contents)
+        )
 
     @classmethod
     def of(cls, state: SettlementsState) -> Self:
@@ -114,6 +121,7 @@ class Settlements:
             fingerprint=state.fingerprint,
             actions=state.actions,
             subjects=state.subjects,
+            contents=state.contents,
             x=x.reshape(rows, len(x) // rows if rows else 0),
             **columns,
         )
@@ -130,6 +138,9 @@ def in_order(blocks: Iterable[Settlements]) -> Settlements | None:
     places = order.tolist()
     actions = [name for block in blocks for name in block.actions]
     subjects = [name for block in blocks for name in block.subjects]
+    contents: list[bytes | None] = []
+    if any(block.contents for block in blocks):
+        contents = [each for block in blocks for each in block.contents or [None] * len(block)]
     return Settlements(
         fingerprint=blocks[0].fingerprint,
         end=ends[order],
@@ -140,6 +151,7 @@ def in_order(blocks: Iterable[Settlements]) -> Settlements | None:
         actions=[actions[place] for place in places],
         x=np.concatenate([block.x for block in blocks])[order],
         subjects=[subjects[place] for place in places] if subjects else (),
+        contents=[contents[place] for place in places] if contents else (),
     )
 
 

@@ -91,6 +91,11 @@ SLOT_FIELDS: Mapping[str, Changed] = {
     "robot_rate.enabled": Changed(to=False, slot={"robot_rate": {"decisions": 1}}),
     "robot_rate.decisions": Changed(to=1),
     "robot_rate.window": Changed(to=1.0, slot={"robot_rate": {"decisions": 1}}),
+    "log_candidates": Changed(
+        to=True,
+        slot={"candidates": "request"},
+        request={"actions": [{"id": name, "features": {"name": name}} for name in "abc"]},
+    ),
 }
 
 ACTION_FIELDS: Mapping[str, Changed] = {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from flows.runtime.clock import system_clock
 from flows.runtime.neighbours import with_neighbours
@@ -16,10 +17,11 @@ from operators.io.reading import read_undecoded
 from operators.io.store.protocol import Store, Writes, compact
 from operators.io.store.rows import RecordPlace, row_of
 from operators.io.store.tables import TABLES
+from operators.logic.deciding.contents import content_hash
 from operators.logic.deciding.positions import position_key
 from operators.persist import rows_of
 from schemas.catalog import Neighbour
-from schemas.events import Placed
+from schemas.events import LoggedFeatures, Placed
 from schemas.topics import Topic
 from tests.support import records as make
 
@@ -36,7 +38,7 @@ def everything() -> list[Any]:
         make.action("a0"),
         make.experiment("exp"),
         make.profile("s1", 1),
-        make.decision(1),
+        make.decision(1, contents=[logged("a1", b'{"price":1.5}')]),
         make.outcome(1),
         make.policy("home", 1),
         make.checkpoint("home"),
@@ -46,6 +48,10 @@ def everything() -> list[Any]:
         make.receipt("r1"),
         make.dead_letter(3),
     ]
+
+
+def logged(action_id: str, features: bytes) -> LoggedFeatures:
+    return LoggedFeatures(action_id, Raw(features))
 
 
 def test_empty_store_finds_nothing(store: Store) -> None:
@@ -115,6 +121,22 @@ def test_each_position_of_a_slate_reads_back_with_its_outcome(store: Store) -> N
     assert found["outcome"] is slate[0]["outcome"] is None
     assert slate[1]["outcome"]["action_id"] == "a2"
     assert store.decision("d8")[0]["slate"][1]["outcome"] is None
+
+
+def test_features_of_actions_are_kept_once_for_each_content(store: Store) -> None:
+    red, blue = b'{"n":1,"tags":["red"]}', b'[{"n":2}]'
+    shown = [
+        [logged("a0", red), logged("a1", blue)],
+        [logged("a7", b'{"tags": ["red"], "n": 1}'), logged("a8", b"5")],
+        None,
+    ]
+    for _ in range(2):
+        write(store, *[make.decision(n, contents=each) for n, each in enumerate(shown)])
+    hashes = {text: content_hash(text) for text in (red, blue)}
+    found = [store.decision(f"d{n}")[0]["contents"] for n in range(3)]
+    assert found == [{"a0": hashes[red], "a1": hashes[blue]}, {"a7": hashes[red]}, None]
+    kept = {row["content"]: row["features"] for row in store.rows("action_contents")}
+    assert kept == {hashes[text]: msgspec.json.decode(text) for text in (red, blue)}
 
 
 def test_decisions_of_several_subjects_may_share_an_id(store: Store) -> None:

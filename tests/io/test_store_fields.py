@@ -16,6 +16,7 @@ from operators.io.store.rows import NOT_STORED
 from operators.io.store.sqlite import SqliteStore, _checksum
 from operators.io.store.sqlite_schema import CHECKS, MIGRATIONS
 from operators.io.store.tables import TABLES, Kind
+from operators.logic.deciding.contents import ActionContent
 from schemas import results
 from schemas.catalog import Action
 from schemas.events import Decision, LearningMode
@@ -26,6 +27,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "actions": Action,
     "user_profiles": results.Profile,
     "decisions": Decision,
+    "action_contents": ActionContent,
     "outcomes": results.Outcome,
     "policy_snapshots": results.PolicySnapshot,
     "policy_checkpoints": results.PolicyCheckpoint,

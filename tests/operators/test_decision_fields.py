@@ -7,6 +7,7 @@ import msgspec
 from operators.decide.admission import RequestGroup
 from operators.decide.decision_encoder import LEFT_AT_DEFAULT, decision_records
 from operators.envelope import Event, Origin
+from operators.logic.deciding.contents import ActionContent
 from operators.logic.deciding.selection import Candidates, select
 from operators.logic.features import FeatureMap
 from operators.logic.policies import make_policy
@@ -57,6 +58,7 @@ def written() -> set[str]:
         events=[event],
         eligible=[None],
         request_hashes=[1],
+        contents=[{name: ActionContent("0" * 16, b'{"n":1}') for name in "abc"}],
     )
     now = datetime(2026, 3, 1, tzinfo=UTC)
     (record,) = decision_records(

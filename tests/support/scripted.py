@@ -146,12 +146,16 @@ def merged(left: Record, right: Record) -> Record:
 
 
 class Changed(Struct, frozen=True, kw_only=True):
-    """Changes of the slot or of action a that differ in one field, and what both have beside it."""
+    """Changes of the slot or of action a that differ in one field, and what both have beside it.
+
+    ``request`` is what all requests have in both.
+    """
 
     to: Any
     slot: Record = {}
     action: Record = {}
     further: tuple[Record, ...] = ()
+    request: Record = {}
 
 
 class Flow:
@@ -166,13 +170,19 @@ class Flow:
         """Tell whether the flow writes something else for the changed value."""
         before = (changed.slot, changed.action, changed.further)
         after = (merged(changed.slot, slot), merged(changed.action, action), changed.further)
-        return bool(self.written(*before) != self.written(*after))
+        written = [self.written(*each, request=changed.request) for each in (before, after)]
+        return bool(written[0] != written[1])
 
-    def written(self, *catalog: Any) -> Any:
-        """Give what the flow writes for a catalog, which is run once."""
-        known = msgspec.json.encode(catalog)
+    def written(self, *catalog: Any, request: Record | None = None) -> Any:
+        """Give what the flow writes for a catalog and what requests ask beside, run once."""
+        known = msgspec.json.encode((catalog, request or {}))
+
+        def edit(topic: Topic, record: Record) -> None:
+            if topic is Topic.DECISION_REQUESTS:
+                record |= request or {}
+
         if known not in self._written:
-            self._written[known] = self.script.play(catalog_of(*catalog))
+            self._written[known] = self.script.play(catalog_of(*catalog), edit)
         return self._written[known]
 
 

@@ -5,7 +5,7 @@ record's field that it names. Only what is no field's value is computed here.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -32,6 +32,7 @@ from operators.io.store.tables import (
     Kind,
     Table,
 )
+from operators.logic.deciding.contents import ActionContent, read_content
 from schemas.bounds import DETAIL_LENGTH, GREATEST_INTEGER, LEAST_INTEGER
 from schemas.catalog import Action, Experiment, Slot
 from schemas.clock import EARLIEST, LATEST, micros
@@ -222,9 +223,28 @@ def _living(make: Callable[[Profile], Any], deleted: Any) -> Callable[[Profile],
     return lambda profile: deleted if profile.deleted else make(profile)
 
 
+def _hashes(decision: Decision) -> str | None:
+    """Name the content of each action whose features the decision holds."""
+    hashes = {action_id: content.hash for action_id, content in _contents(decision)}
+    return _json(hashes) if hashes else None
+
+
+def content_rows(decision: Decision) -> list[Row]:
+    """Give the rows of the features that a decision holds, one for each content."""
+    texts = {content.hash: content.text.decode() for _, content in _contents(decision)}
+    return list(texts.items())
+
+
+def _contents(decision: Decision) -> Iterator[tuple[str, ActionContent]]:
+    for logged in decision.contents or ():
+        content = read_content(bytes(logged.features))
+        if isinstance(content, ActionContent):
+            yield logged.action_id, content
+
+
 _OUTCOME_ROW = row_maker(Outcome, OUTCOMES, version=_version)
 _ROWS: dict[type, tuple[Table, Callable[[Any], Row]]] = {
-    StoredDecision: (DECISIONS, row_maker(StoredDecision, DECISIONS)),
+    StoredDecision: (DECISIONS, row_maker(StoredDecision, DECISIONS, contents=_hashes)),
     StoredOutcome: (OUTCOMES, _OUTCOME_ROW),
     Outcome: (OUTCOMES, _OUTCOME_ROW),
     Profile: (

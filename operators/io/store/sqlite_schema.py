@@ -8,6 +8,7 @@ from itertools import chain
 
 from operators.io.store.sqlite_views import VIEWS, VIEWS_SINCE
 from operators.io.store.tables import (
+    ACTION_CONTENTS,
     ACTIONS,
     DEAD_LETTERS,
     DECISIONS,
@@ -117,10 +118,16 @@ V001 = (
 
 V002 = (_table(POLICY_CHECKPOINTS),)
 
+_TABLES_SINCE = {10: (ACTION_CONTENTS,)}
+"""The tables that a later migration adds, together with columns."""
+
 
 def _additions() -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """Make a migration of what each migration of ``ops/sql`` adds: columns, and views made anew."""
-    added: dict[int, dict[str, tuple[str, ...]]] = {}
+    """Make a migration of what each of ``ops/sql`` adds: tables, columns, and views made anew."""
+    added: dict[int, dict[str, tuple[str, ...]]] = {
+        version: {table.name: (_table(table),) for table in tables}
+        for version, tables in _TABLES_SINCE.items()
+    }
     for table in TABLES.values():
         for column in table.columns:
             if column.since:

@@ -273,6 +273,12 @@ DECISIONS = Table(
     key=("decision_key",),
 )
 
+ACTION_CONTENTS = Table(
+    "action_contents",
+    (text("content", field="hash"), Column("features", Kind.JSON, field="text")),
+    key=("content",),
+)
+
 OUTCOMES = Table(
     "outcomes",
     (
@@ -417,6 +423,7 @@ TABLES: dict[str, Table] = {
         EXPERIMENTS,
         USER_PROFILES,
         DECISIONS,
+        ACTION_CONTENTS,
         OUTCOMES,
         POLICY_SNAPSHOTS,
         POLICY_CHECKPOINTS,

@@ -18,6 +18,42 @@ HEX_UUID: Final = _HEX << 4 | _UUID
 """The code of a subject of 32 hexadecimal digits and a decision id that is a UUID."""
 
 
+DESCRIBED: Final = 0x80
+"""The bit of the codes that says that the features of the action follow the names."""
+
+NAME_CODES: Final = 0xFF ^ DESCRIBED
+"""The other bits: how the two names are written."""
+
+_CODES_AT: Final = HEADER_BYTES - 1
+_LENGTH = Layout("<I")
+
+
+def with_content(blob: bytes, content: bytes) -> bytes:
+    """Add the features of the action that is shown, as JSON, to a packed decision.
+
+    >>> blob = with_content(pack_decision(None, None, "d-1"), b'{"price":1}')
+    >>> content_of(blob), unpack_decision(blob)
+    (b'{"price":1}', (None, None, 'd-1'))
+    """
+    codes = bytes([blob[_CODES_AT] | DESCRIBED])
+    start, rest = blob[:_CODES_AT], blob[HEADER_BYTES:]
+    return b"".join((start, codes, rest, content, _LENGTH.pack(len(content))))
+
+
+def content_of(blob: bytes) -> bytes | None:
+    """Give the features that :func:`with_content` added; None where there are none."""
+    if not blob[_CODES_AT] & DESCRIBED:
+        return None
+    return blob[_names_end(blob) : -_LENGTH.size]
+
+
+def _names_end(blob: bytes) -> int:
+    if not blob[_CODES_AT] & DESCRIBED:
+        return len(blob)
+    (length,) = _LENGTH.unpack_from(blob, len(blob) - _LENGTH.size)
+    return len(blob) - _LENGTH.size - int(length)
+
+
 def pack_decision(features: str | None, subject: str | None, decision_id: str) -> bytes | None:
     """Write the three as bytes; None when ``features`` is not base64 of finite float32.
 
@@ -93,6 +129,8 @@ def _alike(names: Sequence[tuple[str, str, str]]) -> list[bytes | None] | None:
 def unpack_decision(blob: bytes) -> tuple[str | None, str | None, str]:
     """Read features (base64), subject and decision id."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
+    if codes & DESCRIBED:
+        codes, blob = codes & NAME_CODES, blob[: _names_end(blob)]
     start, features = HEADER_BYTES, None
     if floats != NO_FEATURES:
         start += 4 * floats
@@ -111,13 +149,14 @@ def packed_subject(blob: bytes) -> str | None:
     """Read the subject only."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
     start = HEADER_BYTES + 4 * (floats if floats != NO_FEATURES else 0)
-    return _unpacked(codes >> 4, blob[start : start + subject_bytes])
+    return _unpacked((codes & NAME_CODES) >> 4, blob[start : start + subject_bytes])
 
 
 def packed_names(blob: bytes) -> bytes:
     """Read subject and decision id as they are packed, to compare them with others."""
     floats, _, _ = _HEADER.unpack_from(blob)
-    return blob[HEADER_BYTES + 4 * (floats if floats != NO_FEATURES else 0) :]
+    start = HEADER_BYTES + 4 * (floats if floats != NO_FEATURES else 0)
+    return blob[start : _names_end(blob)]
 
 
 def packed_features(blob: bytes) -> bytes | bytearray:

@@ -26,6 +26,7 @@ from operators.logic.attribution.waiting import (
     content_of,
     waiting_state,
 )
+from operators.logic.deciding.contents import ActionContents
 from operators.logic.policies.base import Deltas
 from operators.logic.settlements import Settlements
 from operators.logic.state.segmented import SegmentedSnapshot
@@ -186,6 +187,7 @@ def _posterior_deltas(
             count_delta=counts[part],
             reward_delta=rewards[part],
             square_delta=squares[part],
+            contents=pending.contents(some),
         )
         groups.append(
             PosteriorDeltas(
@@ -250,7 +252,7 @@ class Ledger:
     ``exposed`` when exposure weights were brought up to date. ``result`` is what the current step
     leads to, and ``changes`` what it changes in contributions. The rows that it is done with stay
     readable until it ends. ``tolerance`` is how much earlier than its decision an event may be.
-    ``counts`` are of each subject's decisions.
+    ``counts`` are of each subject's decisions, ``contents`` what was read of features.
     """
 
     def __init__(
@@ -262,6 +264,7 @@ class Ledger:
         counts: SubjectCounts | None = None,
     ) -> None:
         self.counts = counts or SubjectCounts()
+        self.contents = ActionContents()
         self.tolerance = tolerance
         self.horizon, self.exposed, self.decided = state.horizon, state.exposed, state.decided
         self.settled_ahead = state.settled_ahead

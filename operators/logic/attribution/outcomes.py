@@ -15,6 +15,7 @@ from operators.logic.attribution.decision_classes import DecisionClass, Decision
 from operators.logic.attribution.decision_codec import (
     HEADER_BYTES,
     HEX_UUID,
+    NAME_CODES,
     NO_FEATURES,
     unpack_decision,
 )
@@ -286,7 +287,7 @@ def _write_times(form: NDArray[Any], at: Rows) -> None:
 
 def _names(pending: Pending, rows: Rows, header: NDArray[Any]) -> list[bytes]:
     """Write subjects and decision ids; those of the usual form all at once."""
-    usual = (header["codes"] == HEX_UUID) & (header["subject"] == 16)
+    usual = (header["codes"] & NAME_CODES == HEX_UUID) & (header["subject"] == 16)
     every: list[bytes] = []
     if usual.any():
         form = _usual_names(pending, rows[usual], header["floats"][usual])

@@ -17,9 +17,11 @@ from operators.logic.attribution.chunks import (
     name_of,
 )
 from operators.logic.attribution.decision_codec import (
+    DESCRIBED,
     HEADER,
     HEADER_BYTES,
     NO_FEATURES,
+    content_of,
     packed_features,
 )
 from operators.logic.attribution.key_index import KeyIndex
@@ -59,6 +61,8 @@ class Pending(ChunkedColumns):
         super().__init__()
         self.index = KeyIndex()
         self.size = 0
+        self.described = False
+        """Whether requests gave features to the actions of any row that there ever was."""
         self._open: dict[int, Chunk] = {}
         self._names = 0
         self._keyed: dict[str, Chunk] = {}
@@ -168,6 +172,16 @@ class Pending(ChunkedColumns):
     def headers(self, rows: Rows) -> NDArray[Any]:
         """Give the header of each row's bytes (:data:`decision_codec.HEADER`)."""
         return self.packed(rows, 0, HEADER_BYTES).view(HEADER)
+
+    def contents(self, rows: Rows) -> list[bytes | None] | None:
+        """Give the features that requests gave to the actions shown; None where none has any."""
+        if not self.described:
+            return None
+        described = self.headers(rows)["codes"] & DESCRIBED != 0
+        if not described.any():
+            return None
+        pairs = zip(rows.tolist(), described.tolist(), strict=True)
+        return [content_of(self.blob(row)) if has_any else None for row, has_any in pairs]
 
     def features(self, rows: Rows) -> Iterator[tuple[Places, NDArray[np.float64]]]:
         """Give the features of rows as matrices, each with the places in ``rows`` of its rows.
@@ -301,6 +315,8 @@ class Pending(ChunkedColumns):
             self._names = max(self._names, chunk.name + 1)
             self.index.insert(self.key[live], live, self.key)
             self.size += chunk.alive
+            if len(live) and not self.described:
+                self.described = bool((self.headers(live)["codes"] & DESCRIBED).any())
 
     def _pack_blocks(self, keys: Sequence[str]) -> Iterator[bytes]:
         for key in keys:

@@ -109,6 +109,7 @@ def _settlements(ledger: Ledger, rows: Rows, reward: Floats) -> Iterator[tuple[s
                     actions=[classes.action_ids[number] for number in numbers],
                     x=x,
                     subjects=names,
+                    contents=pending.contents(part_rows) or (),
                 ),
             )
 

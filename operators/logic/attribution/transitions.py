@@ -1,7 +1,7 @@
 """What events do to decisions: they are added, activated by impressions, or void."""
 
 from binascii import crc32
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import attrgetter
 
 import numpy as np
@@ -14,6 +14,7 @@ from operators.logic.attribution.decision_codec import (
     pack_decisions,
     packed_names,
     packed_subject,
+    with_content,
 )
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.matching import Joined, class_of
@@ -31,6 +32,7 @@ from operators.logic.attribution.waiting import Withdrawal
 from operators.logic.policies.base import squared
 from operators.logic.subject_windows import read_subject_windows
 from schemas.clock import NEVER
+from schemas.codec import Flaw
 from schemas.consent import allows_profile
 from schemas.events import Erasure
 
@@ -56,6 +58,7 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     known = ledger.pending.find([event.key for event in events])
     blobs = pack_decisions([_PACKED_FIELDS(event.body) for event in events])
     visitors = read_subject_windows([event.body.subject_window for event in events])
+    undescribed = _describe(ledger, events, blobs)
     counted_again: list[Taken] = []
     late: LateDecisions | None = None
     for event, row, blob, visitor in zip(events, known, blobs, visitors, strict=True):
@@ -66,6 +69,9 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
             continue
         if blob is None:
             reject(event, reasons.INVALID_DECISION, "features")
+            continue
+        if event.key in undescribed:
+            reject(event, reasons.INVALID_DECISION, "contents")
             continue
         if visitor < 0:
             reject(event, reasons.INVALID_DECISION, "subject_window")
@@ -113,6 +119,28 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
     if not len(orphans):
         return []
     return [event for key in new if key in orphans for event in orphans.pop(key)]
+
+
+def _describe(
+    ledger: Ledger, events: Sequence[Event], blobs: list[bytes | None]
+) -> Collection[int]:
+    """Add to packed decisions the features of what they show; give the keys of those without sense.
+
+    Whose features those are is said by the action's id.
+    """
+    senseless: set[int] = set()
+    for place, event in enumerate(events):
+        body, blob = event.body, blobs[place]
+        for logged in body.contents or ():
+            if logged.action_id == body.action_id and blob is not None:
+                content = ledger.contents.read(bytes(logged.features))
+                if isinstance(content, Flaw):
+                    senseless.add(event.key)
+                elif content is not None:
+                    blobs[place] = with_content(blob, content.text)
+                    ledger.pending.described = True
+                break
+    return senseless
 
 
 def _taken(decisions: Iterable[_New]) -> Iterator[Taken]:

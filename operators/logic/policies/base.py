@@ -54,6 +54,9 @@ class Deltas:
     square_delta : array [n]
         The change of its reward's square; left out where rewards are 0 or 1, when it is that of the
         reward.
+    contents : list of bytes or None, n
+        The features that came with the decision's request of the action: canonical JSON, None
+        where there are none. Left out where no decision has any.
     """
 
     action_ids: list[str]
@@ -63,6 +66,7 @@ class Deltas:
     count_delta: Floats
     reward_delta: Floats
     square_delta: Floats | None = None
+    contents: Sequence[bytes | None] | None = None
 
     def __len__(self) -> int:
         """Give the number of deltas."""
@@ -97,6 +101,7 @@ class Deltas:
             count_delta=-self.count_delta,
             reward_delta=-self.reward_delta,
             square_delta=None if self.square_delta is None else -self.square_delta,
+            contents=self.contents,
         )
 
     def take(self, rows: Sequence[int] | Indices) -> "Deltas":
@@ -109,6 +114,7 @@ class Deltas:
             count_delta=self.count_delta[rows],
             reward_delta=self.reward_delta[rows],
             square_delta=None if self.square_delta is None else self.square_delta[rows],
+            contents=None if self.contents is None else [self.contents[i] for i in rows],
         )
 
 

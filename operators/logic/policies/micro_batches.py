@@ -31,7 +31,14 @@ def joined(parts: Sequence[Deltas]) -> Deltas:
         count_delta=np.concatenate([part.count_delta for part in parts]),
         reward_delta=np.concatenate([part.reward_delta for part in parts]),
         square_delta=np.concatenate([part.squares for part in parts]),
+        contents=_contents(parts),
     )
+
+
+def _contents(parts: Sequence[Deltas]) -> list[bytes | None] | None:
+    if all(part.contents is None for part in parts):
+        return None
+    return [each for part in parts for each in part.contents or [None] * len(part)]
 
 
 def micros_of(deltas: Deltas) -> NDArray[np.int64]:

@@ -49,4 +49,5 @@ def deltas_of(settled: Settlements) -> Deltas:
         count_delta=np.ones(len(settled)),
         reward_delta=settled.reward,
         square_delta=squared(settled.reward),
+        contents=settled.contents or None,
     )

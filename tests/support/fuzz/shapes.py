@@ -89,6 +89,8 @@ def _plain(rng: Random, type_: inspect.Type) -> Tree:
             return written(START + timedelta(seconds=rng.randrange(3600)))
         case inspect.StrType():
             return "x" * (type_.min_length or 0) or rng.choice(("", "a", "b"))
+        case inspect.RawType():
+            return rng.choice((None, {}, {"a": 1}, {"b": {"c": ["x"]}}, [{"a": 0.5}, {"b": None}]))
         case inspect.AnyType():
             return rng.choice((1, 0.5, "a", None, True, [0.1, 0.2], {"a": 1}))
     raise NotImplementedError(f"a record has a {type(type_).__name__}: say what is valid there")
