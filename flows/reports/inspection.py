@@ -167,11 +167,16 @@ def _brief(cached: CachedCopy) -> Report:
 
 
 def _described(settings: Settings, store: Store, row: StoredRow) -> Report:
-    """Add to a stored decision its features by name, and why it came out so.
+    """Add to a stored decision its features by name, those of actions, and why it came out so.
 
     Of a slate each position is listed with its own outcome, and the first one is explained.
     """
     report = dict(row)
+    if report.pop("contents"):
+        kept = {name: store.content(hash_) for name, hash_ in row["contents"].items()}
+        report["action_features"] = {
+            name: content and content["features"] for name, content in kept.items()
+        }
     if report["slate"]:  # the first position's outcome would be taken for that of the whole
         positions = enumerate(report.pop("slate"))
         report["positions"] = [{"position": place, **placed} for place, placed in positions]

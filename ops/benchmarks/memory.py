@@ -3,7 +3,8 @@
 Resident memory is from /proc (Linux), in a process of its own. The decisions carry 32 float32
 features, a pseudonymous subject and a random UUID each, and 5 % of them a click. An epoch's pause
 is the snapshots, and writing them to a recovery store and deleting the ones before, as Bytewax does
-on the thread that decides.
+on the thread that decides. Then what is kept of actions when every request brings new ones
+(:mod:`ops.benchmarks.brought_actions`).
 """
 
 import argparse
@@ -28,6 +29,8 @@ from operators.envelope import Event, Origin
 from operators.io.segments import PENDING, SUBJECTS, segment_folder
 from operators.logic.attribution import Attribution
 from operators.logic.catalog import Catalog, CatalogedBatch
+from operators.logic.request_actions import MOST_REQUEST_ACTIONS
+from ops.benchmarks import brought_actions
 from ops.benchmarks.reporting.judged import write_result
 from ops.benchmarks.reporting.machine import machine_line
 from schemas.catalog import Slot
@@ -50,6 +53,10 @@ BARS = {
     "epoch_overhead_percent": ("≤", 15.0),
     "throughput_overhead_percent": ("≤", 15.0),
     "epoch_pause_ms": ("≤", 50.0),
+    "brought_growth_mb": ("≤", 20.0),
+    "brought_learner_mb": ("≤", 10.0),
+    "brought_known_actions": ("≤", MOST_REQUEST_ACTIONS),
+    "brought_snapshots_differ": ("≤", 0.0),
 }
 
 
@@ -62,6 +69,9 @@ def main() -> None:
     parser.add_argument(
         "--flow-us", type=float, default=30.0, help="CPU of the whole flow, µs/event"
     )
+    parser.add_argument(
+        "--actions", type=int, default=100_000, help="different ones that requests bring"
+    )
     parser.add_argument("--quick", action="store_true", help="100,000 decisions")
     parser.add_argument("--whole", action="store_true", help="whole snapshots, no segment files")
     args = parser.parse_args()
@@ -70,6 +80,7 @@ def main() -> None:
     base = measure(args.decisions // 10, args.rate, args.epoch, whole=args.whole)
     figures = measure(args.decisions, args.rate, args.epoch, whole=args.whole)
     figures |= overhead(base, figures, args.rate * args.epoch, args.flow_us)
+    figures |= brought_actions.measure(args.actions)
     failed = report(figures)
     print(machine_line())
     write_result("memory", **figures)

@@ -14,6 +14,7 @@ import pytest
 import redis
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource, run_main
+from msgspec import Raw
 from prometheus_client import CollectorRegistry, Counter
 
 from flows.cli.main import main
@@ -38,7 +39,7 @@ from operators.persist import rows_of
 from schemas.catalog import FeatureSpec, Interaction, PolicySettings
 from schemas.clock import micros
 from schemas.codec import encode
-from schemas.events import Decision, DecisionBack, DecisionRequest, Placed, Ranked
+from schemas.events import Decision, DecisionBack, DecisionRequest, LoggedFeatures, Placed, Ranked
 from schemas.results import PolicySnapshot, Profile
 from schemas.settings import Settings, environment_of, load
 from tests.support import records as make
@@ -183,6 +184,17 @@ def test_a_decision_is_explained_by_the_newest_policy(settings: Settings, capsys
     assert why["score_difference"] == pytest.approx(
         why["chosen"]["score"] - why["runner_up"]["score"]
     )
+
+
+def test_a_decision_shows_the_features_that_came_with_its_request(
+    settings: Settings, capsys: Any
+) -> None:
+    contents = [LoggedFeatures("cats", Raw(b'{"age":3,"fur":"long"}'))]
+    stored(settings, slot(), learned("logistic", 57), decided("cats", "phone", contents=contents))
+    (found,) = inspect(capsys, "decision", "d1")["decisions"]
+    assert found["action_features"] == {"cats": {"age": 3, "fur": "long"}}
+    assert found["why"]["chosen"]["action_id"] == "cats"
+    assert "contents" not in found
 
 
 def test_an_explored_decision_says_what_greedy_would_have_chosen(

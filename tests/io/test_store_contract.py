@@ -135,6 +135,8 @@ def test_features_of_actions_are_kept_once_for_each_content(store: Store) -> Non
     hashes = {text: content_hash(text) for text in (red, blue)}
     found = [store.decision(f"d{n}")[0]["contents"] for n in range(3)]
     assert found == [{"a0": hashes[red], "a1": hashes[blue]}, {"a7": hashes[red]}, None]
+    assert store.content(hashes[blue]) == {"content": hashes[blue], "features": [{"n": 2}]}
+    assert store.content("0" * 16) is None
     kept = {row["content"]: row["features"] for row in store.rows("action_contents")}
     assert kept == {hashes[text]: msgspec.json.decode(text) for text in (red, blue)}
 

@@ -139,6 +139,10 @@ class Store(Protocol):
         """List all parts of a slot's checkpoints by generation and part, complete or not."""
         ...
 
+    def content(self, hash_: str) -> StoredRow | None:
+        """Find the features that a request gave to an action, by their hash."""
+        ...
+
     def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[StoredRow]:
         """List rows of a table of states in the order of its key, ``limit`` after ``after``."""
         ...

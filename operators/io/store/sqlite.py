@@ -147,6 +147,11 @@ class SqliteStore:
         where = "WHERE slot_id = ? ORDER BY generation, part"
         return self._select(TABLES["policy_checkpoints"], where, slot_id)
 
+    def content(self, hash_: str) -> StoredRow | None:
+        """Find features by their hash; see the protocol."""
+        rows = self._select(TABLES["action_contents"], "WHERE content = ?", hash_)
+        return rows[0] if rows else None
+
     def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[StoredRow]:
         """List rows of a table in the order of its key; see the protocol."""
         known = TABLES[table]

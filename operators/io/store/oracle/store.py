@@ -96,6 +96,10 @@ class OracleStore:
         with self._session() as connection:
             return _select(connection, TABLES["policy_checkpoints"], where, slot_id)
 
+    def content(self, hash_: str) -> StoredRow | None:
+        """Find features by their hash; see the protocol."""
+        return self._one(TABLES["action_contents"], "WHERE content = :1", hash_)
+
     def rows(self, table: str, after: str | None = None, limit: int = 1000) -> list[StoredRow]:
         """List rows of a table in the order of its key; see the protocol."""
         known = TABLES[table]
