@@ -185,7 +185,9 @@ class RequestAdmission(
         self.waiting = [event for event in waiting if event.body.slot_id in self.expected]
         refused = [_flawed(event, event.body) for event in unread]
         as_of = self.history.as_of
-        hashed = [(as_of(event.at), event, self._hash(event.body)) for event in ready]
+        hashed = [
+            (as_of(event.at), event, request_hash(event.body, self.contents)) for event in ready
+        ]
         self._group(hashed, out, refused)
         if refused:
             out.append(refused)
@@ -208,7 +210,8 @@ class RequestAdmission(
         """Give the events that were not seen before, each with the digest of its content."""
         if not events:
             return []
-        hashes = [self._hash(event.body) for event in events]
+        contents = self.contents
+        hashes = [request_hash(event.body, contents) for event in events]
         keys = [event.key for event in events]
         verdicts = self.seen.admit(keys, hashes, max([event.at for event in events]))
         fresh = []
@@ -239,7 +242,7 @@ class RequestAdmission(
                 refused.append(_refusal("no_eligible_action", event, "actions"))
                 continue
             contents = None
-            if brings_features(body.actions):
+            if body.actions is not None and brings_features(body.actions):
                 found = self._contents(body, slot, eligible)
                 if isinstance(found, Flaw):
                     refused.append(_flawed(event, found))
@@ -265,9 +268,6 @@ class RequestAdmission(
             group.eligible.append(eligible)
             group.request_hashes.append(hash_)
         out.extend(groups.values())
-
-    def _hash(self, request: DecisionRequest) -> int:
-        return request_hash(request, self.contents)
 
     def _contents(
         self, request: DecisionRequest, slot: Slot, eligible: list[str] | None
@@ -309,10 +309,13 @@ def request_hash(request: DecisionRequest, contents: ActionContents) -> int:
 
     Of features their order and spaces do not count.
     """
+    actions: Sequence[Any] | None = request.actions
+    if actions is not None:
+        actions = contents.digests(actions)
     asked: tuple[Any, ...] = (
         request.slot_id,
         request.context,
-        contents.digests(request.actions),
+        actions,
         request.excluded,
         request.deferred,
     )

@@ -70,7 +70,7 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         if blob is None:
             reject(event, reasons.INVALID_DECISION, "features")
             continue
-        if event.key in undescribed:
+        if undescribed and event.key in undescribed:
             reject(event, reasons.INVALID_DECISION, "contents")
             continue
         if visitor < 0:
@@ -129,7 +129,8 @@ def _describe(
     Whose features those are is said by the action's id.
     """
     senseless: set[int] = set()
-    for place, event in enumerate(events):
+    given = [event.body.contents for event in events]
+    for place, event in enumerate(events) if any(given) else ():
         body, blob = event.body, blobs[place]
         for logged in body.contents or ():
             if logged.action_id == body.action_id and blob is not None:

@@ -166,4 +166,4 @@ class ActionContents:
 
 def brings_features(actions: Sequence[str | RankableAction] | None) -> bool:
     """Tell whether any action of a request is more than an id."""
-    return actions is not None and RankableAction in set(map(type, actions))
+    return actions is not None and RankableAction in map(type, actions)

@@ -1,6 +1,7 @@
 """Which actions may be shown for a request: by its slot, the catalog, and the request itself."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from operators.logic.catalog import Catalog
 from schemas.events import DecisionRequest, RankableAction
@@ -48,4 +49,6 @@ def asked_ids(actions: Sequence[str | RankableAction]) -> Sequence[str]:
     >>> asked_ids(["a", RankableAction(id="b")])
     ['a', 'b']
     """
+    if RankableAction not in map(type, actions):
+        return cast("Sequence[str]", actions)
     return [each if isinstance(each, str) else each.id for each in actions]
