@@ -26,8 +26,6 @@ MOST_REMEMBERED: Final = 4 * 2**20
 _BESIDE: Final = 250
 """Bytes that a content takes in memory beside its text, twice."""
 
-_NOTHING: Final = frozenset({b"", b"null"})
-
 _write = Encoder(order="deterministic").encode
 
 
@@ -122,25 +120,21 @@ class ActionContents:
 
         An id that comes twice has the features that one of them gives; where two give different
         ones, nobody could say which the visitor saw, and the request is refused. What may not be
-        shown is not read.
+        shown has no flaw.
 
         >>> from msgspec import Raw
         >>> price = RankableAction(id="a", features=Raw(b'{"price": 1}'))
         >>> ActionContents().of_request([price, "a", "b"], ["a", "b"])["a"].text
         b'{"price":1}'
         """
-        wanted = shown if len(actions) < 4 else frozenset(shown)
+        wanted = frozenset(shown)
         contents: dict[str, ActionContent] = {}
-        for place, action in enumerate(actions):
-            if type(action) is str or action.id not in wanted:  # type: ignore[union-attr]
+        for place, (action, content) in enumerate(zip(actions, self._each(actions), strict=True)):
+            if content is None or isinstance(action, str) or action.id not in wanted:
                 continue
-            assert isinstance(action, RankableAction)
-            raw = bytes(action.features)
-            content = None if raw in _NOTHING else self.read(raw)
-            if content is None:
-                continue
-            if isinstance(content, Flaw):
+            if type(content) is Flaw:
                 return Flaw(content.reason, f"actions[{place}].features", content.detail)
+            assert isinstance(content, ActionContent)
             if contents.setdefault(action.id, content).hash != content.hash:
                 return Flaw(CONFLICTING, f"actions[{place}].features", "other features before")
         return contents
@@ -152,16 +146,34 @@ class ActionContents:
         """
         if not brings_features(actions):
             return actions
-        return [self._digest(action) for action in actions or ()]
+        assert actions is not None
+        return list(map(_digest, actions, self._each(actions)))
 
-    def _digest(self, action: str | RankableAction) -> Any:
-        if isinstance(action, str):
-            return action
-        raw = bytes(action.features)
-        content = None if raw in _NOTHING else self.read(raw)
-        if content is None:
-            return action.id
-        return action.id, raw if isinstance(content, Flaw) else content.hash
+    def _each(self, actions: Sequence[str | RankableAction]) -> list[ActionContent | Flaw | None]:
+        """Read the features of each action of a list: most are found with one look-up."""
+        newer = self._newer
+        found: list[ActionContent | Flaw | None] = []
+        for action in actions:
+            if isinstance(action, str):
+                found.append(None)
+                continue
+            raw = bytes(action.features)
+            content = newer.get(raw)
+            if content is None:  # unread, or known to be nothing
+                content = self.read(raw)
+                newer = self._newer
+            found.append(content)
+        return found
+
+
+def _digest(action: str | RankableAction, content: ActionContent | Flaw | None) -> Any:
+    if isinstance(action, str):
+        return action
+    if content is None:
+        return action.id
+    if isinstance(content, ActionContent):
+        return action.id, content.hash
+    return action.id, bytes(action.features)
 
 
 def brings_features(actions: Sequence[str | RankableAction] | None) -> bool:
