@@ -86,6 +86,27 @@ MOST_LIT_PAIRS = 4096
 MOST_SCALED_PAIRS = 8192
 """Pairs of columns whose product is scaled."""
 
+LEAST_BUCKET_BITS, MOST_BUCKET_BITS = 8, 20
+"""``features.auto.bits``: the logarithm of the buckets that features without a declaration fill."""
+
+MOST_FOUND_FEATURES = 4096
+"""``features.auto.most_features``: of a context, and of an action."""
+
+MOST_CROSSED_FEATURES = 65_536
+"""``features.auto.most_crossed``: products of a context's and an action's features."""
+
+MOST_CROSSES = 64
+"""Pairs of namespaces in ``features.auto.crosses``."""
+
+MOST_IGNORED = 256
+"""Namespaces in ``features.auto.ignore``."""
+
+CATEGORY_LENGTH = 256
+"""Characters of a name and of a text that become a feature without a declaration."""
+
+GREATEST_FOUND_NUMBER = 1e9
+"""Size of a number that becomes a feature without a declaration."""
+
 POLICY_BYTES = 512 * 2**20
 """Memory that one slot's learner may need; it says how many actions a slot may have."""
 

@@ -66,6 +66,27 @@ class Interaction(Struct, frozen=True, forbid_unknown_fields=True):
     right: Annotated[str, Meta(max_length=2 * bounds.ID_LENGTH)]
 
 
+class AutoFeatures(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How the JSON of a context and of actions becomes a sparse vector without a declaration.
+
+    The vector has ``2 ** bits`` columns. ``crosses`` are the pairs of a context's and an action's
+    namespace whose features are multiplied (None: every pair), ``ignore`` the namespaces that are
+    left out, ``context_alone`` whether a context's features also count by themselves. Of a context
+    and of an action ``most_features`` count, of their products ``most_crossed``. With ``scale`` a
+    number beyond ±1 counts by its logarithm.
+    """
+
+    bits: Annotated[int, Meta(ge=bounds.LEAST_BUCKET_BITS, le=bounds.MOST_BUCKET_BITS)] = 18
+    crosses: Annotated[list[tuple[Name, Name]], Meta(max_length=bounds.MOST_CROSSES)] | None = None
+    ignore: Annotated[list[Name], Meta(max_length=bounds.MOST_IGNORED)] = field(
+        default_factory=list
+    )
+    context_alone: bool = True
+    most_features: Annotated[int, Meta(ge=1, le=bounds.MOST_FOUND_FEATURES)] = 1024
+    most_crossed: Annotated[int, Meta(ge=0, le=bounds.MOST_CROSSED_FEATURES)] = 4096
+    scale: bool = True
+
+
 class FeatureSpec(Struct, kw_only=True, forbid_unknown_fields=True):
     """How the context and the profile of a request become a vector.
 
@@ -73,7 +94,8 @@ class FeatureSpec(Struct, kw_only=True, forbid_unknown_fields=True):
     ``profile``, at zero mean and unit variance by what it has learned. ``vectors`` are fields that
     hold lists of that many numbers, ``categories`` are one-hot over the listed values (an unlisted
     one is "other"), ``hashed`` are one-hot over that many hash buckets. ``profile`` names numeric
-    profile features. An empty spec means that the slot has no context.
+    profile features. An empty spec means that the slot has no context. ``auto`` takes the JSON of
+    context and actions without any of these.
     """
 
     numeric: Names = field(default_factory=list)
@@ -88,6 +110,7 @@ class FeatureSpec(Struct, kw_only=True, forbid_unknown_fields=True):
     interaction_buckets: Annotated[int, Meta(ge=2, le=65536)] = 64
     time_of_day: bool = False
     scale: bool = False
+    auto: AutoFeatures | None = None
 
 
 class SubjectLimit(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

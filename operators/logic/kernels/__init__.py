@@ -12,4 +12,5 @@ def load_kernels() -> None:
 
     >>> load_kernels()
     """
+    import operators.logic.kernels.crossed_rows
     import operators.logic.kernels.gaussian_maximum  # noqa: F401
