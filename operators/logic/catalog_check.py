@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 
 from operators.logic.features import FeatureError, FeatureMap, check_products
+from operators.logic.features.auto.checking import auto_flaw
 from operators.logic.free_json import json_flaw
 from operators.logic.policies import PolicyError
 from operators.logic.policy_memory import size_flaw
@@ -86,6 +87,8 @@ def _flaw_of_slot(slot: Slot) -> tuple[str, str] | None:
         return "default_reward", "lies outside reward_range"
     if slot.deleted:
         return None
+    if flaw := auto_flaw(slot):
+        return flaw
     try:
         too_large = size_flaw(slot)
         if too_large is not None:

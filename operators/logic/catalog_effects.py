@@ -19,7 +19,15 @@ from operators.logic.features.feature_counts import count_columns
 from operators.logic.features.layout import layout
 from operators.logic.slot_policy import USES_ITEM_FEATURES
 from operators.logic.subjects.profiles import PROFILE_FEATURES, is_profile_feature
-from schemas.catalog import Action, CatalogEntry, Experiment, FeatureSpec, RobotRate, Slot
+from schemas.catalog import (
+    Action,
+    AutoFeatures,
+    CatalogEntry,
+    Experiment,
+    FeatureSpec,
+    RobotRate,
+    Slot,
+)
 from schemas.codec import Flaw
 
 _WITHOUT_CONTEXT = frozenset({"beta", "uniform", "split"})
@@ -104,6 +112,8 @@ def _of_slot(slot: Slot) -> Iterator[tuple[str, str]]:
     kind, given, iterations = slot.policy.kind, slot.policy.params, _iterations(slot)
     if kind in _WITHOUT_CONTEXT and count_columns(slot.features) > 1:
         yield "features", f"logged with decisions, but policy {kind!r} does not decide by them"
+    if kind in _WITHOUT_CONTEXT and slot.features.auto is not None:
+        yield "features.auto", f"policy {kind!r} does not decide by them"
     if slot.item_features and kind not in USES_ITEM_FEATURES:
         yield "item_features", f"policy {kind!r} does not learn from them"
     elif slot.item_features and iterations == 0:
@@ -142,6 +152,9 @@ def _of_features(spec: FeatureSpec) -> Iterator[tuple[str, str]]:
     is_set = spec.interaction_buckets != FeatureSpec().interaction_buckets
     if is_set and not any(product.hashed for product in layout(spec).products):
         yield "features.interaction_buckets", "no effect: no interaction is hashed"
+    auto = spec.auto or AutoFeatures()
+    if auto.crosses == [] and auto.most_crossed != AutoFeatures().most_crossed:
+        yield "features.auto.most_crossed", "no effect: no namespaces are crossed"
     for name in spec.profile:
         if not is_profile_feature(name):
             known = ", ".join(PROFILE_FEATURES)

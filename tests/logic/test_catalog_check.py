@@ -126,6 +126,32 @@ def test_an_action_that_no_step_could_keep_is_refused(changes: Any, field: str) 
         ),
         (policy("logistic") | {"features": {"vectors": {"v": 512}}}, "features"),
         (policy("greedy") | {"features": {"hashed": {"page": 512}}}, "features"),
+        (policy("logistic") | {"features": {"auto": {}}}, "features.auto"),
+        (policy("diagonal") | {"features": {"auto": {}}}, "features.auto"),
+        ({"features": {"auto": {}, "numeric": ["a"]}}, "features.auto"),
+        ({"features": {"auto": {}, "vectors": {"a": 2}}}, "features.auto"),
+        ({"features": {"auto": {}, "categories": {"a": ["b"]}}}, "features.auto"),
+        ({"features": {"auto": {}, "hashed": {"a": 2}}}, "features.auto"),
+        ({"features": {"auto": {}, "profile": ["clicks"]}}, "features.auto"),
+        ({"features": {"auto": {}, "profile_embedding": 2}}, "features.auto"),
+        ({"features": {"auto": {}, "time_of_day": True}}, "features.auto"),
+        ({"features": {"auto": {}, "scale": True}}, "features.auto"),
+        ({"features": {"auto": {}, "interaction_buckets": 2}}, "features.auto"),
+        ({"features": {"auto": {"bits": 7}}}, "features.auto.bits"),
+        ({"features": {"auto": {"bits": 21}}}, "features.auto.bits"),
+        ({"features": {"auto": {"bit": 8}}}, "features.auto"),
+        ({"features": {"auto": {"most_features": 0}}}, "features.auto.most_features"),
+        ({"features": {"auto": {"most_features": 4097}}}, "features.auto.most_features"),
+        ({"features": {"auto": {"most_crossed": -1}}}, "features.auto.most_crossed"),
+        ({"features": {"auto": {"most_crossed": 65_537}}}, "features.auto.most_crossed"),
+        ({"features": {"auto": {"crosses": [["a"]]}}}, "features.auto.crosses[0]"),
+        ({"features": {"auto": {"crosses": [["a", LONG]]}}}, "features.auto.crosses[0][1]"),
+        ({"features": {"auto": {"crosses": [["a", "b"]] * 65}}}, "features.auto.crosses"),
+        ({"features": {"auto": {"crosses": [["a", "b"]] * 2}}}, "features.auto.crosses[1]"),
+        ({"features": {"auto": {"crosses": [["a", "b"]], "ignore": ["b"]}}},
+         "features.auto.crosses[0]"),
+        ({"features": {"auto": {"ignore": [LONG]}}}, "features.auto.ignore[0]"),
+        ({"features": {"auto": {"ignore": ["a"] * 257}}}, "features.auto.ignore"),
     ],
 )  # fmt: skip
 def test_a_slot_that_no_step_could_serve_is_refused(changes: Any, field: str) -> None:
@@ -133,6 +159,21 @@ def test_a_slot_that_no_step_could_serve_is_refused(changes: Any, field: str) ->
     assert isinstance(flaw, Flaw)
     assert (flaw.reason, flaw.field) == ("invalid_value", field)
     assert len(flaw.detail) <= 300
+
+
+@pytest.mark.parametrize(
+    "auto",
+    [
+        {},
+        {"bits": 8, "crosses": [], "most_features": 1, "most_crossed": 0},
+        {"bits": 20, "most_features": 4096, "most_crossed": 65_536, "scale": False},
+        {"crosses": [["", "a"], ["a", ""]], "ignore": ["b"], "context_alone": False},
+    ],
+)
+def test_features_without_a_declaration_are_read(auto: dict[str, Any]) -> None:
+    entry = read_entry(json.dumps(SLOT | {"features": {"auto": auto}}).encode())
+    assert isinstance(entry, Slot)
+    assert entry.features.auto is not None
 
 
 def test_a_matrix_that_does_not_fit_is_refused_with_its_size() -> None:

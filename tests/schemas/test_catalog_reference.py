@@ -46,6 +46,17 @@ def numbers_in(text: str) -> set[float]:
             "`interactions`",
             {bounds.MOST_INTERACTIONS, bounds.MOST_LIT_PAIRS, bounds.MOST_SCALED_PAIRS},
         ),
+        (
+            "`features.auto`",
+            {
+                bounds.LEAST_BUCKET_BITS,
+                bounds.MOST_BUCKET_BITS,
+                bounds.MOST_FOUND_FEATURES,
+                bounds.MOST_CROSSED_FEATURES,
+                bounds.MOST_CROSSES,
+                bounds.MOST_IGNORED,
+            },
+        ),
         ("`shares`", {bounds.MOST_SHARES}),
         (
             "actions of a slot",

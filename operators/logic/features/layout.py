@@ -99,14 +99,17 @@ def layout(spec: FeatureSpec) -> Layout:
 def fingerprint(spec: FeatureSpec) -> str:
     """Name what a logged vector means: 16 hexadecimal digits that change with any column.
 
-    Scaling changes no vector: it belongs to the policy.
+    Scaling changes no vector: it belongs to the policy. Specs that declare their features have the
+    names that they had before there was ``auto``.
 
     >>> fingerprint(FeatureSpec()) == fingerprint(FeatureSpec(time_of_day=True))
     False
     >>> fingerprint(FeatureSpec()) == fingerprint(FeatureSpec(scale=True))
     True
     """
-    columns = msgspec.structs.replace(spec, scale=False)
+    columns = msgspec.structs.asdict(msgspec.structs.replace(spec, scale=False))
+    if spec.auto is None:
+        del columns["auto"]
     return blake2b(b"features/1\n" + msgspec.json.encode(columns), digest_size=8).hexdigest()
 
 
