@@ -14,7 +14,7 @@ _THINGS = {
     "slot": (slot, "a slot's policy and each action's posterior", "SLOT"),
     _SUBJECT: (subject, "what is remembered of a visitor", "ID"),
     "decision": (decision, "a decision, its probabilities and its outcome", "DECISION_ID"),
-    "features": (features, "the columns of a slot's feature vector", "SLOT"),
+    "features": (features, "what a slot's features become: its columns", "SLOT"),
 }
 """What can be inspected: by what function, the help, what it is named by."""
 

@@ -11,12 +11,13 @@ import numpy as np
 import redis
 
 from flows.reports.explanation import explain_decision
+from flows.reports.found_features import survey
 from flows.runtime.flow_metrics import FlowMetrics, read_metrics
 from operators.cache import redis_decision_key, redis_features_key, redis_policy_key
 from operators.io.metrics.labels import OTHER, own_label
 from operators.io.redis import CachedCopy, client, read
 from operators.io.store.protocol import Store, StoredRow
-from operators.logic.features import FeatureMap
+from operators.logic.features import FeatureMap, fingerprint
 from schemas.catalog import FeatureSpec
 from schemas.settings import Settings
 
@@ -86,11 +87,19 @@ def decision(settings: Settings, store: Store, decision_id: str) -> Report:
 
 
 def features(settings: Settings, store: Store, slot_id: str) -> Report:
-    """Describe how a slot's context becomes a vector: columns, and values not as declared."""
+    """Describe how a slot's context becomes a vector: columns, and values not as declared.
+
+    Without a declaration: what its requests of late became.
+    """
     slots = _slots(store)
     if slot_id not in _living(slots):
         raise NotFoundError(_not_there(slots, slot_id))
-    feature_map = FeatureMap(_spec(slots[slot_id]))
+    spec = _spec(slots[slot_id])
+    if spec.auto is not None:
+        found = survey(settings, store, slot_id, spec.auto)
+        head = {"slot_id": slot_id, "fingerprint": fingerprint(spec)}
+        return head | msgspec.structs.asdict(found)
+    feature_map = FeatureMap(spec)
     columns = [column._asdict() for column in feature_map.describe()]
     report = {"slot_id": slot_id, "fingerprint": feature_map.fingerprint, "columns": columns}
     return report | _problems(settings, slot_id)

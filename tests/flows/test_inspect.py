@@ -26,6 +26,7 @@ from operators.decide.admission import RequestGroup
 from operators.decide.scoring import Scorer
 from operators.decode import pseudonym_of
 from operators.envelope import Batch, Event, Origin
+from operators.io.kafka.admin import create_topics
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.metrics.exporter import serve
 from operators.io.metrics.labels import Labels
@@ -36,13 +37,15 @@ from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureMap, pack_rows, scaled_columns
 from operators.logic.policies import Deltas, make_policy
 from operators.persist import rows_of
-from schemas.catalog import FeatureSpec, Interaction, PolicySettings
+from schemas.catalog import AutoFeatures, FeatureSpec, Interaction, PolicySettings
 from schemas.clock import micros
 from schemas.codec import encode
 from schemas.events import Decision, DecisionBack, DecisionRequest, LoggedFeatures, Placed, Ranked
 from schemas.results import PolicySnapshot, Profile
 from schemas.settings import Settings, environment_of, load
+from schemas.topics import Topic
 from tests.support import records as make
+from tests.support.kafka_flow import produce, settings_for
 
 ACTIONS = ["cats", "dogs", "fish"]
 SPEC = FeatureSpec(numeric=["age"], categories={"device": ["phone", "tablet"]})
@@ -425,6 +428,38 @@ def test_the_features_of_a_slot_are_listed(settings: Settings, capsys: Any) -> N
     stored(settings, slot())
     columns = inspect(capsys, "features", "home")["columns"]
     assert [column["name"] for column in columns] == [c.name for c in FEATURE_MAP.describe()]
+
+
+def test_features_without_a_declaration_are_surveyed_in_the_newest_requests(
+    settings: Settings, broker: Server, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    kafka = settings_for(broker.address, f"inspect{time.time_ns()}.", partitions=2)
+    for name in ("BOOTSTRAP_SERVERS", "TOPIC_PREFIX", "PARTITIONS"):
+        monkeypatch.setenv(f"BANDITFLOW_{name}", environment_of(kafka)[f"BANDITFLOW_{name}"])
+    create_topics(kafka.kafka)
+    spec = FeatureSpec(auto=AutoFeatures(bits=12))
+    home = make.slot("home", features=spec, policy=PolicySettings(kind="uniform"))
+    stored(settings, home, make.action("a", features={"topic": "x"}), make.action("b", slots=["c"]))
+    assert inspect(capsys, "features", "home")["contexts"] == 0
+    asked = [
+        DecisionRequest(id="r", time=make.START, subject="s", slot_id=slot_id, context=context)
+        for slot_id, context in [
+            ("home", {"age": 3, "geo": "US"}),
+            ("home", {"age": "three", "geo": "US", "far": 1e10}),
+            ("side", {"age": 4}),
+        ]
+    ]
+    payloads = [encode(request) for request in asked]
+    produce(kafka, Topic.DECISION_REQUESTS, {0: payloads[:1], 1: [*payloads[1:], b"no JSON"]})
+    found = inspect(capsys, "features", "home")
+    assert (found["buckets"], found["contexts"], found["actions"]) == (4096, 2, 1)
+    assert found["drift"] == [
+        {"field": "|age", "side": "context", "kinds": {"category": 1, "number": 1}}
+    ]
+    assert "context |geo=US" in found["constant"]
+    assert {each["name"] for each in found["features"] if each["side"] == "action"} == {"|topic=x"}
+    assert found["products"] == 3
+    assert found["problems"] == {"context": {"too_large": 1}, "action": {}}
 
 
 def test_values_that_are_not_as_declared_are_counted(

@@ -1,4 +1,4 @@
-"""Reads a whole partition of a topic, from its start to the end that it has now."""
+"""Reads a partition of a topic to the end that it has now, whole or its newest records."""
 
 from collections.abc import Iterator
 
@@ -15,13 +15,22 @@ Record = tuple[bytes, bytes | None, int, int]
 
 
 def read_partition(
-    settings: KafkaSettings, topic: Topic, partition: int, clock: Clock
+    settings: KafkaSettings,
+    topic: Topic,
+    partition: int,
+    clock: Clock,
+    newest: int | None = None,
 ) -> Iterator[Record]:
-    """Give the records of a partition that are there now; ``clock`` stands in for a timestamp."""
+    """Give the records of a partition that are there now; ``clock`` stands in for a timestamp.
+
+    With ``newest`` those of its last so many offsets.
+    """
     client = consumer(settings)
     try:
         name = settings.topic(topic)
         low, high = range_of(settings, client, name, partition)
+        if newest is not None:
+            low = max(low, high - newest)
         position = low
         if low < high:
             client.assign([TopicPartition(name, partition, low)])
