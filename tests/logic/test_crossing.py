@@ -178,6 +178,21 @@ def test_a_row_is_the_same_bits_in_any_company_and_order_of_keys(
             place += 1
 
 
+@pytest.mark.parametrize("bits", [8, 11, 12, 13, 18])
+def test_rows_in_which_few_or_many_features_share_a_bucket(bits: int) -> None:
+    auto = AutoFeatures(bits=bits)
+    encoder = AutoEncoder(auto)
+    context = encoder.encode({f"c{number}": number + 2 for number in range(30)})
+    actions = [encoder.encode({f"a{n}": n + k for n in range(30)}) for k in range(1, 12)]
+    rows = Crossing(auto).rows(context, actions)
+    assert rows.flaw is None
+    for place, action in enumerate(actions):
+        found = as_dict(rows, place)
+        expected, _ = oracle(auto, context, action)
+        assert found.keys() == expected.keys()
+        assert list(found.values()) == pytest.approx([expected[key] for key in found])
+
+
 def test_rows_are_the_same_for_ever() -> None:
     auto = AutoFeatures()
     encoder = AutoEncoder(auto)

@@ -17,7 +17,10 @@ _ACTION_SALT = np.uint64(0xC2B2AE3D27D4EB4F)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _PAIR_1, _PAIR_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _27, _30, _31, _32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
-_NONE = np.uint64(0)
+_NONE, _ONE, _6, _63 = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
+
+_FEW = 32
+"""Fewer repeats in a row are looked for one by one."""
 
 _SIDE = "Tuple((uint64[::1], float32[::1], int64[::1], uint64[::1], int64[::1]))"
 """Items of features: names, values, where each group begins (and the last ends), the groups'
@@ -55,6 +58,42 @@ def _write_products(
         bucket = z >> shift
         indices[j] = np.int64(bucket) + (bucket == _NONE)
         values[j] = scale * value[j]
+
+
+@inlined
+def _repeats(start: int, end: int, seen: Any, indices: Any, places: Any) -> int:
+    """Count the entries whose bucket an earlier one of the row has; note where the first ones are.
+
+    ``seen`` has a bit for each bucket, none of them set, before and after. No branch depends on
+    the buckets: they are as good as random, and each wrong guess would cost as much as six entries.
+    """
+    count: Any = 0
+    last = places.size - 1
+    for i in range(start, end):
+        bucket = indices[i]
+        at = np.uint64(bucket) >> _6
+        word, bit = seen[at], np.uint64(bucket) & _63
+        places[min(count, last)] = i
+        count += np.int64((word >> bit) & _ONE)
+        seen[at] = word | (_ONE << bit)
+    for i in range(start, end):
+        seen[np.uint64(indices[i]) >> _6] = _NONE
+    return count
+
+
+@inlined
+def _merge_few(start: int, end: int, places: Any, indices: Any, values: Any) -> int:
+    """Add up few repeats: each to the entry before it, and the row's last one takes its place."""
+    for repeat in range(places.size - 1, -1, -1):
+        place = places[repeat]
+        bucket, known = indices[place], start
+        while indices[known] != bucket:
+            known += 1
+        values[known] += values[place]
+        end -= 1
+        indices[place] = indices[end]
+        values[place] = values[end]
+    return end
 
 
 @inlined
@@ -172,6 +211,8 @@ def crossed_rows(
     group, other = np.empty(blocks, np.int64), np.empty(blocks, np.int64)
     sizes, room = np.empty(blocks, np.int64), np.empty(blocks, np.int64)
     table = np.full(16, -1, np.int64)
+    seen = np.zeros(max(1 << bits >> 6, 1), np.uint64)
+    places = np.empty(_FEW, np.int64)
     at, left_out = 0, 0
     indptr[0] = 0
     for decision in range(starts.size - 1):
@@ -231,11 +272,15 @@ def crossed_rows(
                         at = end
                     total -= many * more
             left_out += total
-            if table.size < 4 * (at - start):
-                size = table.size
-                while size < 4 * (at - start):
-                    size *= 2
-                table = np.full(size, -1, np.int64)
-            at = _merge(start, at, table, indices, values)
+            repeats = _repeats(start, at, seen, indices, places)
+            if repeats < places.size:
+                at = _merge_few(start, at, places[:repeats], indices, values)
+            else:
+                if table.size < 2 * (at - start):
+                    size = table.size
+                    while size < 2 * (at - start):
+                        size *= 2
+                    table = np.full(size, -1, np.int64)
+                at = _merge(start, at, table, indices, values)
             indptr[row + 1] = at
     return at, left_out
