@@ -291,7 +291,7 @@ def test_remembered_encodings_are_the_same_and_bounded(values: list[Any], most: 
 
 
 def test_what_was_used_last_is_remembered() -> None:
-    encodings = ActionEncodings(AutoEncoder(PLAIN), 2500)
+    encodings = ActionEncodings(AutoEncoder(PLAIN), 4000)
     first = encodings.encode({"a": 0})
     for number in range(1, 50):
         encodings.encode({"a": number})

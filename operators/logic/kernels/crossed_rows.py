@@ -67,14 +67,13 @@ def _repeats(start: int, end: int, seen: Any, indices: Any, places: Any) -> int:
     ``seen`` has a bit for each bucket, none of them set, before and after. No branch depends on
     the buckets: they are as good as random, and each wrong guess would cost as much as six entries.
     """
-    count: Any = 0
-    last = places.size - 1
+    count, last = 0, places.size - 1
     for i in range(start, end):
         bucket = indices[i]
         at = np.uint64(bucket) >> _6
         word, bit = seen[at], np.uint64(bucket) & _63
         places[min(count, last)] = i
-        count += np.int64((word >> bit) & _ONE)
+        count += (word >> bit) & _ONE == _ONE
         seen[at] = word | (_ONE << bit)
     for i in range(start, end):
         seen[np.uint64(indices[i]) >> _6] = _NONE

@@ -8,7 +8,7 @@ import msgspec
 from operators.logic.features.auto.encoder import AutoEncoder
 from operators.logic.features.auto.sparse import SparseFeatures
 
-_OVERHEAD = 700
+_OVERHEAD = 1200
 """Bytes of an entry beside its key and numbers: the objects, and its place in the dictionary."""
 
 
