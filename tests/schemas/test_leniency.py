@@ -183,11 +183,13 @@ def test_null_is_absent_for_every_field_that_may_be_left_out(topic: Topic, name:
     assert paths
     every: dict[str, Any] = dict(good)
     for path in paths:
-        inner = {path[-1]: None}
+        inner, bare = {path[-1]: None}, {}
         for outer in reversed(path[1:-1]):
-            inner = {outer: inner}
+            inner, bare = {outer: inner}, {outer: bare}
         with_null = {**good, path[0]: inner if len(path) > 1 else None}
         without = {field: value for field, value in good.items() if field != path[0]}
+        if len(path) > 1:
+            without[path[0]] = bare
         assert decode(topic, payload(with_null)) == decode(topic, payload(without)), path
         assert not isinstance(decode(topic, payload(with_null)), Flaw)
         if len(path) == 1:
