@@ -5,7 +5,9 @@ errors, of newcomers, of speeds, propensities and bars, writes all as JSON and p
 ``ops/benchmarks/results/``, and exits with 1 when a bar is missed, 2 when a run was invalid.
 Finished tasks are kept under ``learning-cells/`` and ``newcomer-cells/`` there until the code that
 made them changes, so a run that broke off goes on where it stopped. ``--newcomers`` measures
-newcomers only; ``--before FOLDER`` only whether ours are worse than in another checkout.
+newcomers only; ``--before FOLDER`` only whether ours are worse than in another checkout;
+``--ranking`` only requests that bring their candidates with features (``--tune`` finds Vowpal
+Wabbit's settings for them).
 """
 
 import argparse
@@ -24,6 +26,7 @@ from ops.benchmarks.bandits import bars, before, cells, report
 from ops.benchmarks.bandits.environments import stream_of
 from ops.benchmarks.bandits.newcomers import campaign
 from ops.benchmarks.bandits.plan import RIVALS, STATIONARY, available, plan, speed_plan
+from ops.benchmarks.bandits.ranking import campaign as ranking
 from ops.benchmarks.bandits.runner import Row
 from ops.benchmarks.bandits.speeds import speeds
 from ops.benchmarks.bandits.tasks import Task
@@ -31,6 +34,7 @@ from ops.benchmarks.reporting import judged
 from ops.benchmarks.reporting.judged import print_bars, write_result
 from ops.benchmarks.reporting.machine import RESULTS
 
+SEEDS = (500, 501, 502, 503, 504)
 DRAWN = (STATIONARY, "contextual-abrupt-20", "plain-none-50", "delayed-5000")
 
 
@@ -67,7 +71,9 @@ def compared(folder: Path, seeds: list[int], events: int, jobs: int) -> int:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[500, 501, 502, 503, 504])
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="500 to 504; of --ranking 1000 to 1004"
+    )
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--trials", type=int, default=1_000, help="of each newcomer (1,000)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -76,7 +82,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cells-only", action="store_true", help="learn; measure nothing else")
     parser.add_argument("--newcomers", action="store_true", help="measure the newcomers alone")
     parser.add_argument("--before", type=Path, metavar="FOLDER", help="compare with that checkout")
+    parser.add_argument("--ranking", action="store_true", help="measure rankings alone")
+    parser.add_argument("--tune", action="store_true", help="of --ranking: find VW's settings")
+    parser.add_argument("--environments", nargs="+", metavar="NAME", help="of --ranking")
+    parser.add_argument("--rivals-only", action="store_true", help="of --ranking: without ours")
     args = parser.parse_args()
+    args.environments = args.environments or ranking.ENVIRONMENTS
+    if not set(args.environments) <= set(ranking.ENVIRONMENTS):
+        parser.error(f"--environments are of {', '.join(ranking.ENVIRONMENTS)}")
+    args.seeds = args.seeds or list(ranking.SEEDS if args.ranking else SEEDS)
     if args.quick:
         args.seeds, args.events, args.trials = args.seeds[:1], 2_000, 2
     return args
@@ -89,6 +103,8 @@ def main() -> int:
         if args.before is not None:
             return 1 if compared(args.before, args.seeds, args.events, args.jobs) else 0
         with threadpool_limits(1):
+            if args.ranking:
+                return 1 if rankings(args) else 0
             missed = 0 if args.newcomers else streams(args)
             if not args.cells_only:
                 missed += campaign.run(args.trials, args.jobs, args.quick)
@@ -102,6 +118,18 @@ def main() -> int:
         if not args.quick:
             return 2
     return 1 if missed else 0
+
+
+def rankings(args: argparse.Namespace) -> int:
+    """Measure rankings, or tune VW for them; give the number of bars missed."""
+    if "vowpalwabbit" not in available():
+        raise ValueError("vowpalwabbit is not installed")
+    if args.tune:
+        ranking.tune(args.environments, args.jobs)
+        return 0
+    return ranking.run(
+        args.environments, args.seeds, args.events, args.jobs, not args.rivals_only, args.quick
+    )
 
 
 def streams(args: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""Requests that bring their candidates with features: environments, learners, what came out."""
