@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.benchmarks.bandits.ranking import cells, paired, tuning
+from ops.benchmarks.bandits.ranking import cells, paired, speeds, tuning
 from ops.benchmarks.bandits.ranking.campaign import tasks_of
 from ops.benchmarks.bandits.ranking.environments import SETS, STREAMS, environment_of
 from ops.benchmarks.bandits.ranking.learners import Decisions, Uniform
@@ -20,6 +20,8 @@ from ops.benchmarks.bandits.ranking.runner import batches, run
 from ops.benchmarks.bandits.ranking.settings import SETTINGS
 from ops.benchmarks.bandits.ranking.tasks import Row, Task
 from ops.benchmarks.bandits.ranking.vowpal import Setting, VowpalWabbit, crossing, text
+from ops.benchmarks.bandits.ranking.wide import Wide
+from ops.benchmarks.bandits.speeds import Speed
 
 SMALL = ("wine", "cancer", "phishing")
 """Sets that are read in no time."""
@@ -277,6 +279,28 @@ def test_examples_that_are_kept_teach_what_text_parsed_again_does(arguments: str
         at = int(decisions.chosen[0])
         lines[at] = f"0:{-rewards[0]:g}:{decisions.p[0, at]:.6g} {lines[at]}"
         theirs.learn([context, *lines])
+
+
+def test_the_wide_requests_have_thirty_features_a_side() -> None:
+    (block,) = batches(Wide(50, 7, 200).blocks(), 200)
+    assert block.p.shape == (200, 50)
+    sides = [*block.requests.contexts, *(a["features"] for a in block.requests.actions[0])]
+    for side in sides:
+        line = text(side)
+        assert len([word for word in line.split() if not word.startswith("|")]) == 30
+    assert all(len({a["id"] for a in row}) == 50 for row in block.requests.actions)
+
+
+def test_speeds_of_learners_that_take_turns() -> None:
+    pytest.importorskip("vowpalwabbit")
+    found = speeds.speeds(3, 7, 1, ())
+    assert [speed.learner for speed in found] == [f"{who}, 3 candidates" for who in speeds.RIVALS]
+    assert all(speed.median > 0.0 for speed in found)
+    of = dict.fromkeys(speeds.RIVALS, 10.0) | {"VW squarecb, pairs": 99.0, "new": 51.0}
+    made = [Speed(f"{who}, 20 candidates", value, (0.0, 0.0)) for who, value in of.items()]
+    assert speeds.bar(made, "new").passed is True
+    slow = [Speed("new, 20 candidates", 49.0, (0.0, 0.0)), *made[:-1]]
+    assert speeds.bar(slow, "new").passed is False
 
 
 def test_every_setting_starts_and_decides() -> None:

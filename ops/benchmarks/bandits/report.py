@@ -50,7 +50,7 @@ def print_speeds(speeds: list[Speed]) -> None:
     for title in ("learner", "median", "quartiles"):
         table.add_column(title, justify="left" if title == "learner" else "right")
     for speed in speeds:
-        table.add_row(*_speed_cells(speed))
+        table.add_row(*speed_cells(speed))
     Console(width=150).print(table)
 
 
@@ -66,9 +66,7 @@ def write_markdown(
         "",
         *markdown_table(["environment", "learner", *marks, "all", "events"], [*_row_cells(rows)]),
         "",
-        *markdown_table(
-            ["learner", "events/s", "quartiles"], [_speed_cells(one) for one in speeds]
-        ),
+        *markdown_table(["learner", "events/s", "quartiles"], [speed_cells(one) for one in speeds]),
     ]
     path.write_text("\n".join(lines) + "\n")
 
@@ -83,7 +81,8 @@ def _bar_cells(bar: JudgedBar) -> list[str]:
     return [bar.name, bar.limit, bar.figure, {True: "met", False: "missed", None: "-"}[bar.passed]]
 
 
-def _speed_cells(speed: Speed) -> list[str]:
+def speed_cells(speed: Speed) -> list[str]:
+    """Give the cells of a speed's line: learner, median, quartiles."""
     low, high = speed.quartiles
     return [speed.learner, f"{speed.median:,.0f}", f"{low:,.0f} to {high:,.0f}"]
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ops.benchmarks.bandits.ranking import cells, report, tuning
+from ops.benchmarks.bandits.ranking import cells, report, speeds, tuning
 from ops.benchmarks.bandits.ranking.environments import SETS, STREAMS
 from ops.benchmarks.bandits.ranking.paired import Pairs, bars, paired
 from ops.benchmarks.bandits.ranking.settings import SETTINGS
 from ops.benchmarks.bandits.ranking.tasks import OURS, Row, Task
-from ops.benchmarks.bandits.report import markdown_table
+from ops.benchmarks.bandits.report import markdown_table, print_speeds, speed_cells
+from ops.benchmarks.bandits.speeds import Speed
 from ops.benchmarks.reporting.judged import print_bars, write_result
 from ops.benchmarks.reporting.machine import RESULTS, commit, machine_line
 
@@ -53,7 +54,13 @@ def run(
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "rows.jsonl" if quick else cells.ROWS
         rows = sorted(_told(tasks, jobs, path), key=lambda row: ENVIRONMENTS.index(row.environment))
-    return _reported("ranking-quick" if quick else "ranking", rows, tuple(OURS) if ours else ())
+    who, name = tuple(OURS) if ours else (), "ranking-quick" if quick else "ranking"
+    measured = [
+        speed
+        for candidates in (20, 50)
+        for speed in speeds.speeds(candidates, seeds[0], 2 if quick else 10, who)
+    ]
+    return _reported(name, rows, measured, who)
 
 
 def tune(environments: Sequence[str], jobs: int) -> None:
@@ -72,18 +79,20 @@ def _told(tasks: Sequence[Task], jobs: int, path: Path) -> Iterator[Row]:
         yield row
 
 
-def _reported(name: str, rows: Sequence[Row], ours: Sequence[str]) -> int:
+def _reported(name: str, rows: Sequence[Row], measured: list[Speed], ours: Sequence[str]) -> int:
     table = [*report.lines(rows)]
     pairs = [*_pairs(rows, ("uniform", *ours))]
     pair_table = [*report.pair_lines(pairs)]
     report.print_table("True rewards over the oracle's", report.TITLES, table)
     report.print_table("Against VW's best", report.PAIR_TITLES, pair_table)
-    judged = [bar for learner in ours for bar in bars(rows, learner)]
+    print_speeds(measured)
+    judged = [bar for who in ours for bar in (*bars(rows, who), speeds.bar(measured, who))]
     print_bars("Rankings", judged)
     write_result(
         name,
         bars=[asdict(bar) for bar in judged],
         pairs=[asdict(found) for found in pairs],
+        speeds=[asdict(speed) for speed in measured],
         rows=[asdict(row) for row in rows],
     )
     text = [
@@ -92,6 +101,8 @@ def _reported(name: str, rows: Sequence[Row], ours: Sequence[str]) -> int:
         *markdown_table([*report.TITLES], table),
         "",
         *markdown_table([*report.PAIR_TITLES], pair_table),
+        "",
+        *markdown_table(["learner", "events/s", "quartiles"], [*map(speed_cells, measured)]),
     ]
     (RESULTS / f"{name}.md").write_text("\n".join(text) + "\n")
     return sum(bar.passed is False for bar in judged)
