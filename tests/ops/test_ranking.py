@@ -27,10 +27,13 @@ SMALL = ("wine", "cancer", "phishing")
 """Sets that are read in no time."""
 
 
+made = lru_cache(environment_of)
+
+
 @lru_cache(maxsize=16)
 def all_of(name: str, seed: int, events: int) -> tuple[Requests, Floats, Floats]:
     """Give an environment's events as one block's parts; the same objects for all callers."""
-    environment = environment_of(name, seed, events)
+    environment = made(name, seed, events)
     (block,) = batches(environment.blocks(), events)
     return block.requests, block.p, block.u
 
@@ -39,6 +42,7 @@ def all_of(name: str, seed: int, events: int) -> tuple[Requests, Floats, Floats]
 def test_an_environment_is_the_same_by_its_seed_and_another_by_another(name: str) -> None:
     first, other = all_of(name, 7, 300), all_of(name, 8, 300)
     all_of.cache_clear()
+    made.cache_clear()
     again = all_of(name, 7, 300)
     assert again[1] is not first[1]
     assert first[0].contexts == again[0].contexts
@@ -59,7 +63,7 @@ def test_a_longer_environment_begins_as_a_shorter_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*STREAMS, *SMALL])
 def test_requests_have_the_shape_that_they_promise(name: str) -> None:
-    environment = environment_of(name, 7, 400)
+    environment = made(name, 7, 400)
     requests, p, u = all_of(name, 7, 400)
     assert p.shape == (400, environment.candidates)
     assert ((p >= 0.0) & (p <= 1.0)).all()
@@ -128,7 +132,7 @@ def test_the_mean_reward_is_what_the_intercept_was_found_for(name: str, mean: fl
 
 @pytest.mark.parametrize("name", [*STREAMS, *SMALL])
 def test_a_uniform_learner_earns_the_mean_of_the_candidates(name: str) -> None:
-    environment = environment_of(name, 7, 4_000)
+    environment = made(name, 7, 4_000)
     p = all_of(name, 7, environment.events)[1]
     outcome = run(Uniform(environment, 1), environment)
     # Each choice is worth the mean of its row, with the row's variance.
@@ -171,9 +175,9 @@ def test_the_oracle_earns_one_and_luck_is_shared_whatever_the_batch(batch: int) 
     events = 1_003
     best = Oracle("market-stationary", 7, events, batch, 1.0)
     worst = Oracle("market-stationary", 7, events, 250, -1.0)
-    found = run(best, environment_of("market-stationary", 7, events)).fractions
+    found = run(best, made("market-stationary", 7, events)).fractions
     assert found == {1_000: pytest.approx(1.0), events: pytest.approx(1.0)}
-    least = run(worst, environment_of("market-stationary", 7, events)).fractions[events]
+    least = run(worst, made("market-stationary", 7, events)).fractions[events]
     _, p, _ = all_of("market-stationary", 7, events)
     assert least == pytest.approx(p.min(axis=1).sum() / p.max(axis=1).sum())
     assert len(best.rewards) == len(worst.rewards) == events
@@ -210,7 +214,7 @@ def test_a_learner_whose_probabilities_cannot_be_right_is_refused() -> None:
             right = super().decide(requests)
             return Decisions(2.0 * right.p, right.chosen)
 
-    environment = environment_of("wine", 7, 100)
+    environment = made("wine", 7, 100)
     with pytest.raises(ValueError, match="sum to 1"):
         run(Wrong(environment, 1), environment)
 
@@ -264,7 +268,7 @@ def test_examples_that_are_kept_teach_what_text_parsed_again_does(arguments: str
     pytest.importorskip("vowpalwabbit")
     from vowpalwabbit import Workspace
 
-    environment = environment_of("news", 7, 150)
+    environment = made("news", 7, 150)
     setting = Setting(arguments)
     ours = VowpalWabbit(environment, setting, 3)
     crossed = crossing(setting, environment.context_namespaces, environment.action_namespaces)

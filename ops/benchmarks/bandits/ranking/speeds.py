@@ -21,7 +21,7 @@ RIVALS = {
     "VW bag 5": Setting("--bag 5 -l 0.5", "all"),
     "VW squarecb, pairs": Setting("--squarecb --gamma_scale 1000 -l 0.5"),
 }
-"""``pairs`` crosses features of a context with those of an action only: less work than ``-q ::``."""
+"""``pairs`` crosses a context's features with an action's only: less work than ``-q ::``."""
 
 CHUNK = 500
 """Requests of a turn, or four batches where these are more."""
