@@ -301,9 +301,9 @@ def test_speeds_of_learners_that_take_turns() -> None:
     assert [speed.learner for speed in found] == [f"{who}, 3 candidates" for who in speeds.RIVALS]
     assert all(speed.median > 0.0 for speed in found)
     of = dict.fromkeys(speeds.RIVALS, 10.0) | {"VW squarecb, pairs": 99.0, "new": 51.0}
-    made = [Speed(f"{who}, 20 candidates", value, (0.0, 0.0)) for who, value in of.items()]
-    assert speeds.bar(made, "new").passed is True
-    slow = [Speed("new, 20 candidates", 49.0, (0.0, 0.0)), *made[:-1]]
+    measured = [Speed(f"{who}, 20 candidates", value, (0.0, 0.0)) for who, value in of.items()]
+    assert speeds.bar(measured, "new").passed is True
+    slow = [Speed("new, 20 candidates", 49.0, (0.0, 0.0)), *measured[:-1]]
     assert speeds.bar(slow, "new").passed is False
 
 

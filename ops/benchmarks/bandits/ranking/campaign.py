@@ -87,7 +87,8 @@ def _reported(name: str, rows: Sequence[Row], measured: list[Speed], ours: Seque
     report.print_table("Against VW's best", report.PAIR_TITLES, pair_table)
     print_speeds(measured)
     judged = [bar for who in ours for bar in (*bars(rows, who), speeds.bar(measured, who))]
-    print_bars("Rankings", judged)
+    if judged:
+        print_bars("Rankings", judged)
     write_result(
         name,
         bars=[asdict(bar) for bar in judged],

@@ -26,7 +26,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a task came to, see ``Outcome``; ``events`` are those of the task, as a label."""
+    """What a task came to, see ``Outcome``; ``events`` are those that were asked for.
+
+    ``audit`` is below 1 where a learner gives some candidates no chance at all, as bags do.
+    """
 
     environment: str
     learner: str
