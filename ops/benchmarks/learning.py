@@ -27,6 +27,7 @@ from ops.benchmarks.bandits.environments import stream_of
 from ops.benchmarks.bandits.newcomers import campaign
 from ops.benchmarks.bandits.plan import RIVALS, STATIONARY, available, plan, speed_plan
 from ops.benchmarks.bandits.ranking import campaign as ranking
+from ops.benchmarks.bandits.ranking.tasks import OURS
 from ops.benchmarks.bandits.runner import Row
 from ops.benchmarks.bandits.speeds import speeds
 from ops.benchmarks.bandits.tasks import Task
@@ -79,7 +80,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quick", action="store_true", help="under a minute: one seed, 2k events")
     parser.add_argument("--thorough", action="store_true", help="more of VW and of the delays")
-    parser.add_argument("--cells-only", action="store_true", help="learn; measure nothing else")
+    parser.add_argument(
+        "--cells-only",
+        action="store_true",
+        help="learn; measure nothing else (--ranking: no speeds)",
+    )
     parser.add_argument("--newcomers", action="store_true", help="measure the newcomers alone")
     parser.add_argument("--before", type=Path, metavar="FOLDER", help="compare with that checkout")
     parser.add_argument("--ranking", action="store_true", help="measure rankings alone")
@@ -127,9 +132,10 @@ def rankings(args: argparse.Namespace) -> int:
     if args.tune:
         ranking.tune(args.environments, args.jobs)
         return 0
-    return ranking.run(
-        args.environments, args.seeds, args.events, args.jobs, not args.rivals_only, args.quick
-    )
+    ours = () if args.rivals_only else tuple(OURS)
+    tasks = ranking.tasks_of(args.environments, args.seeds, args.events, ours)
+    rounds = 0 if args.cells_only else 2 if args.quick else 10
+    return ranking.run(tasks, args.jobs, args.quick, ours, rounds)
 
 
 def streams(args: argparse.Namespace) -> int:

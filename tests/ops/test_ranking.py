@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.benchmarks.bandits.ranking import cells, paired, speeds, tuning
+from ops.benchmarks.bandits.ranking import cells, paired, report, speeds, tuning
 from ops.benchmarks.bandits.ranking.campaign import tasks_of
 from ops.benchmarks.bandits.ranking.environments import SETS, STREAMS, environment_of
 from ops.benchmarks.bandits.ranking.learners import Decisions, Uniform
@@ -398,6 +398,23 @@ def test_a_learner_is_compared_with_the_rival_that_is_best_on_the_same_seeds() -
     assert later.passed is None
     worse = [row_of("news", "new", r.seed, 10_000, 0.5) if r.learner == "new" else r for r in rows]
     assert paired.bars(worse, "new")[0].passed is False
+
+
+def test_the_tables_give_means_errors_speeds_and_intervals() -> None:
+    rows = [
+        row_of("news", who, seed, 10_000, f + 0.1 * seed)
+        for who, f in (("VW a", 0.5), ("uniform", 0.2))
+        for seed in (0, 1)
+    ]
+    assert list(report.lines(rows)) == [
+        ["news", "VW a", "2", "0.550 ± 0.050", "", "", "0.550 ± 0.050", "10,000", "10,000"],
+        ["news", "uniform", "2", "0.250 ± 0.050", "", "", "0.250 ± 0.050", "10,000", "10,000"],
+    ]
+    found = paired.paired(rows, "news", "uniform", 10_000)
+    assert found is not None
+    line = ["news", "uniform", "VW a", "10,000", "2", "-0.300 ± 0.000", "-0.300 to -0.300"]
+    assert list(report.pair_lines([found])) == [line]
+    assert paired.paired(rows, "news", "uniform", 50_000) is None
 
 
 def test_what_was_tuned_is_a_setting_and_is_run_with_the_uniform_learner(

@@ -10,7 +10,7 @@ from ops.benchmarks.bandits.ranking import cells, report, speeds, tuning
 from ops.benchmarks.bandits.ranking.environments import SETS, STREAMS
 from ops.benchmarks.bandits.ranking.paired import Pairs, bars, paired
 from ops.benchmarks.bandits.ranking.settings import SETTINGS
-from ops.benchmarks.bandits.ranking.tasks import OURS, Row, Task
+from ops.benchmarks.bandits.ranking.tasks import Row, Task
 from ops.benchmarks.bandits.report import markdown_table, print_speeds, speed_cells
 from ops.benchmarks.bandits.speeds import Speed
 from ops.benchmarks.reporting.judged import print_bars, write_result
@@ -41,26 +41,21 @@ def tasks_of(
     ]
 
 
-def run(
-    environments: Sequence[str],
-    seeds: Sequence[int],
-    events: int,
-    jobs: int,
-    ours: bool,
-    quick: bool,
-) -> int:
-    """Run, print and write; give the number of bars missed."""
-    tasks = tasks_of(environments, seeds, events, tuple(OURS) if ours else ())
+def run(tasks: Sequence[Task], jobs: int, quick: bool, ours: Sequence[str], rounds: int) -> int:
+    """Run, print and write; give the number of bars missed.
+
+    Speeds are measured in ``rounds`` turns, not at all with none.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "rows.jsonl" if quick else cells.ROWS
         rows = sorted(_told(tasks, jobs, path), key=lambda row: ENVIRONMENTS.index(row.environment))
-    who, name = tuple(OURS) if ours else (), "ranking-quick" if quick else "ranking"
     measured = [
         speed
         for candidates in (20, 50)
-        for speed in speeds.speeds(candidates, seeds[0], 2 if quick else 10, who)
+        if rounds
+        for speed in speeds.speeds(candidates, tasks[0].seed, rounds, ours)
     ]
-    return _reported(name, rows, measured, who)
+    return _reported("ranking-quick" if quick else "ranking", rows, measured, ours)
 
 
 def tune(environments: Sequence[str], jobs: int) -> None:
@@ -85,8 +80,10 @@ def _reported(name: str, rows: Sequence[Row], measured: list[Speed], ours: Seque
     pair_table = [*report.pair_lines(pairs)]
     report.print_table("True rewards over the oracle's", report.TITLES, table)
     report.print_table("Against VW's best", report.PAIR_TITLES, pair_table)
-    print_speeds(measured)
-    judged = [bar for who in ours for bar in (*bars(rows, who), speeds.bar(measured, who))]
+    judged = [bar for who in ours for bar in bars(rows, who)]
+    if measured:
+        print_speeds(measured)
+        judged += [speeds.bar(measured, who) for who in ours]
     if judged:
         print_bars("Rankings", judged)
     write_result(
