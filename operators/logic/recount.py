@@ -101,7 +101,7 @@ class _SubjectWindow(NamedTuple):
     robots: RobotRate | None
     length: int
     number: int
-    name: str
+    visitor: int
 
 
 def recount(
@@ -152,7 +152,7 @@ def _not_learned(decisions: Mapping[int, Event], rules: Mapping[int, Slot]) -> d
                     robots=robots,
                     length=length,
                     number=decision.at // length,
-                    name=body.subject_window,
+                    visitor=max(int(body.subject_window, 16), 1),  # 0 stands for none
                 )
                 windows[identity][key] = (micros(body.expires_at), key, decision.at)
     by_strictness = sorted(windows.items(), key=lambda each: each[0].robots is not None)

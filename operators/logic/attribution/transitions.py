@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from operators.envelope import Event
+from operators.envelope import Event, Origin
 from operators.logic.attribution import reasons
 from operators.logic.attribution.chunks import DecisionColumns, Rows
 from operators.logic.attribution.decision_classes import IMMEDIATE, DecisionClass
@@ -70,7 +70,7 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         if blob is None:
             reject(event, reasons.INVALID_DECISION, "features")
             continue
-        if undescribed and event.key in undescribed:
+        if undescribed and event.origin in undescribed:
             reject(event, reasons.INVALID_DECISION, "contents")
             continue
         if visitor < 0:
@@ -123,12 +123,12 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
 
 def _describe(
     ledger: Ledger, events: Sequence[Event], blobs: list[bytes | None]
-) -> Collection[int]:
-    """Add to packed decisions the features of what they show; give the keys of those without sense.
+) -> Collection[Origin]:
+    """Add to packed decisions the features of what they show; name the records without sense.
 
     Whose features those are is said by the action's id.
     """
-    senseless: set[int] = set()
+    senseless: set[Origin] = set()
     given = [event.body.contents for event in events]
     for place, event in enumerate(events) if any(given) else ():
         body, blob = event.body, blobs[place]
@@ -136,7 +136,7 @@ def _describe(
             if logged.action_id == body.action_id and blob is not None:
                 content = ledger.contents.read(bytes(logged.features))
                 if isinstance(content, Flaw):
-                    senseless.add(event.key)
+                    senseless.add(event.origin)
                 elif content is not None:
                     blobs[place] = with_content(blob, content.text)
                     ledger.pending.described = True
