@@ -4,7 +4,7 @@ Resident memory is from /proc (Linux), in a process of its own. The decisions ca
 features, a pseudonymous subject and a random UUID each, and 5 % of them a click. An epoch's pause
 is the snapshots, and writing them to a recovery store and deleting the ones before, as Bytewax does
 on the thread that decides. Then what is kept of actions when every request brings new ones
-(:mod:`ops.benchmarks.brought_actions`).
+(:mod:`ops.benchmarks.speed.brought_actions`).
 """
 
 import argparse
@@ -30,9 +30,9 @@ from operators.io.segments import PENDING, SUBJECTS, segment_folder
 from operators.logic.attribution import Attribution
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.request_actions import MOST_REQUEST_ACTIONS
-from ops.benchmarks import brought_actions
 from ops.benchmarks.reporting.judged import write_result
 from ops.benchmarks.reporting.machine import machine_line
+from ops.benchmarks.speed import brought_actions
 from schemas.catalog import Slot
 from schemas.clock import micros, moment
 from schemas.events import Click, DecisionBack, Impression

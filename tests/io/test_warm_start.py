@@ -235,7 +235,7 @@ class Deployment:
 
 
 def _of_loud(value: bytes, shard: int) -> bytes:
-    return msgspec.json.encode(msgspec.json.decode(value) | {"subject_window": f"0000000{shard}"})
+    return msgspec.json.encode(msgspec.json.decode(value) | {"subject_window": f"{shard + 1:08x}"})
 
 
 def statistics_of(policy: object) -> tuple[np.ndarray, ...]:
@@ -285,7 +285,7 @@ def start_and_compare(deployment: Deployment, kept: Sequence[Topic]) -> None:
     written = sum(len(log) for log in log_of(deployment.settings, Topic.DECISIONS).values())
     assert not found.missing
     assert 500 < checkpoint.decisions < written
-    assert all(found.offsets[shard][Topic.DECISIONS] > 50 for shard in range(SHARDS))
+    assert all(found.offsets[shard][Topic.DECISIONS] > 0 for shard in range(SHARDS))
     deployment.produce(deployment.middle, 2**62)
     deployment.personalize()
     learned = deployment.learner()

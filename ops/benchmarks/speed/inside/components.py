@@ -57,6 +57,7 @@ STEPS = {
     "rejected": PRODUCE,
     "touch": PRODUCE,
     "letters": PRODUCE,
+    "profiles_and_touches": PRODUCE,
     "dead_letters": PRODUCE,
     "decisions": PRODUCE,
     "outcomes": PRODUCE,
