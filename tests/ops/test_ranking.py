@@ -2,6 +2,7 @@
 
 import json
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ from ops.benchmarks.bandits.ranking.vowpal import Setting, VowpalWabbit, crossin
 from ops.benchmarks.bandits.ranking.wide import Wide
 from ops.benchmarks.bandits.speeds import Speed
 
-SMALL = ("wine", "cancer", "phishing")
+_SHIPPED = pytest.mark.skipif(
+    find_spec("sklearn") is None, reason="scikit-learn is one of the benchmarks' own packages"
+)
+SMALL = (
+    pytest.param("wine", marks=_SHIPPED),
+    pytest.param("cancer", marks=_SHIPPED),
+    "phishing",
+)
 """Sets that are read in no time."""
 
 
@@ -214,7 +222,7 @@ def test_a_learner_whose_probabilities_cannot_be_right_is_refused() -> None:
             right = super().decide(requests)
             return Decisions(2.0 * right.p, right.chosen)
 
-    environment = made("wine", 7, 100)
+    environment = made("phishing", 7, 100)
     with pytest.raises(ValueError, match="sum to 1"):
         run(Wrong(environment, 1), environment)
 
@@ -322,7 +330,7 @@ def test_finished_tasks_are_kept_by_line_and_a_torn_line_is_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "cells" / "rows.jsonl"
-    tasks = [Task("wine", "uniform", seed, 200) for seed in (1, 2, 3)]
+    tasks = [Task("phishing", "uniform", seed, 200) for seed in (1, 2, 3)]
     first = {row.seed: row for row in cells.performed(tasks, 1, path)}
     assert first.keys() == {1, 2, 3}
     torn = path.read_bytes().rstrip()[:-5]  # as a kill within the last write leaves it
