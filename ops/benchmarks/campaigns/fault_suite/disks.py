@@ -55,7 +55,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
 
 def fill_the_recovery_disk(found: Finding, lab: Lab) -> None:
     """Leave the recovery store no room: the flow stops and says so, and goes on with room."""
-    with small_disk(lab.parts.folder / "recovery-disk", 32) as disk:
+    with small_disk(lab.parts.folder / "recovery-disk", 128) as disk:
         stage = lab.stage("recovery-full", recovery=str(disk.folder / "recovery"))
         persist = stage.run(PERSIST.name, supervised=False)
         flow = stage.run(PERSONALIZE.name, supervised=False)
