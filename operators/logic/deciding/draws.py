@@ -20,6 +20,9 @@ GROUP = b"group"
 PAIR = b"pair"
 """The stream that gives both at once."""
 
+POINTS = b"points"
+"""The stream that reflects the points of a quadrature."""
+
 _SCALE = 2.0**-53
 
 
@@ -60,6 +63,14 @@ def uniform_pairs(
     names = [f"{len(s)}:{s}{len(d)}:{d}" for s, d in pairs]
     drawn = _draw(secret, slot_id, names, PAIR, numbers=2)
     return drawn[0::2], drawn[1::2]
+
+
+def point_keys(
+    secret: bytes, slot_id: str, subjects: Sequence[str], decision_ids: Sequence[str]
+) -> NDArray[np.uint64]:
+    """Draw a key of 53 bits for the points of each decision, independent of its other numbers."""
+    numbers = uniforms(secret, slot_id, subjects, decision_ids, POINTS)
+    return np.asarray(numbers / _SCALE, np.uint64)
 
 
 def sticky_uniforms(

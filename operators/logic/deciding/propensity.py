@@ -11,6 +11,7 @@ __all__ = [
     "choose",
     "gaussian_probabilities",
     "mix",
+    "spread_floor",
     "uniform_over",
 ]
 
@@ -87,6 +88,20 @@ def uniform_over(eligible: NDArray[np.bool_]) -> Floats:
     array([[0.5, 0. , 0.5]])
     """
     return np.asarray(eligible / np.maximum(eligible.sum(axis=1, keepdims=True), 1))
+
+
+def spread_floor(eligible: NDArray[np.bool_], total: float) -> Floats:
+    """Give the floor of each action of which the eligible ones of a row have ``total`` together.
+
+    Unlike one and the same floor it does not grow with the number of candidates.
+
+    >>> spread_floor(np.array([[True, False, True], [True, False, False]]), 0.1)
+    array([[0.05, 0.  , 0.05],
+           [0.1 , 0.  , 0.  ]])
+    """
+    if not 0.0 <= total < 1.0:
+        raise ValueError("the floors' total must lie in [0, 1)")
+    return total * uniform_over(eligible)
 
 
 def _within(value: float | Floats, limit: float) -> bool:

@@ -75,7 +75,7 @@ def draw_slates(p: Floats, uniforms: Floats) -> Slates:
         column = choose(left, uniforms[:, position])
         chosen[:, position] = column
         left[rows, column] = np.where(column == NO_ACTION, left[rows, column], 0.0)
-    return _logged(chosen, order_probabilities(p, chosen))
+    return logged(chosen, order_probabilities(p, chosen))
 
 
 def order_probabilities(p: Floats, chosen: Indices) -> Floats:
@@ -119,7 +119,7 @@ def mixed_slates(chosen: Indices, parts: Sequence[tuple[float, Floats]]) -> Slat
         Weights sum to 1.
     """
     orders = [weight * order_probabilities(p, chosen) for weight, p in parts]
-    return _logged(chosen, np.sum(orders, axis=0))
+    return logged(chosen, np.sum(orders, axis=0))
 
 
 def at_positions(x: Floats, positions: Indices, size: int) -> Floats:
@@ -149,7 +149,13 @@ def at_positions(x: Floats, positions: Indices, size: int) -> Floats:
     return np.hstack([x, np.eye(size)[held][:, 1:]])
 
 
-def _logged(chosen: Indices, orders: Floats) -> Slates:
+def logged(chosen: Indices, orders: Floats) -> Slates:
+    """Give the slates that were drawn, with the probabilities of their first i + 1 actions.
+
+    Parameters
+    ----------
+    chosen, orders : arrays [n, k]
+    """
     before = np.hstack([np.ones((len(orders), 1)), orders[:, :-1]])
     conditional = np.divide(orders, before, out=np.zeros_like(orders), where=before > 0.0)
     # Drawn, so possible, however unlikely: the product of small numbers may round to 0.

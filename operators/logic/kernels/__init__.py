@@ -12,5 +12,7 @@ def load_kernels() -> None:
 
     >>> load_kernels()
     """
+    import operators.logic.kernels.contenders
     import operators.logic.kernels.crossed_rows
-    import operators.logic.kernels.gaussian_maximum  # noqa: F401
+    import operators.logic.kernels.gaussian_maximum
+    import operators.logic.kernels.joint_maximum  # noqa: F401

@@ -1,4 +1,4 @@
-"""Which of some correlated normal scores may be the largest: what the joint quadrature need not see.
+"""Which of some correlated normal scores may be the largest.
 
 The scores of a decision are s_i = m_i + F_i z + √o_i e_i, with z and e standard normal. What all
 have in common changes no order and is left out; a factor of more columns than there are scores is
@@ -67,7 +67,7 @@ def _centre(factor: Any, result: Any) -> None:
 
 @inlined
 def _add_row(total: Any, across: Any, row: int, scale: float) -> None:
-    """Add a multiple of a row. (Loops over whole rows in functions of their own vectorise.)"""
+    """Add a multiple of a row: a loop of its own, as LLVM vectorises it."""
     for i in range(total.size):
         total[i] += scale * across[row, i]
 
@@ -79,6 +79,8 @@ def _reduce(factor: Any) -> int:
     Cholesky's with pivots, of the covariance of differences to the mean: no wider than rows - 1.
     """
     rows, columns = factor.shape
+    if rows < 2:
+        return 0
     if 4 * rows > 3 * columns:
         return int(columns)
     across, rest = np.zeros((columns, rows)), np.zeros(rows)
@@ -184,6 +186,7 @@ def contenders(
     stands = np.empty(mean.size, np.bool_)
     for d in range(indptr.size - 1):
         first, last = indptr[d], indptr[d + 1]
+        rank[d] = 0
         if first == last:
             continue
         m, f, o = mean[first:last], factor[first:last], own[first:last]
