@@ -2,8 +2,8 @@
 
 The posteriors are those of a linear model of random action features: of 4, 8, 16, 32 or 64
 numbers, after 0, 10, 100 or 1,000 rewards, with an independent residual of each action of 0, 0.1 or
-1 times the shared variance. So a quarter of them are cold starts, which are the hardest. The 99th percentile
-is over posteriors. Prints CPU and writes it under ``ops/benchmarks/results/``.
+1 times the shared variance. So a quarter of them are cold starts, which are the hardest. The 99th
+percentile is over posteriors. Prints CPU and writes it under ``ops/benchmarks/results/``.
 """
 
 import argparse
@@ -72,11 +72,10 @@ def shares(rng: np.random.Generator, scores: JointScores, draws: int) -> Floats:
 
 
 def cost(batch: list[JointScores], rounds: int) -> float:
-    """Give CPU microseconds per decision of a call: the least of some rounds."""
-    width = max(scores.factor.shape[1] for scores in batch)
+    """Give CPU microseconds per decision of a call for one model's decisions: the least of some."""
     together = JointScores(
         np.concatenate([scores.mean for scores in batch]),
-        np.concatenate([np.pad(s.factor, ((0, 0), (0, width - s.factor.shape[1]))) for s in batch]),
+        np.concatenate([scores.factor for scores in batch]),
         np.concatenate([scores.own for scores in batch]),
         np.cumsum([0, *(len(scores.mean) for scores in batch)]),
     )
@@ -127,12 +126,16 @@ def bars_of(seed: int, count: int, each: int, draws: int) -> Iterator[JudgedBar]
     )  # fmt: skip
     for seen, label in ((slice(None), "all kinds"), (SEEN[2:], "of 100 rewards or more")):
         chosen = [
-            s
-            for number, s in enumerate(kinds)
+            scores
+            for number, scores in enumerate(kinds)
             if seen == slice(None) or SEEN[number // len(OWN) % len(SEEN)] in seen
         ]
-        chosen = (chosen * (BATCH_ROWS // count // len(chosen) + 1))[: max(1, BATCH_ROWS // count)]
-        spent = cost(chosen, 3)
+        batches = []
+        for width in WIDTHS:
+            batch = [scores for scores in chosen if scores.factor.shape[1] == width]
+            size = max(1, BATCH_ROWS // count)
+            batches.append((batch * (size // len(batch) + 1))[:size])
+        spent = float(np.mean([cost(batch, 3) for batch in batches]))
         limited = judged and seen == slice(None)
         yield JudgedBar(
             f"{name}: CPU in batches, {label}", f"<= {BATCH:g} µs" if limited else "-",

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_EFFORT = np.array([[64, 8], [256, 4], [1000, 2]], np.int64)
+_EFFORT = np.array([[20, 8], [256, 4], [1000, 2]], np.int64)
 """Up to how many contenders how many blocks of 64 points are taken at most."""
 
 
