@@ -15,4 +15,5 @@ def load_kernels() -> None:
     import operators.logic.kernels.contenders
     import operators.logic.kernels.crossed_rows
     import operators.logic.kernels.gaussian_maximum
-    import operators.logic.kernels.joint_maximum  # noqa: F401
+    import operators.logic.kernels.joint_maximum
+    import operators.logic.kernels.shared_rows  # noqa: F401

@@ -7,6 +7,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.logic.features.rows import Rows
 from schemas.results import ActionSummary
 
 Floats = NDArray[np.float64]
@@ -57,6 +58,8 @@ class Deltas:
     contents : list of bytes or None, n
         The features that came with the decision's request of the action: canonical JSON, None
         where there are none. Left out where no decision has any.
+    rows : Rows of n rows, or None
+        The chosen actions' features with their decisions', for policies that learn from both.
     """
 
     action_ids: list[str]
@@ -67,6 +70,7 @@ class Deltas:
     reward_delta: Floats
     square_delta: Floats | None = None
     contents: Sequence[bytes | None] | None = None
+    rows: Rows | None = None
 
     def __len__(self) -> int:
         """Give the number of deltas."""
@@ -102,6 +106,7 @@ class Deltas:
             reward_delta=-self.reward_delta,
             square_delta=None if self.square_delta is None else -self.square_delta,
             contents=self.contents,
+            rows=self.rows,
         )
 
     def take(self, rows: Sequence[int] | Indices) -> "Deltas":
@@ -115,6 +120,7 @@ class Deltas:
             reward_delta=self.reward_delta[rows],
             square_delta=None if self.square_delta is None else self.square_delta[rows],
             contents=None if self.contents is None else [self.contents[i] for i in rows],
+            rows=None if self.rows is None else self.rows.take(rows),
         )
 
 

@@ -1,0 +1,191 @@
+"""The additive statistics of a shared model: sums by column of the hashed width.
+
+Only columns that have been seen have a row, in the order in which they came; every result is by
+column.
+"""
+
+import math
+from typing import Self, TypeVar
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from operators.logic.features.rows import Rows
+from operators.logic.policies.base import Floats, PolicyError
+from operators.logic.policies.packing import pack_array, unpack_array
+from operators.logic.policies.shared.frame import Frame
+
+Number = TypeVar("Number", np.float64, np.int64)
+
+
+class MomentsState(Struct):
+    """The written form of :class:`Moments`; arrays as raw little-endian bytes, by column."""
+
+    width: int
+    rank: int
+    half_life: float | None
+    newest: float | None
+    reference: float | None
+    totals: list[float]
+    columns: bytes
+    slopes: bytes
+    targets: bytes
+    cross: bytes
+
+
+class Moments:
+    """Sums of w c x_j², w t x_j and w c x_j z over rows x with sketch z, by column j.
+
+    c is a row's curvature, t its target, w its weight by age.
+
+    Parameters
+    ----------
+    width
+        How many columns are told apart, a power of two; others are folded onto them.
+    rank
+        The width of the sketch; where it reaches ``width``, the sketch is the row itself.
+    half_life
+        In seconds of decision time; None keeps everything for ever.
+    """
+
+    def __init__(self, width: int, rank: int, half_life: float | None) -> None:
+        self.width = width
+        self.exact = width <= rank
+        self.rank = width if self.exact else rank
+        self.frame = Frame(half_life)
+        self.totals = np.zeros(3)
+        """Decisions, rewards and squared rewards."""
+        self._places = np.full(width, -1, dtype=np.int32)
+        self._columns = np.zeros(0, dtype=np.int64)
+        self._seen = 0
+        self._slopes, self._targets = np.zeros(0), np.zeros(0)
+        self._cross = np.zeros((0, self.rank))
+
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """The columns that have been seen, in the order of the rows."""
+        return self._columns[: self._seen]
+
+    @property
+    def slopes(self) -> Floats:
+        """Σ w c x_j² [U] in the current frame."""
+        return self._slopes[: self._seen]
+
+    @property
+    def targets(self) -> Floats:
+        """Σ w t x_j [U] in the current frame."""
+        return self._targets[: self._seen]
+
+    @property
+    def cross(self) -> Floats:
+        """Σ w c x_j z [U, d] in the current frame."""
+        return self._cross[: self._seen]
+
+    def sketch(self) -> Floats:
+        """Σ w c z zᵀ [d, d] in the current frame: the cross moments, sketched once more."""
+        from operators.logic.kernels.shared_rows import sketch_sums
+
+        result = np.zeros((self.rank, self.rank))
+        sketch_sums(self.columns, self.exact, self.cross, result)
+        return (result + result.T) / 2.0
+
+    def add_rows(self, rows: Rows, curvature: Floats, target: Floats, totals: Floats) -> Floats:
+        """Add weighted rows and totals [n, 3] in the current frame; give the sketches [n, d]."""
+        from operators.logic.kernels.shared_rows import add_rows
+
+        if rows.width & (rows.width - 1):
+            raise PolicyError(f"rows.width is {rows.width}, expected a power of two")
+        self._place(rows.indices & (self.width - 1))
+        z = np.zeros((len(rows), self.rank))
+        add_rows(
+            rows.indptr,
+            rows.indices,
+            rows.values,
+            self.width - 1,
+            self._places,
+            self.exact,
+            curvature,
+            target,
+            self._slopes,
+            self._targets,
+            self._cross,
+            z,
+        )
+        self.totals += totals.sum(axis=0)
+        return z
+
+    def move_to(self, time: float) -> None:
+        """Move the frame on to where it holds ``time``."""
+        factor = self.frame.move_to(time)
+        if factor != 1.0:
+            for sums in (self._slopes, self._targets, self._cross, self.totals):
+                sums *= factor
+
+    def add(self, other: Self, sign: float = 1.0) -> None:
+        """Add another's sums, or with ``sign`` -1 remove them."""
+        mine = (self.width, self.rank, self.frame.half_life)
+        if mine != (other.width, other.rank, other.frame.half_life):
+            raise PolicyError("the statistics are of another width, rank or half_life")
+        if not other._seen:
+            return
+        self.move_to(other.frame.newest)
+        factor = sign * self.frame.weight_of(other.frame)
+        self._place(other.columns)
+        at = self._places[other.columns]
+        self._slopes[at] += factor * other.slopes
+        self._targets[at] += factor * other.targets
+        self._cross[at] += factor * other.cross
+        self.totals += factor * other.totals
+
+    def _place(self, columns: NDArray[np.int64]) -> None:
+        new = np.unique(columns[self._places[columns] < 0])
+        if not len(new):
+            return
+        needed = self._seen + len(new)
+        if needed > len(self._columns):
+            room = min(max(needed, 2 * len(self._columns), 64), self.width)
+            self._columns = _grown(self._columns, room)
+            self._slopes, self._targets = _grown(self._slopes, room), _grown(self._targets, room)
+            self._cross = _grown(self._cross, room)
+        self._places[new] = np.arange(self._seen, needed, dtype=np.int32)
+        self._columns[self._seen : needed] = new
+        self._seen = needed
+
+    def dump(self) -> MomentsState:
+        """Give the written form."""
+        order = np.argsort(self.columns)
+        frame = self.frame
+        return MomentsState(
+            width=self.width,
+            rank=self.rank,
+            half_life=frame.half_life,
+            newest=frame.newest if math.isfinite(frame.newest) else None,
+            reference=frame.reference if math.isfinite(frame.reference) else None,
+            totals=self.totals.tolist(),
+            columns=self.columns[order].astype("<i4").tobytes(),
+            slopes=pack_array(self.slopes[order]),
+            targets=pack_array(self.targets[order]),
+            cross=pack_array(self.cross[order]),
+        )
+
+    @classmethod
+    def load(cls, state: MomentsState) -> Self:
+        """Read the written form."""
+        moments = cls(state.width, state.rank, state.half_life)
+        moments.frame.newest = -math.inf if state.newest is None else state.newest
+        moments.frame.reference = -math.inf if state.reference is None else state.reference
+        moments.totals = np.array(state.totals)
+        columns = np.frombuffer(state.columns, dtype="<i4").astype(np.int64)
+        moments._place(columns)
+        n = len(columns)
+        moments._slopes[:n] = unpack_array(state.slopes, (n,))
+        moments._targets[:n] = unpack_array(state.targets, (n,))
+        moments._cross[:n] = unpack_array(state.cross, (n, moments.rank))
+        return moments
+
+
+def _grown(array: NDArray[Number], room: int) -> NDArray[Number]:
+    larger = np.zeros((room, *array.shape[1:]), dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger

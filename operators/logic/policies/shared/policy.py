@@ -1,0 +1,288 @@
+"""Thompson sampling by one Bayesian model over context × action features.
+
+A decision whose chosen action had the row x contributes to the columns j of x, with its sketch z:
+Λ_jj += w n W x_j², (Λ Pᵀ)_j += w n W x_j z, h_j += w (n (W η - p) + r) x_j, and the same with
+x_j = 1 to its action's own intercept: one Newton step of the log-likelihood, linearised at the
+logged linear predictor η, as :mod:`operators.logic.policies.linear` does. With the Gaussian link W
+is 1 and η drops out. So the statistics are additive, whatever the order.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from operators.logic.policies.base import Deltas, Floats, PolicyError
+from operators.logic.policies.level import ACTION_VARIANCE, first_log_odds
+from operators.logic.policies.packing import read_params
+from operators.logic.policies.reward_variation import RewardVariation, reward_variation
+from operators.logic.policies.shared.fit import (
+    SharedFit,
+    SharedPrior,
+    Sums,
+    fit_exactly,
+    fit_widely,
+)
+from operators.logic.policies.shared.moments import Moments, MomentsState
+from operators.logic.policies.shared.parameters import SharedParams
+from operators.logic.policies.shared.posterior import Intercepts, SharedPosterior
+from operators.logic.policies.statistics import Statistics, StatisticsState
+from operators.logic.policies.tally import add_totals, aligned_rows
+from schemas.state import pack, unpack
+
+_VERSION = 1
+_ETA_LIMIT = 30.0
+_LEAST_VARIANCE = 1e-9
+
+_FIRST_SQUARES = 50.0
+"""What the squares of a row's numbers are expected to add up to before any is seen."""
+
+
+class SharedState(Struct):
+    """The written form of a :class:`Shared` policy."""
+
+    params: dict[str, Any]
+    width: int
+    moments: MomentsState
+    actions: StatisticsState
+    default_reward: float
+
+
+class Shared:
+    """One Bayesian linear model of sparse rows, with an intercept of their own for known actions.
+
+    Parameters
+    ----------
+    params
+        :class:`~operators.logic.policies.shared.parameters.SharedParams`.
+    width
+        The width of the rows, a power of two. Column 0 is the intercept, 1 in each row.
+    """
+
+    kind = "shared"
+
+    def __init__(self, params: Mapping[str, Any] | None, width: int) -> None:
+        self._params = read_params(self.kind, SharedParams, params)
+        if width < 1 or width & (width - 1):
+            raise PolicyError(f"policy 'shared' needs rows of 2**bits columns, got {width}")
+        buckets = self._params.buckets
+        if buckets & (buckets - 1):
+            raise PolicyError(f"policy.buckets must be a power of two, got {buckets}")
+        self.width = width
+        self.default_reward = 0.0
+        self._moments = Moments(min(width, buckets), self._params.rank, self._params.half_life)
+        self._actions = Statistics(
+            {
+                "counts": (),
+                "rewards": (),
+                "slope": (),
+                "target": (),
+                "cross": (self._moments.rank,),
+            },
+            self._params.half_life,
+        )
+
+    def learn(self, deltas: Deltas) -> None:
+        """Add the contributions of a micro-batch; ``deltas.rows`` are the chosen actions' rows."""
+        deltas.check(0)
+        rows = deltas.rows
+        if rows is None or len(rows) != len(deltas):
+            raise PolicyError("deltas.rows must have a row for each delta")
+        if rows.width != self.width:
+            raise PolicyError(f"deltas.rows are {rows.width} wide, expected {self.width}")
+        if not len(deltas):
+            return
+        moments = self._moments
+        moments.move_to(float(deltas.time.max()))
+        weight = moments.frame.weights(deltas.time)
+        count, reward = weight * deltas.count_delta, weight * deltas.reward_delta
+        slope, offset = self._linearise(deltas.eta)
+        curvature, target = count * slope, count * offset + reward
+        totals = np.column_stack([count, reward, weight * deltas.squares])
+        z = moments.add_rows(rows, curvature, target, totals)
+        if self._params.ids:
+            actions = self._actions
+            places, _ = add_totals(actions, deltas)
+            np.add.at(actions["slope"], places, curvature)
+            np.add.at(actions["target"], places, target)
+            np.add.at(actions["cross"], places, curvature[:, None] * z)
+
+    def _linearise(self, eta: Floats) -> tuple[Floats, Floats]:
+        """Give the slope W at η and W η - p."""
+        if self._params.link == "gaussian":
+            return np.ones(len(eta)), np.zeros(len(eta))
+        eta = np.clip(eta, -_ETA_LIMIT, _ETA_LIMIT)
+        p = expit(eta)
+        slope = p * (1.0 - p)
+        return slope, slope * eta - p
+
+    def forget(self, action_ids: Collection[str]) -> None:
+        """Drop actions' own intercepts; what their features taught stays with the features."""
+        self._actions.drop(action_ids)
+
+    def surplus(self) -> list[str]:
+        """Give the actions that are more than ``ids``: those with the least information.
+
+        Where several have the same, the last ones by id.
+        """
+        actions = self._actions
+        many = len(actions.ids) - self._params.ids
+        if many <= 0:
+            return []
+        ranked = sorted(zip(-actions["slope"], actions.ids, strict=True))
+        return [action_id for _, action_id in ranked[-many:]]
+
+    def merge(self, other: Self) -> None:
+        """Add the statistics of another replica."""
+        self._moments.add(other._moments)
+        self._actions.add(other._actions)
+
+    def subtract(self, other: Self | Deltas) -> None:
+        """Remove contributions, given as the replica or the deltas that hold them."""
+        if isinstance(other, Deltas):
+            self.learn(-other)
+            return
+        self._moments.add(other._moments, -1.0)
+        self._actions.add(other._actions, -1.0)
+
+    def publish(self, now: float | None = None) -> SharedPosterior:
+        """Give the posterior as of ``now``: by default the newest decision time learned from."""
+        moments = self._moments
+        if now is None:
+            now = moments.frame.newest
+        ids, counts, rewards, own = self._known_actions(now)
+        scale = moments.frame.scale(now)
+        n, reward, squares = (scale * moments.totals)[:, None]
+        variation = reward_variation(n, reward, squares, self.default_reward)
+        certainty = self._certainty(variation)
+        order = np.arange(moments.width) if moments.exact else np.argsort(moments.columns)
+        sums = self._sums(scale * certainty, order, [certainty * each for each in own])
+        columns = order if moments.exact else moments.columns[order]
+        prior = self._prior(variation, sums)
+        fitted = (fit_exactly if moments.exact else fit_widely)(sums, prior)
+        return SharedPosterior(
+            self._params.link,
+            self._params.alpha,
+            moments.width,
+            columns,
+            np.column_stack([fitted.mean, np.sqrt(fitted.variance)]),
+            float(np.sqrt(fitted.unseen)),
+            self._intercepts(ids, counts, rewards, fitted, sums),
+            fitted.root,
+        )
+
+    def _known_actions(self, now: float) -> tuple[list[str], Floats, Floats, list[Floats]]:
+        """Give the actions with the most information, by id, and their sums as of ``now``."""
+        actions = self._actions
+        ids = sorted(set(actions.ids).difference(self.surplus()))
+        at = now if np.isfinite(now) else None
+        counts, rewards, *own = aligned_rows(
+            actions, ids, at, "counts", "rewards", "slope", "target", "cross"
+        )
+        return ids, counts, rewards, own
+
+    def _certainty(self, variation: RewardVariation) -> float:
+        """Say how much more the statistics tell than they say themselves."""
+        if self._params.link == "logistic":
+            return 1.0 / variation.dispersion
+        noise = self._params.noise
+        return 1.0 / (variation.variance if noise is None else noise * noise)
+
+    def _sums(self, scale: float, order: NDArray[np.intp], own: list[Floats]) -> Sums:
+        moments = self._moments
+        sketch = scale * moments.sketch()
+        slope, target, cross = own
+        if moments.exact:
+            targets = np.zeros(moments.width)
+            targets[moments.columns] = scale * moments.targets
+            slopes, columns, first = np.diagonal(sketch), sketch, 0
+        else:
+            slopes, targets = scale * moments.slopes[order], scale * moments.targets[order]
+            columns = scale * moments.cross[order]
+            first = 0 if len(order) and moments.columns[order[0]] == 0 else -1
+        return Sums(
+            first=first,
+            slopes=slopes,
+            targets=targets,
+            cross=columns,
+            sketch=sketch,
+            action_slopes=slope,
+            action_targets=target,
+            action_cross=cross,
+        )
+
+    def _prior(self, variation: RewardVariation, sums: Sums) -> SharedPrior:
+        params = self._params
+        logistic = params.link == "logistic"
+        unit = variation.effect if logistic else variation.variance / variation.size
+        mean = params.prior_mean
+        if mean is None:
+            default, size = self.default_reward, variation.size
+            mean = first_log_odds(default, size) if logistic else default
+        signal = params.signal if params.signal is not None else unit**2
+        action = params.action_variance
+        return SharedPrior(
+            mean=mean,
+            intercept=(
+                params.intercept_variance
+                if params.intercept_variance is not None
+                else unit**2
+                if logistic
+                else 1.0
+            ),
+            column=max(signal / _mean_squares(sums), _LEAST_VARIANCE),
+            action=ACTION_VARIANCE * unit**2 if action is None else action,
+            strength=params.prior_strength,
+            iterations=params.iterations,
+        )
+
+    def _intercepts(
+        self, ids: Sequence[str], counts: Floats, rewards: Floats, fitted: SharedFit, sums: Sums
+    ) -> Intercepts:
+        shift = None
+        if fitted.root is not None:
+            shift = fitted.action_variance[:, None] * sums.action_cross
+        return Intercepts(
+            ids=tuple(ids),
+            mean=fitted.action_mean,
+            variance=fitted.action_variance,
+            counts=counts,
+            rewards=rewards,
+            unseen=fitted.unseen_action if self._params.ids else 0.0,
+            shift=shift,
+        )
+
+    def dump(self) -> bytes:
+        """Write parameters and statistics."""
+        state = SharedState(
+            params=msgspec.to_builtins(self._params),
+            width=self.width,
+            moments=self._moments.dump(),
+            actions=self._actions.dump(),
+            default_reward=self.default_reward,
+        )
+        return pack("policy-shared", _VERSION, state)
+
+    @classmethod
+    def load(cls, snapshot: bytes) -> Self:
+        """Read parameters and statistics."""
+        state = unpack("policy-shared", _VERSION, SharedState, snapshot)
+        policy = cls(state.params, state.width)
+        policy._moments = Moments.load(state.moments)
+        policy._actions = Statistics.load(state.actions)
+        policy.default_reward = state.default_reward
+        return policy
+
+
+def _mean_squares(sums: Sums) -> float:
+    """Give what the squares of a row's numbers add up to on average, the intercept left out."""
+    if sums.first < 0:
+        return _FIRST_SQUARES
+    rows = float(sums.slopes[sums.first])
+    if rows <= _LEAST_VARIANCE:
+        return _FIRST_SQUARES
+    return max((float(sums.slopes.sum()) - rows) / rows, 1.0)
