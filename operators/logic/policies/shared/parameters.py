@@ -41,7 +41,7 @@ class SharedParams(Struct, frozen=True, forbid_unknown_fields=True):
     action_variance: Variance | None = None
     noise: Noise | None = None
     half_life: HalfLife | None = None
-    iterations: Iterations = 2
+    iterations: Iterations = 1
     prior_strength: Weight = 50.0
     rank: Rank = 128
     buckets: Buckets = 2**16
