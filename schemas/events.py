@@ -182,7 +182,9 @@ class DecisionBack(Struct, kw_only=True, gc=False):
     named, the slot and a span of time that holds windows of both its ``subject_limit`` and its
     ``robot_rate``: it tells which decisions are one visitor's within that span, and nothing beyond.
     ``contents`` are the features that came with the request of what is shown, in its order, and
-    where the slot says so those of the other candidates, the most probable first.
+    where the slot says so those of the other candidates, the most probable first. ``context`` is
+    the request's where the slot takes features without a declaration: its policies learn from it
+    and from ``contents`` as they are.
     """
 
     id: Id
@@ -214,6 +216,7 @@ class DecisionBack(Struct, kw_only=True, gc=False):
         Annotated[list[LoggedFeatures], Meta(max_length=bounds.MOST_CANDIDATES)] | None,
         stored_since(10),
     ] = None
+    context: Annotated[dict[str, Raw] | None, stored_since(10)] = None
 
 
 class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):

@@ -23,7 +23,7 @@ from flows.verification.reading import ledger_of, segments_of
 from operators.io.kafka.group import restore
 from operators.io.segments import PROFILES
 from operators.learner_state import unpack_learner
-from operators.logic.attribution.decision_codec import content_of, unpack_decision
+from operators.logic.attribution.decision_codec import content_of, context_of, unpack_decision
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
 from operators.logic.attribution.rules import WHOLE
@@ -147,6 +147,7 @@ def _decision(ledger: Ledger, row: int) -> Line:
         "policy_version": int(pending.version[row]),
         "features": np.frombuffer(vector, "<f4").tolist() if features is not None else None,
         "contents": content.decode() if (content := content_of(pending.blob(row))) else None,
+        "context": context.decode() if (context := context_of(pending.blob(row))) else None,
         "active": bool(flags & ACTIVE),
         "shown": bool(flags & SHOWN),
         "void": bool(flags & VOID),

@@ -10,6 +10,7 @@ from math import fsum
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.json import encode as encode_json
 
 from operators.envelope import Event
 from operators.logic.attribution import reasons
@@ -209,6 +210,7 @@ def contributions(
         reward_delta=weight * reward,
         square_delta=weight * squared(reward),
         contents=_contents(bodies),
+        contexts=_contexts(bodies),
     )
 
 
@@ -223,6 +225,14 @@ def _contents(bodies: Sequence[DecisionBack]) -> list[bytes | None] | None:
         content = None if raw is None else read_content(bytes(raw))
         found.append(content.text if isinstance(content, ActionContent) else None)
     return found
+
+
+def _contexts(bodies: Sequence[DecisionBack]) -> list[bytes | None] | None:
+    """Give the contexts that decisions hold, as JSON."""
+    if not any(body.context for body in bodies):
+        return None
+    read = [read_content(encode_json(body.context)) if body.context else None for body in bodies]
+    return [each.text if isinstance(each, ActionContent) else None for each in read]
 
 
 def _fits(verdict: Verdict, dim: int) -> bool:

@@ -22,6 +22,7 @@ class SettlementsState(Struct, array_like=True):
     subjects: list[str | None]
     x: bytes
     contents: list[bytes | None] = []
+    contexts: list[bytes | None] = []
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Settlements:
     ``key`` is the join key, ``reward`` the final one, ``eta`` the linear predictor that was
     logged. ``x`` [n, d] are the logged features, named by ``fingerprint`` (empty: not logged); d
     is 0 without any. ``subjects`` is empty where nobody asked for them, ``contents`` (the JSON of
-    the features that requests gave to actions) where there are none.
+    the features that requests gave to actions) and ``contexts`` (theirs) where there are none.
     """
 
     fingerprint: str
@@ -45,6 +46,7 @@ class Settlements:
     x: NDArray[np.float32]
     subjects: Sequence[str | None] = ()
     contents: Sequence[bytes | None] = ()
+    contexts: Sequence[bytes | None] = ()
 
     def __len__(self) -> int:
         """Count the decisions."""
@@ -61,6 +63,7 @@ class Settlements:
             x=self.x[span],
             subjects=self.subjects[span],
             contents=self.contents[span],
+            contexts=self.contexts[span],
         )
 
     def since(self, time: int) -> "Settlements":
@@ -80,6 +83,7 @@ class Settlements:
             x=self.x[rows],
             subjects=[self.subjects[place] for place in places] if self.subjects else (),
             contents=[self.contents[place] for place in places] if self.contents else (),
+            contexts=[self.contexts[place] for place in places] if self.contexts else (),
         )
 
     def until(self, time: int) -> int:
@@ -104,8 +108,9 @@ class Settlements:
             for name, form in _COLUMNS
         ]
         x = np.ascontiguousarray(self.x, dtype="<f4").tobytes()
+        texts = list(self.contents), list(self.contexts)
         return SettlementsState(
-            self.fingerprint, columns, self.actions, list(self.subjects), x, list(self.contents)
+            self.fingerprint, columns, self.actions, list(self.subjects), x, *texts
         )
 
     @classmethod
@@ -122,6 +127,7 @@ class Settlements:
             actions=state.actions,
             subjects=state.subjects,
             contents=state.contents,
+            contexts=state.contexts,
             x=x.reshape(rows, len(x) // rows if rows else 0),
             **columns,
         )
@@ -138,9 +144,8 @@ def in_order(blocks: Iterable[Settlements]) -> Settlements | None:
     places = order.tolist()
     actions = [name for block in blocks for name in block.actions]
     subjects = [name for block in blocks for name in block.subjects]
-    contents: list[bytes | None] = []
-    if any(block.contents for block in blocks):
-        contents = [each for block in blocks for each in block.contents or [None] * len(block)]
+    contents = _texts(blocks, [block.contents for block in blocks])
+    contexts = _texts(blocks, [block.contexts for block in blocks])
     return Settlements(
         fingerprint=blocks[0].fingerprint,
         end=ends[order],
@@ -152,7 +157,17 @@ def in_order(blocks: Iterable[Settlements]) -> Settlements | None:
         x=np.concatenate([block.x for block in blocks])[order],
         subjects=[subjects[place] for place in places] if subjects else (),
         contents=[contents[place] for place in places] if contents else (),
+        contexts=[contexts[place] for place in places] if contexts else (),
     )
+
+
+def _texts(
+    blocks: Sequence[Settlements], texts: Sequence[Sequence[bytes | None]]
+) -> list[bytes | None]:
+    if not any(texts):
+        return []
+    pairs = zip(blocks, texts, strict=True)
+    return [each for block, some in pairs for each in some or [None] * len(block)]
 
 
 def sampled(keys: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:

@@ -15,6 +15,10 @@ ALTER TABLE decisions ADD (contents JSON);
 
 COMMENT ON COLUMN decisions.contents IS 'The content of each action whose features are known, by id; NULL where no features came';
 
+ALTER TABLE decisions ADD (context JSON);
+
+COMMENT ON COLUMN decisions.context IS 'The context of the request, where the slot takes features without a declaration';
+
 ALTER TABLE decisions ADD (contents_left_out NUMBER(19) DEFAULT 0 NOT NULL);
 
 COMMENT ON COLUMN decisions.contents_left_out IS 'How many actions have features that had no room in the record';

@@ -49,6 +49,7 @@ KINDS: dict[type, set[Kind]] = {
     inspect.IntType: {Kind.INTEGER},
     inspect.BoolType: {Kind.BOOLEAN},
     inspect.ListType: {Kind.JSON, Kind.VECTOR},
+    inspect.DictType: {Kind.JSON},
 }
 VECTORS = {"decisions.features"}
 """Texts that hold a vector in base64."""

@@ -242,9 +242,18 @@ def _contents(decision: Decision) -> Iterator[tuple[str, ActionContent]]:
             yield logged.action_id, content
 
 
+def _context(decision: Decision) -> str | None:
+    """Write the context that a decision holds as it is learned from."""
+    content = read_content(_ENCODE(decision.context)) if decision.context else None
+    return content.text.decode() if isinstance(content, ActionContent) else None
+
+
 _OUTCOME_ROW = row_maker(Outcome, OUTCOMES, version=_version)
 _ROWS: dict[type, tuple[Table, Callable[[Any], Row]]] = {
-    StoredDecision: (DECISIONS, row_maker(StoredDecision, DECISIONS, contents=_hashes)),
+    StoredDecision: (
+        DECISIONS,
+        row_maker(StoredDecision, DECISIONS, contents=_hashes, context=_context),
+    ),
     StoredOutcome: (OUTCOMES, _OUTCOME_ROW),
     Outcome: (OUTCOMES, _OUTCOME_ROW),
     Profile: (

@@ -21,37 +21,58 @@ HEX_UUID: Final = _HEX << 4 | _UUID
 DESCRIBED: Final = 0x80
 """The bit of the codes that says that the features of the action follow the names."""
 
-NAME_CODES: Final = 0xFF ^ DESCRIBED
+SITUATED: Final = 0x40
+"""The bit of the codes that says that the context of the request follows all that."""
+
+NAME_CODES: Final = 0xFF ^ DESCRIBED ^ SITUATED
 """The other bits: how the two names are written."""
 
 _CODES_AT: Final = HEADER_BYTES - 1
 _LENGTH = Layout("<I")
 
 
-def with_content(blob: bytes, content: bytes) -> bytes:
-    """Add the features of the action that is shown, as JSON, to a packed decision.
+def with_texts(blob: bytes, content: bytes | None, context: bytes | None) -> bytes:
+    """Add the features of the action that is shown, and the request's context, as JSON.
 
-    >>> blob = with_content(pack_decision(None, None, "d-1"), b'{"price":1}')
-    >>> content_of(blob), unpack_decision(blob)
-    (b'{"price":1}', (None, None, 'd-1'))
+    >>> blob = with_texts(pack_decision(None, None, "d-1"), b'{"price":1}', b'{"hour":9}')
+    >>> content_of(blob), context_of(blob), unpack_decision(blob)
+    (b'{"price":1}', b'{"hour":9}', (None, None, 'd-1'))
     """
-    codes = bytes([blob[_CODES_AT] | DESCRIBED])
-    start, rest = blob[:_CODES_AT], blob[HEADER_BYTES:]
-    return b"".join((start, codes, rest, content, _LENGTH.pack(len(content))))
+    codes, parts = blob[_CODES_AT], [blob[HEADER_BYTES:]]
+    for bit, text in ((DESCRIBED, content), (SITUATED, context)):
+        if text is not None:
+            codes |= bit
+            parts += [text, _LENGTH.pack(len(text))]
+    return b"".join((blob[:_CODES_AT], bytes([codes]), *parts))
 
 
 def content_of(blob: bytes) -> bytes | None:
-    """Give the features that :func:`with_content` added; None where there are none."""
-    if not blob[_CODES_AT] & DESCRIBED:
-        return None
-    return blob[_names_end(blob) : -_LENGTH.size]
+    """Give the features of the action that :func:`with_texts` added; None where it added none."""
+    return _text(blob, _context_start(blob)) if blob[_CODES_AT] & DESCRIBED else None
+
+
+def context_of(blob: bytes) -> bytes | None:
+    """Give the context that :func:`with_texts` added; None where it added none."""
+    return _text(blob, len(blob)) if blob[_CODES_AT] & SITUATED else None
+
+
+def _text(blob: bytes, end: int) -> bytes:
+    """Give the text whose length ends before ``end``."""
+    return blob[_text_start(blob, end) : end - _LENGTH.size]
+
+
+def _text_start(blob: bytes, end: int) -> int:
+    (length,) = _LENGTH.unpack_from(blob, end - _LENGTH.size)
+    return end - _LENGTH.size - int(length)
+
+
+def _context_start(blob: bytes) -> int:
+    return _text_start(blob, len(blob)) if blob[_CODES_AT] & SITUATED else len(blob)
 
 
 def _names_end(blob: bytes) -> int:
-    if not blob[_CODES_AT] & DESCRIBED:
-        return len(blob)
-    (length,) = _LENGTH.unpack_from(blob, len(blob) - _LENGTH.size)
-    return len(blob) - _LENGTH.size - int(length)
+    end = _context_start(blob)
+    return _text_start(blob, end) if blob[_CODES_AT] & DESCRIBED else end
 
 
 def pack_decision(features: str | None, subject: str | None, decision_id: str) -> bytes | None:
@@ -129,7 +150,7 @@ def _alike(names: Sequence[tuple[str, str, str]]) -> list[bytes | None] | None:
 def unpack_decision(blob: bytes) -> tuple[str | None, str | None, str]:
     """Read features (base64), subject and decision id."""
     floats, subject_bytes, codes = _HEADER.unpack_from(blob)
-    if codes & DESCRIBED:
+    if codes & ~NAME_CODES:
         codes, blob = codes & NAME_CODES, blob[: _names_end(blob)]
     start, features = HEADER_BYTES, None
     if floats != NO_FEATURES:

@@ -188,6 +188,7 @@ def _posterior_deltas(
             reward_delta=rewards[part],
             square_delta=squares[part],
             contents=pending.contents(some),
+            contexts=pending.contexts(some),
         )
         groups.append(
             PosteriorDeltas(

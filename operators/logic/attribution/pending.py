@@ -1,6 +1,6 @@
 """The decisions of one shard that are not settled: found by key, by expiry, and kept small."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,8 +20,11 @@ from operators.logic.attribution.decision_codec import (
     DESCRIBED,
     HEADER,
     HEADER_BYTES,
+    NAME_CODES,
     NO_FEATURES,
+    SITUATED,
     content_of,
+    context_of,
     packed_features,
 )
 from operators.logic.attribution.key_index import KeyIndex
@@ -62,7 +65,7 @@ class Pending(ChunkedColumns):
         self.index = KeyIndex()
         self.size = 0
         self.described = False
-        """Whether requests gave features to the actions of any row that there ever was."""
+        """Whether any row that there ever was has features of its action, or a context, beside."""
         self._open: dict[int, Chunk] = {}
         self._names = 0
         self._keyed: dict[str, Chunk] = {}
@@ -174,14 +177,23 @@ class Pending(ChunkedColumns):
         return self.packed(rows, 0, HEADER_BYTES).view(HEADER)
 
     def contents(self, rows: Rows) -> list[bytes | None] | None:
-        """Give the features that requests gave to the actions shown; None where none has any."""
+        """Give the features of the actions shown, as JSON; None where none has any."""
+        return self._texts(rows, DESCRIBED, content_of)
+
+    def contexts(self, rows: Rows) -> list[bytes | None] | None:
+        """Give the contexts that were kept as JSON; None where none was."""
+        return self._texts(rows, SITUATED, context_of)
+
+    def _texts(
+        self, rows: Rows, bit: int, read: Callable[[bytes], bytes | None]
+    ) -> list[bytes | None] | None:
         if not self.described:
             return None
-        described = self.headers(rows)["codes"] & DESCRIBED != 0
-        if not described.any():
+        has_one = self.headers(rows)["codes"] & bit != 0
+        if not has_one.any():
             return None
-        pairs = zip(rows.tolist(), described.tolist(), strict=True)
-        return [content_of(self.blob(row)) if has_any else None for row, has_any in pairs]
+        pairs = zip(rows.tolist(), has_one.tolist(), strict=True)
+        return [read(self.blob(row)) if is_there else None for row, is_there in pairs]
 
     def features(self, rows: Rows) -> Iterator[tuple[Places, NDArray[np.float64]]]:
         """Give the features of rows as matrices, each with the places in ``rows`` of its rows.
@@ -316,7 +328,7 @@ class Pending(ChunkedColumns):
             self.index.insert(self.key[live], live, self.key)
             self.size += chunk.alive
             if len(live) and not self.described:
-                self.described = bool((self.headers(live)["codes"] & DESCRIBED).any())
+                self.described = bool((self.headers(live)["codes"] > NAME_CODES).any())
 
     def _pack_blocks(self, keys: Sequence[str]) -> Iterator[bytes]:
         for key in keys:

@@ -110,6 +110,7 @@ def _settlements(ledger: Ledger, rows: Rows, reward: Floats) -> Iterator[tuple[s
                     x=x,
                     subjects=names,
                     contents=pending.contents(part_rows) or (),
+                    contexts=pending.contexts(part_rows) or (),
                 ),
             )
 

@@ -1,12 +1,13 @@
 """What events do to decisions: they are added, activated by impressions, or void."""
 
 from binascii import crc32
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
 import numpy as np
+from msgspec.json import encode as encode_json
 
-from operators.envelope import Event, Origin
+from operators.envelope import Event
 from operators.logic.attribution import reasons
 from operators.logic.attribution.chunks import DecisionColumns, Rows
 from operators.logic.attribution.decision_classes import IMMEDIATE, DecisionClass
@@ -14,7 +15,7 @@ from operators.logic.attribution.decision_codec import (
     pack_decisions,
     packed_names,
     packed_subject,
-    with_content,
+    with_texts,
 )
 from operators.logic.attribution.ledger import Ledger
 from operators.logic.attribution.matching import Joined, class_of
@@ -29,6 +30,7 @@ from operators.logic.attribution.subject_bounds import (
     exclude_robots,
 )
 from operators.logic.attribution.waiting import Withdrawal
+from operators.logic.deciding.contents import read_content
 from operators.logic.policies.base import squared
 from operators.logic.subject_windows import read_subject_windows
 from schemas.clock import NEVER
@@ -70,8 +72,8 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         if blob is None:
             reject(event, reasons.INVALID_DECISION, "features")
             continue
-        if undescribed and event.origin in undescribed:
-            reject(event, reasons.INVALID_DECISION, "contents")
+        if event.key in undescribed:
+            reject(event, reasons.INVALID_DECISION, undescribed[event.key])
             continue
         if visitor < 0:
             reject(event, reasons.INVALID_DECISION, "subject_window")
@@ -123,24 +125,29 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
 
 def _describe(
     ledger: Ledger, events: Sequence[Event], blobs: list[bytes | None]
-) -> Collection[Origin]:
-    """Add to packed decisions the features of what they show; name the records without sense.
+) -> Mapping[int, str]:
+    """Add to packed decisions the features of what they show, and their contexts.
 
-    Whose features those are is said by the action's id.
+    Whose features those are is said by the action's id. What is given are the keys of decisions
+    that cannot be used, with the field that is why.
     """
-    senseless: set[Origin] = set()
-    given = [event.body.contents for event in events]
-    for place, event in enumerate(events) if any(given) else ():
+    senseless: dict[int, str] = {}
+    for place, event in enumerate(events):
         body, blob = event.body, blobs[place]
+        if blob is None or (body.contents is None and body.context is None):
+            continue
+        content = context = None
         for logged in body.contents or ():
-            if logged.action_id == body.action_id and blob is not None:
+            if logged.action_id == body.action_id:
                 content = ledger.contents.read(bytes(logged.features))
-                if isinstance(content, Flaw):
-                    senseless.add(event.origin)
-                elif content is not None:
-                    blobs[place] = with_content(blob, content.text)
-                    ledger.pending.described = True
                 break
+        if body.context:
+            context = read_content(encode_json(body.context))
+        if isinstance(content, Flaw) or isinstance(context, Flaw):
+            senseless[event.key] = "contents" if isinstance(content, Flaw) else "context"
+        elif content is not None or context is not None:
+            blobs[place] = with_texts(blob, content and content.text, context and context.text)
+            ledger.pending.described = True
     return senseless
 
 

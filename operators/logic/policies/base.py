@@ -60,6 +60,8 @@ class Deltas:
         where there are none. Left out where no decision has any.
     rows : Rows of n rows, or None
         The chosen actions' features with their decisions', for policies that learn from both.
+    contexts : list of bytes or None, n
+        The contexts of the decisions' requests, likewise, in slots whose features are not declared.
     """
 
     action_ids: list[str]
@@ -71,6 +73,7 @@ class Deltas:
     square_delta: Floats | None = None
     contents: Sequence[bytes | None] | None = None
     rows: Rows | None = None
+    contexts: Sequence[bytes | None] | None = None
 
     def __len__(self) -> int:
         """Give the number of deltas."""
@@ -107,6 +110,7 @@ class Deltas:
             square_delta=None if self.square_delta is None else -self.square_delta,
             contents=self.contents,
             rows=self.rows,
+            contexts=self.contexts,
         )
 
     def take(self, rows: Sequence[int] | Indices) -> "Deltas":
@@ -121,6 +125,7 @@ class Deltas:
             square_delta=None if self.square_delta is None else self.square_delta[rows],
             contents=None if self.contents is None else [self.contents[i] for i in rows],
             rows=None if self.rows is None else self.rows.take(rows),
+            contexts=None if self.contexts is None else [self.contexts[i] for i in rows],
         )
 
 

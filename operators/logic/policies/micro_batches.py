@@ -31,14 +31,18 @@ def joined(parts: Sequence[Deltas]) -> Deltas:
         count_delta=np.concatenate([part.count_delta for part in parts]),
         reward_delta=np.concatenate([part.reward_delta for part in parts]),
         square_delta=np.concatenate([part.squares for part in parts]),
-        contents=_contents(parts),
+        contents=_texts(parts, [part.contents for part in parts]),
+        contexts=_texts(parts, [part.contexts for part in parts]),
     )
 
 
-def _contents(parts: Sequence[Deltas]) -> list[bytes | None] | None:
-    if all(part.contents is None for part in parts):
+def _texts(
+    parts: Sequence[Deltas], texts: Sequence[Sequence[bytes | None] | None]
+) -> list[bytes | None] | None:
+    if all(some is None for some in texts):
         return None
-    return [each for part in parts for each in part.contents or [None] * len(part)]
+    pairs = zip(parts, texts, strict=True)
+    return [each for part, some in pairs for each in some or [None] * len(part)]
 
 
 def micros_of(deltas: Deltas) -> NDArray[np.int64]:

@@ -50,4 +50,5 @@ def deltas_of(settled: Settlements) -> Deltas:
         reward_delta=settled.reward,
         square_delta=squared(settled.reward),
         contents=settled.contents or None,
+        contexts=settled.contexts or None,
     )
