@@ -41,10 +41,26 @@ class ActionEncodings:
             key = self._json.encode(features)
         except (TypeError, ValueError, OverflowError, RecursionError):  # no JSON: not remembered
             return self._encoder.encode(features)
+        known = self._known_as(key)
+        return self._remembered(key, features) if known is None else known
+
+    def of_json(self, text: bytes) -> SparseFeatures:
+        """Encode what a JSON text says, which is read only where it is not remembered.
+
+        >>> encodings = ActionEncodings(AutoEncoder(AutoFeatures()), most_bytes=1_000_000)
+        >>> encodings.of_json(b'{"a":1}').is_same(encodings.encode({"a": 1}))
+        True
+        """
+        known = self._known_as(text)
+        return self._remembered(text, msgspec.json.decode(text)) if known is None else known
+
+    def _known_as(self, key: bytes) -> SparseFeatures | None:
         encoded = self._known.get(key)
         if encoded is not None:
             self._known.move_to_end(key)
-            return encoded
+        return encoded
+
+    def _remembered(self, key: bytes, features: Any) -> SparseFeatures:
         encoded = self._encoder.encode(features)
         self._known[key] = encoded
         self.nbytes += _bytes_of(key, encoded)
