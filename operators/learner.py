@@ -21,13 +21,15 @@ from operators.learner_state import (
 from operators.logic.attribution.rules import rules_of
 from operators.logic.deciding.contents import content_hash
 from operators.logic.features import FeatureMap, scaled_columns
+from operators.logic.features.auto_rows import AutoRows
 from operators.logic.models import CanonicalOrder, ClickModel, ClickSettings
 from operators.logic.policies import Deltas, Policy, Posterior, load_policy
 from operators.logic.policies.mean_context import MeanContext
-from operators.logic.policies.micro_batches import joined, micros_of, with_features
+from operators.logic.policies.micro_batches import joined, micros_of, with_features, with_rows
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.reward_scale import on_reward_scale, total_on_scale
 from operators.logic.policies.settled import SettledPolicy
+from operators.logic.policies.shared import told_apart
 from operators.logic.policies.snapshot_record import largest_posterior
 from operators.logic.policy_memory import most_actions
 from operators.logic.policy_versions import (
@@ -46,6 +48,7 @@ from operators.logic.request_actions import (
 from operators.logic.retired import MOST_RETIRED
 from operators.logic.settlements import Settlements, in_order
 from operators.logic.slot_policy import (
+    learned_rows,
     name_actions,
     new_policy,
     policy_dim,
@@ -100,6 +103,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     """The actions beside the catalog's that the policy publishes."""
     published: Callable[[str], int] = nothing_published
     _fingerprint: str | None = None
+    _rows: AutoRows | None = None
+    """What makes the rows of features without a declaration, where the policy learns from them."""
 
     @property
     def fingerprint(self) -> str:
@@ -208,6 +213,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             self.settled = SettledPolicy(new_policy(slot, actions, dim))
             settings = ClickSettings(threshold=rules_of(slot).default_reward)
             self.model = ClickModel(dim, settings, scaled_columns(slot.features))
+            self._rows = learned_rows(slot)
             self.context = MeanContext(dim)
             self.decisions = self.rewards = 0.0
             self.retired = RequestActions()
@@ -264,7 +270,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             self._meet(deltas, unlisted)
         if self.retired.has_forgotten:
             deltas = self._of_known_actions(deltas)
-        self.policy.learn(deltas)
+        for part in with_rows(deltas, self._rows):
+            self.policy.learn(part)
         self.context.learn(deltas)
         self.decisions += float(deltas.count_delta.sum())
         self.rewards += float(deltas.reward_delta.sum())
@@ -300,10 +307,15 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             policy.forget(action_ids)
 
     def _of_known_actions(self, deltas: Deltas) -> Deltas:
-        """Leave out decisions of actions that were forgotten since, or before they came back."""
+        """Leave out decisions of actions that were forgotten since, or before they came back.
+
+        Where actions share a model, only what would be these actions' own is left out.
+        """
         taught = self.retired.teach(deltas.action_ids, micros_of(deltas), self._listed)
         if taught.all():
             return deltas
+        if self._rows is not None:
+            return replace(deltas, action_ids=told_apart(deltas.action_ids, taught))
         assert self.slot is not None
         self.metrics.ignored(self.slot.slot_id, "forgotten_action", int((~taught).sum()))
         return deltas.take(np.flatnonzero(taught))
@@ -333,8 +345,11 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         taught = ready
         if self.retired.has_forgotten:
             rows = self.retired.teach(ready.actions, ready.at, self._listed)
-            taught = ready.take(np.flatnonzero(rows))
-        self.settled.learn(taught)
+            if self._rows is None:
+                taught = ready.take(np.flatnonzero(rows))
+            else:
+                taught = replace(ready, actions=told_apart(ready.actions, rows))
+        self.settled.learn(taught, self._rows)
         if self.model.learn(ready):
             self.publish_rule.note_reported()
 
@@ -495,6 +510,7 @@ def resumed(
         newest_decision=state.newest_decision,
         learns_from=state.learns_from,
         departed=set(state.departed),
+        _rows=learned_rows(state.slot),
         _listed=frozenset(action.action_id for action in state.actions),
     )
 

@@ -148,7 +148,8 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
     ``default_reward`` included. ``slate_size`` is the number of actions shown without repetition.
     ``subject_limit`` and ``robot_rate`` say which decisions do not teach. With ``log_candidates``
     a decision holds the features that came with its request of all candidates, not only of what
-    is shown.
+    is shown. Each eligible action has at least the probability ``floor``, and all together have
+    ``floor_mass`` that is spread evenly.
     """
 
     slot_id: Id
@@ -168,6 +169,7 @@ class Slot(CatalogRecord, kw_only=True, tag="slot"):
     viewable_only: bool = False
     click_without_impression: Literal["count", "quarantine"] = "count"
     floor: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
+    floor_mass: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
     holdout: Holdout = field(default_factory=Holdout)
     baseline_action_id: Name | None = None
     slate_size: Annotated[int, Meta(ge=1, le=bounds.MOST_POSITIONS)] = 1

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -12,15 +13,20 @@ from numpy.typing import NDArray
 from flows.personalize import Steps
 from flows.runtime.snapshots import States
 from flows.verification.findings import ActionCheck, Verification
+from flows.verification.shared_columns import columns_check
 from operators.learner_state import unpack_learner
 from operators.logic.catalog import Catalog, CatalogHistory
 from operators.logic.features import FeatureMap
-from operators.logic.policies import Policy
+from operators.logic.features.auto_rows import AutoRows
+from operators.logic.policies import Deltas, Policy
+from operators.logic.policies.micro_batches import micros_of, with_rows
+from operators.logic.policies.shared import Shared, told_apart
+from operators.logic.policies.shared.moments import Moments
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.recount import Verdict, contributions
 from operators.logic.request_actions import RequestActions
 from operators.logic.retired import MOST_RETIRED
-from operators.logic.slot_policy import new_policy, policy_dim, policy_shape
+from operators.logic.slot_policy import learned_rows, new_policy, policy_dim, policy_shape
 
 
 class Learners:
@@ -37,6 +43,7 @@ class Learners:
         self.skipped = sorted(_changed(catalogs))
         self._policies: dict[str, Policy] = {}
         self._fingerprints: dict[str, str] = {}
+        self._rows: dict[str, AutoRows | None] = {}
         self._known = _known_actions((states or {}).get(Steps.LEARNERS, {}))
         self._left_out: dict[str, set[str]] = {}
         for slot_id, slot in sorted(self._catalog.slots.items()):
@@ -46,6 +53,7 @@ class Learners:
                 actions = self._catalog.actions[slot_id]
                 self._fingerprints[slot_id] = feature_map.logged_fingerprint
                 self._policies[slot_id] = new_policy(slot, actions, dim)
+                self._rows[slot_id] = learned_rows(slot)
 
     def learn(self, verdicts: Iterable[Verdict], weights: Mapping[int, float]) -> None:
         """Learn a shard's decisions; ``weights`` says, by key, how much of one counts so far.
@@ -56,26 +64,51 @@ class Learners:
         for verdict in verdicts:
             body = verdict.decision.body
             known = self._known.get(body.slot_id)
-            if known is not None and not known.learns(body.action_id, verdict.decision.at):
+            if (
+                known is not None
+                and self._rows.get(body.slot_id) is None
+                and not known.learns(body.action_id, verdict.decision.at)
+            ):
                 self._left_out.setdefault(body.slot_id, set()).add(body.action_id)
             elif body.mapping in (self._fingerprints.get(body.slot_id), ""):
                 by_slot.setdefault(body.slot_id, []).append(verdict)
         for slot_id, of_slot in by_slot.items():
             if slot_id in self._policies:
-                policy = self._policies[slot_id]
-                policy.learn(contributions(of_slot, policy.dim, weights))
+                policy, rows = self._policies[slot_id], self._rows[slot_id]
+                deltas = contributions(of_slot, policy.dim, weights)
+                if rows is not None:
+                    deltas = self._told_apart(slot_id, deltas)
+                for part in with_rows(deltas, rows):
+                    policy.learn(part)
+
+    def _told_apart(self, slot_id: str, deltas: Deltas) -> Deltas:
+        """Leave to a shared model alone what its learner has forgotten of single actions."""
+        known = self._known.get(slot_id)
+        if known is None:
+            return deltas
+        taught = known.others.teach(deltas.action_ids, micros_of(deltas), known.listed)
+        pairs = zip(deltas.action_ids, taught.tolist(), strict=True)
+        forgotten = {action_id for action_id, is_known in pairs if not is_known}
+        self._left_out.setdefault(slot_id, set()).update(forgotten)
+        return replace(deltas, action_ids=told_apart(deltas.action_ids, taught))
 
     def compare(self, report: Verification, states: States) -> None:
         """Compare every statistic of every action that either of the two knows."""
         report.skipped = self.skipped
         learners = states.get(Steps.LEARNERS, {})
         for slot_id, policy in self._policies.items():
-            fresh = statistics_of(policy.dump())
+            written = policy.dump()
+            fresh = statistics_of(written)
             if fresh is None:
                 continue
-            learned = None
+            learned = kept = None
             if slot_id in learners:
-                learned = statistics_of(unpack_learner(learners[slot_id]).policy)
+                kept = unpack_learner(learners[slot_id]).policy
+                learned = statistics_of(kept)
+            shared = moments_of(written)
+            if shared is not None:
+                of_learner = moments_of(kept) if kept is not None else None
+                report.actions.append(columns_check(slot_id, of_learner, shared))
             learned = learned or Statistics({})
             forgotten = self._may_be_forgotten(slot_id, {*learned.ids, *fresh.ids})
             report.forgotten += len(forgotten | self._left_out.get(slot_id, set()))
@@ -125,6 +158,14 @@ def _known_actions(snapshots: Mapping[str, bytes]) -> dict[str, _KnownActions]:
     return known
 
 
+_SHARED = b"policy-shared"
+
+
+def moments_of(policy: bytes) -> Moments | None:
+    """Read the sums by column in what a policy's ``dump`` wrote, None where it keeps none."""
+    return Shared.load(policy).moments if policy.startswith(_SHARED) else None
+
+
 class _Written(Struct):
     """The part of a written policy that holds what it learned; ``model`` is a policy inside."""
 
@@ -134,6 +175,8 @@ class _Written(Struct):
 
 def statistics_of(policy: bytes) -> Statistics | None:
     """Read the sufficient statistics in what a policy's ``dump`` wrote."""
+    if policy.startswith(_SHARED):
+        return Shared.load(policy).intercepts
     written = msgspec.msgpack.decode(policy.partition(b"\n")[2], type=_Written)
     if written.statistics is not None:
         return Statistics.load(written.statistics)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from flows.personalize import Steps
 from flows.runtime.snapshots import States
-from flows.verification.learning import statistics_of
+from flows.verification.learning import moments_of, statistics_of
 from flows.verification.reading import ledger_of, segments_of
 from operators.io.kafka.group import restore
 from operators.io.segments import PROFILES
@@ -75,12 +75,29 @@ def _learners(_: Settings, states: States) -> Iterator[Line]:
         statistics = statistics_of(learner.policy)
         if statistics is None:
             continue
+        yield from _columns(slot_id, learner.policy)
         arrays = statistics.at(None)
         for row, action_id in sorted(enumerate(statistics.ids), key=itemgetter(1)):
             values = {name: array[row].tolist() for name, array in arrays.items()}
             if not any(np.any(_rounded(value)) for value in values.values()):
                 continue
             yield {"slot_id": slot_id, "action_id": action_id, **values}
+
+
+def _columns(slot_id: str, policy: bytes) -> Iterator[Line]:
+    """Give the sums by column of a model that actions share, of cross moments sum and length."""
+    moments = moments_of(policy)
+    if moments is None:
+        return
+    columns, sums = moments.sums()
+    total, length = sums["cross"].sum(axis=1), np.sqrt(np.square(sums["cross"]).sum(axis=1))
+    by_column = sums["slopes"], sums["targets"], total, length
+    for column, *values in zip(
+        columns.tolist(), *(each.tolist() for each in by_column), strict=True
+    ):
+        if np.any(_rounded(values)):
+            names = "slopes", "targets", "cross_sum", "cross_length"
+            yield {"slot_id": slot_id, "column": column, **dict(zip(names, values, strict=True))}
 
 
 def _profiles(settings: Settings, states: States) -> Iterator[Line]:

@@ -49,8 +49,9 @@ class RequestGroup(Struct, kw_only=True, eq=False):
     ``events``, ``eligible``, ``request_hashes`` and ``contents`` have an entry for each request:
     its eligible action ids (None where all ``actions`` are, which the catalog shows in the slot),
     the digest of its content, and the features that it gives to those actions, by id (None where
-    it gives none; ``contents`` is empty where no request does). ``policy`` is None while the slot
-    has learned nothing, ``revision`` that of the catalog.
+    it gives none; ``contents`` is empty where no request does). ``contexts`` are their contexts as
+    JSON, None for an empty one, where the decisions are to hold them; empty elsewhere. ``policy``
+    is None while the slot has learned nothing, ``revision`` that of the catalog.
     """
 
     slot: Slot
@@ -61,6 +62,7 @@ class RequestGroup(Struct, kw_only=True, eq=False):
     eligible: list[list[str] | None]
     request_hashes: list[int]
     contents: list[Mapping[str, ActionContent] | None] = []
+    contexts: list[bytes | None] = []
 
 
 class WaitingRequest(Struct, kw_only=True):

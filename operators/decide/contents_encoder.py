@@ -110,6 +110,6 @@ def _others(
     selection: Selection, row: int, contents: Contents, column: Mapping[str, int]
 ) -> NDArray[np.intp]:
     """Give the columns of what is not shown and has features, the most probable first."""
-    named = np.array([column[name] for name in contents or ()], dtype=np.intp)
+    named = np.array([column[name] for name in contents or () if name in column], dtype=np.intp)
     columns = np.setdiff1d(named, shown_columns(selection, row))
     return columns[np.argsort(-selection.logged[row][columns], kind="stable")]

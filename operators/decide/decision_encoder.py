@@ -97,7 +97,9 @@ def decision_records(
         common["mapping"] = feature_map.logged_fingerprint
     alike = _literal(common)[1:-1]
     room = limit - len(alike) - _most_of_its_own(selection, feature_map)
-    logged = shown_contents(selection, group.contents, room) if group.contents else None
+    if group.contexts:
+        room -= len(b'"context":null,') + max(len(text or b"") for text in group.contexts)
+    logged = shown_contents(selection, group.contents, room) if any(group.contents) else None
     ranked = rankings(selection, room - (logged.longest if logged else 0))
     if logged is not None and slot.log_candidates:
         logged = with_candidates(logged, selection, group.contents, ranked.texts, room)
@@ -134,6 +136,8 @@ def decision_records(
         columns["contents"] = logged.written()
         if any(logged.left_out):
             columns["contents_left_out"] = logged.left_out
+    if any(group.contexts):
+        columns["context"] = [text or b"null" for text in group.contexts]
     if ranked.left_out is not None:
         columns["ranking_left_out"] = ranked.left_out.tolist()
         columns["ranking_left_out_probability"] = _numbers(ranked.mass_left_out)

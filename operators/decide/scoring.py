@@ -8,22 +8,31 @@ from threading import Thread
 from typing import NamedTuple, TypeVar
 
 import bytewax.operators as op
+import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 from msgspec import structs
 
 from operators.decide.admission import RequestGroup, admit_requests
 from operators.decide.decision_encoder import decision_messages, decision_records
+from operators.decide.found_features import (
+    FoundFeatures,
+    action_ids_of,
+    names_of,
+    takes_requested,
+)
 from operators.envelope import Message, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import SEEN, segment_folder
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.deciding.contents import ActionContent
+from operators.logic.deciding.joint_selection import score_jointly, select_jointly
 from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap
 from operators.logic.kernels import load_kernels
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policies.shared import SharedPosterior
 from operators.logic.slot_policy import first_policy, policy_dim, policy_shape
 from operators.logic.subject_windows import subject_windows
 from schemas.catalog import Slot
@@ -46,6 +55,10 @@ MOST_CELLS = 1_000_000
 FEW_CELLS = 20_000
 """So many are scored at once even where most of them are no candidates of their requests."""
 
+MOST_JOINT_CANDIDATES = 16_384
+"""Candidates whose scores are held at once, where one model scores all of them: a factor of up to
+512 numbers for each."""
+
 T = TypeVar("T")
 
 MOST_SLOTS = 1000
@@ -53,11 +66,15 @@ MOST_SLOTS = 1000
 
 
 class _SlotTools(NamedTuple):
-    """What deciding needs of a slot's record: its feature map, and its posteriors' shape."""
+    """What deciding needs of a slot's record: its feature map, and its posteriors' shape.
+
+    ``found`` is what features without a declaration need, None where the slot has none.
+    """
 
     slot: Slot
     feature_map: FeatureMap
     shape: str
+    found: FoundFeatures | None
 
 
 class Scorer:
@@ -85,20 +102,76 @@ class Scorer:
             alike[group.slot.slot_id, version, group.revision].append(group)
         messages: dict[str, list[Message]] = defaultdict(list)
         for groups in alike.values():
-            for group in in_parts(_joined(groups)):
-                self._decide(group, messages)
+            group = _joined(groups)
+            tools = self._tools_of(group.slot)
+            policy = group.policy
+            if policy is None or policy.shape != tools.shape:
+                policy = self._first_policy(group, policy_dim(group.slot, tools.feature_map))
+            if tools.found is not None:
+                group = tools.found.described(group)
+            if isinstance(policy.posterior, SharedPosterior):
+                self._decide_jointly(group, policy, tools, messages)
+            else:
+                for part in in_parts(group):
+                    self._decide(part, policy, tools, messages)
+            if tools.found is not None and (problems := tools.found.take_problems()):
+                self._metrics.feature_problems(group.slot.slot_id, problems)
         return messages.items()
 
-    def _decide(self, group: RequestGroup, messages: dict[str, list[Message]]) -> None:
-        tools = self._tools_of(group.slot)
-        feature_map, policy = tools.feature_map, group.policy
-        if policy is None or policy.shape != tools.shape:
-            policy = self._first_policy(group, policy_dim(group.slot, feature_map))
+    def _decide(
+        self,
+        group: RequestGroup,
+        policy: PublishedPolicy,
+        tools: _SlotTools,
+        messages: dict[str, list[Message]],
+    ) -> None:
+        feature_map = tools.feature_map
         candidates = _candidates(group, feature_map)
         if feature_map.problems:
             self._metrics.feature_problems(group.slot.slot_id, feature_map.problems)
             feature_map.problems.clear()
         selection = select(group.slot, policy.posterior, candidates, self._secret)
+        self._write(group, policy, feature_map, candidates, selection, messages)
+
+    def _decide_jointly(
+        self,
+        group: RequestGroup,
+        policy: PublishedPolicy,
+        tools: _SlotTools,
+        messages: dict[str, list[Message]],
+    ) -> None:
+        """Score the candidates of many requests at once; select in parts, as of other policies."""
+        assert tools.found is not None
+        assert isinstance(policy.posterior, SharedPosterior)
+        for several in in_candidates(group):
+            decisions = score_jointly(
+                several.slot,
+                policy.posterior,
+                tools.found.rows_of(several),
+                names_of(several),
+                _who_asks(several),
+                tools.found.rows.position_columns,
+                self._secret,
+            )
+            start = 0
+            for part in in_parts(several):
+                stop = start + len(part.events)
+                candidates = _who_asks(part)
+                selection = select_jointly(
+                    part.slot, decisions.cut(start, stop), candidates, self._secret
+                )
+                self._write(part, policy, tools.feature_map, candidates, selection, messages)
+                start = stop
+
+    def _write(
+        self,
+        group: RequestGroup,
+        policy: PublishedPolicy,
+        feature_map: FeatureMap,
+        candidates: Candidates,
+        selection: Selection,
+        messages: dict[str, list[Message]],
+    ) -> None:
         now = self._clock()
         times = [event.at for event in group.events]
         personal = [event.personal for event in group.events]
@@ -115,7 +188,8 @@ class Scorer:
     def _tools_of(self, slot: Slot) -> _SlotTools:
         tools = self._tools.get(slot.slot_id)
         if tools is None or tools.slot != slot:
-            tools = _SlotTools(slot, FeatureMap(slot.features), policy_shape(slot))
+            found = None if slot.features.auto is None else FoundFeatures(slot)
+            tools = _SlotTools(slot, FeatureMap(slot.features), policy_shape(slot), found)
             _put(self._tools, slot.slot_id, tools)
         return tools
 
@@ -165,7 +239,7 @@ def in_parts(group: RequestGroup) -> Iterable[RequestGroup]:
     Where each request brings candidates of its own, scoring would otherwise cost the square of
     their number: no more than twice the candidates are scored, where they are many.
     """
-    known = 0 if _takes_requested(group) else len(group.actions)
+    known = 0 if takes_requested(group) else len(group.actions)
     if known and known * len(group.events) <= MOST_CELLS:
         yield group
         return
@@ -189,7 +263,20 @@ def _part(group: RequestGroup, start: int, stop: int) -> RequestGroup:
         eligible=group.eligible[start:stop],
         request_hashes=group.request_hashes[start:stop],
         contents=group.contents[start:stop],
+        contexts=group.contexts[start:stop],
     )
+
+
+def in_candidates(group: RequestGroup) -> Iterable[RequestGroup]:
+    """Cut a group so that the candidates of its requests are at most so many together."""
+    start = candidates = 0
+    for place, names in enumerate(group.eligible):
+        many = len(group.actions if names is None else names)
+        if place > start and candidates + many > MOST_JOINT_CANDIDATES:
+            yield _part(group, start, place)
+            start, candidates = place, 0
+        candidates += many
+    yield group if start == 0 else _part(group, start, len(group.events))
 
 
 def _candidates(group: RequestGroup, feature_map: FeatureMap) -> Candidates:
@@ -202,23 +289,22 @@ def _candidates(group: RequestGroup, feature_map: FeatureMap) -> Candidates:
     )
     return Candidates(
         x,
-        _action_ids(group),
+        action_ids_of(group),
         group.eligible,
         [event.subject for event in events],
         [event.body.decision_id for event in events],
     )
 
 
-def _action_ids(group: RequestGroup) -> tuple[str, ...]:
-    """Give every action that some request of the group may get."""
-    if _takes_requested(group):
-        return tuple(sorted({name for names in group.eligible for name in names or ()}))
-    return tuple(action.action_id for action in group.actions)
-
-
-def _takes_requested(group: RequestGroup) -> bool:
-    """Tell whether requests bring candidates that the slot's catalog does not have."""
-    return group.slot.candidates == "request"
+def _who_asks(group: RequestGroup) -> Candidates:
+    """Give the candidates of requests whose features are not declared."""
+    return Candidates(
+        np.ones((len(group.events), 1)),
+        action_ids_of(group),
+        group.eligible,
+        [event.subject for event in group.events],
+        [event.body.decision_id for event in group.events],
+    )
 
 
 def _observe(

@@ -7,7 +7,10 @@ tables grow with the features that were ever set.
 
 from typing import Final
 
+import msgspec
+
 from operators.logic.features.feature_counts import count_columns
+from operators.logic.policies.shared import SharedParams
 from schemas.bounds import (
     MOST_ACTIONS,
     MOST_COLUMNS,
@@ -15,7 +18,7 @@ from schemas.bounds import (
     MOST_RELATED_ACTIONS,
     POLICY_BYTES,
 )
-from schemas.catalog import Slot
+from schemas.catalog import AutoFeatures, Slot
 
 _MATRIX_KINDS: Final = frozenset({"logistic", "gaussian", "greedy"})
 """The kinds that keep a matrix of columns x columns for each action."""
@@ -28,6 +31,9 @@ _DIAGONAL_COLUMN, _SCALED_COLUMN = 2 * 4 * 8 + 24, 2 * 1 * 8
 
 _CLICK_COLUMN = 200
 """Bytes of the click model for each column: a weight and what its optimizer remembers, by name."""
+
+_STATISTIC = 2 * 8
+"""Bytes of a number that two policies hold."""
 
 _ACTION = 1_000
 """Bytes of an action whatever its policy: its name, counts, rewards."""
@@ -59,6 +65,9 @@ def bytes_per_action(slot: Slot) -> int:
         needed += columns * (_MATRIX * columns + _MATRIX_COLUMN)
     elif slot.policy.kind == "diagonal":
         needed += columns * (_DIAGONAL_COLUMN + (_SCALED_COLUMN if scaled else 0))
+    elif slot.policy.kind == "shared":
+        rank, width = _rank_and_width(slot)
+        needed += _STATISTIC * (rank + 4) + (8 * width if width <= rank else 0)
     return needed
 
 
@@ -105,7 +114,15 @@ def in_words(count: int) -> str:
 
 
 def _shared_bytes(slot: Slot) -> int:
-    """Count the bytes that are held once: the coordinates of scaled numbers, in two posteriors."""
+    """Count the bytes that are held once: the coordinates of scaled numbers, in two posteriors.
+
+    Of ``shared`` they are the sums of each column, with the posterior's table or matrix.
+    """
+    if slot.policy.kind == "shared":
+        rank, width = _rank_and_width(slot)
+        return width * (_STATISTIC * (rank + 2) + 4 * 8) + (
+            2 * 8 * width**2 if width <= rank else 0
+        )
     spec = slot.features
     if not spec.scale:
         return 0
@@ -113,3 +130,16 @@ def _shared_bytes(slot: Slot) -> int:
     if slot.policy.kind in _MATRIX_KINDS:  # products are scaled, too
         rows = slot_columns(slot)
     return 3 * 8 * rows * slot_columns(slot)
+
+
+def _rank_and_width(slot: Slot) -> tuple[int, int]:
+    """Give the width of the sketch of ``shared``, and how many columns it tells apart.
+
+    Of parameters that are none the defaults count: they are refused where the policy is made.
+    """
+    try:
+        params = msgspec.convert(slot.policy.params, SharedParams)
+    except msgspec.ValidationError:
+        params = SharedParams()
+    width = min(params.buckets, 2 ** (slot.features.auto or AutoFeatures()).bits)
+    return min(params.rank, width), width

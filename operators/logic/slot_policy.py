@@ -6,6 +6,7 @@ from hashlib import blake2b
 from msgspec.msgpack import Encoder
 
 from operators.logic.features import FeatureMap, action_matrix, fingerprint, scaled_columns
+from operators.logic.features.auto_rows import AutoRows
 from operators.logic.policies import Policy, make_policy
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policy_memory import most_actions
@@ -36,10 +37,21 @@ def policy_shape(slot: Slot) -> str:
     return blake2b(_ENCODER.encode(settings), digest_size=8).hexdigest()
 
 
+def learned_rows(slot: Slot) -> AutoRows | None:
+    """Make what turns logged JSON into the rows that the slot's policy learns from.
+
+    None where it learns from none.
+    """
+    if slot.features.auto is None or slot.policy.kind != "shared":
+        return None
+    return AutoRows(slot.features.auto, slot.slate_size)
+
+
 def new_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Policy:
     """Make the policy of a slot that has learned nothing, over the slot's actions."""
     scaled = scaled_columns(slot.features)
-    policy = make_policy(slot.policy.kind, slot.policy.params, dim, scaled)
+    width = 0 if slot.features.auto is None else 2**slot.features.auto.bits
+    policy = make_policy(slot.policy.kind, slot.policy.params, dim, scaled, width)
     name_actions(policy, slot, actions)
     return policy
 

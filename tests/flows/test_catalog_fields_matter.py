@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from operators.logic import policies
 from operators.logic.policies import KINDS
-from schemas.catalog import Action, AutoFeatures, Experiment, Slot
+from schemas.catalog import Action, Experiment, Slot
 from tests.support.scripted import ACTIONS, SLOT, Changed, Flow, Record, catalog_of, merged
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/reference/topics.md").read_text()
@@ -29,6 +29,8 @@ CONTEXT: Record = {"numeric": ["age", "height"]}
 LOGISTIC: Record = {"policy": {"kind": "logistic"}, "features": CONTEXT}
 PRICED: Record = {"item_features": ["price"]}
 FEATURED: Record = LOGISTIC | PRICED
+SHARED: Record = {"policy": {"kind": "shared"}, "features": {"auto": {"bits": 8}}}
+PRICE: Record = {"features": {"price": 20.0, "of": {"kind": "x"}}}
 TWINS: Record = {"neighbours": [{"action_id": "b", "similarity": 0.9}]}
 
 SLOT_FIELDS: Mapping[str, Changed] = {
@@ -70,6 +72,13 @@ SLOT_FIELDS: Mapping[str, Changed] = {
     ),
     "features.time_of_day": Changed(to=True, slot={"policy": {"kind": "logistic"}}),
     "features.scale": Changed(to=True, slot=LOGISTIC),
+    "features.auto.bits": Changed(to=9, slot=SHARED),
+    "features.auto.crosses": Changed(to=[["", "of"]], slot=SHARED, action=PRICE),
+    "features.auto.ignore": Changed(to=[""], slot=SHARED),
+    "features.auto.context_alone": Changed(to=False, slot=SHARED),
+    "features.auto.most_features": Changed(to=2, slot=SHARED),
+    "features.auto.most_crossed": Changed(to=1, slot=SHARED, action=PRICE),
+    "features.auto.scale": Changed(to=False, slot=SHARED, action=PRICE),
     "item_features": Changed(to=["price"], slot=LOGISTIC, action={"features": {"price": 2.0}}),
     "reward_window": Changed(to=2.0),
     "learning_mode": Changed(to="wait"),
@@ -81,6 +90,7 @@ SLOT_FIELDS: Mapping[str, Changed] = {
     "viewable_only": Changed(to=True, slot={"click_without_impression": "quarantine"}),
     "click_without_impression": Changed(to="quarantine"),
     "floor": Changed(to=0.3),
+    "floor_mass": Changed(to=0.3),
     "holdout.share": Changed(to=0.5),
     "holdout.unit": Changed(to="subject", slot={"holdout": {"share": 0.5}}),
     "baseline_action_id": Changed(to="a"),
@@ -130,10 +140,6 @@ INFORMATION = {
     Experiment: set(Experiment.__struct_fields__) | {"deleted"},
 }
 """Fields that no decision, no outcome and no count depends on, as the documents say."""
-
-
-NO_POLICY_YET = {f"features.auto.{name}" for name in AutoFeatures.__struct_fields__}
-"""No kind of policy decides by them yet: to be walked with the first that does."""
 
 
 EAGER: Record = {"policy": {"params": {"action_variance": 1000.0}}}
@@ -192,6 +198,21 @@ PARAMS: Mapping[str, Mapping[str, Changed]] = {
         "damping": Changed(to=9.0),
         "half_life": Changed(to=5.0),
     },
+    "shared": {
+        "link": Changed(to="gaussian"),
+        "alpha": Changed(to=2.0),
+        "prior_mean": Changed(to=1.0),
+        "intercept_variance": Changed(to=4.0),
+        "signal": Changed(to=4.0),
+        "action_variance": Changed(to=4.0),
+        "noise": Changed(to=2.0, slot={"policy": {"params": {"link": "gaussian"}}}),
+        "half_life": Changed(to=5.0),
+        "iterations": Changed(to=3),
+        "prior_strength": Changed(to=1.0),
+        "rank": Changed(to=32),
+        "buckets": Changed(to=64),
+        "ids": Changed(to=1),
+    },
     "greedy": {"epsilon": Changed(to=0.5), "half_life": Changed(to=5.0)},
     "split": {"shares": Changed(to={"a": 1.0, "b": 3.0})},
     "uniform": {},
@@ -236,7 +257,9 @@ def walks() -> Iterator[Any]:
             yield pytest.param(record, path, changed, id=f"{record.__name__} {path}")
     for kind, walked in PARAMS.items():
         base: Record = {"policy": {"kind": kind}}
-        if kind not in ("beta", "split"):
+        if kind == "shared":
+            base = SHARED
+        elif kind not in ("beta", "split"):
             base |= {"features": CONTEXT}
         for name, changed in walked.items():
             beside = msgspec.structs.replace(changed, slot=merged(base, changed.slot))
@@ -262,7 +285,6 @@ def test_the_same_catalog_makes_the_flow_write_the_same(flow: Flow) -> None:
 def test_every_field_is_walked(record: type[Struct]) -> None:
     known: set[str] = set(INFORMATION[record])
     known |= set(FIELDS.get(record, {}))
-    known |= NO_POLICY_YET if record is Slot else set()
     assert set(fields_of(record)) == known
 
 

@@ -95,6 +95,10 @@ class World(FixedPartitionedSource[tuple[str, Batch], None]):
     foreign: Callable[[int, datetime], Iterable[Decision]] = lambda turn, time: ()
     lists: Sequence[str] | None = None
     """The actions that every request lists."""
+    ask: Callable[[int, int], dict[str, Any]] | None = None
+    """What the request of a visitor in a turn says beside."""
+    worth: Callable[[int, Decision], float] | None = None
+    """The click probability of what a visitor is shown, in place of ``click``."""
 
     def list_parts(self) -> list[str]:
         """Give the only partition: it speaks for every shard."""
@@ -133,6 +137,7 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
         if not self.over:
             for visitor in range(visitors):
                 context = {} if world.context is None else world.context(visitor)
+                asked = {} if world.ask is None else world.ask(visitor, self.turn)
                 self._put(
                     events,
                     Topic.DECISION_REQUESTS,
@@ -140,8 +145,9 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
                     at + 0.001 * (visitor + 1) / visitors,
                     slot_id="home",
                     decision_id=f"d{visitor}-{self.turn}",
-                    context=context,
-                    **({} if world.lists is None else {"actions": world.lists}),
+                    **{"context": context}
+                    | ({} if world.lists is None else {"actions": world.lists})
+                    | asked,
                 )
         self.turn += 1
         watermark = ALWAYS if self.over else micros(START + timedelta(seconds=at))
@@ -168,7 +174,10 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
         self.answers = []
         for shard, value, decision in sorted(found, key=lambda each: each[2].time):
             visitor = int(decision.decision_id[1:].partition("-")[0])
-            p = float(world.click[visitor, int(decision.action_id[1:])])
+            if world.worth is not None:
+                p = world.worth(visitor, decision)
+            else:
+                p = float(world.click[visitor, int(decision.action_id[1:])])
             chances.append(p)
             at = (decision.time - START).total_seconds()
             self._log(events, Topic.DECISIONS, shard, None, value, at)

@@ -7,7 +7,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from operators.logic.deciding import draws
-from operators.logic.deciding.propensity import choose, mix, uniform_over
+from operators.logic.deciding.propensity import choose, mix, spread_floor, uniform_over
 from operators.logic.deciding.slates import (
     Slates,
     at_positions,
@@ -80,19 +80,11 @@ def select(slot: Slot, posterior: Posterior, candidates: Candidates, secret: byt
     mask = eligibility_mask(candidates)
     x = at_position(candidates.x, 0, slot.slate_size)
     weights = posterior.weigh(x, posterior.columns(candidates.action_ids), mask)
-    policy = mix(weights.p, mask, floor=slot.floor)
+    policy = with_floors(slot, weights.p, mask)
     names = secret, slot.slot_id, candidates.subjects, candidates.decision_ids
-    uniform, group = draws.uniform_pairs(*names)
+    uniform, held_out = drawn_numbers(slot, candidates, secret)
     share = slot.holdout.share
-    if slot.holdout.unit == "subject" and share > 0.0:
-        group = draws.sticky_uniforms(secret, slot.slot_id, candidates.subjects)
-    held_out = group < share
-    drawn_from = logged = uniform_vector = policy
-    if share > 0.0:
-        uniform_vector = uniform_over(np.ones(policy.shape, dtype=bool) if mask is None else mask)
-        drawn_from = logged = np.where(held_out[:, None], uniform_vector, policy)
-        if slot.holdout.unit == "decision":
-            logged = (1.0 - share) * policy + share * uniform_vector
+    drawn_from, logged, uniform_vector = with_holdout(slot, policy, mask, held_out)
     eta = np.broadcast_to(weights.eta, logged.shape)
     size = min(slot.slate_size, len(candidates.action_ids))
     if size == 1:
@@ -124,6 +116,45 @@ def select(slot: Slot, posterior: Posterior, candidates: Candidates, secret: byt
         slates=slates,
         position_eta=_position_eta(slot, posterior, candidates, slates.chosen),
     )
+
+
+def with_floors(slot: Slot, p: Floats, mask: Mask | None) -> Floats:
+    """Give the policy's probabilities [n, K] of eligible actions, none below the slot's floors."""
+    floor: float | Floats = slot.floor
+    if slot.floor_mass > 0.0:
+        floor = floor + spread_floor(_all_of(p) if mask is None else mask, slot.floor_mass)
+    return mix(p, mask, floor=floor)
+
+
+def drawn_numbers(slot: Slot, candidates: Candidates, secret: bytes) -> tuple[Floats, Mask]:
+    """Draw the number that picks each request's action, and whether it is held out."""
+    names = secret, slot.slot_id, candidates.subjects, candidates.decision_ids
+    uniform, group = draws.uniform_pairs(*names)
+    share = slot.holdout.share
+    if slot.holdout.unit == "subject" and share > 0.0:
+        group = draws.sticky_uniforms(secret, slot.slot_id, candidates.subjects)
+    return uniform, group < share
+
+
+def with_holdout(
+    slot: Slot, policy: Floats, mask: Mask | None, held_out: Mask
+) -> tuple[Floats, Floats, Floats]:
+    """Give the vectors [n, K] that are drawn from, those that are logged, and the uniform ones.
+
+    Without a hold-out all three are the policy's.
+    """
+    share = slot.holdout.share
+    if not share > 0.0:
+        return policy, policy, policy
+    uniform_vector = uniform_over(_all_of(policy) if mask is None else mask)
+    drawn_from = logged = np.where(held_out[:, None], uniform_vector, policy)
+    if slot.holdout.unit == "decision":
+        logged = (1.0 - share) * policy + share * uniform_vector
+    return drawn_from, logged, uniform_vector
+
+
+def _all_of(p: Floats) -> Mask:
+    return np.ones(p.shape, dtype=bool)
 
 
 def at_position(x: Floats, position: int, size: int) -> Floats:

@@ -14,6 +14,7 @@ from operators.logic.policies.diagonal import Diagonal
 from operators.logic.policies.greedy import Greedy
 from operators.logic.policies.linear import Linear
 from operators.logic.policies.linear_posterior import LinearPosterior
+from operators.logic.policies.shared import Shared, SharedPosterior
 from operators.logic.policies.simple import Split, SplitPosterior
 
 __all__ = [
@@ -30,25 +31,30 @@ __all__ = [
 
 T = TypeVar("T")
 
-_MAKERS: dict[str, Callable[[str, Mapping[str, Any] | None, int, Scaled | None], Policy]] = {
-    "beta": lambda _, params, dim, __: Beta(params, dim),
-    "logistic": Linear,
-    "gaussian": Linear,
-    "diagonal": lambda _, params, dim, scaled: Diagonal(params, dim, scaled),
-    "greedy": lambda _, params, dim, scaled: Greedy(params, dim, scaled),
-    "uniform": lambda kind, params, dim, _: Split(kind, params, dim),
-    "split": lambda kind, params, dim, _: Split(kind, params, dim),
+_Params = Mapping[str, Any] | None
+
+_MAKERS: dict[str, Callable[[str, _Params, int, Scaled | None, int], Policy]] = {
+    "beta": lambda _, params, dim, *__: Beta(params, dim),
+    "logistic": lambda kind, params, dim, scaled, _: Linear(kind, params, dim, scaled),
+    "gaussian": lambda kind, params, dim, scaled, _: Linear(kind, params, dim, scaled),
+    "diagonal": lambda _, params, dim, scaled, __: Diagonal(params, dim, scaled),
+    "greedy": lambda _, params, dim, scaled, __: Greedy(params, dim, scaled),
+    "shared": lambda _, params, dim, __, width: Shared(params, width, dim),
+    "uniform": lambda kind, params, dim, *_: Split(kind, params, dim),
+    "split": lambda kind, params, dim, *_: Split(kind, params, dim),
 }
 _POLICIES: dict[bytes, Callable[[bytes], Policy]] = {
     b"policy-beta": Beta.load,
     b"policy-diagonal": Diagonal.load,
     b"policy-greedy": Greedy.load,
     b"policy-linear": Linear.load,
+    b"policy-shared": Shared.load,
     b"policy-split": Split.load,
 }
 _POSTERIORS: dict[bytes, Callable[[bytes], Posterior]] = {
     b"posterior-beta": BetaPosterior.load,
     b"posterior-linear": LinearPosterior.load,
+    b"posterior-shared": SharedPosterior.load,
     b"posterior-split": SplitPosterior.load,
 }
 
@@ -61,6 +67,7 @@ def make_policy(
     params: Mapping[str, Any] | None = None,
     dim: int = 0,
     scaled: Scaled | None = None,
+    width: int = 0,
 ) -> Policy:
     """Make a policy that has learned nothing.
 
@@ -74,6 +81,8 @@ def make_policy(
         The number of features of a decision.
     scaled
         Which of them are scaled by what is learned; policies that see no features ignore it.
+    width
+        That of the rows of features without a declaration, 0 where there are none.
 
     Examples
     --------
@@ -84,7 +93,7 @@ def make_policy(
         raise PolicyError(f"policy.kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if dim < 0:
         raise PolicyError(f"policy.dim must be >= 0, got {dim}")
-    return _MAKERS[kind](kind, params, dim, scaled)
+    return _MAKERS[kind](kind, params, dim, scaled, width)
 
 
 def load_policy(snapshot: bytes) -> Policy:

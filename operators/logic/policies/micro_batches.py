@@ -1,11 +1,12 @@
-"""Micro-batches of deltas: fitted to a policy's features, and joined into one."""
+"""Micro-batches of deltas: fitted to a policy's features, joined into one, given rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.logic.features.auto_rows import AutoRows
 from operators.logic.policies.base import Deltas
 
 
@@ -48,3 +49,22 @@ def _texts(
 def micros_of(deltas: Deltas) -> NDArray[np.int64]:
     """Give the times of decisions in whole microseconds, exactly as they were."""
     return np.round(deltas.time * 1e6).astype(np.int64)
+
+
+def with_rows(deltas: Deltas, rows: AutoRows | None) -> Iterator[Deltas]:
+    """Give the deltas with the rows of the chosen actions, in parts of bounded size.
+
+    They are made of ``contexts`` and ``contents``, and of the position, which the columns of ``x``
+    behind the first name. Without ``rows`` the deltas come back as they are.
+    """
+    if rows is None:
+        yield deltas
+        return
+    none: list[bytes | None] = [None] * len(deltas)
+    place = np.arange(1, max(deltas.x.shape[1], 1))
+    positions = np.asarray(deltas.x[:, 1:] @ place, dtype=np.int64)
+    start = 0
+    for part in rows.of_chosen(deltas.contexts or none, deltas.contents or none, positions):
+        stop = start + len(part)
+        yield replace(deltas.take(range(start, stop)), rows=part)
+        start = stop

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from operators.logic.features.auto_rows import AutoRows
 from operators.logic.policies import Deltas, Policy
 from operators.logic.policies.base import squared
 from operators.logic.policies.mean_context import MeanContext
+from operators.logic.policies.micro_batches import with_rows
 from operators.logic.settlements import Settlements
 
 
@@ -30,10 +32,14 @@ class SettledPolicy:
         self.decisions = decisions
         self.rewards = rewards
 
-    def learn(self, settled: Settlements) -> None:
-        """Take in settlements, each once, with as many features as the policy has."""
+    def learn(self, settled: Settlements, rows: AutoRows | None = None) -> None:
+        """Take in settlements, each once, with as many features as the policy has.
+
+        ``rows`` make those of features without a declaration, where it learns from them.
+        """
         deltas = deltas_of(settled)
-        self.policy.learn(deltas)
+        for part in with_rows(deltas, rows):
+            self.policy.learn(part)
         self.context.learn(deltas)
         self.decisions += len(deltas)
         self.rewards += float(deltas.reward_delta.sum())

@@ -9,7 +9,9 @@ _DECLARES = frozenset({"logistic", "gaussian", "greedy", "diagonal"})
 
 
 def auto_flaw(slot: Slot) -> tuple[str, str] | None:
-    """Name the field that is wrong about a slot's ``features.auto``, and why; None where none is.
+    """Name the field that is wrong about a slot's features without a declaration, and why.
+
+    None where none is.
 
     >>> from schemas.catalog import AutoFeatures
     >>> from schemas.clock import moment
@@ -18,6 +20,11 @@ def auto_flaw(slot: Slot) -> tuple[str, str] | None:
     ('features.auto', 'cannot be combined with features.numeric')
     """
     auto = slot.features.auto
+    if slot.policy.kind == "shared":
+        if auto is None:
+            return "features.auto", "policy 'shared' learns from features without a declaration"
+        if slot.floor > 0.0:
+            return "floor", "policy 'shared' takes floor_mass: its candidates may be any number"
     if auto is None:
         return None
     declared = FeatureSpec()

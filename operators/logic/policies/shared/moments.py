@@ -152,6 +152,16 @@ class Moments:
         self._columns[self._seen : needed] = new
         self._seen = needed
 
+    def sums(self, now: float | None = None) -> tuple[NDArray[np.int64], dict[str, Floats]]:
+        """Give the columns [U] that were seen, rising, and their sums as of ``now``.
+
+        Without it, as of the newest time.
+        """
+        scale, order = self.frame.scale(now), np.argsort(self.columns)
+        by_column = {"slopes": self.slopes, "targets": self.targets, "cross": self.cross}
+        sums = {name: scale * array[order] for name, array in by_column.items()}
+        return self.columns[order], sums
+
     def dump(self) -> MomentsState:
         """Give the written form."""
         order = np.argsort(self.columns)

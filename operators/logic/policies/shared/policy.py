@@ -34,12 +34,25 @@ from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.policies.tally import add_totals, aligned_rows
 from schemas.state import pack, unpack
 
+NO_OWN_INTERCEPT = ""
+"""The id of actions that are not told apart."""
+
 _VERSION = 1
 _ETA_LIMIT = 30.0
 _LEAST_VARIANCE = 1e-9
 
 _FIRST_SQUARES = 50.0
 """What the squares of a row's numbers are expected to add up to before any is seen."""
+
+
+def told_apart(action_ids: Sequence[str], known: NDArray[np.bool_]) -> list[str]:
+    """Keep the ids of known actions alone.
+
+    >>> told_apart(["a", "b"], np.array([True, False]))
+    ['a', '']
+    """
+    pairs = zip(action_ids, known.tolist(), strict=True)
+    return [action_id if is_known else NO_OWN_INTERCEPT for action_id, is_known in pairs]
 
 
 class SharedState(Struct):
@@ -50,6 +63,7 @@ class SharedState(Struct):
     moments: MomentsState
     actions: StatisticsState
     default_reward: float
+    dim: int = 1
 
 
 class Shared:
@@ -61,18 +75,25 @@ class Shared:
         :class:`~operators.logic.policies.shared.parameters.SharedParams`.
     width
         The width of the rows, a power of two. Column 0 is the intercept, 1 in each row.
+    dim
+        How many declared features deltas have beside their rows; they are not learned from.
     """
 
     kind = "shared"
 
-    def __init__(self, params: Mapping[str, Any] | None, width: int) -> None:
+    def __init__(self, params: Mapping[str, Any] | None, width: int, dim: int = 1) -> None:
         self._params = read_params(self.kind, SharedParams, params)
         if width < 1 or width & (width - 1):
-            raise PolicyError(f"policy 'shared' needs rows of 2**bits columns, got {width}")
+            raise PolicyError(
+                "policy 'shared' needs features without a declaration: set features.auto"
+                if not width
+                else f"policy 'shared' needs rows of 2**bits columns, got {width}"
+            )
         buckets = self._params.buckets
         if buckets & (buckets - 1):
             raise PolicyError(f"policy.buckets must be a power of two, got {buckets}")
         self.width = width
+        self.dim = dim
         self.default_reward = 0.0
         self._moments = Moments(min(width, buckets), self._params.rank, self._params.half_life)
         self._actions = Statistics(
@@ -86,8 +107,19 @@ class Shared:
             self._params.half_life,
         )
 
+    def set_actions(
+        self,
+        ids: Sequence[str],
+        item_features: Floats | None = None,
+        neighbours: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        """Take no notice: what is published are the actions that were learned from."""
+
     def learn(self, deltas: Deltas) -> None:
-        """Add the contributions of a micro-batch; ``deltas.rows`` are the chosen actions' rows."""
+        """Add the contributions of a micro-batch; ``deltas.rows`` are the chosen actions' rows.
+
+        Of :data:`NO_OWN_INTERCEPT` only the row counts.
+        """
         deltas.check(0)
         rows = deltas.rows
         if rows is None or len(rows) != len(deltas):
@@ -106,10 +138,28 @@ class Shared:
         z = moments.add_rows(rows, curvature, target, totals)
         if self._params.ids:
             actions = self._actions
+            if NO_OWN_INTERCEPT in deltas.action_ids:
+                own = np.flatnonzero([bool(action_id) for action_id in deltas.action_ids])
+                deltas, curvature, target, z = (
+                    deltas.take(own),
+                    curvature[own],
+                    target[own],
+                    z[own],
+                )
             places, _ = add_totals(actions, deltas)
             np.add.at(actions["slope"], places, curvature)
             np.add.at(actions["target"], places, target)
             np.add.at(actions["cross"], places, curvature[:, None] * z)
+
+    @property
+    def moments(self) -> Moments:
+        """The sums by column, which all actions share."""
+        return self._moments
+
+    @property
+    def intercepts(self) -> Statistics:
+        """The sums of the actions that have an intercept of their own."""
+        return self._actions
 
     def _linearise(self, eta: Floats) -> tuple[Floats, Floats]:
         """Give the slope W at η and W η - p."""
@@ -264,6 +314,7 @@ class Shared:
             moments=self._moments.dump(),
             actions=self._actions.dump(),
             default_reward=self.default_reward,
+            dim=self.dim,
         )
         return pack("policy-shared", _VERSION, state)
 
@@ -271,7 +322,7 @@ class Shared:
     def load(cls, snapshot: bytes) -> Self:
         """Read parameters and statistics."""
         state = unpack("policy-shared", _VERSION, SharedState, snapshot)
-        policy = cls(state.params, state.width)
+        policy = cls(state.params, state.width, state.dim)
         policy._moments = Moments.load(state.moments)
         policy._actions = Statistics.load(state.actions)
         policy.default_reward = state.default_reward

@@ -9,7 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from operators.logic.features.rows import Rows
-from operators.logic.policies.base import Floats, PolicyError
+from operators.logic.policies.base import Floats, PolicyError, Weights
 from operators.logic.policies.linear_posterior import logit_normal
 from operators.logic.policies.packing import pack_array, unpack_array
 from operators.logic.policies.tally import observed_mean
@@ -175,10 +175,24 @@ class SharedPosterior:
             x = np.where((places >= 0)[:, None], x - shift[places], x)
         return JointScores(mean + own_mean, x @ self._root.T, own)
 
-    def summary(self) -> list[ActionSummary]:
+    def columns(self, ids: Sequence[str]) -> NDArray[np.intp]:
+        """Give the place of each id among ``action_ids``; -1 for one that is not known."""
+        return np.array([self._rows_of.get(each, -1) for each in ids], dtype=np.intp)
+
+    def weigh(
+        self,
+        x: Floats,  # noqa: ARG002
+        columns: NDArray[np.intp] | None = None,  # noqa: ARG002
+        mask: NDArray[np.bool_] | None = None,  # noqa: ARG002
+    ) -> Weights:
+        """Refuse to weigh actions by declared features: :meth:`joint` scores rows."""
+        raise PolicyError("policy 'shared' scores rows of features, which are not declared")
+
+    def summary(self, context: Floats | None = None) -> list[ActionSummary]:  # noqa: ARG002
         """Describe each known action by what was observed.
 
-        What is believed of its reward depends on its features, which are not known here.
+        What is believed of its reward depends on its features, which are not known here;
+        ``context``, of declared ones, plays no part.
         """
         known = self._intercepts
         counts, rewards = known.counts.tolist(), known.rewards.tolist()

@@ -1,0 +1,117 @@
+"""Requests of slots whose features are not declared: what is known of them, and their rows."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import structs
+
+from operators.decide.admission import RequestGroup
+from operators.logic.deciding.contents import ActionContent, canonical, read_content
+from operators.logic.features.auto_rows import AutoRows
+from operators.logic.features.rows import Rows
+from schemas.bounds import ACTION_FEATURES_BYTES
+from schemas.catalog import Action, Slot
+from schemas.codec import Flaw
+
+
+class FoundFeatures:
+    """One slot's view of its requests: contexts and candidates as they are logged, and as rows.
+
+    An action that a request says nothing of is what the catalog says of it.
+    """
+
+    def __init__(self, slot: Slot) -> None:
+        assert slot.features.auto is not None
+        self.rows = AutoRows(slot.features.auto, slot.slate_size)
+        self._problems: Counter[tuple[str, str]] = Counter()
+        self._revision = -1
+        self._catalog: dict[str, ActionContent] = {}
+
+    def described(self, group: RequestGroup) -> RequestGroup:
+        """Give a group with the contexts of its requests, and what is known of each candidate."""
+        self._follow(group.revision, group.actions)
+        of_requests = group.contents or [None] * len(group.events)
+        pairs = zip(of_requests, group.eligible, strict=True)
+        return structs.replace(
+            group,
+            contents=[self._contents(contents, names) for contents, names in pairs],
+            contexts=[self._context(event.body.context) for event in group.events],
+        )
+
+    def rows_of(self, group: RequestGroup) -> Iterator[Rows]:
+        """Give the rows of each request's candidates, in the order of :func:`names_of`."""
+        contexts = [
+            event.body.context if text is not None else {}
+            for event, text in zip(group.events, group.contexts, strict=True)
+        ]
+        contents = [
+            [None if (content := found.get(name)) is None else content.text for name in names]
+            if found
+            else [None] * len(names)
+            for names, found in zip(names_of(group), group.contents, strict=True)
+        ]
+        return self.rows.of_candidates(contexts, contents)
+
+    def take_problems(self) -> Mapping[tuple[str, str], int]:
+        """Give how often what was left out, by (what, reason), since this was last asked."""
+        problems = self.rows.take_problems() + self._problems
+        self._problems.clear()
+        return problems
+
+    def _follow(self, revision: int, actions: Sequence[Action]) -> None:
+        """Read what the catalog says of actions, once; too much of one is none."""
+        if revision == self._revision:
+            return
+        self._revision, self._catalog = revision, {}
+        for action in actions:
+            content = read_content(canonical(action.features)) if action.features else None
+            if isinstance(content, Flaw):
+                self._problems["actions", "too_long"] += 1
+            elif content is not None:
+                self._catalog[action.action_id] = content
+
+    def _contents(
+        self, contents: Mapping[str, ActionContent] | None, names: Sequence[str] | None
+    ) -> Mapping[str, ActionContent] | None:
+        known = self._catalog
+        if names is not None and known:
+            known = {name: known[name] for name in names if name in known}
+        if contents:
+            return {**known, **contents} if known else contents
+        return known or None
+
+    def _context(self, context: Mapping[str, object]) -> bytes | None:
+        """Write a context as it is logged; one that is too large is none."""
+        if not context:
+            return None
+        text = canonical(context)
+        if len(text) > ACTION_FEATURES_BYTES:
+            self._problems["context", "too_long"] += 1
+            return None
+        return text
+
+
+def action_ids_of(group: RequestGroup) -> tuple[str, ...]:
+    """Give every action that some request of the group may get."""
+    if takes_requested(group):
+        return tuple(sorted({name for names in group.eligible for name in names or ()}))
+    return tuple(action.action_id for action in group.actions)
+
+
+def names_of(group: RequestGroup) -> list[Sequence[str]]:
+    """Give each request's candidates, in the order of :func:`action_ids_of`."""
+    if takes_requested(group):
+        return [sorted(set(names or ())) for names in group.eligible]
+    every = action_ids_of(group)
+    if all(names is None for names in group.eligible):
+        return [every] * len(group.eligible)
+    place = {name: number for number, name in enumerate(every)}
+    return [
+        every if names is None else sorted(set(names), key=place.__getitem__)
+        for names in group.eligible
+    ]
+
+
+def takes_requested(group: RequestGroup) -> bool:
+    """Tell whether requests bring candidates that the slot's catalog does not have."""
+    return group.slot.candidates == "request"
