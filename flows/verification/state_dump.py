@@ -91,13 +91,11 @@ def _columns(slot_id: str, policy: bytes) -> Iterator[Line]:
         return
     columns, sums = moments.sums()
     total, length = sums["cross"].sum(axis=1), np.sqrt(np.square(sums["cross"]).sum(axis=1))
-    by_column = sums["slopes"], sums["targets"], total, length
-    for column, *values in zip(
-        columns.tolist(), *(each.tolist() for each in by_column), strict=True
-    ):
-        if np.any(_rounded(values)):
-            names = "slopes", "targets", "cross_sum", "cross_length"
-            yield {"slot_id": slot_id, "column": column, **dict(zip(names, values, strict=True))}
+    names = "slopes", "targets", "cross_sum", "cross_length"
+    values = np.column_stack([sums["slopes"], sums["targets"], total, length]).tolist()
+    for column, row in zip(columns.tolist(), values, strict=True):
+        if np.any(_rounded(row)):
+            yield {"slot_id": slot_id, "column": column, **dict(zip(names, row, strict=True))}
 
 
 def _profiles(settings: Settings, states: States) -> Iterator[Line]:

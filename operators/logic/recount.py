@@ -205,7 +205,7 @@ def contributions(
         action_ids=[body.action_id for body in bodies],
         x=x,
         eta=np.array([body.eta for body in bodies]),
-        time=np.array([verdict.decision.at * 1e-6 for verdict in counting]),
+        time=np.array([verdict.decision.at / 1e6 for verdict in counting]),
         count_delta=weight,
         reward_delta=weight * reward,
         square_delta=weight * squared(reward),

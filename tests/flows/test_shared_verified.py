@@ -115,7 +115,8 @@ def test_a_shared_model_ends_in_the_statistics_of_a_recomputation(
             verify_kills=False,
             on_progress=lambda done, what: None,
         ).verification
-    assert found.holds, found
+    wrong = [check for check in found.actions if not check.agrees]
+    assert found.holds, (wrong[:9], found)
     checks = {check.slot_id: check for check in found.actions if check.action_id == EVERY_ACTION}
     assert checks.keys() == CHANGES.keys()
     for check in checks.values():
@@ -134,7 +135,7 @@ def test_a_shared_model_ends_in_the_statistics_of_a_recomputation(
         and body.slot_id in CHANGES
     ]
     assert {body.policy for body in decisions} == {"shared"}
-    assert {body.policy_version > 0 for body in decisions} == {True, False}
+    assert len({(body.slot_id, body.policy_version) for body in decisions}) > 9
     for body in decisions:
         total = sum(each.probability for each in body.ranking)
         assert total == pytest.approx(1.0, abs=1e-9)

@@ -61,9 +61,10 @@ def decisions_of(written: Written) -> list[Decision]:
     return sorted(made, key=lambda decision: decision.time)
 
 
-def played(
-    slot: Slot, *entries: Any, ask: Any = brings
-) -> tuple[World, list[Decision], CollectorRegistry]:
+Played = tuple[World, list[Decision], CollectorRegistry]
+
+
+def played(slot: Slot, *entries: Any, ask: Any = brings) -> Played:
     settings = load({}, secret="a secret of the tests", partitions=2)
     click, registry = np.zeros((VISITORS, 1)), CollectorRegistry()
     world = World(click, TURNS, settings, seed=3, consenting=0, ask=ask, worth=worth)

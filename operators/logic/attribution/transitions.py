@@ -146,7 +146,8 @@ def _describe(
         if isinstance(content, Flaw) or isinstance(context, Flaw):
             senseless[event.key] = "contents" if isinstance(content, Flaw) else "context"
         elif content is not None or context is not None:
-            blobs[place] = with_texts(blob, content and content.text, context and context.text)
+            texts = [None if each is None else each.text for each in (content, context)]
+            blobs[place] = with_texts(blob, *texts)
             ledger.pending.described = True
     return senseless
 
