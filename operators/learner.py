@@ -400,14 +400,18 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
 
     def _publish_if_due(self) -> list[PublishedPolicy | PolicySnapshot]:
         assert self.slot is not None
-        due = self.publish_rule.is_due(self.slot.policy, self.newest)
-        return self._publish() if due else []
+        rule = self.publish_rule
+        if not rule.is_due(self.slot.policy, self.newest) or rule.is_resting(self.clock()):
+            return []
+        return self._publish()
 
     def _publish(self, *, export: bool = False) -> list[PublishedPolicy | PolicySnapshot]:
         """Publish the policy to scoring, and export a snapshot of it where one is due or asked."""
+        began = self.clock()
         published = self._next_version()
         self.publish_rule.note_published(self.newest)
         now = self.clock()
+        self.publish_rule.note_took(began, now)
         if not export and not self.publish_rule.is_export_due(now):
             return [published]
         self.publish_rule.note_exported(now)

@@ -129,8 +129,9 @@ def _of_slot(slot: Slot) -> Iterator[tuple[str, str]]:
         yield "click_without_impression", "matters for deferred requests alone"
     if slot.holdout.unit == "subject" and not slot.holdout.share:
         yield "holdout.unit", "no effect while holdout.share is 0"
-    if slot.floor and kind == "uniform":
-        yield "floor", "no effect: every action has the same probability"
+    for name in ("floor", "floor_mass"):
+        if getattr(slot, name) and kind == "uniform":
+            yield name, "no effect: every action has the same probability"
     yield from _of_bounds(slot)
 
 

@@ -10,6 +10,9 @@ EXPORT_INTERVAL = timedelta(seconds=1)
 """At most so often on the clock a snapshot leaves the dataflow, and at the latest so long after
 something was learned."""
 
+LONG_PUBLICATION, REST = timedelta(seconds=0.1), 4
+"""A publication that takes so long is followed by a rest of so many times as long."""
+
 
 @dataclass(kw_only=True)
 class PublishRule:
@@ -20,8 +23,9 @@ class PublishRule:
     further update comes to tell the time, when that interval has passed on the clock. A publication
     is also *exported*, as a snapshot for readers outside, where the last one left at least
     :data:`EXPORT_INTERVAL` ago; what was published since the last one leaves when that interval has
-    passed, also where nothing more comes. Times are event time in microseconds, but for those on
-    the clock.
+    passed, also where nothing more comes. A publication that took long is followed by a rest, so
+    that publishing takes a bounded share of the learner's time. Times are event time in
+    microseconds, but for those on the clock.
 
     >>> from datetime import UTC
     >>> now, settings = datetime(2026, 1, 1, tzinfo=UTC), PolicySettings(publish_rewards=2)
@@ -60,6 +64,10 @@ class PublishRule:
     export_by: datetime | None = None
     """When to export at the latest, on the clock; None where nothing waits for it."""
 
+    rest_from: datetime | None = None
+    rest_until: datetime | None = None
+    """Between these times, on the clock, nothing is published."""
+
     def note_learned(self) -> None:
         """Note that there is something new for scoring and for readers outside."""
         self.unpublished = self.unexported = True
@@ -73,6 +81,26 @@ class PublishRule:
         waited = newest - self.published >= settings.publish_interval * 1e6
         return self.unpublished and (self.rewards >= settings.publish_rewards or waited)
 
+    def is_resting(self, now: datetime) -> bool:
+        """Tell whether a publication has just taken so long that the next one has to wait."""
+        if self.rest_from is None or self.rest_until is None:
+            return False
+        return self.rest_from <= now < self.rest_until
+
+    def note_took(self, began: datetime, ended: datetime) -> None:
+        """Note when a publication was made; what takes long is rested after.
+
+        >>> from datetime import UTC
+        >>> began, rule = datetime(2026, 1, 1, tzinfo=UTC), PublishRule()
+        >>> rule.note_took(began, began + timedelta(seconds=1))
+        >>> [rule.is_resting(began + timedelta(seconds=after)) for after in (2, 6)]
+        [True, False]
+        """
+        took = ended - began
+        self.rest_from = self.rest_until = None
+        if took >= LONG_PUBLICATION:
+            self.rest_from, self.rest_until = ended, ended + REST * took
+
     def is_overdue(self, now: datetime) -> bool:
         """Tell whether the time to wake has come, for Bytewax may call at times set earlier."""
         return any(by is not None and by <= now for by in (self.publish_by, self.export_by))
@@ -81,6 +109,8 @@ class PublishRule:
         """Say when to publish or export even if nothing more comes; None where nothing waits."""
         if self.unpublished and self.publish_by is None:
             self.publish_by = now + timedelta(seconds=settings.publish_interval)
+            if self.rest_until is not None and self.is_resting(now):
+                self.publish_by = max(self.publish_by, self.rest_until)
         if self.unexported and self.export_by is None:
             # A clock that was set back since the last export must not delay the next.
             last = now - EXPORT_INTERVAL if self.exported_at is None else min(self.exported_at, now)

@@ -22,6 +22,8 @@ from tests.support import records as make
 DIM = 3
 CONTEXTUAL = ("logistic", "gaussian", "diagonal", "greedy")
 ACTIONS = ["a", "b", "untried"]
+OF_ONE_ACTION = tuple(kind for kind in KINDS if kind != "shared")
+"""The kinds that believe something of an action's reward whatever its features."""
 
 
 def decisions(rng: Any, n: int) -> Deltas:
@@ -58,7 +60,7 @@ def rate(eta: float, width: float) -> tuple[float, float]:
     return first, (second - first**2) ** 0.5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OF_ONE_ACTION)
 def test_an_action_that_was_never_shown_is_believed_to_earn_what_its_prior_says(kind: str) -> None:
     """A Jeffreys rate, 0.5, was said of it while it was decided by a prior of 3 %."""
     slot = make.slot("home", policy=PolicySettings(kind=kind))
@@ -94,7 +96,7 @@ def test_what_is_believed_is_the_posterior_that_decides_at_the_mean_features(kin
         assert believed.deviation == pytest.approx(deviation, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OF_ONE_ACTION)
 def test_what_was_observed_is_a_mean_of_rewards_and_beliefs_come_near_it(kind: str) -> None:
     deltas = decisions(np.random.default_rng(3), 4_000)
     found = by_action(learned(kind, deltas).publish().summary(deltas.x.mean(axis=0)))

@@ -93,6 +93,21 @@ FEATURES = st.fixed_dictionaries(
         "scale": st.booleans(),
     },
 )
+AUTO = st.fixed_dictionaries(
+    {
+        "auto": st.fixed_dictionaries(
+            {"bits": st.sampled_from([8, 9, 12])},
+            optional={
+                "crosses": st.sampled_from([None, [], [["", ""]]]),
+                "ignore": st.sampled_from([[], [""]]),
+                "context_alone": st.booleans(),
+                "most_features": st.sampled_from([1, 1024]),
+                "most_crossed": st.sampled_from([0, 3, 4096]),
+                "scale": st.booleans(),
+            },
+        )
+    }
+)
 SLOTS = st.fixed_dictionaries(
     {
         "policy": st.fixed_dictionaries(
@@ -103,7 +118,7 @@ SLOTS = st.fixed_dictionaries(
                 "publish_interval": st.sampled_from([1e-300, 0.25, 86_400.0, 1e12]),
             },
         ),
-        "features": FEATURES,
+        "features": FEATURES | AUTO,
     },
     optional={
         "candidates": st.sampled_from(["catalog", "request", "both"]),
@@ -116,6 +131,7 @@ SLOTS = st.fixed_dictionaries(
         "click_reward": NUMBERS,
         "needs_impression": st.booleans(),
         "floor": st.sampled_from([0, 0.3, 0.999, 5e-324]),
+        "floor_mass": st.sampled_from([0, 0.3, 0.999, 5e-324]),
         "holdout": st.fixed_dictionaries({"share": st.sampled_from([0, 0.5, 1, 5e-324])}),
         "baseline_action_id": st.sampled_from([None, "a", "x" * 256, "x" * 257]),
         "slate_size": st.sampled_from([1, 2, 50]),
@@ -291,7 +307,8 @@ def test_what_passes_the_check_passes_every_step(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_policy_gets_through(kind: str) -> None:
-    fields = {"policy": {"kind": kind, "publish_rewards": 1}, "features": {"numeric": ["age"]}}
+    features: Any = {"auto": {}} if kind == "shared" else {"numeric": ["age"]}
+    fields = {"policy": {"kind": kind, "publish_rewards": 1}, "features": features}
     assert put_through(fields, [{}] * 4, [{"age": 1}] * 3)
 
 

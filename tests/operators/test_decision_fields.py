@@ -58,6 +58,7 @@ def written() -> set[str]:
         events=[event],
         eligible=[None],
         request_hashes=[1],
+        contexts=[b'{"hour":9}'],
         contents=[{name: ActionContent("0" * 16, b'{"n":1}') for name in "abc"}],
     )
     now = datetime(2026, 3, 1, tzinfo=UTC)
