@@ -16,7 +16,6 @@ from tests.support.recording.decisions import (
     read_decisions,
 )
 
-
 YOUNGER = {"shared"}
 """Kinds that the old release did not have."""
 

@@ -47,6 +47,7 @@ class ActionEncodings:
     def of_json(self, text: bytes) -> SparseFeatures:
         """Encode what a JSON text says, which is read only where it is not remembered.
 
+        >>> from schemas.catalog import AutoFeatures
         >>> encodings = ActionEncodings(AutoEncoder(AutoFeatures()), most_bytes=1_000_000)
         >>> encodings.of_json(b'{"a":1}').is_same(encodings.encode({"a": 1}))
         True
