@@ -1,17 +1,20 @@
 """Why a stored decision came out as it did, by the slot's newest policy."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.reports.shared_explanation import explain_jointly
 from operators.io.store.protocol import StoredRow
 from operators.logic.deciding.explain import explain
 from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureMap
 from operators.logic.policies import Posterior, load_posterior
 from operators.logic.policies.linear_posterior import LinearPosterior
+from operators.logic.policies.shared import SharedPosterior
 
 MOST_FEATURES = 10
 """Features listed; those that moved the choice most come first."""
@@ -27,13 +30,18 @@ class NotExplainedError(ValueError):
 
 
 def explain_decision(
-    decision: StoredRow, x: Floats | None, feature_map: FeatureMap, policy: StoredRow | None
+    decision: StoredRow,
+    x: Floats | None,
+    feature_map: FeatureMap,
+    policy: StoredRow | None,
+    contents: Mapping[str, bytes] | None = None,
 ) -> Report:
     """Explain a decision by the newest policy that was published, and say which that is.
 
     The policy that decided is not kept, so where its version differs the explanation is of what
     is believed now. ``decision`` is the store's row, ``x`` its feature vector [d] (None without
-    context), ``policy`` a snapshot's fields.
+    context), ``policy`` a snapshot's fields, ``contents`` the features of candidates that the
+    decision holds, as JSON: where one model scores all of them, these are compared.
 
     Raises
     ------
@@ -51,9 +59,27 @@ def explain_decision(
     if decision["action_id"] not in ids:
         raise NotExplainedError("the decision's record has no probabilities")
     posterior = load_posterior(base64.b64decode(policy["posterior"]))
-    names, row, means, widths = _believed(posterior, ids, x, feature_map)
-    probabilities = np.array([ranked["probability"] for ranked in ranking])
-    explained = explain(names, row, ids, means, probabilities, decision["action_id"], widths)
+    probabilities = {ranked["action_id"]: ranked["probability"] for ranked in ranking}
+    unknown = 0
+    if isinstance(posterior, SharedPosterior):
+        if feature_map.spec.auto is None:
+            raise NotExplainedError("the slot's features have changed: they are declared by now")
+        chosen = decision["action_id"]
+        known: dict[str, bytes | None] = {chosen: None}
+        known |= {name: text for name, text in (contents or {}).items() if name in probabilities}
+        unknown = len(ids) - len(known)
+        explained = explain_jointly(
+            posterior,
+            feature_map.spec.auto,
+            decision["context"] or {},
+            known,
+            probabilities,
+            chosen,
+        )
+    else:
+        names, row, means, widths = _believed(posterior, ids, x, feature_map)
+        logged = np.array(list(probabilities.values()))
+        explained = explain(names, row, ids, means, logged, decision["action_id"], widths)
     return {
         "of_position": 0,
         "of_policy": policy["policy"],
@@ -67,7 +93,7 @@ def explain_decision(
         "score_difference": explained.difference,
         "probability_that_chosen_is_better": explained.better,
         "moved_by": explained.contributions[:MOST_FEATURES],
-        "actions_not_compared": decision["ranking_left_out"],
+        "actions_not_compared": decision["ranking_left_out"] + unknown,
         "features_not_listed": max(0, len(explained.contributions) - MOST_FEATURES),
     }
 

@@ -203,11 +203,26 @@ def _described(settings: Settings, store: Store, row: StoredRow) -> Report:
         }
     try:
         report["why"] = explain_decision(
-            row, x, feature_map, _policy(settings, store, row["slot_id"])[1]
+            row,
+            x,
+            feature_map,
+            _policy(settings, store, row["slot_id"])[1],
+            _contents(store, row),
         )
     except ValueError as error:  # ours: each says what is amiss
         report |= {"why": None, "why_not": str(error)}
     return report
+
+
+def _contents(store: Store, row: StoredRow) -> dict[str, bytes]:
+    """Read the features of actions that a decision holds, as JSON, by id."""
+    found = {}
+    for action_id, content in (row["contents"] or {}).items():
+        before = f"{int(content, 16) - 1:016x}" if int(content, 16) else None
+        for each in store.rows("action_contents", before, 1):
+            if each["content"] == content:
+                found[action_id] = msgspec.json.encode(each["features"])
+    return found
 
 
 def _policy(settings: Settings, store: Store, slot_id: str) -> tuple[str, StoredRow | None]:

@@ -36,11 +36,20 @@ from operators.logic.deciding.positions import position_key
 from operators.logic.deciding.slates import at_positions
 from operators.logic.features import FeatureMap, pack_rows, scaled_columns
 from operators.logic.policies import Deltas, make_policy
+from operators.logic.policies.micro_batches import with_rows
+from operators.logic.slot_policy import learned_rows, new_policy
 from operators.persist import rows_of
 from schemas.catalog import AutoFeatures, FeatureSpec, Interaction, PolicySettings
 from schemas.clock import micros
 from schemas.codec import encode
-from schemas.events import Decision, DecisionBack, DecisionRequest, LoggedFeatures, Placed, Ranked
+from schemas.events import (
+    Decision,
+    DecisionBack,
+    DecisionRequest,
+    LoggedFeatures,
+    Placed,
+    Ranked,
+)
 from schemas.results import PolicySnapshot, Profile
 from schemas.settings import Settings, environment_of, load
 from schemas.topics import Topic
@@ -198,6 +207,66 @@ def test_a_decision_shows_the_features_that_came_with_its_request(
     assert found["action_features"] == {"cats": {"age": 3, "fur": "long"}}
     assert found["why"]["chosen"]["action_id"] == "cats"
     assert "contents" not in found
+
+
+def test_a_decision_of_a_shared_model_is_explained_among_what_it_holds_of_candidates(
+    settings: Settings, capsys: Any
+) -> None:
+    """By name of what the columns stand for: what moved it adds up to the difference of scores."""
+    auto = make.slot(
+        "home",
+        features=FeatureSpec(auto=AutoFeatures(bits=12)),
+        policy=PolicySettings(kind="shared"),
+        candidates="request",
+    )
+    write = msgspec.json.encode
+    policy, n = new_policy(auto, (), 1), 200
+    liked = [("phone", "cats"), ("tablet", "dogs")]
+    shown = [(["phone", "tablet"][k % 2], ["cats", "dogs"][k // 2 % 2]) for k in range(n)]
+    deltas = Deltas(
+        action_ids=[f"a{k}" for k in range(n)],
+        x=np.ones((n, 1)),
+        eta=np.zeros(n),
+        time=np.arange(float(n)),
+        count_delta=np.ones(n),
+        reward_delta=np.array([float(pair in liked) for pair in shown]),
+        contexts=[write({"device": device}) for device, _ in shown],
+        contents=[write({"of": {"pet": pet}}) for _, pet in shown],
+    )
+    for part in with_rows(deltas, learned_rows(auto)):
+        policy.learn(part)
+    posterior = policy.publish()
+    text: str = msgspec.to_builtins(posterior.dump())
+    published = make.policy("home", 57, policy="shared", actions=[], posterior=text)
+    decision = decided(
+        "cats",
+        "phone",
+        features=None,
+        policy="shared",
+        context={"device": msgspec.Raw(b'"phone"')},
+        contents=[
+            LoggedFeatures(name, msgspec.Raw(write({"of": {"pet": name}})))
+            for name in ("cats", "dogs")
+        ],
+    )
+    stored(settings, auto, published, decision, make.outcome(1))
+    (found,) = inspect(capsys, "decision", "d1")["decisions"]
+    assert found["context"] == {"device": "phone"}
+    why = found["why"]
+    assert why["chosen"]["action_id"] == why["greedy_action"] == "cats"
+    assert why["runner_up"]["action_id"] == "dogs"
+    assert why["actions_not_compared"] == 1
+    assert why["explored"] is False
+    assert why["probability_that_chosen_is_better"] > 0.9
+    assert why["moved_by"][0]["feature"] in {
+        "context |device=phone × action of|pet=cats",
+        "context |device=phone × action of|pet=dogs",
+    }
+    moved = sum(feature["moved"] for feature in why["moved_by"])
+    assert why["score_difference"] == pytest.approx(moved)
+    assert why["score_difference"] == pytest.approx(
+        why["chosen"]["score"] - why["runner_up"]["score"], abs=1e-6
+    )
 
 
 def test_an_explored_decision_says_what_greedy_would_have_chosen(

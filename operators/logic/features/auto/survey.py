@@ -126,7 +126,7 @@ class Survey:
         )
 
 
-class _Noted(NameHashes):
+class NotedHashes(NameHashes):
     """Hashes that remember their names, while they are few enough."""
 
     def __init__(self) -> None:
@@ -134,12 +134,15 @@ class _Noted(NameHashes):
         self.names: dict[int, str] = {}
 
     def of(self, name: str) -> int:
+        """Give the hash of a name, which is remembered."""
         return self._noted(name, super().of(name))
 
     def of_element(self, path: str, place: int) -> int:
+        """Give the hash of an element's name, which is remembered."""
         return self._noted(f"{path}[{place}]", super().of_element(path, place))
 
     def of_elements(self, path: str, count: int) -> tuple[int, ...]:
+        """Give the hashes of the names of a list's elements, which are remembered."""
         return tuple(self.of_element(path, place) for place in range(count))
 
     def _noted(self, name: str, hashed: int) -> int:
@@ -161,7 +164,7 @@ class _Side:
     def __init__(self, settings: AutoFeatures) -> None:
         self.items = 0
         self.further = 0
-        self._hashes = _Noted()
+        self._hashes = NotedHashes()
         self._encoder = AutoEncoder(settings, self._hashes)
         self._ranges: dict[int, _Range] = {}
         self._kinds: dict[str, Counter[str]] = defaultdict(Counter)
