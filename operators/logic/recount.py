@@ -4,6 +4,7 @@ It knows nothing of batches, watermarks, order of arrival or state: each decisio
 that is known of it. The verdicts of an unfinished log are those of learning without waiting.
 """
 
+from binascii import a2b_base64, b2a_base64
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import fsum
@@ -83,11 +84,16 @@ class Verdict(NamedTuple):
         if not self.counts:
             final.reason = next(iter(self.withdrawals), reasons.NOT_ACTIVATED)
             return final
-        final.subject, final.features, final.eta = body.subject, body.features, body.eta
+        final.subject, final.features, final.eta = body.subject, _kept(body.features), body.eta
         final.mapping, final.not_learned = body.mapping, self.not_learned
         if self.first_at is not None:
             final.delay = delay(self.first_at - self.decision.at) / 1e6
         return final
+
+
+def _kept(features: str | None) -> str | None:
+    """Give features as they come out of what is kept: base64 may be written in several ways."""
+    return None if features is None else b2a_base64(a2b_base64(features), newline=False).decode()
 
 
 SlotsAt = Callable[[int], Mapping[str, Slot]]

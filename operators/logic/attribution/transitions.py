@@ -30,13 +30,13 @@ from operators.logic.attribution.subject_bounds import (
     exclude_robots,
 )
 from operators.logic.attribution.waiting import Withdrawal
-from operators.logic.deciding.contents import read_content
+from operators.logic.deciding.contents import ActionContent, read_content
 from operators.logic.policies.base import squared
 from operators.logic.subject_windows import read_subject_windows
 from schemas.clock import NEVER
 from schemas.codec import Flaw
 from schemas.consent import allows_profile
-from schemas.events import Erasure
+from schemas.events import DecisionBack, Erasure
 
 _AT = attrgetter("at")
 _PACKED_FIELDS = attrgetter("features", "subject", "decision_id")
@@ -129,27 +129,38 @@ def _describe(
     """Add to packed decisions the features of what they show, and their contexts.
 
     Whose features those are is said by the action's id. What is given are the keys of decisions
-    that cannot be used, with the field that is why.
+    that cannot be used, with the field that is why: all positions of a slate, where the features of
+    one are none.
     """
     senseless: dict[int, str] = {}
     for place, event in enumerate(events):
         body, blob = event.body, blobs[place]
         if blob is None or (body.contents is None and body.context is None):
             continue
-        content = context = None
-        for logged in body.contents or ():
-            if logged.action_id == body.action_id:
-                content = ledger.contents.read(bytes(logged.features))
-                break
-        if body.context:
-            context = read_content(encode_json(body.context))
-        if isinstance(content, Flaw) or isinstance(context, Flaw):
-            senseless[event.key] = "contents" if isinstance(content, Flaw) else "context"
-        elif content is not None or context is not None:
-            texts = [None if each is None else each.text for each in (content, context)]
-            blobs[place] = with_texts(blob, *texts)
-            ledger.pending.described = True
+        contents = _contents(ledger, body)
+        context = read_content(encode_json(body.context)) if body.context else None
+        if any(isinstance(each, Flaw) for each in contents.values()):
+            senseless[event.key] = "contents"
+        elif isinstance(context, Flaw):
+            senseless[event.key] = "context"
+        else:
+            content = contents.get(body.action_id)
+            if content is not None or context is not None:
+                assert not isinstance(content, Flaw)
+                texts = [None if each is None else each.text for each in (content, context)]
+                blobs[place] = with_texts(blob, *texts)
+                ledger.pending.described = True
     return senseless
+
+
+def _contents(ledger: Ledger, body: DecisionBack) -> Mapping[str, ActionContent | Flaw | None]:
+    """Read the features of all that a decision shows, the first ones where one is named twice."""
+    shown = {placed.action_id for placed in body.slate} if body.slate else {body.action_id}
+    contents: dict[str, ActionContent | Flaw | None] = {}
+    for logged in body.contents or ():
+        if logged.action_id in shown and logged.action_id not in contents:
+            contents[logged.action_id] = ledger.contents.read(bytes(logged.features))
+    return contents
 
 
 def _taken(decisions: Iterable[_New]) -> Iterator[Taken]:
