@@ -149,12 +149,49 @@ def without_actions(deltas: Deltas, candidates: Floats) -> JointScores:
 @given(st.integers(0, 10_000))
 def test_a_sketch_as_wide_as_the_features_seen_gives_the_same_means(seed: int) -> None:
     deltas = log(seed, 80, width=256, used=12)
-    policy = learned(deltas, rank=128, ids=0, **PRIOR)
+    policy = learned(deltas, rank=128, whole=0, ids=0, **PRIOR)
     candidates = np.zeros((3, 256))
     candidates[:, :12] = np.random.default_rng(seed + 1).normal(size=(3, 12))
     scores = policy.publish().score(rows_of(candidates), ["a", "b", "c"])
     dense = without_actions(deltas, candidates)
     np.testing.assert_allclose(scores.mean, dense.mean, rtol=1e-3, atol=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.booleans())
+def test_few_columns_are_solved_for_together_whatever_the_sketch(seed: int, ids: bool) -> None:
+    deltas = log(seed, 80, width=1024, used=90)
+    policy = learned(deltas, rank=128 if ids else 32, ids=20 * ids, **PRIOR)
+    candidates = np.zeros((3, 1024))
+    candidates[:, :90] = np.random.default_rng(seed + 1).normal(size=(3, 90))
+    names = ["a0", "a1", "new"]
+    scores = policy.publish().score(rows_of(candidates), names)
+    if ids:  # what actions and columns share passes through the sketch, wide enough here
+        dense = dense_regression(deltas, candidates, names)
+        np.testing.assert_allclose(scores.mean, dense.mean, rtol=0.05, atol=0.1)
+    else:
+        dense = without_actions(deltas, candidates)
+        np.testing.assert_allclose(scores.mean, dense.mean, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("whole", [0, 1024])
+def test_no_column_is_folded_onto_the_intercepts(whole: int) -> None:
+    row = Rows(np.array([0, 3]), np.array([0, 64, 1]), np.array([1.0, 5.0, 2.0]), 128)
+    start = Shared({"buckets": 64, "rank": 32, "prior_mean": -2.0, "whole": whole}, 128)
+    np.testing.assert_allclose(start.publish().score(row, ["a"]).mean, -2.0)
+    deltas = log(1, 1, width=128)
+    start.learn(Deltas(**{f: getattr(deltas, f) for f in Deltas.__slots__} | {"rows": row}))
+    assert start._moments.columns.tolist() == [0, 1]
+    slope = start._moments.slopes / expit(deltas.eta) / expit(-deltas.eta)
+    np.testing.assert_allclose(slope, [1.0, 5.0**2 + 2.0**2])
+
+
+@pytest.mark.parametrize("params", [{"rank": 32}, {"rank": 512}, {"rank": 32, "whole": 0}])
+def test_first_scores_have_the_priors_mean(params: dict[str, Any]) -> None:
+    x = np.zeros((2, 512))
+    x[:, 0], x[0, 5] = 1.0, 1.0
+    scores = Shared(params, 512).publish().score(rows_of(x), ["a", "b"])
+    np.testing.assert_allclose(scores.mean, -3.5)
 
 
 def test_columns_that_do_not_meet_are_fitted_each_on_its_own_beyond_the_sketch() -> None:
@@ -178,31 +215,33 @@ def test_columns_that_do_not_meet_are_fitted_each_on_its_own_beyond_the_sketch()
 
 
 @pytest.mark.parametrize("half_life", [None, 50.0])
-@pytest.mark.parametrize("width", [16, 1024])
+@pytest.mark.parametrize(("width", "whole"), [(16, 0), (1024, 0), (1024, 800), (1024, 1024)])
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_order_merging_and_subtraction(half_life: float | None, width: int, seed: int) -> None:
-    params = {"rank": 32, "half_life": half_life}
+def test_order_merging_and_subtraction(
+    half_life: float | None, width: int, whole: int, seed: int
+) -> None:
+    params = {"rank": 32, "half_life": half_life, "whole": whole}
     deltas = log(seed, 60, width)
     rng = np.random.default_rng(seed)
-    whole = learned(deltas, **params)
+    everything = learned(deltas, **params)
     order = rng.permutation(60)
     shuffled = Shared(params, width)
     for part in np.array_split(order, 7):
         shuffled.learn(deltas.take(part))
-    assert_same(shuffled, whole)
+    assert_same(shuffled, everything)
     left, right = (
         learned(deltas.take(order[:25]), **params),
         learned(deltas.take(order[25:]), **params),
     )
     left.merge(right)
-    assert_same(left, whole)
+    assert_same(left, everything)
     newest = int(np.argmax(deltas.time))
     gone = np.array([i for i in order[:25] if i != newest])
     kept = np.array([i for i in range(60) if i not in set(gone.tolist())])
-    whole.subtract(deltas.take(gone))
+    everything.subtract(deltas.take(gone))
     rest = numbers(learned(deltas.take(kept), **params))
-    found = numbers(whole)
+    found = numbers(everything)
     at = np.isin(found["columns"], rest["columns"])
     np.testing.assert_allclose(found["totals"], rest["totals"], rtol=1e-9, atol=1e-9)
     for name in ("slopes", "targets", "cross"):
@@ -231,9 +270,9 @@ def test_a_decision_a_half_life_ago_counts_half() -> None:
     np.testing.assert_allclose(numbers(policy)["cross"], 1.5 * once, rtol=1e-12)
 
 
-@pytest.mark.parametrize("width", [16, 1024])
-def test_dumps_read_back(width: int) -> None:
-    policy = learned(log(3, 50, width), rank=32, half_life=1e6)
+@pytest.mark.parametrize(("width", "whole"), [(16, 0), (1024, 0), (1024, 800), (1024, 1024)])
+def test_dumps_read_back(width: int, whole: int) -> None:
+    policy = learned(log(3, 50, width), rank=32, half_life=1e6, whole=whole)
     again = Shared.load(policy.dump())
     assert_same(again, policy)
     candidates = log(4, 5, width)

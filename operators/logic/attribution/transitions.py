@@ -72,8 +72,8 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
         if blob is None:
             reject(event, reasons.INVALID_DECISION, "features")
             continue
-        if event.key in undescribed:
-            reject(event, reasons.INVALID_DECISION, undescribed[event.key])
+        if undescribed and event.origin in undescribed:
+            reject(event, reasons.INVALID_DECISION, undescribed[event.origin])
             continue
         if visitor < 0:
             reject(event, reasons.INVALID_DECISION, "subject_window")
@@ -125,24 +125,24 @@ def add_decisions(ledger: Ledger, events: Sequence[Event]) -> list[Event]:
 
 def _describe(
     ledger: Ledger, events: Sequence[Event], blobs: list[bytes | None]
-) -> Mapping[int, str]:
+) -> Mapping[Origin, str]:
     """Add to packed decisions the features of what they show, and their contexts.
 
-    Whose features those are is said by the action's id. What is given are the keys of decisions
-    that cannot be used, with the field that is why: all positions of a slate, where the features of
-    one are none.
+    Whose features those are is said by the action's id. What is given are the records that cannot
+    be used, with the field that is why: a slate as a whole, where the features of one are none.
     """
-    senseless: dict[int, str] = {}
-    for place, event in enumerate(events):
+    senseless: dict[Origin, str] = {}
+    given = [event.body.contents or event.body.context for event in events]
+    for place, event in enumerate(events) if any(given) else ():
         body, blob = event.body, blobs[place]
         if blob is None or (body.contents is None and body.context is None):
             continue
         contents = _contents(ledger, body)
         context = read_content(encode_json(body.context)) if body.context else None
         if any(isinstance(each, Flaw) for each in contents.values()):
-            senseless[event.key] = "contents"
+            senseless[event.origin] = "contents"
         elif isinstance(context, Flaw):
-            senseless[event.key] = "context"
+            senseless[event.origin] = "context"
         else:
             content = contents.get(body.action_id)
             if content is not None or context is not None:

@@ -32,6 +32,13 @@ def _mix(column: int) -> np.uint64:
 
 
 @inlined
+def _column(index: int, mask: int) -> int:
+    """Fold an index onto a column; the intercept's, 0, stays its own."""
+    column = index & mask
+    return 1 if column == 0 and index != 0 else column
+
+
+@inlined
 def _squashed(value: float) -> float:
     """Give a value that grows with ``value`` and is it up to ±8, then 8 (1 + log(|value| / 8))."""
     size = abs(value)
@@ -80,7 +87,7 @@ def add_rows(
     Parameters
     ----------
     indptr, indices, values
-        The rows; a column counts as ``index & mask``.
+        The rows; a column counts as what it is folded onto.
     places : array [mask + 1]
         Where each column's sums lie.
     exact
@@ -97,16 +104,50 @@ def add_rows(
     for row in range(len(indptr) - 1):
         sketch = z[row]
         for at in range(indptr[row], indptr[row + 1]):
-            _add_to_sketch(indices[at] & mask, _squashed(values[at]), exact, sketch)
+            _add_to_sketch(_column(indices[at], mask), _squashed(values[at]), exact, sketch)
         for at in range(indptr[row], indptr[row + 1]):
             value = _squashed(values[at])
-            place = places[indices[at] & mask]
+            place = places[_column(indices[at], mask)]
             weighted = curvature[row] * value
             slopes[place] += weighted * value
             targets[place] += target[row] * value
             sums = cross[place]
             for i in range(width):
                 sums[i] += weighted * sketch[i]
+
+
+@kernel(
+    "void(int64[::1], int64[::1], float64[::1], int64, int32[::1], float64[::1],"
+    " float64[::1], float64[::1], float64[::1], float64[:, ::1], float64[:, ::1])"
+)
+def add_whole_rows(
+    indptr: Longs,
+    indices: Longs,
+    values: Floats,
+    mask: int,
+    places: Ints,
+    curvature: Floats,
+    target: Floats,
+    slopes: Floats,
+    targets: Floats,
+    whole: Floats,
+    z: Floats,
+) -> None:
+    """Add rows to the sums of their columns as :func:`add_rows`, but whole moments to ``whole``.
+
+    A row x adds ``curvature`` x_j x_k to ``whole`` [U, U] at its columns' places.
+    """
+    for row in range(len(indptr) - 1):
+        for at in range(indptr[row], indptr[row + 1]):
+            value = _squashed(values[at])
+            _add_to_sketch(_column(indices[at], mask), value, False, z[row])
+            place = places[_column(indices[at], mask)]
+            weighted = curvature[row] * value
+            slopes[place] += weighted * value
+            targets[place] += target[row] * value
+            sums = whole[place]
+            for other in range(indptr[row], indptr[row + 1]):
+                sums[places[_column(indices[other], mask)]] += weighted * _squashed(values[other])
 
 
 @kernel("void(int64[::1], boolean, float64[:, ::1], float64[:, ::1])")
@@ -155,7 +196,7 @@ def score_rows(
         score, variance = 0.0, 0.0
         sums = factor[row]
         for at in range(indptr[row], indptr[row + 1]):
-            column = indices[at] & mask
+            column = _column(indices[at], mask)
             value = _squashed(values[at])
             score += value * table[column, 0]
             part = value * table[column, 1]
@@ -178,4 +219,4 @@ def dense_rows(indptr: Longs, indices: Longs, values: Floats, mask: int, result:
     """Write rows into ``result`` [K, mask + 1], which is all zero."""
     for row in range(len(indptr) - 1):
         for at in range(indptr[row], indptr[row + 1]):
-            result[row, indices[at] & mask] += _squashed(values[at])
+            result[row, _column(indices[at], mask)] += _squashed(values[at])

@@ -12,7 +12,6 @@ An action's intercept is orthogonal to every other action's, so that they are el
 from dataclasses import dataclass
 
 import numpy as np
-
 from operators.logic.policies.base import Floats
 from operators.logic.policies.prior import inverse_factor
 
@@ -42,7 +41,7 @@ class Sums:
     """The statistics as of one time, on the scale of the likelihood.
 
     ``first`` is the row of the intercept's column, or -1. ``slopes`` and ``targets`` [U], ``cross``
-    [U, d], ``sketch`` [d, d]; of A actions ``action_slopes`` and ``action_targets`` [A] and
+    [U, d], ``sketch`` [d, d], ``whole`` [U, U] where Λ is kept; of A actions ``action_slopes`` and ``action_targets`` [A] and
     ``action_cross`` [A, d].
     """
 
@@ -54,6 +53,7 @@ class Sums:
     action_slopes: Floats
     action_targets: Floats
     action_cross: Floats
+    whole: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +102,56 @@ def fit_exactly(sums: Sums, prior: SharedPrior) -> SharedFit:
     )
 
 
-def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
-    """Fit where the sketch is narrower than the row: Λ is a low rank plus a diagonal."""
+def fit_together(sums: Sums, prior: SharedPrior) -> SharedFit:
+    """Fit where Λ of the columns is known; what actions share with them is read by the sketch.
+
+    Means are those of all columns together, variances those of each given the others, as in
+    :func:`fit_widely`.
+    """
+    whole = sums.whole
+    assert whole is not None
+    common, actions = _low_rank(sums)
+    column, action = prior.column, prior.action
+    for iteration in range(prior.iterations + 1):
+        precision, pull = _prior_terms(sums, prior, column)
+        own = 1.0 / (np.maximum(sums.action_slopes, 0.0) + 1.0 / action)
+        inner = (actions * own[:, None]).T @ actions
+        information = whole - common @ inner @ common.T + np.diag(precision)
+        root = inverse_factor(information[None])[0]
+        target = sums.targets + pull - common @ (actions.T @ (own * sums.action_targets))
+        mean = root.T @ (root @ target)
+        action_mean = own * (sums.action_targets - actions @ (common.T @ mean))
+        if iteration < prior.iterations:
+            column = _learned(
+                mean, np.square(root).sum(axis=0), sums.first, prior.column, prior.strength
+            )
+            turned = root @ common
+            spread = np.einsum("ad,de,ae->a", actions, turned.T @ turned, actions, optimize=True)
+            action = _learned(
+                action_mean, own + np.square(own) * spread, -1, prior.action, prior.strength
+            )
+    return SharedFit(
+        mean=mean,
+        variance=1.0 / (np.maximum(np.diagonal(whole), 0.0) + precision),
+        unseen=column,
+        action_mean=action_mean,
+        action_variance=own,
+        unseen_action=action,
+    )
+
+
+def _low_rank(sums: Sums) -> tuple[Floats, Floats]:
+    """Give factors [U, d] and [A, d] of Λ's Nyström approximation: of the columns, of actions."""
     d = len(sums.sketch)
     ridge = _RIDGE * max(float(np.trace(sums.sketch)) / d, 0.0) + 1e-300
     turn = inverse_factor((sums.sketch + ridge * np.eye(d))[None])[0].T
-    common, actions = sums.cross @ turn, sums.action_cross @ turn
+    return sums.cross @ turn, sums.action_cross @ turn
+
+
+def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
+    """Fit where the sketch is narrower than the row: Λ is a low rank plus a diagonal."""
+    d = len(sums.sketch)
+    common, actions = _low_rank(sums)
     rest = np.maximum(sums.slopes - np.square(common).sum(axis=1), 0.0)
     column, action = prior.column, prior.action
     for iteration in range(prior.iterations + 1):

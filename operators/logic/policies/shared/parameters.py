@@ -16,6 +16,7 @@ from operators.logic.policies.parameters import (
 
 Rank = Literal[32, 64, 128, 256, 512]
 Buckets = Annotated[int, Meta(ge=2, le=2**20)]
+Whole = Annotated[int, Meta(ge=0, le=4096)]
 Ids = Annotated[int, Meta(ge=0, le=100_000)]
 
 
@@ -28,7 +29,8 @@ class SharedParams(Struct, frozen=True, forbid_unknown_fields=True):
     add to it has the variance ``signal`` in rows of average length, alike for every feature;
     ``iterations`` of empirical Bayes learn the variance, with this one counting as
     ``prior_strength`` features. ``action_variance`` is that of an action's own intercept, learned
-    alike from all actions. ``rank`` is the width of the sketch, ``buckets`` how many of the hashed
+    alike from all actions. Up to ``whole`` columns are solved for together, whatever ``rank``, which
+    is the width of the sketch, ``buckets`` how many of the hashed
     columns are told apart, ``ids`` how many actions have an intercept of their own (0: none).
     ``noise`` is that of ``gaussian``. ``half_life`` is in seconds of decision time.
     """
@@ -44,5 +46,6 @@ class SharedParams(Struct, frozen=True, forbid_unknown_fields=True):
     iterations: Iterations = 1
     prior_strength: Weight = 50.0
     rank: Rank = 128
+    whole: Whole = 1024
     buckets: Buckets = 2**16
     ids: Ids = 2_000

@@ -25,6 +25,7 @@ from operators.logic.policies.shared.fit import (
     SharedPrior,
     Sums,
     fit_exactly,
+    fit_together,
     fit_widely,
 )
 from operators.logic.policies.shared.moments import Moments, MomentsState
@@ -95,7 +96,9 @@ class Shared:
         self.width = width
         self.dim = dim
         self.default_reward = 0.0
-        self._moments = Moments(min(width, buckets), self._params.rank, self._params.half_life)
+        self._moments = Moments(
+            min(width, buckets), self._params.rank, self._params.half_life, self._params.whole
+        )
         self._actions = Statistics(
             {
                 "counts": (),
@@ -213,7 +216,7 @@ class Shared:
         sums = self._sums(scale * certainty, order, [certainty * each for each in own])
         columns = order if moments.exact else moments.columns[order]
         prior = self._prior(variation, sums)
-        fitted = (fit_exactly if moments.exact else fit_widely)(sums, prior)
+        fitted = _fit(sums, prior, moments.exact)
         return SharedPosterior(
             self._params.link,
             self._params.alpha,
@@ -244,7 +247,7 @@ class Shared:
 
     def _sums(self, scale: float, order: NDArray[np.intp], own: list[Floats]) -> Sums:
         moments = self._moments
-        sketch = scale * moments.sketch()
+        sketch, whole = scale * moments.sketch(), moments.whole
         slope, target, cross = own
         if moments.exact:
             targets = np.zeros(moments.width)
@@ -260,6 +263,7 @@ class Shared:
             targets=targets,
             cross=columns,
             sketch=sketch,
+            whole=None if whole is None else scale * whole[np.ix_(order, order)],
             action_slopes=slope,
             action_targets=target,
             action_cross=cross,
@@ -327,6 +331,13 @@ class Shared:
         policy._actions = Statistics.load(state.actions)
         policy.default_reward = state.default_reward
         return policy
+
+
+def _fit(sums: Sums, prior: SharedPrior, is_exact: bool) -> SharedFit:
+    if is_exact:
+        return fit_exactly(sums, prior)
+    is_whole = sums.whole is not None and len(sums.whole)
+    return (fit_together if is_whole else fit_widely)(sums, prior)
 
 
 def _mean_squares(sums: Sums) -> float:

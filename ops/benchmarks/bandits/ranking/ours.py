@@ -1,0 +1,102 @@
+"""Our automatic mode as a learner of rankings, untuned: whatever JSON comes, by the defaults."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from operators.logic.deciding.draws import point_keys
+from operators.logic.deciding.joint_propensity import JointScores, joint_probabilities
+from operators.logic.deciding.propensity import choose, mix
+from operators.logic.features.auto import ActionEncodings, AutoEncoder
+from operators.logic.features.crossing import Crossing, Workspace
+from operators.logic.features.rows import Rows
+from operators.logic.policies import Deltas
+from operators.logic.policies.shared import Shared
+from ops.benchmarks.bandits.ranking.learners import Decisions
+from ops.benchmarks.bandits.ranking.requests import Environment, Floats, Indices, Requests
+from schemas.catalog import AutoFeatures, PolicySettings
+
+BATCH = 50
+"""Requests of a turn."""
+
+ENCODED_BYTES = 64_000_000
+"""What remembered encodings of actions may take."""
+
+_SECRET = b"ranking"
+
+
+class SharedRanking:
+    """Encodes, crosses, scores, computes the probabilities that it draws from, and learns.
+
+    Requests come in turns of ``BATCH``; the rewards of a turn are learned together after it, and
+    the policy is published after ``publish_rewards`` decisions' rewards.
+    """
+
+    batch = BATCH
+
+    def __init__(
+        self, environment: Environment, seed: int, params: Mapping[str, Any] | None = None
+    ) -> None:
+        settings = AutoFeatures()
+        self._k = environment.candidates
+        self._encoder = AutoEncoder(settings)
+        self._encodings = ActionEncodings(self._encoder, ENCODED_BYTES)
+        self._crossing = Crossing(settings)
+        self._workspace = Workspace()
+        self._policy = Shared(params, self._crossing.width)
+        self._posterior = self._policy.publish()
+        self._publish_rewards = PolicySettings().publish_rewards
+        self._rng = np.random.default_rng([47, seed])
+        self._decided = self._unpublished = 0
+        self._rows: Rows | None = None
+        self._eta = np.zeros(0)
+
+    def decide(self, requests: Requests) -> Decisions:
+        """Weigh each request's candidates, then draw."""
+        n = len(requests)
+        contexts = [self._encoder.encode(context) for context in requests.contexts]
+        encode = self._encodings.encode
+        candidates = [[encode(a["features"]) for a in actions] for actions in requests.actions]
+        crossed = self._crossing.cross(contexts, candidates, self._workspace)
+        scores = self._posterior.joint(
+            crossed.rows, [a["id"] for actions in requests.actions for a in actions]
+        )
+        ids = [str(self._decided + i) for i in range(n)]
+        self._decided += n
+        p = joint_probabilities(
+            JointScores(
+                mean=scores.mean,
+                factor=scores.factor,
+                own=scores.own,
+                indptr=crossed.starts,
+                keys=point_keys(_SECRET, "ranking", ids, ids),
+            )
+        )
+        mixed = mix(p.reshape(n, self._k))
+        chosen = choose(mixed, self._rng.random(n))
+        rows = self._rows_of(chosen)
+        self._rows, self._eta = crossed.rows.take(rows), scores.mean[rows]
+        return Decisions(mixed, chosen)
+
+    def learn(self, requests: Requests, decisions: Decisions, rewards: Floats) -> None:
+        """Learn a turn's rewards; publish where enough have come."""
+        n = len(requests)
+        chosen = zip(requests.actions, decisions.chosen.tolist(), strict=True)
+        self._policy.learn(
+            Deltas(
+                action_ids=[actions[i]["id"] for actions, i in chosen],
+                x=np.zeros((n, 0)),
+                eta=self._eta,
+                time=requests.times,
+                count_delta=np.ones(n),
+                reward_delta=rewards,
+                rows=self._rows,
+            )
+        )
+        self._unpublished += n
+        if self._unpublished >= self._publish_rewards:
+            self._posterior, self._unpublished = self._policy.publish(), 0
+
+    def _rows_of(self, chosen: Indices) -> Indices:
+        return np.arange(len(chosen)) * self._k + chosen
