@@ -12,6 +12,7 @@ An action's intercept is orthogonal to every other action's, so that they are el
 from dataclasses import dataclass
 
 import numpy as np
+
 from operators.logic.policies.base import Floats
 from operators.logic.policies.prior import inverse_factor
 
@@ -41,8 +42,8 @@ class Sums:
     """The statistics as of one time, on the scale of the likelihood.
 
     ``first`` is the row of the intercept's column, or -1. ``slopes`` and ``targets`` [U], ``cross``
-    [U, d], ``sketch`` [d, d], ``whole`` [U, U] where Λ is kept; of A actions ``action_slopes`` and ``action_targets`` [A] and
-    ``action_cross`` [A, d].
+    [U, d], ``sketch`` [d, d], ``whole`` [U, U] where Λ is kept; of A actions ``action_slopes`` and
+    ``action_targets`` [A] and ``action_cross`` [A, d].
     """
 
     first: int

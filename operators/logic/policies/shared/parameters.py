@@ -29,9 +29,9 @@ class SharedParams(Struct, frozen=True, forbid_unknown_fields=True):
     add to it has the variance ``signal`` in rows of average length, alike for every feature;
     ``iterations`` of empirical Bayes learn the variance, with this one counting as
     ``prior_strength`` features. ``action_variance`` is that of an action's own intercept, learned
-    alike from all actions. Up to ``whole`` columns are solved for together, whatever ``rank``, which
-    is the width of the sketch, ``buckets`` how many of the hashed
-    columns are told apart, ``ids`` how many actions have an intercept of their own (0: none).
+    alike from all actions. Up to ``whole`` columns are solved for together, more than that through
+    a sketch of width ``rank``. ``buckets`` is how many of the hashed columns are told apart,
+    ``ids`` how many actions have an intercept of their own (0: none).
     ``noise`` is that of ``gaussian``. ``half_life`` is in seconds of decision time.
     """
 
