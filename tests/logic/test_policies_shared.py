@@ -91,10 +91,11 @@ def dense_regression(deltas: Deltas, candidates: Floats, names: list[str]) -> Jo
     x = deltas.rows.dense()
     ids = sorted(set(deltas.action_ids))
     design = np.hstack([x, np.array([[a == b for b in ids] for a in deltas.action_ids], float)])
-    p = expit(deltas.eta)
+    eta = np.minimum(deltas.eta, 1.0)  # beyond which nothing is linearised
+    p = expit(eta)
     w = p * (1.0 - p)
     information = (design * w[:, None]).T @ design
-    h = design.T @ (w * deltas.eta - p + deltas.reward_delta)
+    h = design.T @ (w * eta - p + deltas.reward_delta)
     d, diagonal = x.shape[1], np.diag(information)
     column = PRIOR["signal"] / max((diagonal[:d].sum() - diagonal[0]) / diagonal[0], 1.0)
     precision = np.concatenate([np.full(d, 1.0 / column), np.full(len(ids), 1.0 / 0.4)])
@@ -132,13 +133,14 @@ def without_actions(deltas: Deltas, candidates: Floats) -> JointScores:
     """Regress on the columns alone."""
     assert deltas.rows is not None
     x = deltas.rows.dense()
-    p = expit(deltas.eta)
+    eta = np.minimum(deltas.eta, 1.0)  # beyond which nothing is linearised
+    p = expit(eta)
     w = p * (1.0 - p)
     information = (x * w[:, None]).T @ x
     column = PRIOR["signal"] / max((np.trace(information) / information[0, 0]) - 1.0, 1.0)
     precision = np.full(x.shape[1], 1.0 / column)
     precision[0] = 1.0 / PRIOR["intercept_variance"]
-    h = x.T @ (w * deltas.eta - p + deltas.reward_delta)
+    h = x.T @ (w * eta - p + deltas.reward_delta)
     h[0] += PRIOR["prior_mean"] * precision[0]
     covariance = np.linalg.inv(information + np.diag(precision))
     joint = candidates @ covariance @ candidates.T

@@ -39,7 +39,10 @@ NO_OWN_INTERCEPT = ""
 """The id of actions that are not told apart."""
 
 _VERSION = 1
-_ETA_LIMIT = 30.0
+_LOWEST, _HIGHEST = -30.0, 1.0
+"""Between which log-odds a decision is linearised. One believed to be far better than it is would
+else count as far worse, with next to no curvature against it, and not be tried again."""
+
 _LEAST_VARIANCE = 1e-9
 
 _FIRST_SQUARES = 50.0
@@ -168,7 +171,7 @@ class Shared:
         """Give the slope W at η and W η - p."""
         if self._params.link == "gaussian":
             return np.ones(len(eta)), np.zeros(len(eta))
-        eta = np.clip(eta, -_ETA_LIMIT, _ETA_LIMIT)
+        eta = np.clip(eta, _LOWEST, _HIGHEST)
         p = expit(eta)
         slope = p * (1.0 - p)
         return slope, slope * eta - p

@@ -20,6 +20,9 @@ from schemas.catalog import AutoFeatures, PolicySettings
 BATCH = 50
 """Requests of a turn."""
 
+PUBLISH_SHARE = 0.05
+"""Of the decisions learned from, how many must be new for the next publication."""
+
 ENCODED_BYTES = 64_000_000
 """What remembered encodings of actions may take."""
 
@@ -30,7 +33,8 @@ class SharedRanking:
     """Encodes, crosses, scores, computes the probabilities that it draws from, and learns.
 
     Requests come in turns of ``BATCH``; the rewards of a turn are learned together after it, and
-    the policy is published after ``publish_rewards`` decisions' rewards.
+    the policy is published after ``publish_rewards`` decisions' rewards, and after no fewer than
+    ``PUBLISH_SHARE`` of all: what a publication costs grows with the columns, what it adds shrinks.
     """
 
     batch = BATCH
@@ -95,7 +99,7 @@ class SharedRanking:
             )
         )
         self._unpublished += n
-        if self._unpublished >= self._publish_rewards:
+        if self._unpublished >= max(self._publish_rewards, PUBLISH_SHARE * self._decided):
             self._posterior, self._unpublished = self._policy.publish(), 0
 
     def _rows_of(self, chosen: Indices) -> Indices:

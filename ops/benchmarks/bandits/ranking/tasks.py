@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from ops.benchmarks.bandits.ranking.environments import environment_of
 from ops.benchmarks.bandits.ranking.learners import Learner, Uniform
+from ops.benchmarks.bandits.ranking.ours import SharedRanking
 from ops.benchmarks.bandits.ranking.requests import Environment
 from ops.benchmarks.bandits.ranking.runner import run
 from ops.benchmarks.bandits.ranking.vowpal import Setting, VowpalWabbit
 
-OURS: dict[str, Callable[[Environment, int], Learner]] = {}
+OURS: dict[str, Callable[[Environment, int], Learner]] = {"shared": SharedRanking}
 """Our learners by name, each made of an environment and a seed; they are run where others are."""
 
 
