@@ -21,13 +21,17 @@ _TOP = 5
 """Actions that are shown."""
 
 
+_LEARN = tuple(kind for kind in KINDS if kind != "shared")
+"""Logs of other systems have vectors; ``shared`` learns from JSON."""
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     command.add_argument(
         "folder", nargs="?", type=Path, default=SHIPPED, help="of the dataset (default: an extract)"
     )
     command.add_argument("--policy", choices=(*POLICIES, "both"), default="both", help="whose log")
-    command.add_argument("--learn", choices=KINDS, default="beta", help="the policy that learns")
+    command.add_argument("--learn", choices=_LEARN, default="beta", help="the policy that learns")
     command.add_argument(
         "--refresh", type=count, default=10, help="rows between publications of the policy (10)"
     )

@@ -15,6 +15,7 @@ from flows.devkit.visitors import (
 )
 from schemas.catalog import (
     Action,
+    AutoFeatures,
     CatalogEntry,
     FeatureSpec,
     Holdout,
@@ -55,18 +56,21 @@ def demo_catalog(
     """Give the slot and its content variants as the visitors of the same seed see them.
 
     ``policy`` is the slot's (Beta-Bernoulli when None), ``reward_window`` in seconds, ``holdout``
-    the share of decisions made uniformly at random.
+    the share of decisions made uniformly at random. To ``shared`` the same features come without a
+    declaration.
 
     >>> [type(entry).__name__ for entry in demo_catalog(7, actions=2)]
     ['Slot', 'Action', 'Action']
     """
+    policy = policy or PolicySettings()
+    declares = policy.kind != "shared"
     slot = Slot(
         id=f"slot-{SLOT}",
         time=time,
         slot_id=SLOT,
-        policy=policy or PolicySettings(),
-        features=FEATURES,
-        item_features=["style", "category"],
+        policy=policy,
+        features=FEATURES if declares else FeatureSpec(auto=AutoFeatures(bits=14)),
+        item_features=["style", "category"] if declares else [],
         reward_window=reward_window,
         holdout=Holdout(share=holdout, unit="decision"),
         subject_limit=SubjectLimit(decisions=TIRELESS),
