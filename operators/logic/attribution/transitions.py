@@ -7,7 +7,7 @@ from operator import attrgetter
 import numpy as np
 from msgspec.json import encode as encode_json
 
-from operators.envelope import Event
+from operators.envelope import Event, Origin
 from operators.logic.attribution import reasons
 from operators.logic.attribution.chunks import DecisionColumns, Rows
 from operators.logic.attribution.decision_classes import IMMEDIATE, DecisionClass
