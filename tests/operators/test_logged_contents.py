@@ -14,12 +14,13 @@ from operators.decide.decision_encoder import decision_records
 from operators.envelope import Event, Origin
 from operators.logic.attribution.decision_codec import (
     content_of,
+    context_of,
     pack_decision,
     packed_features,
     packed_names,
     packed_subject,
     unpack_decision,
-    with_content,
+    with_texts,
 )
 from operators.logic.deciding.contents import ActionContent, canonical, content_hash
 from operators.logic.deciding.selection import Candidates, select
@@ -128,13 +129,18 @@ def test_a_decision_keeps_its_bound_whatever_comes(size: int, every: bool) -> No
 
 
 @given(
-    st.binary(max_size=50),
+    st.none() | st.binary(max_size=50),
     st.none() | st.sampled_from(["ab" * 16, "someone"]),
     st.sampled_from(["0b9c6e9e-2f0c-4a44-8d5e-3f1f6f0a7a11", "d-1"]),
     st.none() | st.integers(0, 3),
+    st.none() | st.binary(max_size=50),
 )
-def test_a_packed_decision_keeps_its_content_beside_its_names(
-    text: bytes, subject: str | None, decision_id: str, width: int | None
+def test_a_packed_decision_keeps_its_content_and_context_beside_its_names(
+    text: bytes | None,
+    subject: str | None,
+    decision_id: str,
+    width: int | None,
+    context: bytes | None,
 ) -> None:
     features = None
     if width is not None:
@@ -142,8 +148,8 @@ def test_a_packed_decision_keeps_its_content_beside_its_names(
         features = msgspec.json.decode(msgspec.json.encode(vector))
     blob = pack_decision(features, subject, decision_id)
     assert blob is not None
-    described = with_content(blob, text)
-    assert content_of(blob) is None
-    assert content_of(described) == text
+    described = with_texts(blob, text, context)
+    assert (content_of(blob), context_of(blob)) == (None, None)
+    assert (content_of(described), context_of(described)) == (text, context)
     for read in (unpack_decision, packed_subject, packed_names, packed_features):
         assert read(described) == read(blob)  # type: ignore[operator]
