@@ -14,7 +14,7 @@ from operators.logic.deciding.explain import ActionView, Contribution, Explanati
 from operators.logic.features.auto import AutoEncoder, SparseFeatures
 from operators.logic.features.auto.survey import ACTION, CONTEXT, NotedHashes
 from operators.logic.features.auto_rows import AutoRows
-from operators.logic.features.crossing import Crossing
+from operators.logic.features.crossing import Crossing, crossed
 from operators.logic.features.rows import Rows
 from operators.logic.policies.shared import SharedPosterior
 from schemas.catalog import AutoFeatures
@@ -52,16 +52,16 @@ def explain_jointly(
     maker = AutoRows(settings)
     views: dict[str, ActionView] = {}
     for part in maker.of_candidates([context], [[contents[name] for name in ids]]):
-        some = ids[len(views) : len(views) + len(part)]
-        scored = posterior.score(part, some)
+        some = ids[len(views) : len(views) + len(part.which)]
+        scored = posterior.score_crossed(part, some)
         for name, mean, width in zip(some, scored.mean, scored.width, strict=True):
             views[name] = ActionView(name, float(mean), float(width), probabilities[name])
     ranked = sorted(ids, key=lambda name: (-views[name].score, name))
     others = [name for name in ranked if name != chosen]
     second = others[0] if others else None
     pair = [chosen, *others[:1]]
-    (rows,) = maker.of_candidates([context], [[contents[name] for name in pair]])
-    scores = posterior.score(rows, pair)
+    (operands,) = maker.of_candidates([context], [[contents[name] for name in pair]])
+    rows, scores = crossed(operands), posterior.score_crossed(operands, pair)
     moved = _contributions(posterior, rows.take([0]), chosen)
     better = None
     if second is not None:
@@ -117,7 +117,7 @@ def _column_names(
     right = {int(each.names[0]): each for action in actions for each in _singles(action)}
     none, known = encoder.encode(None), list(right.values())
     alone = Crossing(msgspec.structs.replace(settings, crosses=[], context_alone=True))
-    contexts = _filled(alone.cross(left, [[none]] * len(left)).rows)
+    contexts = _filled(crossed(alone.operands(left, [[none]] * len(left))))
     own = _filled(alone.rows(none, known))
     for each, columns in zip(left, contexts, strict=True):
         _name(found, columns, f"{CONTEXT} {of_context.names.get(int(each.names[0]), '?')}")
@@ -125,7 +125,7 @@ def _column_names(
         _name(found, columns, f"{ACTION} {of_action.names.get(int(each.names[0]), '?')}")
     if 0 < len(left) * len(known) <= MOST_PAIRS:
         pairs = Crossing(msgspec.structs.replace(settings, context_alone=False))
-        products = iter(_filled(pairs.cross(left, [known] * len(left)).rows))
+        products = iter(_filled(crossed(pairs.operands(left, [known] * len(left)))))
         for one in left:
             for each, mine in zip(known, own, strict=True):
                 name = (

@@ -8,7 +8,7 @@ from msgspec import structs
 from operators.decide.admission import RequestGroup
 from operators.logic.deciding.contents import ActionContent, canonical, read_content
 from operators.logic.features.auto_rows import AutoRows
-from operators.logic.features.rows import Rows
+from operators.logic.features.crossing import Operands
 from schemas.bounds import ACTION_FEATURES_BYTES
 from schemas.catalog import Action, Slot
 from schemas.codec import Flaw
@@ -38,8 +38,8 @@ class FoundFeatures:
             contexts=[self._context(event.body.context) for event in group.events],
         )
 
-    def rows_of(self, group: RequestGroup) -> Iterator[Rows]:
-        """Give the rows of each request's candidates, in the order of :func:`names_of`."""
+    def operands_of(self, group: RequestGroup) -> Iterator[Operands]:
+        """Give what is crossed for each request's candidates, in the order of :func:`names_of`."""
         contexts = [
             event.body.context if text is not None else {}
             for event, text in zip(group.events, group.contexts, strict=True)

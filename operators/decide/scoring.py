@@ -147,7 +147,7 @@ class Scorer:
             decisions = score_jointly(
                 several.slot,
                 policy.posterior,
-                tools.found.rows_of(several),
+                tools.found.operands_of(several),
                 names_of(several),
                 _who_asks(several),
                 tools.found.rows.position_columns,

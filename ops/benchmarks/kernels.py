@@ -10,15 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from operators.logic.deciding.quadrature import gaussian_probabilities
-from operators.logic.features.auto import ActionEncodings, AutoEncoder
-from operators.logic.features.crossing import Crossing, Workspace
+from operators.logic.features.auto import ActionEncodings, AutoEncoder, SparseFeatures
+from operators.logic.features.crossing import Crossing, Workspace, crossed
 from operators.logic.kernels import load_kernels
 from ops.benchmarks.reporting.judged import JudgedBar, report
 from schemas.catalog import AutoFeatures
@@ -89,7 +89,8 @@ def crossings(seconds: float) -> Iterator[tuple[str, float]]:
     for decisions in (1, 13, 100):
         some, many = encoded[:decisions], items[: decisions * CANDIDATES]
         lists = [many[start : start + CANDIDATES] for start in range(0, len(many), CANDIDATES)]
-        spent = best(partial(crossing.cross, some, lists, workspace), 1, seconds)
+        cross = partial(_cross, crossing, some, lists, workspace)
+        spent = best(cross, 1, seconds)
         yield f"crossing, {decisions} decisions a call", spent / decisions
     turn = iter(range(10**12))
     encode = lambda: encoder.encode(actions[next(turn) % len(actions)])  # noqa: E731
@@ -97,6 +98,15 @@ def crossings(seconds: float) -> Iterator[tuple[str, float]]:
     known = ActionEncodings(encoder, 2**24)
     encode = lambda: known.encode(actions[next(turn) % len(actions)])  # noqa: E731
     yield "encoding of one action that is known", best(encode, 10, seconds)
+
+
+def _cross(
+    crossing: Crossing,
+    contexts: Sequence[SparseFeatures],
+    candidates: Sequence[Sequence[SparseFeatures]],
+    workspace: Workspace,
+) -> None:
+    crossed(crossing.operands(contexts, candidates), workspace)
 
 
 def _features(namespace: str, number: int) -> Any:

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.logic.deciding.joint_propensity import JointScores, joint_probabilities, padded
+from operators.logic.deciding.joint_propensity import joint_probabilities, padded
 from operators.logic.deciding.propensity import mix, spread_floor
 from operators.logic.kernels import load_kernels
+from operators.logic.policies.joint_scores import JointScores
 from ops.benchmarks.reporting.judged import JudgedBar, report
 
 Floats = NDArray[np.float64]

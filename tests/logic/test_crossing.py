@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.logic.features.auto import AutoEncoder, SparseFeatures, namespace_hash
-from operators.logic.features.crossing import Crossing, Workspace
+from operators.logic.features.crossing import Crossing, Workspace, crossed
 from operators.logic.features.rows import Rows
 from schemas.catalog import AutoFeatures
 from tests.support.free_json import turned
@@ -73,12 +73,21 @@ def parts(item: SparseFeatures, namespace: str | None) -> Named:
 def oracle(
     auto: AutoFeatures, context: SparseFeatures, action: SparseFeatures
 ) -> tuple[dict[int, float], int]:
-    row: dict[int, float] = defaultdict(float)
+    """Give a row, and how many products were left out."""
+    entries, left_out = all_entries(auto, context, action)
+    return {column: sum(values) for column, values in entries.items()}, left_out
+
+
+def all_entries(
+    auto: AutoFeatures, context: SparseFeatures, action: SparseFeatures
+) -> tuple[dict[int, list[float]], int]:
+    """Give the features and products that fall into each column."""
+    row: dict[int, list[float]] = defaultdict(list)
 
     def add(hashed: int, value: float) -> None:
-        row[max(hashed >> 64 - auto.bits, 1)] += value
+        row[max(hashed >> 64 - auto.bits, 1)].append(value)
 
-    row[0] = 1.0
+    row[0] = [1.0]
     for name, value in parts(action, None):
         add(of_action(name), value)
     for name, value in parts(context, None) if auto.context_alone else []:
@@ -139,7 +148,8 @@ def test_rows_are_those_of_the_dictionary(
     encoder = AutoEncoder(auto)
     contexts = [encoder.encode(context) for context, _ in decisions]
     candidates = [[encoder.encode(each) for each in some] for _, some in decisions]
-    rows, starts, left_out = Crossing(auto).cross(contexts, candidates)
+    operands = Crossing(auto).operands(contexts, candidates)
+    rows, starts = crossed(operands), operands.starts
     assert rows.flaw is None
     assert (rows.width, starts.tolist()[-1]) == (2**bits, len(rows))
     assert np.diff(starts).tolist() == [len(some) for some in candidates]
@@ -153,9 +163,9 @@ def test_rows_are_those_of_the_dictionary(
         found = as_dict(rows, place)
         assert found.keys() == expected.keys()
         assert list(found.values()) == pytest.approx([expected[key] for key in found], abs=1e-9)
-        crossed = len(found) - 1 - len(action) - alone * len(context)
-        assert crossed <= most
-    assert left_out == total
+        products = len(found) - 1 - len(action) - alone * len(context)
+        assert products <= most
+    assert operands.left_out == total
 
 
 @given(DECISIONS, CROSSES, st.integers(0, 9) | st.just(4096))
@@ -167,7 +177,7 @@ def test_a_row_is_the_same_bits_in_any_company_and_order_of_keys(
     encoder, crossing, workspace = AutoEncoder(auto), Crossing(auto), Workspace()
     contexts = [encoder.encode(context) for context, _ in decisions]
     candidates = [[encoder.encode(each) for each in some] for _, some in decisions]
-    whole = crossing.cross(contexts, candidates, workspace).rows
+    whole = crossed(crossing.operands(contexts, candidates), workspace)
     place = 0
     for context, some in decisions:
         for action in some:
@@ -213,9 +223,9 @@ def test_elements_of_vectors_are_the_first_to_be_left_out_of_products() -> None:
     encoder = AutoEncoder(auto)
     context = encoder.encode({"geo": "US", "device": "phone"})
     action = encoder.encode({"topic": "sport", "maker": "x", "v": [0.5] * 100})
-    crossed = Crossing(auto).cross([context], [[action]])
-    assert crossed.left_out == 2 * 102 - 60
-    row = as_dict(crossed.rows, 0)
+    operands = Crossing(auto).operands([context], [[action]])
+    assert operands.left_out == 2 * 102 - 60
+    row = as_dict(crossed(operands), 0)
     for name in context.names.tolist():
         for other in action.names.tolist()[:30]:
             assert of_pair(name, other) >> 46 in row
@@ -226,7 +236,7 @@ def test_buckets_are_even_and_what_collides_with_one_action_does_not_with_all() 
     encoder = AutoEncoder(auto)
     contexts = [encoder.encode({f"c{number}": "x"}) for number in range(250)]
     actions = [encoder.encode({f"a{number}": "x"}) for number in range(360)]
-    rows = Crossing(auto).cross(contexts, [actions] * 250).rows
+    rows = crossed(Crossing(auto).operands(contexts, [actions] * 250))
     pairs = rows.indices[rows.indptr[1:] - 1].reshape(250, 360)  # the last of each row
     counts = np.bincount(pairs.ravel(), minlength=1024)[2:]
     expected = pairs.size / 1024

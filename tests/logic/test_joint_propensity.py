@@ -9,10 +9,11 @@ from scipy.special import ndtr
 from scipy.stats import multivariate_normal, qmc
 
 from operators.logic.deciding.draws import point_keys, uniforms
-from operators.logic.deciding.joint_propensity import JointScores, joint_probabilities, padded
+from operators.logic.deciding.joint_propensity import joint_probabilities, padded
 from operators.logic.deciding.normal_points import BLOCKS, LANES, normal_points, sobol_bits
 from operators.logic.deciding.propensity import gaussian_probabilities, mix, spread_floor
 from operators.logic.policies.base import Floats
+from operators.logic.policies.joint_scores import JointScores
 
 numbers = st.floats(-3.0, 3.0)
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.logic.deciding.joint_propensity import JointScores, joint_probabilities
+from operators.logic.deciding.joint_propensity import joint_probabilities
 from operators.logic.deciding.joint_slates import draw_joint_slates
 from operators.logic.deciding.propensity import NO_ACTION
 from operators.logic.policies.base import Floats
+from operators.logic.policies.joint_scores import JointScores
 
 
 def scores_of(seed: int, count: int) -> JointScores:

@@ -11,7 +11,8 @@ from scipy.special import expit
 
 from operators.logic.features.rows import Rows
 from operators.logic.policies.base import Deltas, PolicyError
-from operators.logic.policies.shared import JointScores, Shared, SharedPosterior
+from operators.logic.policies.joint_scores import JointScores
+from operators.logic.policies.shared import Shared, SharedPosterior
 
 Floats = NDArray[np.float64]
 
@@ -280,9 +281,9 @@ def test_dumps_read_back(width: int, whole: int) -> None:
     candidates = log(4, 5, width)
     assert candidates.rows is not None
     posterior = policy.publish()
-    scores = posterior.joint(candidates.rows, candidates.action_ids)
+    scores = posterior.score(candidates.rows, candidates.action_ids)
     for other in (again.publish(), SharedPosterior.load(posterior.dump())):
-        found = other.joint(candidates.rows, candidates.action_ids)
+        found = other.score(candidates.rows, candidates.action_ids)
         for name in ("mean", "factor", "own"):
             np.testing.assert_array_equal(getattr(found, name), getattr(scores, name))
 
@@ -292,9 +293,9 @@ def test_a_row_scores_the_same_in_any_company(width: int) -> None:
     posterior = learned(log(5, 80, width), rank=32).publish()
     candidates = log(6, 9, width)
     assert candidates.rows is not None
-    together = posterior.joint(candidates.rows, candidates.action_ids)
+    together = posterior.score(candidates.rows, candidates.action_ids)
     for k in range(9):
-        alone = posterior.joint(candidates.rows.take([k]), candidates.action_ids[k : k + 1])
+        alone = posterior.score(candidates.rows.take([k]), candidates.action_ids[k : k + 1])
         np.testing.assert_allclose(alone.mean[0], together.mean[k], rtol=1e-12)
         np.testing.assert_allclose(alone.factor[0], together.factor[k], rtol=1e-9, atol=1e-12)
         assert alone.own[0] == together.own[k]
@@ -364,7 +365,7 @@ def test_numbers_of_any_size_leave_everything_finite(size: float) -> None:
         time=np.zeros(100), count_delta=np.ones(100), reward_delta=np.ones(100),
         rows=rows_of(x),
     )  # fmt: skip
-    scores = learned(deltas, rank=32).publish().joint(rows_of(x[:5]), ["a"] * 5)
+    scores = learned(deltas, rank=32).publish().score(rows_of(x[:5]), ["a"] * 5)
     assert np.isfinite(scores.mean).all()
     assert np.isfinite(scores.factor).all()
     assert (scores.own >= 0.0).all()

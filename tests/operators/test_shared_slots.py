@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from bytewax.testing import run_main
 from prometheus_client import CollectorRegistry
 
+from flows.runtime.clock import system_clock
 from operators.io.metrics.root import Metrics
 from schemas.catalog import AutoFeatures, FeatureSpec, Holdout, PolicySettings, Slot
 from schemas.events import Decision
@@ -68,7 +70,9 @@ def played(slot: Slot, *entries: Any, ask: Any = brings) -> Played:
     settings = load({}, secret="a secret of the tests", partitions=2)
     click, registry = np.zeros((VISITORS, 1)), CollectorRegistry()
     world = World(click, TURNS, settings, seed=3, consenting=0, ask=ask, worth=worth)
-    flow, written = play(world, [slot, *entries], Metrics(registry))
+    # On a clock that stands still no publication takes long, so none is rested after.
+    now = system_clock() + timedelta(hours=1)
+    flow, written = play(world, [slot, *entries], Metrics(registry), lambda: now)
     run_main(flow)
     return world, decisions_of(written), registry
 

@@ -26,7 +26,7 @@ from operators.io.metrics.root import Metrics
 from operators.logic.murmur2 import partition_of
 from operators.logic.placement import shard_key
 from schemas.catalog import CatalogEntry
-from schemas.clock import ALWAYS, micros
+from schemas.clock import ALWAYS, Clock, micros
 from schemas.events import Decision
 from schemas.results import Profile
 from schemas.settings import Settings
@@ -63,6 +63,7 @@ def wire(
     catalog: Sequence[CatalogEntry],
     settings: Settings,
     metrics: Metrics | None = None,
+    clock: Clock = system_clock,
 ) -> tuple[Dataflow, Written]:
     """Build the flow on sources and sinks in memory."""
     shards = settings.kafka.partitions
@@ -70,7 +71,7 @@ def wire(
     sinks = {name: TestingSink([]) for name in Sinks.__annotations__} | written._asdict()
     sources = Sources(records, MemoryCatalogSource(catalog))
     return build(
-        sources, Sinks(**sinks), settings, system_clock, metrics or Metrics(CollectorRegistry())
+        sources, Sinks(**sinks), settings, clock, metrics or Metrics(CollectorRegistry())
     ), written
 
 
@@ -217,9 +218,12 @@ class _Turns(StatefulSourcePartition[tuple[str, Batch], None]):
 
 
 def play(
-    world: World, catalog: Sequence[CatalogEntry], metrics: Metrics | None = None
+    world: World,
+    catalog: Sequence[CatalogEntry],
+    metrics: Metrics | None = None,
+    clock: Clock = system_clock,
 ) -> tuple[Dataflow, Written]:
     """Build the flow in a closed loop with the world."""
-    flow, written = wire(world, catalog, world.settings, metrics)
+    flow, written = wire(world, catalog, world.settings, metrics, clock)
     world.decisions = written.decisions
     return flow, written

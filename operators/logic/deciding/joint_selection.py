@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.logic.deciding.draws import point_keys
-from operators.logic.deciding.joint_propensity import JointScores, joint_probabilities
+from operators.logic.deciding.joint_propensity import joint_probabilities
 from operators.logic.deciding.joint_slates import draw_joint_slates
 from operators.logic.deciding.propensity import NO_ACTION, choose
 from operators.logic.deciding.selection import (
@@ -24,7 +24,9 @@ from operators.logic.deciding.selection import (
     with_holdout,
 )
 from operators.logic.deciding.slates import Slates, slate_uniforms
+from operators.logic.features.crossing import Operands
 from operators.logic.features.rows import Rows
+from operators.logic.policies.joint_scores import JointScores
 from operators.logic.policies.shared import SharedPosterior
 from schemas.catalog import Slot
 
@@ -65,7 +67,7 @@ class JointDecisions:
 def score_jointly(
     slot: Slot,
     posterior: SharedPosterior,
-    parts: Iterable[Rows],
+    parts: Iterable[Operands],
     names: Sequence[Sequence[str]],
     candidates: Candidates,
     position_columns: NDArray[np.int64],
@@ -77,8 +79,7 @@ def score_jointly(
     ----------
     slot, posterior
     parts
-        The rows of all candidates, decision by decision; each is looked at before the next is
-        asked for.
+        What is crossed for all candidates, decision by decision.
     names
         The ids of each request's candidates.
     candidates
@@ -91,9 +92,10 @@ def score_jointly(
     ids = [name for some in names for name in some]
     scored = []
     start = 0
-    for rows in parts:
-        scored.append(posterior.joint(rows, ids[start : start + len(rows)]))
-        start += len(rows)
+    for part in parts:
+        stop = start + len(part.which)
+        scored.append(posterior.joint(part, ids[start:stop]))
+        start = stop
     indptr = np.zeros(len(names) + 1, np.int64)
     np.cumsum([len(some) for some in names], out=indptr[1:])
     scores = JointScores(

@@ -9,9 +9,10 @@ what it took from the other one goes back to the other one, and not to all in pr
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.logic.deciding.joint_propensity import JointScores, joint_probabilities, padded
+from operators.logic.deciding.joint_propensity import joint_probabilities, padded
 from operators.logic.deciding.propensity import NO_ACTION, choose, mix, spread_floor, uniform_over
 from operators.logic.deciding.slates import Slates, logged
+from operators.logic.policies.joint_scores import JointScores
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

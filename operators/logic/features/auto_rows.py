@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from operators.logic.features.auto import ActionEncodings, AutoEncoder, NameHashes, SparseFeatures
 from operators.logic.features.auto.names import stable_hash
-from operators.logic.features.crossing import Crossing, Workspace
+from operators.logic.features.crossing import Crossing, Operands, Workspace, crossed
 from operators.logic.features.rows import Rows
 from schemas.catalog import AutoFeatures
 
 MOST_ENTRIES: Final = 2**21
-"""Entries of rows that are made at once: 32 MB."""
+"""Entries of rows that are made at once, 32 MB, or those of one decision if these are more."""
 
 MOST_ENCODED: Final = 16 * 2**20
 """Bytes of actions' encodings that are remembered."""
@@ -28,7 +28,7 @@ class AutoRows:
 
     >>> rows = AutoRows(AutoFeatures())
     >>> action = b'{"topic":"sport"}'
-    >>> (several,) = rows.of_candidates([{"geo": "US"}], [[action, None]])
+    >>> (several,) = map(crossed, rows.of_candidates([{"geo": "US"}], [[action, None]]))
     >>> (one,) = rows.of_chosen([b'{"geo":"US"}'], [action], np.zeros(1, np.int64))
     >>> several.take([0]).indices.tolist() == one.indices.tolist(), len(several)
     (True, 2)
@@ -52,8 +52,8 @@ class AutoRows:
 
     def of_candidates(
         self, contexts: Sequence[Any], contents: Sequence[Sequence[bytes | None]]
-    ) -> Iterator[Rows]:
-        """Give the rows of n decisions' candidates, in their order, in parts of bounded size.
+    ) -> Iterator[Operands]:
+        """Give what is crossed for n decisions' candidates, in their order, in bounded parts.
 
         Parameters
         ----------
@@ -61,11 +61,9 @@ class AutoRows:
             Decoded JSON, one for each decision.
         contents
             The JSON of each candidate's features, None where there are none.
-
-        A part is good until the next one is asked for.
         """
         encode = self._contexts.encode
-        return self._crossed([encode(context) for context in contexts], contents)
+        return self._operands([encode(context) for context in contexts], contents)
 
     def of_chosen(
         self,
@@ -73,15 +71,17 @@ class AutoRows:
         contents: Sequence[bytes | None],
         positions: NDArray[np.int64],
     ) -> Iterator[Rows]:
-        """Give the row of each decision's chosen action as :meth:`of_candidates` does.
+        """Give the row of each decision's chosen action, in bounded parts.
 
-        Contexts are JSON here; ``positions`` [n] are those of slates, from 0.
+        Contexts are JSON here; ``positions`` [n] are those of slates, from 0. A part is good until
+        the next one is asked for.
         """
         decode, encode = msgspec.json.decode, self._contexts.encode
         found = [self._nothing if text is None else encode(decode(text)) for text in contexts]
         columns = self.position_columns[np.minimum(positions, len(self.position_columns) - 1)]
         start = 0
-        for rows in self._crossed(found, [[content] for content in contents]):
+        for operands in self._operands(found, [[content] for content in contents]):
+            rows = crossed(operands, self._workspace)
             yield with_entries(rows, columns[start : start + len(rows)])
             start += len(rows)
 
@@ -97,35 +97,33 @@ class AutoRows:
             self._left_out = 0
         return problems
 
-    def _crossed(
+    def _operands(
         self, contexts: Sequence[SparseFeatures], contents: Sequence[Sequence[bytes | None]]
-    ) -> Iterator[Rows]:
+    ) -> Iterator[Operands]:
         encode, nothing = self._actions.of_json, self._nothing
         some: list[SparseFeatures] = []
         candidates: list[list[SparseFeatures]] = []
         entries = 0
         for context, texts in zip(contexts, contents, strict=True):
+            actions = [nothing if text is None else encode(text) for text in texts]
+            many, most = len(context), self._most_crossed
+            sizes = [len(action) for action in actions]
+            needed = sum(1 + many + more + min(many * more, most) for more in sizes)
+            if some and entries + needed > MOST_ENTRIES:
+                yield self._part(some, candidates)
+                some, candidates, entries = [], [], 0
             some.append(context)
-            candidates.append([])
-            many = len(context)
-            for text in texts:
-                action = nothing if text is None else encode(text)
-                more = len(action)
-                needed = 1 + many + more + min(many * more, self._most_crossed)
-                if entries and entries + needed > MOST_ENTRIES:
-                    yield self._rows(some, candidates)
-                    some, candidates, entries = [context], [[]], 0
-                candidates[-1].append(action)
-                entries += needed
-        if entries:
-            yield self._rows(some, candidates)
+            candidates.append(actions)
+            entries += needed
+        if some:
+            yield self._part(some, candidates)
 
-    def _rows(
+    def _part(
         self, contexts: Sequence[SparseFeatures], candidates: Sequence[Sequence[SparseFeatures]]
-    ) -> Rows:
-        crossed = self._crossing.cross(contexts, candidates, self._workspace)
-        self._left_out += crossed.left_out
-        return crossed.rows
+    ) -> Operands:
+        operands = self._crossing.operands(contexts, candidates)
+        self._left_out += operands.left_out
+        return operands
 
 
 def with_entries(rows: Rows, columns: NDArray[np.int64]) -> Rows:

@@ -11,23 +11,45 @@ from operators.logic.features.auto.sparse import SparseFeatures
 from operators.logic.features.rows import Rows
 from schemas.catalog import AutoFeatures
 
-_Side = tuple[
-    NDArray[np.uint64],
-    NDArray[np.float32],
-    NDArray[np.int64],
-    NDArray[np.uint64],
-    NDArray[np.int64],
-]
+_LINEAR = 8.0
+"""Values up to here are taken as they are, larger ones by their logarithm, see :func:`_bounded`."""
+
+_Side = tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.int64]]
+_Groups = tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]
 
 
-class Crossed(NamedTuple):
-    """The rows of all candidates, decision by decision, and how many products were left out.
+class Operands(NamedTuple):
+    """What is crossed: the features of n contexts and of the candidates of each, N in all.
 
-    Decision d has the rows ``starts[d]`` to ``starts[d + 1]`` - 1.
+    Attributes
+    ----------
+    contexts, actions
+        Hashes and values of the features of each context and of each different action, and where
+        each of them begins (and the last ends).
+    starts : int64[n + 1]
+        Decision d has the candidates ``starts[d]`` to ``starts[d + 1]`` - 1.
+    which : int64[N]
+        Each candidate's action.
+    blocks : int32[N, P, 4]
+    whole : boolean[N]
+        What is multiplied, and whether that is all there is
+        (:func:`operators.logic.kernels.crossing_plan.plan_products`).
+    bits
+        Rows have 2**bits columns.
+    context_alone
+        Whether a context's features also count by themselves.
+    left_out
+        How many products are left out.
     """
 
-    rows: Rows
+    contexts: _Side
+    actions: _Side
     starts: NDArray[np.int64]
+    which: NDArray[np.int64]
+    blocks: NDArray[np.int32]
+    whole: NDArray[np.bool_]
+    bits: int
+    context_alone: bool
     left_out: int
 
 
@@ -81,21 +103,16 @@ class Crossing:
 
     def rows(self, context: SparseFeatures, candidates: Sequence[SparseFeatures]) -> Rows:
         """Give the rows of one decision's candidates."""
-        return self.cross([context], [candidates]).rows
+        return crossed(self.operands([context], [candidates]))
 
-    def cross(
-        self,
-        contexts: Sequence[SparseFeatures],
-        candidates: Sequence[Sequence[SparseFeatures]],
-        workspace: Workspace | None = None,
-    ) -> Crossed:
-        """Give the rows of several decisions' candidates, of any number each, none included.
+    def operands(
+        self, contexts: Sequence[SparseFeatures], candidates: Sequence[Sequence[SparseFeatures]]
+    ) -> Operands:
+        """Give what is crossed for several decisions, each with any number of candidates.
 
-        A row depends on its own context and candidate alone, to the last bit. An action that is
-        the same object in several places is looked at once. A row takes 16 bytes for each entry:
-        callers bound how many decisions they cross at once. With a ``workspace`` they lie in it.
+        An action that is the same object in several places is looked at once.
         """
-        from operators.logic.kernels.crossed_rows import crossed_rows
+        from operators.logic.kernels.crossing_plan import mix_names, plan_products
 
         settings = self._settings
         unique: dict[int, int] = {}
@@ -104,29 +121,58 @@ class Crossing:
             [_place(each, unique, actions) for some in candidates for each in some], np.int64
         )
         starts = _sums([len(some) for some in candidates])
-        many = np.repeat([len(context) for context in contexts], np.diff(starts))
-        more = np.array([len(action) for action in actions], np.int64)[which]
-        products = np.minimum(many * more, settings.most_crossed)
-        room = int(np.sum(1 + settings.context_alone * many + more + products))
-        indptr = np.empty(len(which) + 1, np.int64)
-        indices, values = (workspace or Workspace()).take(room)
         declared = settings.crosses is not None
-        filled, left_out = crossed_rows(
-            _side(contexts, declared),
-            _side(actions, declared),
-            starts,
-            which,
-            self._pairs,
-            settings.most_crossed,
-            settings.bits,
-            settings.context_alone,
-            indptr,
-            indices,
-            values,
+        names, values, items, groups = _side(contexts, declared)
+        action_names, action_values, action_items, action_groups = _side(actions, declared)
+        hashes, action_hashes = np.empty_like(names), np.empty_like(action_names)
+        mix_names(names, action_names, hashes, action_hashes)
+        blocks = np.empty((len(which), len(self._pairs), 4), np.int32)
+        whole = np.empty(len(which), np.bool_)
+        left_out = plan_products(
+            groups, action_groups, starts, which, self._pairs, settings.most_crossed, blocks, whole
         )
-        return Crossed(
-            Rows(indptr, indices[:filled], values[:filled], self.width), starts, left_out
+        return Operands(
+            contexts=(hashes, values, items),
+            actions=(action_hashes, action_values, action_items),
+            starts=starts,
+            which=which,
+            blocks=blocks,
+            whole=whole,
+            bits=settings.bits,
+            context_alone=settings.context_alone,
+            left_out=left_out,
         )
+
+
+def crossed(operands: Operands, workspace: Workspace | None = None) -> Rows:
+    """Give the rows of all candidates, decision by decision.
+
+    A row depends on its own context and candidate alone, to the last bit. It takes 16 bytes for
+    each entry: callers bound how many decisions they cross at once. With a ``workspace`` the rows
+    lie in it.
+    """
+    from operators.logic.kernels.crossed_rows import crossed_rows
+
+    many, more = (np.diff(side[2]) for side in (operands.contexts, operands.actions))
+    products = (operands.blocks[:, :, 1].astype(np.int64) * operands.blocks[:, :, 3]).sum()
+    alone = np.repeat(many, np.diff(operands.starts)).sum() if operands.context_alone else 0
+    count = len(operands.which)
+    room = int(count + alone + more[operands.which].sum() + products)
+    indptr = np.empty(count + 1, np.int64)
+    indices, values = (workspace or Workspace()).take(room)
+    filled = crossed_rows(
+        operands.contexts,
+        operands.actions,
+        operands.starts,
+        operands.which,
+        operands.blocks,
+        operands.bits,
+        operands.context_alone,
+        indptr,
+        indices,
+        values,
+    )
+    return Rows(indptr, indices[:filled], values[:filled], 2**operands.bits)
 
 
 def _place(item: SparseFeatures, unique: dict[int, int], items: list[SparseFeatures]) -> int:
@@ -136,21 +182,43 @@ def _place(item: SparseFeatures, unique: dict[int, int], items: list[SparseFeatu
     return place
 
 
-def _side(items: Sequence[SparseFeatures], declared: bool) -> _Side:
-    """Stack items; where pairs of namespaces are declared, by namespace, else as one group each."""
+def _side(
+    items: Sequence[SparseFeatures], declared: bool
+) -> tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.int64], _Groups]:
+    """Stack items; where pairs of namespaces are declared, by namespace, else as one group each.
+
+    Gives names, values, where each item begins, and the groups.
+    """
     empty = [np.empty(0, np.uint64)]
     names = np.concatenate([item.names for item in items] or empty)
-    values = np.concatenate([item.values for item in items] or [np.empty(0, np.float32)])
+    values = _bounded(np.concatenate([item.values for item in items] or [np.empty(0, np.float32)]))
+    starts = _sums([len(item) for item in items])
     if not declared:
-        groups = _sums([len(item) for item in items])
-        return names, values, groups, np.zeros(len(items), np.uint64), np.arange(len(items) + 1)
+        groups = starts, np.zeros(len(items), np.uint64), np.arange(len(items) + 1)
+        return names, values, starts, groups
     spaces = np.concatenate([item.namespaces for item in items] or empty)
     first = _sums([len(item.namespaces) for item in items])
     group = np.concatenate([item.spaces for item in items] or empty).astype(np.int64)
     group += np.repeat(first[:-1], [len(item) for item in items])
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group, minlength=len(spaces))
-    return names[order], values[order], _sums(sizes), spaces, first
+    return names[order], values[order], starts, (_sums(sizes), spaces, first)
+
+
+def _bounded(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Give values that grow with ``values`` and are them up to ±8, then 8 (1 + log(|value| / 8)).
+
+    No sum of squares of products overflows.
+
+    >>> _bounded(np.array([-3.0, 8.0, 8.0 * np.e], np.float32)).round(3).tolist()
+    [-3.0, 8.0, 16.0]
+    """
+    wide = values.astype(np.float64)
+    size = np.abs(wide)
+    if size.max(initial=0.0) <= _LINEAR:
+        return wide
+    shrunk = _LINEAR * (1.0 + np.log(np.maximum(size, _LINEAR) / _LINEAR))
+    return np.where(size <= _LINEAR, wide, np.copysign(shrunk, wide))
 
 
 def _sums(sizes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,6 +14,8 @@ def load_kernels() -> None:
     """
     import operators.logic.kernels.contenders
     import operators.logic.kernels.crossed_rows
+    import operators.logic.kernels.crossed_scores
+    import operators.logic.kernels.crossing_plan
     import operators.logic.kernels.gaussian_maximum
     import operators.logic.kernels.joint_maximum
     import operators.logic.kernels.shared_rows  # noqa: F401

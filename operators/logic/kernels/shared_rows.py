@@ -19,9 +19,6 @@ Singles = np.ndarray[Any, np.dtype[np.float32]]
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 Ints = np.ndarray[Any, np.dtype[np.int32]]
 
-_LINEAR = 8.0
-"""Values up to here are taken as they are, larger ones as their logarithm, see ``_squashed``."""
-
 
 @inlined
 def _mix(column: int) -> np.uint64:
@@ -36,15 +33,6 @@ def _column(index: int, mask: int) -> int:
     """Fold an index onto a column; the intercept's, 0, stays its own."""
     column = index & mask
     return 1 if column == 0 and index != 0 else column
-
-
-@inlined
-def _squashed(value: float) -> float:
-    """Give a value that grows with ``value`` and is it up to ±8, then 8 (1 + log(|value| / 8))."""
-    size = abs(value)
-    if size <= _LINEAR:
-        return value
-    return math.copysign(_LINEAR * (1.0 + math.log(size / _LINEAR)), value)
 
 
 @inlined
@@ -104,9 +92,9 @@ def add_rows(
     for row in range(len(indptr) - 1):
         sketch = z[row]
         for at in range(indptr[row], indptr[row + 1]):
-            _add_to_sketch(_column(indices[at], mask), _squashed(values[at]), exact, sketch)
+            _add_to_sketch(_column(indices[at], mask), values[at], exact, sketch)
         for at in range(indptr[row], indptr[row + 1]):
-            value = _squashed(values[at])
+            value = values[at]
             place = places[_column(indices[at], mask)]
             weighted = curvature[row] * value
             slopes[place] += weighted * value
@@ -139,7 +127,7 @@ def add_whole_rows(
     """
     for row in range(len(indptr) - 1):
         for at in range(indptr[row], indptr[row + 1]):
-            value = _squashed(values[at])
+            value = values[at]
             _add_to_sketch(_column(indices[at], mask), value, False, z[row])
             place = places[_column(indices[at], mask)]
             weighted = curvature[row] * value
@@ -147,7 +135,7 @@ def add_whole_rows(
             targets[place] += target[row] * value
             sums = whole[place]
             for other in range(indptr[row], indptr[row + 1]):
-                sums[places[_column(indices[other], mask)]] += weighted * _squashed(values[other])
+                sums[places[_column(indices[other], mask)]] += weighted * values[other]
 
 
 @kernel("void(int64[::1], boolean, float64[:, ::1], float64[:, ::1])")
@@ -197,7 +185,7 @@ def score_rows(
         sums = factor[row]
         for at in range(indptr[row], indptr[row + 1]):
             column = _column(indices[at], mask)
-            value = _squashed(values[at])
+            value = values[at]
             score += value * table[column, 0]
             part = value * table[column, 1]
             variance += part * part
@@ -219,4 +207,4 @@ def dense_rows(indptr: Longs, indices: Longs, values: Floats, mask: int, result:
     """Write rows into ``result`` [K, mask + 1], which is all zero."""
     for row in range(len(indptr) - 1):
         for at in range(indptr[row], indptr[row + 1]):
-            result[row, _column(indices[at], mask)] += _squashed(values[at])
+            result[row, _column(indices[at], mask)] += values[at]

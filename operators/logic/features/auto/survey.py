@@ -13,7 +13,7 @@ from operators.logic.features.auto.encoder import AutoEncoder
 from operators.logic.features.auto.fields import Typed, typed_fields
 from operators.logic.features.auto.names import NameHashes
 from operators.logic.features.auto.sparse import SparseFeatures
-from operators.logic.features.crossing import Crossing, Workspace
+from operators.logic.features.crossing import Crossing, Workspace, crossed
 from schemas.catalog import AutoFeatures
 
 CONTEXT, ACTION = "context", "action"
@@ -230,7 +230,7 @@ def _buckets(
     none, everything = _features([], []), context.whole()
     alone = msgspec.structs.replace(settings, crosses=[], context_alone=True)
     singles = list(context.one_by_one())
-    context_rows = Crossing(alone).cross(singles, [[none]] * len(singles)).rows
+    context_rows = crossed(Crossing(alone).operands(singles, [[none]] * len(singles)))
     actions = list(action.one_by_one())
     action_rows = Crossing(alone).rows(none, actions)
     room = len(everything)  # a row for each of the actions' features alone: none is left out
@@ -238,7 +238,7 @@ def _buckets(
     products, workspace = np.zeros(crossing.width), Workspace()
     for start in range(0, len(actions), _CHUNK):
         some: Sequence[SparseFeatures] = actions[start : start + _CHUNK]
-        rows = crossing.cross([everything], [some], workspace).rows
+        rows = crossed(crossing.operands([everything], [some]), workspace)
         products += np.bincount(rows.indices, rows.values, crossing.width)
     products[0] = 0.0
     products -= np.bincount(action_rows.indices, action_rows.indices > 0, crossing.width)

@@ -7,11 +7,10 @@ the width allows, and otherwise as a low rank, read through a fixed sketch, plus
 
 from operators.logic.policies.shared.parameters import SharedParams
 from operators.logic.policies.shared.policy import NO_OWN_INTERCEPT, Shared, told_apart
-from operators.logic.policies.shared.posterior import JointScores, SharedPosterior
+from operators.logic.policies.shared.posterior import SharedPosterior
 
 __all__ = [
     "NO_OWN_INTERCEPT",
-    "JointScores",
     "Shared",
     "SharedParams",
     "SharedPosterior",

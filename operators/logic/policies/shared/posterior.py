@@ -1,15 +1,16 @@
 """The posterior of a shared model: scores of candidates, and how they vary together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from operators.logic.features.crossing import Operands, crossed
 from operators.logic.features.rows import Rows
 from operators.logic.policies.base import Floats, PolicyError, Weights
+from operators.logic.policies.joint_scores import JointScores
 from operators.logic.policies.linear_posterior import logit_normal
 from operators.logic.policies.packing import pack_array, unpack_array
 from operators.logic.policies.tally import observed_mean
@@ -18,35 +19,9 @@ from schemas.state import pack, unpack
 
 _VERSION = 1
 
-FACTOR_WIDTH = 64
+FACTOR_WIDTH = 32
 """Columns of the factor where coefficients are independent; relative errors of covariances are
-about 1/8 of the product of two deviations."""
-
-
-@dataclass(frozen=True, slots=True)
-class JointScores:
-    """The joint posterior of K scores: N(mean, factor factorᵀ + diag(own)).
-
-    Attributes
-    ----------
-    mean : array [K]
-    factor : array [K, r]
-    own : array [K]
-        The variance of each action's own intercept, which is independent of all others.
-    """
-
-    mean: Floats
-    factor: Floats
-    own: Floats
-
-    @property
-    def width(self) -> Floats:
-        """The standard deviation of each score [K]."""
-        return np.asarray(np.sqrt(np.square(self.factor).sum(axis=1) + self.own))
-
-    def scaled(self, alpha: float) -> "JointScores":
-        """Give the same scores with their deviations multiplied by ``alpha``."""
-        return JointScores(self.mean, alpha * self.factor, alpha * alpha * self.own)
+about 0.18 of the product of two deviations."""
 
 
 class Intercepts(Struct, frozen=True):
@@ -129,22 +104,45 @@ class SharedPosterior:
         self._table[:, 1] = unseen
         self._table[columns] = coefficients
 
-    def joint(self, rows: Rows, action_ids: Sequence[str]) -> JointScores:
-        """Give the joint posterior that an action is drawn from: widths are scaled by ``alpha``.
+    def joint(self, operands: Operands, action_ids: Sequence[str]) -> JointScores:
+        """Give the joint posterior that an action is drawn from: widths are scaled by ``alpha``."""
+        return self.score_crossed(operands, action_ids).scaled(self.alpha)
 
-        Rows of several decisions may be given at once; each row is what it is alone.
+    def score_crossed(self, operands: Operands, action_ids: Sequence[str]) -> JointScores:
+        """Give the joint posterior of the scores of all candidates of some decisions.
+
+        A decision's are what they are alone, to the last bit. Means are those of :meth:`score` with
+        the crossed rows. Deviations are those of products that share no column: what a feature of
+        an action is worth in a context varies as one for all candidates that have it.
         """
-        return self.score(rows, action_ids).scaled(self.alpha)
+        if self._root is not None:
+            of_rows = self.score(crossed(operands), action_ids)
+            return JointScores(of_rows.mean, of_rows.factor, of_rows.own, operands.starts)
+        from operators.logic.kernels.crossed_scores import crossed_scores
+
+        own_mean, own, _ = self._own(len(operands.which), action_ids)
+        mean = np.zeros(len(operands.which))
+        factor = np.zeros((len(operands.which), FACTOR_WIDTH))
+        crossed_scores(
+            operands.contexts,
+            operands.actions,
+            operands.starts,
+            operands.which,
+            operands.blocks,
+            operands.whole,
+            operands.bits,
+            operands.context_alone,
+            len(self._table) - 1,
+            self._table,
+            mean,
+            factor,
+            own,
+        )
+        return JointScores(mean + own_mean, factor, own, operands.starts)
 
     def score(self, rows: Rows, action_ids: Sequence[str]) -> JointScores:
         """Give the joint posterior of the scores of K rows, each of the action beside it."""
-        if len(rows) != len(action_ids):
-            raise PolicyError(f"{len(rows)} rows were given for {len(action_ids)} actions")
-        known = self._intercepts
-        places = np.array([self._rows_of.get(a, -1) for a in action_ids], dtype=np.intp)
-        seen = places >= 0
-        own_mean, own = np.zeros(len(places)), np.full(len(places), known.unseen)
-        own_mean[seen], own[seen] = known.mean[places[seen]], known.variance[places[seen]]
+        own_mean, own, places = self._own(len(rows), action_ids)
         if self._root is not None:
             return self._score_exactly(rows, places, own_mean, own)
         from operators.logic.kernels.shared_rows import score_rows
@@ -160,6 +158,19 @@ class SharedPosterior:
             factor,
         )
         return JointScores(mean + own_mean, factor, own)
+
+    def _own(
+        self, count: int, action_ids: Sequence[str]
+    ) -> tuple[Floats, Floats, NDArray[np.intp]]:
+        """Give mean and variance of each action's own intercept, and its place among the known."""
+        if count != len(action_ids):
+            raise PolicyError(f"{count} rows were given for {len(action_ids)} actions")
+        known = self._intercepts
+        places = self.columns(action_ids)
+        seen = places >= 0
+        mean, variance = np.zeros(count), np.full(count, known.unseen)
+        mean[seen], variance[seen] = known.mean[places[seen]], known.variance[places[seen]]
+        return mean, variance, places
 
     def _score_exactly(
         self, rows: Rows, places: NDArray[np.intp], own_mean: Floats, own: Floats

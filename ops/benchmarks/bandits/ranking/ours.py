@@ -1,20 +1,20 @@
 """Our automatic mode as a learner of rankings, untuned: whatever JSON comes, by the defaults."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from operators.logic.deciding.draws import point_keys
-from operators.logic.deciding.joint_propensity import JointScores, joint_probabilities
+from operators.logic.deciding.joint_propensity import joint_probabilities
 from operators.logic.deciding.propensity import choose, mix
 from operators.logic.features.auto import ActionEncodings, AutoEncoder
-from operators.logic.features.crossing import Crossing, Workspace
-from operators.logic.features.rows import Rows
+from operators.logic.features.crossing import Crossing, Workspace, crossed
 from operators.logic.policies import Deltas
 from operators.logic.policies.shared import Shared
 from ops.benchmarks.bandits.ranking.learners import Decisions
-from ops.benchmarks.bandits.ranking.requests import Environment, Floats, Indices, Requests
+from ops.benchmarks.bandits.ranking.requests import Environment, Floats, Requests
 from schemas.catalog import AutoFeatures, PolicySettings
 
 BATCH = 50
@@ -53,7 +53,7 @@ class SharedRanking:
         self._publish_rewards = PolicySettings().publish_rewards
         self._rng = np.random.default_rng([47, seed])
         self._decided = self._unpublished = 0
-        self._rows: Rows | None = None
+        self._chosen = self._crossing.operands([], [])
         self._eta = np.zeros(0)
 
     def decide(self, requests: Requests) -> Decisions:
@@ -62,25 +62,19 @@ class SharedRanking:
         contexts = [self._encoder.encode(context) for context in requests.contexts]
         encode = self._encodings.encode
         candidates = [[encode(a["features"]) for a in actions] for actions in requests.actions]
-        crossed = self._crossing.cross(contexts, candidates, self._workspace)
+        operands = self._crossing.operands(contexts, candidates)
         scores = self._posterior.joint(
-            crossed.rows, [a["id"] for actions in requests.actions for a in actions]
+            operands, [a["id"] for actions in requests.actions for a in actions]
         )
         ids = [str(self._decided + i) for i in range(n)]
         self._decided += n
-        p = joint_probabilities(
-            JointScores(
-                mean=scores.mean,
-                factor=scores.factor,
-                own=scores.own,
-                indptr=crossed.starts,
-                keys=point_keys(_SECRET, "ranking", ids, ids),
-            )
-        )
+        keys = point_keys(_SECRET, "ranking", ids, ids)
+        p = joint_probabilities(replace(scores, keys=keys))
         mixed = mix(p.reshape(n, self._k))
         chosen = choose(mixed, self._rng.random(n))
-        rows = self._rows_of(chosen)
-        self._rows, self._eta = crossed.rows.take(rows), scores.mean[rows]
+        taken = [[some[i]] for some, i in zip(candidates, chosen.tolist(), strict=True)]
+        self._chosen = self._crossing.operands(contexts, taken)
+        self._eta = scores.mean[np.arange(n) * self._k + chosen]
         return Decisions(mixed, chosen)
 
     def learn(self, requests: Requests, decisions: Decisions, rewards: Floats) -> None:
@@ -95,12 +89,9 @@ class SharedRanking:
                 time=requests.times,
                 count_delta=np.ones(n),
                 reward_delta=rewards,
-                rows=self._rows,
+                rows=crossed(self._chosen, self._workspace),
             )
         )
         self._unpublished += n
         if self._unpublished >= max(self._publish_rewards, PUBLISH_SHARE * self._decided):
             self._posterior, self._unpublished = self._policy.publish(), 0
-
-    def _rows_of(self, chosen: Indices) -> Indices:
-        return np.arange(len(chosen)) * self._k + chosen
