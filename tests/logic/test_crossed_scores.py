@@ -114,14 +114,14 @@ def test_variances_are_those_of_the_features_worths(
 
 
 def covariance(posterior: SharedPosterior, operands: Operands) -> tuple[Any, Any]:
-    """Give the covariance of two candidates' scores, from their rows, and as it is estimated."""
-    scores = posterior.score_crossed(operands, ["a", "b"])
+    """Give the correlation of the first two scores, from their rows, and as it is estimated."""
+    scores = posterior.score_crossed(operands, ["new"] * len(operands.which))
     first, second = _by_column(operands)
     shared = sorted(first.keys() & second.keys())
     columns = [max(column & 65_535, 1) if column else 0 for column in shared]
     _, variances = coefficients(posterior, columns)
     values = np.array([first[column] * second[column] for column in shared])
-    widths = scores.width.prod()
+    widths = scores.width[:2].prod()
     return values @ variances / widths, scores.factor[0] @ scores.factor[1] / widths
 
 
@@ -148,11 +148,19 @@ def test_what_few_features_have_in_common_varies_exactly_as_one(alike: int) -> N
 
 
 def test_what_many_features_have_in_common_varies_as_one_on_average() -> None:
-    """Of 28 sums and 40 features, on average over 60 names."""
+    """Three candidates of 60 features, of which each two have 20 in common; over 60 catalogs."""
     auto = AutoFeatures()
-    posterior = posterior_of(3, auto)
-    pairs = [covariance(posterior, pair(auto, seed, 40, 30)) for seed in range(60)]
-    errors = [estimate - exact for exact, estimate in pairs]
+    posterior, encoder = posterior_of(3, auto), AutoEncoder(auto)
+    context = encoder.encode({"user": {f"c{n}": 1.0 + n / 9 for n in range(8)}})
+    errors = []
+    for seed in range(60):
+        shared = [{f"n{seed}.{k}.{n}": 0.5 for n in range(20)} for k in range(3)]
+        actions = [
+            encoder.encode({"item": shared[k] | shared[(k + 1) % 3] | {f"m{seed}.{k}": 0.5}})
+            for k in range(3)
+        ]
+        exact, estimate = covariance(posterior, Crossing(auto).operands([context], [actions]))
+        errors.append(estimate - exact)
     assert abs(np.mean(errors)) < 4 * np.std(errors) / 60**0.5
     assert 0.02 < np.std(errors) < 0.25
 

@@ -1,5 +1,6 @@
 """The shared policy: its statistics add up in any order, its posterior is a Bayesian regression."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ def numbers(policy: Shared) -> dict[str, Floats]:
     by_id = np.argsort(actions.ids)
     return {
         "columns": moments.columns[order].astype(float),
+        "weights": scale * moments.weights[order],
         "slopes": scale * moments.slopes[order],
         "targets": scale * moments.targets[order],
         "cross": scale * moments.cross[order],
@@ -80,6 +82,16 @@ def assert_same(one: Shared, other: Shared) -> None:
     assert left.keys() == right.keys()
     for name in left:
         np.testing.assert_allclose(left[name], right[name], rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def prior_precision(x: Floats, w: Floats) -> Floats:
+    """Share the signal among the entries of an average row, each column in its own unit."""
+    weights = w @ (x != 0.0)
+    squares = np.divide(w @ x**2, weights, out=np.ones(x.shape[1]), where=weights > 0.0)
+    entries = max(weights[1:].sum() / weights[0], 1.0)
+    precision = squares * entries / PRIOR["signal"]
+    precision[0] = 1.0 / PRIOR["intercept_variance"]
+    return np.asarray(precision)
 
 
 def dense_regression(deltas: Deltas, candidates: Floats, names: list[str]) -> JointScores:
@@ -97,10 +109,7 @@ def dense_regression(deltas: Deltas, candidates: Floats, names: list[str]) -> Jo
     w = p * (1.0 - p)
     information = (design * w[:, None]).T @ design
     h = design.T @ (w * eta - p + deltas.reward_delta)
-    d, diagonal = x.shape[1], np.diag(information)
-    column = PRIOR["signal"] / max((diagonal[:d].sum() - diagonal[0]) / diagonal[0], 1.0)
-    precision = np.concatenate([np.full(d, 1.0 / column), np.full(len(ids), 1.0 / 0.4)])
-    precision[0] = 1.0 / PRIOR["intercept_variance"]
+    precision = np.concatenate([prior_precision(x, w), np.full(len(ids), 1.0 / 0.4)])
     pull = np.zeros(len(h))
     pull[0] = PRIOR["prior_mean"] * precision[0]
     covariance = np.linalg.inv(information + np.diag(precision))
@@ -138,14 +147,49 @@ def without_actions(deltas: Deltas, candidates: Floats) -> JointScores:
     p = expit(eta)
     w = p * (1.0 - p)
     information = (x * w[:, None]).T @ x
-    column = PRIOR["signal"] / max((np.trace(information) / information[0, 0]) - 1.0, 1.0)
-    precision = np.full(x.shape[1], 1.0 / column)
-    precision[0] = 1.0 / PRIOR["intercept_variance"]
+    precision = prior_precision(x, w)
     h = x.T @ (w * eta - p + deltas.reward_delta)
     h[0] += PRIOR["prior_mean"] * precision[0]
     covariance = np.linalg.inv(information + np.diag(precision))
     joint = candidates @ covariance @ candidates.T
     return JointScores(candidates @ (covariance @ h), joint, np.zeros(len(candidates)))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 2))
+def test_scores_do_not_depend_on_the_units_of_features(seed: int, iterations: int) -> None:
+    deltas = log(seed, 60)
+    assert deltas.rows is not None
+    rng = np.random.default_rng(seed + 1)
+    unit = np.concatenate([[1.0], 10.0 ** rng.uniform(-3, 3, size=15)])
+    candidates = rng.normal(size=(4, 16))
+    scores = []
+    for factor in (np.ones(16), unit):
+        changed = replace(deltas, rows=rows_of(deltas.rows.dense() * factor))
+        policy = learned(changed, rank=32, iterations=iterations, signal=3.0)
+        scores.append(policy.publish().score(rows_of(candidates * factor), ["a0", "a1", "a2", "b"]))
+    np.testing.assert_allclose(scores[0].mean, scores[1].mean, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores[0].width, scores[1].width, rtol=1e-5)
+
+
+def test_independent_columns_vary_as_much_as_the_joint_posterior() -> None:
+    """Of ten columns that are all the same number and the intercept two coefficients are known."""
+    deltas = log(4, 400, width=256, used=2)
+    assert deltas.rows is not None
+    x = deltas.rows.dense()
+    x[:, 1:11] = x[:, 1:2]
+    policy = learned(replace(deltas, rows=rows_of(x)), rank=32, ids=0, signal=3.0, iterations=0)
+    known, new = np.zeros((2, 1, 256))
+    known[0, 1:11] = new[0, 20] = 1.0
+    posterior = policy.publish()
+    shown = x[:, 1] != 0.0
+    eta = np.minimum(deltas.eta[shown], 1.0)
+    information = float((expit(eta) * expit(-eta) * x[shown, 1] ** 2).sum())
+    width = posterior.score(rows_of(known), [""]).width[0]
+    assert width == pytest.approx((10.0 * 2.0 / 11.0 / information) ** 0.5, rel=0.05)
+    assert posterior.score(rows_of(new), [""]).width[0] == pytest.approx(
+        (3.0 / (10.0 * shown.mean())) ** 0.5, rel=0.1
+    )
 
 
 @settings(max_examples=15, deadline=None)

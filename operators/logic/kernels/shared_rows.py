@@ -54,7 +54,7 @@ def _add_to_sketch(column: int, value: float, exact: bool, z: Floats) -> None:
 
 @kernel(
     "void(int64[::1], int64[::1], float64[::1], int64, int32[::1], boolean, float64[::1],"
-    " float64[::1], float64[::1], float64[::1], float64[:, ::1], float64[:, ::1])"
+    " float64[::1], float64[::1], float64[::1], float64[::1], float64[:, ::1], float64[:, ::1])"
 )
 def add_rows(
     indptr: Longs,
@@ -65,6 +65,7 @@ def add_rows(
     exact: bool,
     curvature: Floats,
     target: Floats,
+    weights: Floats,
     slopes: Floats,
     targets: Floats,
     cross: Floats,
@@ -81,9 +82,9 @@ def add_rows(
     exact
         Whether the sketch is the row itself.
     curvature, target : arrays [n]
-        A row x adds ``curvature`` x_j² to its columns' slopes, ``target`` x_j to their targets,
-        ``curvature`` x_j z to their cross moments.
-    slopes, targets : arrays [U]
+        A row x adds ``curvature`` to its columns' weights, ``curvature`` x_j² to their slopes,
+        ``target`` x_j to their targets, ``curvature`` x_j z to their cross moments.
+    weights, slopes, targets : arrays [U]
     cross : array [U, d]
     z : array [n, d]
         All zero; the sketches.
@@ -97,6 +98,7 @@ def add_rows(
             value = values[at]
             place = places[_column(indices[at], mask)]
             weighted = curvature[row] * value
+            weights[place] += curvature[row]
             slopes[place] += weighted * value
             targets[place] += target[row] * value
             sums = cross[place]
@@ -106,7 +108,7 @@ def add_rows(
 
 @kernel(
     "void(int64[::1], int64[::1], float64[::1], int64, int32[::1], float64[::1],"
-    " float64[::1], float64[::1], float64[::1], float64[:, ::1], float64[:, ::1])"
+    " float64[::1], float64[::1], float64[::1], float64[::1], float64[:, ::1], float64[:, ::1])"
 )
 def add_whole_rows(
     indptr: Longs,
@@ -116,6 +118,7 @@ def add_whole_rows(
     places: Ints,
     curvature: Floats,
     target: Floats,
+    weights: Floats,
     slopes: Floats,
     targets: Floats,
     whole: Floats,
@@ -131,6 +134,7 @@ def add_whole_rows(
             _add_to_sketch(_column(indices[at], mask), value, False, z[row])
             place = places[_column(indices[at], mask)]
             weighted = curvature[row] * value
+            weights[place] += curvature[row]
             slopes[place] += weighted * value
             targets[place] += target[row] * value
             sums = whole[place]

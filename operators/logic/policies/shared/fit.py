@@ -21,6 +21,9 @@ _RIDGE = 1e-8
 
 _LEAST = 1e-9
 
+_MOST_COUNTED, _BISECTIONS = np.log(1e5), 30
+"""The logarithm of how often the information of a row may be counted, and steps to find it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedPrior:
@@ -41,12 +44,14 @@ class SharedPrior:
 class Sums:
     """The statistics as of one time, on the scale of the likelihood.
 
-    ``first`` is the row of the intercept's column, or -1. ``slopes`` and ``targets`` [U], ``cross``
+    ``first`` is the row of the intercept's column, or -1. ``squares`` [U] are the mean squares of
+    columns where they are not 0, ``slopes`` and ``targets`` [U], ``cross``
     [U, d], ``sketch`` [d, d], ``whole`` [U, U] where Λ is kept; of A actions ``action_slopes`` and
     ``action_targets`` [A] and ``action_cross`` [A, d].
     """
 
     first: int
+    squares: Floats
     slopes: Floats
     targets: Floats
     cross: Floats
@@ -83,15 +88,15 @@ def fit_exactly(sums: Sums, prior: SharedPrior) -> SharedFit:
         own = 1.0 / (np.maximum(sums.action_slopes, 0.0) + 1.0 / action)
         weighted = sums.action_cross * own[:, None]
         information = sums.cross - weighted.T @ sums.action_cross
-        root = inverse_factor((information + np.diag(precision))[None])[0]
+        root = _inverse_root(information + np.diag(precision), sums.squares)
         target = sums.targets + pull - weighted.T @ sums.action_targets
         mean = root.T @ (root @ target)
         variance = np.square(root).sum(axis=0)
         action_mean = own * (sums.action_targets - sums.action_cross @ mean)
         if iteration < prior.iterations:
-            column = _learned(mean, variance, sums.first, prior.column, prior.strength)
+            column = _learned(mean, variance, sums, prior)
             spread = own + np.square(weighted @ root.T).sum(axis=1)
-            action = _learned(action_mean, spread, -1, prior.action, prior.strength)
+            action = _mean_square(action_mean, spread, prior.action, prior.strength)
     return SharedFit(
         mean=mean,
         variance=variance,
@@ -106,8 +111,7 @@ def fit_exactly(sums: Sums, prior: SharedPrior) -> SharedFit:
 def fit_together(sums: Sums, prior: SharedPrior) -> SharedFit:
     """Fit where Λ of the columns is known; what actions share with them is read by the sketch.
 
-    Means are those of all columns together, variances those of each given the others, as in
-    :func:`fit_widely`.
+    Means are those of all columns together, variances those of :func:`independent_variances`.
     """
     whole = sums.whole
     assert whole is not None
@@ -118,27 +122,33 @@ def fit_together(sums: Sums, prior: SharedPrior) -> SharedFit:
         own = 1.0 / (np.maximum(sums.action_slopes, 0.0) + 1.0 / action)
         inner = (actions * own[:, None]).T @ actions
         information = whole - common @ inner @ common.T + np.diag(precision)
-        root = inverse_factor(information[None])[0]
+        root = _inverse_root(information, sums.squares)
         target = sums.targets + pull - common @ (actions.T @ (own * sums.action_targets))
         mean = root.T @ (root @ target)
         action_mean = own * (sums.action_targets - actions @ (common.T @ mean))
+        spreads = np.square(root).sum(axis=0)
         if iteration < prior.iterations:
-            column = _learned(
-                mean, np.square(root).sum(axis=0), sums.first, prior.column, prior.strength
-            )
+            column = _learned(mean, spreads, sums, prior)
             turned = root @ common
             spread = np.einsum("ad,de,ae->a", actions, turned.T @ turned, actions, optimize=True)
-            action = _learned(
-                action_mean, own + np.square(own) * spread, -1, prior.action, prior.strength
-            )
+            spread = own + np.square(own) * spread
+            action = _mean_square(action_mean, spread, prior.action, prior.strength)
     return SharedFit(
         mean=mean,
-        variance=1.0 / (np.maximum(np.diagonal(whole), 0.0) + precision),
+        variance=independent_variances(
+            np.diagonal(whole), precision, len(mean) - float(precision @ spreads)
+        ),
         unseen=column,
         action_mean=action_mean,
         action_variance=own,
         unseen_action=action,
     )
+
+
+def _inverse_root(information: Floats, squares: Floats) -> Floats:
+    """Give R with RᵀR the inverse, each column taken in its own unit against rounding."""
+    unit = 1.0 / np.sqrt(squares)
+    return np.asarray(inverse_factor((unit[:, None] * information * unit)[None])[0] * unit)
 
 
 def _low_rank(sums: Sums) -> tuple[Floats, Floats]:
@@ -165,13 +175,16 @@ def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
         target = sums.targets + pull - common @ (actions.T @ (own * sums.action_targets))
         shift = half @ np.linalg.solve(inner, half @ (scaled.T @ target))
         mean = target / alone - scaled @ shift
+        pulled = half @ (scaled.T @ (precision[:, None] * scaled)) @ half
+        prior_share = float((precision / alone).sum() - np.linalg.solve(inner, pulled).trace())
+        effective = len(mean) - prior_share
         action_mean = own * (sums.action_targets - actions @ (common.T @ mean))
         if iteration < prior.iterations:
-            column = _learned(mean, 1.0 / alone, sums.first, prior.column, prior.strength)
-            action = _learned(action_mean, own, -1, prior.action, prior.strength)
+            column = _learned(mean, 1.0 / alone, sums, prior)
+            action = _mean_square(action_mean, own, prior.action, prior.strength)
     return SharedFit(
         mean=mean,
-        variance=1.0 / (np.maximum(sums.slopes, 0.0) + precision),
+        variance=independent_variances(sums.slopes, precision, effective),
         unseen=column,
         action_mean=action_mean,
         action_variance=own,
@@ -179,22 +192,64 @@ def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
     )
 
 
+def independent_variances(slopes: Floats, precision: Floats, effective: float) -> Floats:
+    """Give variances of independent coefficients that vary as much as the joint posterior does.
+
+    What a row tells of its score is counted once for each of its columns, where only the diagonal
+    of Λ is looked at: 1 / Λ_jj says too much of how little is known. Over the rows that were
+    learned from, the variances of scores add up, times their curvature, to the effective number of
+    parameters, tr((Λ - P) Λ⁻¹), P the prior's precision (MacKay 1992, Bayesian interpolation,
+    equation 4.9). So slopes count m times, with the m that makes them do so: columns without
+    data keep the prior's variance.
+
+    >>> once = independent_variances(np.full(4, 8.0), np.full(4, 1e-9), 1.0)
+    >>> (once * 8.0).round(6).tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    slopes = np.maximum(slopes, 0.0)
+    low, high = 0.0, _MOST_COUNTED
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2.0
+        counted = float((slopes / (np.exp(middle) * slopes + precision)).sum())
+        low, high = (middle, high) if counted > effective else (low, middle)
+    return np.asarray(1.0 / (np.exp((low + high) / 2.0) * slopes + precision))
+
+
+def mean_squares(slopes: Floats, weights: Floats) -> Floats:
+    """Give the mean squares of columns where they are not 0; 1 of those that no row has.
+
+    A coefficient's prior variance is divided by it, so that a number has the same prior in any
+    unit.
+
+    >>> mean_squares(np.array([8.0, 0.0]), np.array([2.0, 0.0])).tolist()
+    [4.0, 1.0]
+    """
+    known = (weights > _LEAST) & (slopes > _LEAST)
+    return np.where(known, slopes / np.where(known, weights, 1.0), 1.0)
+
+
 def _prior_terms(sums: Sums, prior: SharedPrior, column: float) -> tuple[Floats, Floats]:
     """Give the prior's precision and its pull, precision times mean, of each column."""
-    precision, pull = np.full(len(sums.slopes), 1.0 / column), np.zeros(len(sums.slopes))
+    precision, pull = sums.squares / column, np.zeros(len(sums.slopes))
     if sums.first >= 0:
         precision[sums.first] = 1.0 / prior.intercept
         pull[sums.first] = prior.mean / prior.intercept
     return precision, pull
 
 
-def _learned(mean: Floats, variance: Floats, first: int, start: float, strength: float) -> float:
+def _learned(mean: Floats, variance: Floats, sums: Sums, prior: SharedPrior) -> float:
+    """Learn the variance that coefficients of columns of mean square 1 have, but the intercept."""
+    scale = np.sqrt(sums.squares)
+    mean, variance = scale * mean, sums.squares * variance
+    if sums.first >= 0:
+        mean, variance = np.delete(mean, sums.first), np.delete(variance, sums.first)
+    return _mean_square(mean, variance, prior.column, prior.strength)
+
+
+def _mean_square(mean: Floats, variance: Floats, start: float, strength: float) -> float:
     """Take one step of empirical Bayes for a variance that coefficients have in common."""
-    squares = np.square(mean) + variance
-    total, many = float(squares.sum()), len(squares)
-    if first >= 0:
-        total, many = total - float(squares[first]), many - 1
-    return (strength * start + total) / (strength + many)
+    total = float((np.square(mean) + variance).sum())
+    return (strength * start + total) / (strength + len(mean))
 
 
 def _root(matrix: Floats) -> Floats:

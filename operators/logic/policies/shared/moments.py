@@ -32,13 +32,14 @@ class MomentsState(Struct):
     most_whole: int
     whole: bool
     columns: bytes
+    weights: bytes
     slopes: bytes
     targets: bytes
     cross: bytes
 
 
 class Moments:
-    """Sums of w c x_j², w t x_j and w c x_j z over rows x with sketch z, by column j.
+    """Sums of w c, w c x_j², w t x_j and w c x_j z over rows x with x_j ≠ 0 and sketch z.
 
     c is a row's curvature, t its target, w its weight by age.
 
@@ -66,7 +67,7 @@ class Moments:
         self._places = np.full(width, -1, dtype=np.int32)
         self._columns = np.zeros(0, dtype=np.int64)
         self._seen = 0
-        self._slopes, self._targets = np.zeros(0), np.zeros(0)
+        self._weights, self._slopes, self._targets = np.zeros(0), np.zeros(0), np.zeros(0)
         self._is_whole = most_whole > 0 and not self.exact
         self._cross = np.zeros((0, 0 if self._is_whole else self.rank))
         # The intercept's prior must be there for the first decisions: what they teach is linearised
@@ -77,6 +78,11 @@ class Moments:
     def columns(self) -> NDArray[np.int64]:
         """The columns that have been seen, in the order of the rows."""
         return self._columns[: self._seen]
+
+    @property
+    def weights(self) -> Floats:
+        """Σ w c [U] over the rows in which a column is not 0, in the current frame."""
+        return self._weights[: self._seen]
 
     @property
     def slopes(self) -> Floats:
@@ -124,7 +130,7 @@ class Moments:
         self._place(folded)
         z = np.zeros((len(rows), self.rank))
         given = rows.indptr, rows.indices, rows.values, self.width - 1, self._places
-        sums = self._slopes, self._targets, self._cross
+        sums = self._weights, self._slopes, self._targets, self._cross
         if self._is_whole:
             add_whole_rows(*given, curvature, target, *sums, z)
         else:
@@ -136,7 +142,7 @@ class Moments:
         """Move the frame on to where it holds ``time``."""
         factor = self.frame.move_to(time)
         if factor != 1.0:
-            for sums in (self._slopes, self._targets, self._cross, self.totals):
+            for sums in (self._weights, self._slopes, self._targets, self._cross, self.totals):
                 sums *= factor
 
     def add(self, other: Self, sign: float = 1.0) -> None:
@@ -150,6 +156,7 @@ class Moments:
         factor = sign * self.frame.weight_of(other.frame)
         self._place(other.columns)
         at = self._places[other.columns]
+        self._weights[at] += factor * other.weights
         self._slopes[at] += factor * other.slopes
         self._targets[at] += factor * other.targets
         whole = other.whole
@@ -170,6 +177,7 @@ class Moments:
         if needed > len(self._columns):
             room = min(max(needed, 2 * len(self._columns), 64), self.width)
             self._columns = _grown(self._columns, room)
+            self._weights = _grown(self._weights, room)
             self._slopes, self._targets = _grown(self._slopes, room), _grown(self._targets, room)
             if self._is_whole:
                 self._cross = _grown(_grown(self._cross, room).T, room).T.copy()
@@ -185,7 +193,12 @@ class Moments:
         Without it, as of the newest time.
         """
         scale, order = self.frame.scale(now), np.argsort(self.columns)
-        by_column = {"slopes": self.slopes, "targets": self.targets, "cross": self.cross}
+        by_column = {
+            "weights": self.weights,
+            "slopes": self.slopes,
+            "targets": self.targets,
+            "cross": self.cross,
+        }
         sums = {name: scale * array[order] for name, array in by_column.items()}
         return self.columns[order], sums
 
@@ -211,6 +224,7 @@ class Moments:
             most_whole=self.most_whole,
             whole=self._is_whole,
             columns=self.columns[order].astype("<i4").tobytes(),
+            weights=pack_array(self.weights[order]),
             slopes=pack_array(self.slopes[order]),
             targets=pack_array(self.targets[order]),
             cross=pack_array(self.cross[order] if whole is None else whole[np.ix_(order, order)]),
@@ -226,6 +240,7 @@ class Moments:
         columns = np.frombuffer(state.columns, dtype="<i4").astype(np.int64)
         moments._place(columns)
         n = len(columns)
+        moments._weights[:n] = unpack_array(state.weights, (n,))
         moments._slopes[:n] = unpack_array(state.slopes, (n,))
         moments._targets[:n] = unpack_array(state.targets, (n,))
         if not state.whole:

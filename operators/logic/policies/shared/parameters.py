@@ -36,7 +36,7 @@ class SharedParams(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     link: Literal["logistic", "gaussian"] = "logistic"
-    alpha: Alpha = 0.15
+    alpha: Alpha = 0.3
     prior_mean: Mean | None = None
     intercept_variance: Variance | None = None
     signal: Variance | None = None

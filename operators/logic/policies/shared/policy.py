@@ -27,6 +27,7 @@ from operators.logic.policies.shared.fit import (
     fit_exactly,
     fit_together,
     fit_widely,
+    mean_squares,
 )
 from operators.logic.policies.shared.moments import Moments, MomentsState
 from operators.logic.policies.shared.parameters import SharedParams
@@ -45,8 +46,8 @@ else count as far worse, with next to no curvature against it, and not be tried 
 
 _LEAST_VARIANCE = 1e-9
 
-_FIRST_SQUARES = 50.0
-"""What the squares of a row's numbers are expected to add up to before any is seen."""
+_FIRST_ENTRIES = 50.0
+"""How many numbers a row is expected to have before any is seen."""
 
 
 def told_apart(action_ids: Sequence[str], known: NDArray[np.bool_]) -> list[str]:
@@ -218,7 +219,7 @@ class Shared:
         order = np.arange(moments.width) if moments.exact else np.argsort(moments.columns)
         sums = self._sums(scale * certainty, order, [certainty * each for each in own])
         columns = order if moments.exact else moments.columns[order]
-        prior = self._prior(variation, sums)
+        prior = self._prior(variation, _entries(moments))
         fitted = _fit(sums, prior, moments.exact)
         return SharedPosterior(
             self._params.link,
@@ -256,12 +257,16 @@ class Shared:
             targets = np.zeros(moments.width)
             targets[moments.columns] = scale * moments.targets
             slopes, columns, first = np.diagonal(sketch), sketch, 0
+            weights = np.zeros(moments.width)
+            weights[moments.columns] = scale * moments.weights
         else:
             slopes, targets = scale * moments.slopes[order], scale * moments.targets[order]
+            weights = scale * moments.weights[order]
             columns = scale * moments.cross[order]
             first = 0 if len(order) and moments.columns[order[0]] == 0 else -1
         return Sums(
             first=first,
+            squares=mean_squares(slopes, weights),
             slopes=slopes,
             targets=targets,
             cross=columns,
@@ -272,7 +277,7 @@ class Shared:
             action_cross=cross,
         )
 
-    def _prior(self, variation: RewardVariation, sums: Sums) -> SharedPrior:
+    def _prior(self, variation: RewardVariation, entries: float) -> SharedPrior:
         params = self._params
         logistic = params.link == "logistic"
         unit = variation.effect if logistic else variation.variance / variation.size
@@ -291,7 +296,7 @@ class Shared:
                 if logistic
                 else 1.0
             ),
-            column=max(signal / _mean_squares(sums), _LEAST_VARIANCE),
+            column=max(signal / entries, _LEAST_VARIANCE),
             action=ACTION_VARIANCE * unit**2 if action is None else action,
             strength=params.prior_strength,
             iterations=params.iterations,
@@ -343,11 +348,9 @@ def _fit(sums: Sums, prior: SharedPrior, is_exact: bool) -> SharedFit:
     return (fit_together if is_whole else fit_widely)(sums, prior)
 
 
-def _mean_squares(sums: Sums) -> float:
-    """Give what the squares of a row's numbers add up to on average, the intercept left out."""
-    if sums.first < 0:
-        return _FIRST_SQUARES
-    rows = float(sums.slopes[sums.first])
+def _entries(moments: Moments) -> float:
+    """Give how many numbers that are not 0 a row has on average, the intercept left out."""
+    rows = float(moments.weights[moments.columns == 0].sum())
     if rows <= _LEAST_VARIANCE:
-        return _FIRST_SQUARES
-    return max((float(sums.slopes.sum()) - rows) / rows, 1.0)
+        return _FIRST_ENTRIES
+    return max((float(moments.weights.sum()) - rows) / rows, 1.0)
