@@ -21,7 +21,7 @@ _SIDE = "Tuple((uint64[::1], float64[::1], int64[::1]))"
 
 
 @inlined
-def _column(mixed: Any, shift: Any, mask: int) -> int:
+def _column(mixed: Any, shift: Any, mask: int) -> Any:
     """Give the bucket of a hash, folded; the bias's, 0, stays its own."""
     bucket = np.int64(mixed >> shift)
     return max((bucket + (bucket == 0)) & mask, 1)
@@ -40,7 +40,7 @@ def _most_features(starts: Any, which: Any, items: Any) -> int:
 
 
 @inlined
-def _place(hashed: Any, decision: int, decided: Any, names: Any) -> int:
+def _place(hashed: Any, decision: int, decided: Any, names: Any) -> Any:
     """Find a feature's place in a table that holds those of one decision, or a free one."""
     last = names.size - 1
     place = np.int64(hashed & np.uint64(last))
