@@ -34,7 +34,6 @@ IDLE: list[tuple[str, Record, Any]] = [
     ("floor", {"policy": {"kind": "uniform"}}, 0.1),
     ("features.scale", {"policy": {"kind": "logistic"}, "features": {"vectors": {"v": 3}}}, True),
     ("features.interaction_buckets", LOGISTIC, 7),
-    ("features.auto", {}, {}),
     ("features.auto.most_crossed", {"features": {"auto": {"crosses": []}}}, 7),
     ("subject_limit.decisions", {"subject_limit": {"enabled": False}}, 1),
     ("subject_limit.window", {"subject_limit": {"enabled": False, "decisions": 30}}, 1.0),
