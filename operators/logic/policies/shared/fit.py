@@ -12,6 +12,7 @@ An action's intercept is orthogonal to every other action's, so that they are el
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operators.logic.policies.base import Floats
 from operators.logic.policies.prior import inverse_factor
@@ -160,36 +161,43 @@ def _low_rank(sums: Sums) -> tuple[Floats, Floats]:
 
 
 def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
-    """Fit where the sketch is narrower than the row: Λ is a low rank plus a diagonal."""
-    d = len(sums.sketch)
+    """Fit where the sketch is narrower than the row: Λ is a low rank plus a diagonal.
+
+    What has a number for each column and place of the sketch is in single precision.
+    """
     common, actions = _low_rank(sums)
-    rest = np.maximum(sums.slopes - np.square(common).sum(axis=1), 0.0)
+    common = common.astype(np.float32)
+    rest = np.maximum(sums.slopes - np.einsum("ud,ud->u", common, common, dtype=np.float64), 0.0)
     column, action = prior.column, prior.action
     for iteration in range(prior.iterations + 1):
         precision, pull = _prior_terms(sums, prior, column)
         alone = rest + precision
         own = 1.0 / (np.maximum(sums.action_slopes, 0.0) + 1.0 / action)
-        half = _root(np.eye(d) - (actions * own[:, None]).T @ actions)
-        scaled = common / alone[:, None]
-        inner = np.eye(d) + half @ (scaled.T @ common) @ half
+        half = _root(np.eye(common.shape[1]) - (actions * own[:, None]).T @ actions)
+        inner = np.eye(len(half)) + half @ _gram(common, 1.0 / alone) @ half
         target = sums.targets + pull - common @ (actions.T @ (own * sums.action_targets))
-        shift = half @ np.linalg.solve(inner, half @ (scaled.T @ target))
-        mean = target / alone - scaled @ shift
-        pulled = half @ (scaled.T @ (precision[:, None] * scaled)) @ half
-        prior_share = float((precision / alone).sum() - np.linalg.solve(inner, pulled).trace())
-        effective = len(mean) - prior_share
+        shift = half @ np.linalg.solve(inner, half @ (common.T @ (target / alone)))
+        mean = (target - common @ shift) / alone
         action_mean = own * (sums.action_targets - actions @ (common.T @ mean))
         if iteration < prior.iterations:
             column = _learned(mean, 1.0 / alone, sums, prior)
             action = _mean_square(action_mean, own, prior.action, prior.strength)
+    shared = half @ _gram(common, precision / np.square(alone)) @ half
+    prior_share = float((precision / alone).sum() - np.linalg.solve(inner, shared).trace())
     return SharedFit(
         mean=mean,
-        variance=independent_variances(sums.slopes, precision, effective),
+        variance=independent_variances(sums.slopes, precision, len(mean) - prior_share),
         unseen=column,
         action_mean=action_mean,
         action_variance=own,
         unseen_action=action,
     )
+
+
+def _gram(common: NDArray[np.float32], weights: Floats) -> Floats:
+    """Give Σ w_j f_j f_jᵀ over the rows f_j of ``common``."""
+    scaled = common * np.sqrt(weights).astype(np.float32)[:, None]
+    return np.asarray(scaled.T @ scaled, dtype=np.float64)
 
 
 def independent_variances(slopes: Floats, precision: Floats, effective: float) -> Floats:
