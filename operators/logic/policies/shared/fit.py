@@ -22,6 +22,9 @@ _RIDGE = 1e-8
 
 _LEAST = 1e-9
 
+_PART = 8192
+"""Rows that are multiplied at once: fresh memory for all of them would cost more than they do."""
+
 _MOST_COUNTED, _BISECTIONS = np.log(1e5), 30
 """The logarithm of how often the information of a row may be counted, and steps to find it."""
 
@@ -175,10 +178,10 @@ def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
         own = 1.0 / (np.maximum(sums.action_slopes, 0.0) + 1.0 / action)
         half = _root(np.eye(common.shape[1]) - (actions * own[:, None]).T @ actions)
         inner = np.eye(len(half)) + half @ _gram(common, 1.0 / alone) @ half
-        target = sums.targets + pull - common @ (actions.T @ (own * sums.action_targets))
-        shift = half @ np.linalg.solve(inner, half @ (common.T @ (target / alone)))
-        mean = (target - common @ shift) / alone
-        action_mean = own * (sums.action_targets - actions @ (common.T @ mean))
+        target = sums.targets + pull - _times(common, actions.T @ (own * sums.action_targets))
+        shift = half @ np.linalg.solve(inner, half @ _times(common.T, target / alone))
+        mean = (target - _times(common, shift)) / alone
+        action_mean = own * (sums.action_targets - actions @ _times(common.T, mean))
         if iteration < prior.iterations:
             column = _learned(mean, 1.0 / alone, sums, prior)
             action = _mean_square(action_mean, own, prior.action, prior.strength)
@@ -194,10 +197,20 @@ def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
     )
 
 
+def _times(matrix: NDArray[np.float32], vector: Floats) -> Floats:
+    """Multiply without a copy of the matrix in double precision."""
+    return np.asarray(matrix @ vector.astype(np.float32), dtype=np.float64)
+
+
 def _gram(common: NDArray[np.float32], weights: Floats) -> Floats:
     """Give Σ w_j f_j f_jᵀ over the rows f_j of ``common``."""
-    scaled = common * np.sqrt(weights).astype(np.float32)[:, None]
-    return np.asarray(scaled.T @ scaled, dtype=np.float64)
+    total = np.zeros((common.shape[1], common.shape[1]))
+    scaled = np.empty((min(len(common), _PART), common.shape[1]), np.float32)
+    for start in range(0, len(common), _PART):
+        part = common[start : start + _PART]
+        share = weights[start : start + _PART].astype(np.float32)[:, None]
+        total += np.multiply(part, share, out=scaled[: len(part)]).T @ part
+    return total
 
 
 def independent_variances(slopes: Floats, precision: Floats, effective: float) -> Floats:

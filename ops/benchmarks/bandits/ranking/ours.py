@@ -23,6 +23,9 @@ BATCH = 50
 PUBLISH_SHARE = 0.05
 """Of the decisions learned from, how many must be new for the next publication."""
 
+PUBLISH_COLUMNS = 32
+"""And how many columns may have been seen for each: the flow rests after long publications."""
+
 ENCODED_BYTES = 64_000_000
 """What remembered encodings of actions may take."""
 
@@ -33,8 +36,9 @@ class SharedRanking:
     """Encodes, crosses, scores, computes the probabilities that it draws from, and learns.
 
     Requests come in turns of ``BATCH``; the rewards of a turn are learned together after it, and
-    the policy is published after ``publish_rewards`` decisions' rewards, and after no fewer than
-    ``PUBLISH_SHARE`` of all: what a publication costs grows with the columns, what it adds shrinks.
+    the policy is published after ``publish_rewards`` decisions' rewards, after no fewer than
+    ``PUBLISH_SHARE`` of all, and no fewer than one for ``PUBLISH_COLUMNS`` columns: what a
+    publication costs grows with these, what it adds shrinks.
     """
 
     batch = BATCH
@@ -93,5 +97,6 @@ class SharedRanking:
             )
         )
         self._unpublished += n
-        if self._unpublished >= max(self._publish_rewards, PUBLISH_SHARE * self._decided):
+        least = max(self._publish_rewards, PUBLISH_SHARE * self._decided)
+        if self._unpublished >= max(least, len(self._policy.moments.columns) / PUBLISH_COLUMNS):
             self._posterior, self._unpublished = self._policy.publish(), 0
