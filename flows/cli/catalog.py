@@ -166,9 +166,10 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from flows.devkit.demo_catalog import DEMO_POLICY, demo_catalog
+    from flows.devkit.demo_catalog import DEMO_POLICY, articles_slot, demo_catalog
 
-    for entry in demo_catalog(options.seed, DEMO_POLICY, actions=options.actions):
+    variants = demo_catalog(options.seed, DEMO_POLICY, actions=options.actions)
+    for entry in [*variants, articles_slot()]:
         print(encode(entry).decode())
 
 

@@ -23,6 +23,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", type=natural, default=7, help="of the visitors and their tastes")
     command.add_argument("--actions", type=count, default=20, help="content variants (20)")
+    command.add_argument(
+        "--articles",
+        type=share,
+        default=0.05,
+        help="requests that bring articles, beside the others, as a share of their rate (0.05)",
+    )
     command.add_argument("--arrivals", choices=("poisson", "even"), default="poisson")
     command.add_argument("--consent", type=share, default=0.95, help="share who consent (0.95)")
     command.add_argument("--click-delay", type=positive, default=1.0, help="mean seconds (1)")
@@ -47,8 +53,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the simulation that the options describe; 1 when a request went unanswered."""
     settings = load()  # before the long imports: a missing variable is named at once
-    from flows.devkit.demo_catalog import DEMO_POLICY, demo_catalog
-    from flows.devkit.simulate import describe, simulate
+    from flows.devkit.demo_catalog import DEMO_POLICY, articles_slot, demo_catalog
+    from flows.devkit.simulate import all_answered, describe, simulate
     from flows.devkit.simulation import Injection, Simulator
     from flows.runtime.catalog_topic import publish_entries
     from flows.runtime.clock import system_clock
@@ -56,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.catalog:
         catalog = demo_catalog(options.seed, DEMO_POLICY, actions=options.actions)
-        publish_entries(settings, system_clock, catalog)
+        publish_entries(settings, system_clock, [*catalog, articles_slot()])
     simulator = Simulator(
         settings,
         options.rate,
@@ -69,10 +75,11 @@ def run(options: argparse.Namespace) -> int:
         injection=Injection(**{name: getattr(options, name) for name in _MISCHIEF}),
         patience=options.patience,
         run=options.run_id,
+        articles=options.articles,
     )
     report = simulate(simulator, options.progress)
     if options.json:
         print(encode(report).decode())
     elif str(options.progress) != "-":
         print("\n".join(describe(report)))
-    return 0 if report.unanswered == 0 else 1
+    return 0 if all_answered(report) else 1

@@ -19,9 +19,10 @@ import redis
 from rich.console import Console
 from rich.live import Live
 
-from flows.devkit.demo_catalog import DEMO_POLICY, SLOT, demo_catalog
+from flows.devkit.demo_catalog import ARTICLES, DEMO_POLICY, SLOT, articles_slot, demo_catalog
 from flows.devkit.embedded import Child, Embedded
-from flows.devkit.simulate import Line, Progress, Summary
+from flows.devkit.simulate import Line, Progress, Summary, all_answered, describe_articles
+from flows.devkit.simulation.article_report import ArticleReport
 from flows.devkit.simulation.tally import RECENT, SimulatorReport
 from flows.devkit.view import Arm, DemoFrame, render, written
 from flows.registry import PERSIST, PERSONALIZE
@@ -59,14 +60,15 @@ class DemoError(RuntimeError):
 class DemoOptions:
     """What a demo is to do.
 
-    It asks for ``seconds`` (None: until Ctrl-C) at ``rate`` requests per second. ``policy`` is the
-    kind of policy (None: the demo's own), ``folder`` where results go (None: a new one), and
-    ``picture`` where the last view is saved as an SVG. ``live`` asks for the live view, ``as_json``
-    for the summary as JSON.
+    It asks for ``seconds`` (None: until Ctrl-C) at ``rate`` requests per second, and beside them
+    for ``articles``, a share of ``rate``. ``policy`` is the kind of policy (None: the demo's own),
+    ``folder`` where results go (None: a new one), and ``picture`` where the last view is saved as
+    an SVG. ``live`` asks for the live view, ``as_json`` for the summary as JSON.
     """
 
     seconds: float | None = None
     rate: float = 1000.0
+    articles: float = 0.05
     seed: int = 7
     policy: str | None = None
     folder: Path | None = None
@@ -138,9 +140,9 @@ def demo(options: DemoOptions) -> int:
             running.simulator.signal(signal.SIGINT)
         if options.picture is not None:
             _draw(running, options.picture)
-        summary = _finish(running)
+        report, summary = _finish(running)
     print(encode_for_people(summary) if options.as_json else _sentences(summary))
-    return 0 if summary["unanswered"] == 0 else 1
+    return 0 if all_answered(report) else 1
 
 
 def _must_be_writable(folder: Path) -> None:
@@ -167,12 +169,18 @@ def _start(parts: Embedded, options: DemoOptions, console: Console) -> Demo:
     migrate(settings.store, system_clock())
     kind = PolicySettings(kind=options.policy) if options.policy else DEMO_POLICY
     catalog = demo_catalog(options.seed, kind, reward_window=REWARD_WINDOW)
-    publish_entries(settings, system_clock, catalog)
+    articles = articles_slot(reward_window=REWARD_WINDOW)
+    publish_entries(settings, system_clock, [*catalog, articles])
     url = f"http://{HOST}:{settings.metrics.port}/metrics"
     _flow(parts, PERSIST.name, settings.replaced(metrics_port=0))
     _flow(parts, PERSONALIZE.name, settings, ready=lambda: _reads(url))
     progress = parts.folder / "visitors.jsonl"
-    arguments = [f"--rate={options.rate}", f"--seed={options.seed}", f"--progress={progress}"]
+    arguments = [
+        f"--rate={options.rate}",
+        f"--articles={options.articles}",
+        f"--seed={options.seed}",
+        f"--progress={progress}",
+    ]
     if options.seconds is not None:
         arguments.append(f"--seconds={options.seconds}")
     simulator = parts.supervisor.start(
@@ -240,13 +248,21 @@ def _watch_quietly(running: Demo, console: Console, frames: bool) -> None:
             said = report.seconds
             policy = written(report.click_rate_policy, "{:.2%}")
             uniform = written(report.click_rate_uniform, "{:.2%}")
+            beside = _beside(report.articles) if report.articles else ""
             console.print(
                 f"{report.seconds:5.0f} s  {report.decisions:,} decisions  "
-                f"true click rate of the last {RECENT} s: policy {policy}, hold-out {uniform}",
+                f"true click rate of the last {RECENT} s: policy {policy}, hold-out {uniform}"
+                f"{beside}",
                 highlight=False,
                 soft_wrap=True,
             )
         running.parts.wait(REFRESH)
+
+
+def _beside(articles: ArticleReport) -> str:
+    policy = written(articles.click_rate_policy, "{:.2%}")
+    uniform = written(articles.click_rate_uniform, "{:.2%}")
+    return f"; of articles: {policy}, {uniform}"
 
 
 def _draw(running: Demo, picture: Path) -> None:
@@ -300,11 +316,12 @@ def _frame(running: Demo) -> DemoFrame | None:
         lag=int(metrics.total("banditflow_consumer_lag_records")),
         metrics_url=running.metrics_url,
         store=running.settings.store.address,
+        articles=report.articles,
     )
     return running.frame
 
 
-def _finish(running: Demo) -> dict[str, Any]:
+def _finish(running: Demo) -> tuple[SimulatorReport, dict[str, Any]]:
     """Wait for the last answers and for the store to have them; sum up."""
     deadline = time.monotonic() + DRAIN_TIMEOUT
     while running.simulator.running and time.monotonic() < deadline:
@@ -312,9 +329,10 @@ def _finish(running: Demo) -> dict[str, Any]:
     report, metrics = running.report(), read_metrics(running.metrics_url)
     if report is None:
         raise RuntimeError(f"the visitors said nothing: see {running.simulator.log}")
-    stored = _await_store(running, report.decisions, deadline)
+    brought = report.articles.decisions if report.articles else 0
+    stored = _await_store(running, report.decisions + brought, deadline)
     rates = ("click_rate_policy", "click_rate_uniform", "click_rate_best")
-    return {
+    return report, {
         "seconds": round(report.seconds, 1),
         "requests": report.requests,
         "decisions": report.decisions,
@@ -328,6 +346,7 @@ def _finish(running: Demo) -> dict[str, Any]:
         "staleness_p99_s": report.staleness_p99_s,
         "latency_p50_ms": report.latency_p50_ms,
         "latency_p99_ms": report.latency_p99_ms,
+        "articles": report.articles,
         "dead_letters": metrics and _dead_letters(metrics),
         "events_per_second": metrics and round(_events(metrics) / max(report.seconds, 1.0), 1),
         "consumer_lag": metrics and int(metrics.total("banditflow_consumer_lag_records")),
@@ -369,7 +388,7 @@ def _sentences(summary: dict[str, Any]) -> str:
     letters = summary["dead_letters"]
     counted = "not known: the flow does not answer" if letters is None else letters or "none"
     p50, p99 = summary["latency_p50_ms"], summary["latency_p99_ms"]
-    stored = summary["stored"]
+    stored, articles = summary["stored"], summary["articles"]
     file = shlex.quote(f"{summary['folder']}/demo.env")
     rate = max(1, round(summary["requests"] / max(summary["seconds"], 1.0) / 2, -2))
     slow = p50 is not None and p50 > SLOW_MS
@@ -384,10 +403,12 @@ def _sentences(summary: dict[str, Any]) -> str:
             f"{written(uniform, '{:.2%}')}, best possible {written(best, '{:.2%}')}",
             f"decision latency p50 {written(p50, '{:.0f} ms')}, p99 {written(p99, '{:.0f} ms')}"
             f"{hint}; policy staleness p99 {written(summary['staleness_p99_s'], '{:.2f} s')}",
+            *([describe_articles(articles)] if articles else []),
             f"dead letters: {counted}",
             f"results: {summary['store']} ({stored['decisions']:,} decisions, "
             f"{stored['outcomes']:,} outcomes; most decisions of the last "
             f"{REWARD_WINDOW + LATENESS:.0f} s had none yet); logs in {summary['folder']}/logs",
-            f"look closer: env $(cat {file}) {sys.executable} -m flows inspect slot {SLOT}",
+            f"look closer: env $(cat {file}) {sys.executable} -m flows inspect slot {SLOT}"
+            + (f" (or {ARTICLES})" if articles else ""),
         )
     )

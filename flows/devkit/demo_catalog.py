@@ -1,4 +1,4 @@
-"""The catalog of the demo: one slot, its content variants, and the context that it decides by."""
+"""The demo's catalog: a slot with its content variants, and one whose requests bring articles."""
 
 from datetime import UTC, datetime
 
@@ -26,6 +26,7 @@ from schemas.catalog import (
 )
 
 SLOT = "home-hero"
+ARTICLES = "articles"
 DEMO_POLICY = PolicySettings(kind="logistic")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -78,6 +79,27 @@ def demo_catalog(
     )
     features = Visitors(seed, actions).items.features
     return [slot, *(_action(place, row.tolist(), time) for place, row in enumerate(features))]
+
+
+def articles_slot(
+    *, reward_window: float = 10.0, holdout: float = 0.1, time: datetime = START
+) -> Slot:
+    """Give the slot whose requests bring articles, by features that nobody declared.
+
+    The parameters are those of :func:`demo_catalog`.
+    """
+    return Slot(
+        id=f"slot-{ARTICLES}",
+        time=time,
+        slot_id=ARTICLES,
+        candidates="request",
+        policy=PolicySettings(kind="shared"),
+        features=FeatureSpec(auto=AutoFeatures()),
+        reward_window=reward_window,
+        holdout=Holdout(share=holdout, unit="decision"),
+        subject_limit=SubjectLimit(decisions=TIRELESS),
+        robot_rate=RobotRate(decisions=TIRELESS),
+    )
 
 
 def action_id(place: int) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from flows.devkit.simulation import Simulator, SimulatorReport
+from flows.devkit.simulation.article_report import ArticleReport
 from flows.devkit.simulation.tally import RECENT
 
 _SHOWN = 60
@@ -50,6 +51,26 @@ def simulate(simulator: Simulator, progress: Path | None = None) -> SimulatorRep
     return report
 
 
+def all_answered(report: SimulatorReport) -> bool:
+    """Say whether every request has its answer, those that brought articles included."""
+    return report.unanswered + (report.articles.unanswered if report.articles else 0) == 0
+
+
+def describe_articles(articles: ArticleReport) -> str:
+    """Say in a sentence what a report says of articles."""
+    lift = "" if articles.lift is None else f" ({articles.lift:.2f} × the hold-out)"
+    rates = (
+        articles.click_rate_policy, articles.click_rate_uniform, articles.click_rate_best
+    )  # fmt: skip
+    policy, uniform, best = ("–" if rate is None else f"{rate:.2%}" for rate in rates)
+    return (
+        f"articles that came with {articles.requests:,} requests: {articles.decisions:,} "
+        f"decisions, {articles.unanswered} unanswered, {articles.different:,} different articles "
+        f"shown, {articles.clicks:,} clicks; true click rate policy {policy}{lift}, uniform "
+        f"hold-out {uniform}, best possible {best}"
+    )
+
+
 def describe(report: SimulatorReport) -> list[str]:
     """Say in sentences what a report says."""
     rates = (report.click_rate_policy, report.click_rate_uniform, report.click_rate_best)
@@ -64,6 +85,8 @@ def describe(report: SimulatorReport) -> list[str]:
         f"true click rate of what was shown in the last {RECENT} s: policy {policy}, uniform "
         f"hold-out {uniform}, best possible {best}",
     ]
+    if report.articles is not None:
+        lines.append(describe_articles(report.articles))
     if report.injected:
         lines.append("injected: " + ", ".join(f"{n} {kind}" for kind, n in report.injected.items()))
     return lines

@@ -9,17 +9,22 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from flows.devkit.simulation.article_report import ArticleReport
+
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _BAR = 12
 _FRAME = 15
 """The lines that are not an action's."""
 
+_ARTICLES = 3
+"""The lines of what articles came to."""
+
 
 class Arm(Struct):
     """An action as the view shows it: posterior mean and deviation, and its recent share.
 
-    A policy that does not learn believes nothing of it. ``observed`` is the mean reward of those
-    to whom it was shown.
+    A policy that does not learn, or that has one model for all actions, believes nothing of it by
+    itself. ``observed`` is the mean reward of those to whom it was shown.
     """
 
     action_id: str
@@ -34,7 +39,8 @@ class DemoFrame(Struct, kw_only=True):
     """What the view shows at a moment; None is what is not known yet.
 
     Counts are those of the whole run, and ``open`` are requests without an answer so far. Events
-    per second, latencies in milliseconds, staleness and true click rates are recent.
+    per second, latencies in milliseconds, staleness and true click rates are recent. ``articles``
+    is what the requests that bring articles came to (None: there are none).
     """
 
     elapsed: float
@@ -60,12 +66,14 @@ class DemoFrame(Struct, kw_only=True):
     lag: int = 0
     metrics_url: str = ""
     store: str = ""
+    articles: ArticleReport | None = None
 
 
 def render(frame: DemoFrame, height: int = 30) -> RenderableType:
     """Lay a frame out for a terminal of ``height`` lines, 24 or more; 80 columns are enough."""
-    rows = max(3, height - 1 - _FRAME)
-    return Group(_head(frame), _rates(frame), _arms(frame, rows), _foot(frame))
+    beside = [] if frame.articles is None else [_articles(frame.articles)]
+    rows = max(3, height - 1 - _FRAME - _ARTICLES * len(beside))
+    return Group(_head(frame), _rates(frame), _arms(frame, rows), *beside, _foot(frame))
 
 
 def sparkline(values: Sequence[float], width: int, top: float) -> str:
@@ -160,30 +168,52 @@ def _rates(frame: DemoFrame) -> RenderableType:
     return Panel(table, title=title, box=box.ROUNDED)
 
 
+def _articles(articles: ArticleReport) -> RenderableType:
+    grid = Table.grid(expand=True, padding=(0, 1))
+    for _ in range(5):
+        grid.add_column(no_wrap=True)
+    grid.add_row(
+        Text(f"policy {written(articles.click_rate_policy, '{:.2%}')}", style="bold green"),
+        Text(f"hold-out {written(articles.click_rate_uniform, '{:.2%}')}", style="yellow"),
+        Text(f"best {written(articles.click_rate_best, '{:.2%}')}", style="cyan"),
+        _fact("decisions", count(articles.decisions)),
+        _fact("articles", count(articles.different)),
+    )
+    title = "articles that requests bring, last 20 s"
+    if articles.lift is not None:
+        title += f" · the policy earns {articles.lift:.2f} ×"
+    return Panel(grid, title=title, box=box.ROUNDED)
+
+
 def _arms(frame: DemoFrame, rows: int) -> RenderableType:
     table = Table(box=None, padding=(0, 1), expand=True)
     table.add_column("action", no_wrap=True, ratio=1)
     table.add_column("traffic", no_wrap=True, width=_BAR)
     table.add_column("share", justify="right", no_wrap=True, width=6)
     table.add_column("observed", justify="right", no_wrap=True, width=8)
-    table.add_column("believed ± sd", justify="right", no_wrap=True, width=16)
+    believes = any(arm.mean is not None for arm in frame.arms)
+    if believes:
+        table.add_column("believed ± sd", justify="right", no_wrap=True, width=16)
     table.add_column("shown", justify="right", no_wrap=True, width=9)
     ranked = sorted(frame.arms, key=lambda arm: -arm.share)
     most = max([arm.share for arm in ranked], default=0.0) or 1.0
     shown = ranked if len(ranked) <= rows else ranked[: rows - 1]
     for arm in shown:
+        belief = f"{written(arm.mean, '{:6.2%}')} ± {written(arm.deviation, '{:.2%}')}"
         table.add_row(
             Text(one_line(arm.action_id)),
             Text(bar(arm.share / most), style="green"),
             f"{arm.share:5.1%}",
             written(arm.observed, "{:.2%}"),
-            f"{written(arm.mean, '{:6.2%}')} ± {written(arm.deviation, '{:.2%}')}",
+            *([belief] if believes else []),
             count(arm.count),
         )
     rest = ranked[len(shown) :]
     if rest:
-        table.add_row(f"{len(rest)} more", "", f"{sum(arm.share for arm in rest):5.1%}", "", "", "")
-    title = "what actions earn: of those who saw them, and as believed of the mean visitor"
+        table.add_row(f"{len(rest)} more", "", f"{sum(arm.share for arm in rest):5.1%}")
+    title = "what actions earn of those who saw them"
+    if believes:
+        title = "what actions earn: of those who saw them, and as believed of the mean visitor"
     return Panel(table, title=title, box=box.ROUNDED)
 
 

@@ -99,7 +99,7 @@ def test_the_demo_catalog_can_be_published(capsys: Any, tmp_path: Path) -> None:
     assert main(["catalog", "demo", "--actions", "3"]) == 0
     file = tmp_path / "demo.jsonl"
     file.write_text(capsys.readouterr().out)
-    assert len(read_catalog(file).entries) == 4
+    assert len(read_catalog(file).entries) == 5
 
 
 def test_records_reach_the_topic_under_their_ids(

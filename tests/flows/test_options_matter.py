@@ -46,8 +46,9 @@ TOPIC = SimpleNamespace(
 )
 PUBLICATION = Publication(changes=[], records=[], outdated=[])
 REPORT = SimpleNamespace(
-    unanswered=0, recounted=True, dead_letters=0, holds=True, describe=list, injected=None
-)
+    unanswered=0, recounted=True, dead_letters=0, holds=True, describe=list, injected=None,
+    articles=None,
+)  # fmt: skip
 LOG = SimpleNamespace(rows=[], policy="bts")
 
 BELOW: Mapping[str, Mapping[str, Any]] = {

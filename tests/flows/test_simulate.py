@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from flows.cli.main import main
+from flows.devkit.articles import Articles
+from flows.devkit.demo_catalog import ARTICLES, SLOT
 from flows.devkit.embedded import Server
+from flows.devkit.simulate import all_answered, describe
 from flows.devkit.simulation import Injection, Simulator, SimulatorReport, malformed
 from flows.devkit.simulation.arrivals import Arrivals
+from flows.devkit.simulation.article_script import ArticleScript
 from flows.devkit.simulation.injector import PLACES
 from flows.devkit.simulation.outbox import Outbox
 from flows.devkit.simulation.record_writer import RecordWriter
@@ -307,8 +311,76 @@ def test_what_is_injected_is_what_is_reported(deployment: Settings) -> None:
     assert report.duplicate_answers > 0, "the echo answers a repeated request again"
 
 
+def test_requests_that_bring_articles_are_asked_beside_the_others(deployment: Settings) -> None:
+    simulator = Simulator(
+        deployment, 100.0, 15, 3.0, click_delay=0.1, patience=10.0, run="r", articles=0.5
+    )
+    with echo_decider(deployment):
+        report = simulator.run()
+    asked = readable(Topic.DECISION_REQUESTS, everything(deployment, Topic.DECISION_REQUESTS))
+    decided = readable(Topic.DECISIONS, everything(deployment, Topic.DECISIONS))
+    seen = readable(Topic.IMPRESSIONS, everything(deployment, Topic.IMPRESSIONS))
+    clicks = readable(Topic.CLICKS, everything(deployment, Topic.CLICKS))
+    articles = report.articles
+    assert articles is not None
+    assert all_answered(report)
+    assert report.foreign == 0
+    for slot, part in ((SLOT, report), (ARTICLES, articles)):
+        assert sum(request.slot_id == slot for request in asked) == part.requests
+        assert sum(decision.slot_id == slot for decision in decided) == part.decisions
+        assert sum(impression.slot_id == slot for impression in seen) == part.decisions
+        assert sum(click.slot_id == slot for click in clicks) == part.clicks > 0
+    # The others are those of a run without articles.
+    alone = Arrivals(Script(simulator.visitors, 15), 100.0, 3.0)
+    writer = RecordWriter("r", simulator.visitors)
+    users = {r.decision_id: (r.subject, r.context) for r in asked if r.slot_id == SLOT}
+    for first, fate in alone.due(10.0):
+        for number, (user, hour) in enumerate(
+            zip(fate.users.tolist(), fate.hours.tolist(), strict=True), first
+        ):
+            wanted = (f"visitor-{user}", simulator.visitors.context(user, hour))
+            assert users.pop(writer.decision_id(number)) == wanted
+    assert not users
+    # What was shown is one of those that the request brought, and its features say whether it is
+    # clicked.
+    assert articles.requests == 150
+    world = Articles(simulator.visitors, 15)
+    script = ArticleScript(simulator.visitors, world, 15, 50.0)
+    beside = RecordWriter("r.articles", simulator.visitors, ARTICLES)
+    shown = {decision.decision_id: decision.action_id for decision in decided}
+    brought = {request.decision_id: request for request in asked if request.slot_id == ARTICLES}
+    wishes = set()
+    for number in range(150):
+        name, request = beside.decision_id(number), script.request(number)
+        offered = {world.action_id(n): n for n in request.offered.tolist()}
+        record = brought[name]
+        assert {a.id: msgspec.json.decode(a.features) for a in record.actions} == {
+            each: world.features(n) for each, n in offered.items()
+        }
+        assert record.context == world.context(request.user, request.hour)
+        assert record.subject == f"visitor-{request.user}"
+        one = (np.array([request.user]), np.array([offered[shown[name]]]))
+        if request.click < world.p(*one)[0]:
+            wishes.add(name)
+    assert wishes == {click.decision_id for click in clicks if click.slot_id == ARTICLES}
+    assert articles.different == len({shown[name] for name in brought})
+    assert_allclose(articles.lift, articles.click_rate_policy / articles.click_rate_uniform)
+    assert any(f"{articles.different:,} different articles" in line for line in describe(report))
+
+
+def test_requests_for_articles_that_nobody_answers_are_given_up(deployment: Settings) -> None:
+    simulator = Simulator(deployment, 20.0, 16, 1.0, patience=1.0, articles=1.0)
+    report = simulator.run()
+    assert report.articles is not None
+    assert report.articles.unanswered == report.articles.requests == 20
+    assert report.articles.lift is None
+    assert not all_answered(report)
+    report.unanswered = 0
+    assert not all_answered(report), "every request counts, whatever its slot"
+
+
 def test_unanswered_requests_are_given_up_after_patience(deployment: Settings) -> None:
-    simulator = Simulator(deployment, 100.0, 13, 1.0, patience=1.0)
+    simulator = Simulator(deployment, 100.0, 13, 1.0, patience=5.0)
     with echo_decider(deployment, skip=10):
         report = simulator.run()
     assert report.unanswered == report.requests // 10 > 0
@@ -352,6 +424,7 @@ def test_the_command_prints_its_report(
         assert main([*arguments, "--progress", str(progress)]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["decisions"] == report["requests"] > 0
+    assert report["articles"]["decisions"] == report["articles"]["requests"] == 10
     lines = [json.loads(line) for line in progress.read_text().splitlines()]
     assert [line["type"] for line in lines][-1] == "summary"
     assert lines[-1]["report"]["requests"] == report["requests"]

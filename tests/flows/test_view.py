@@ -12,6 +12,7 @@ from rich.console import Console
 
 import flows.devkit.view
 import flows.runtime.flow_metrics
+from flows.devkit.simulation.article_report import ArticleReport
 from flows.devkit.view import Arm, DemoFrame, render
 
 TERMINALS = [(80, 24), (100, 30), (220, 60)]
@@ -49,6 +50,16 @@ frames = st.builds(
     lag=counts,
     metrics_url=st.just("http://127.0.0.1:65535/metrics"),
     store=names,
+    articles=unknown
+    | st.builds(
+        ArticleReport,
+        decisions=counts,
+        different=counts,
+        click_rate_policy=beliefs,
+        click_rate_uniform=beliefs,
+        click_rate_best=beliefs,
+        lift=st.floats(0.0, 1e5) | unknown,
+    ),
 )
 
 
@@ -73,6 +84,26 @@ FRAME: dict[str, Any] = {
     "metrics_url": "http://127.0.0.1:9464/metrics",
     "store": "sqlite:/tmp/banditflow.db",
 }
+
+
+def articles(**changes: Any) -> ArticleReport:
+    fields: dict[str, Any] = {
+        "requests": 2_000_010,
+        "decisions": 2_000_000,
+        "unanswered": 10,
+        "duplicate_answers": 0,
+        "clicks": 300_000,
+        "different": 12_345,
+        "click_rate_policy": 0.1945,
+        "click_rate_uniform": 0.081,
+        "click_rate_best": 0.2709,
+        "lift": 0.1945 / 0.081,
+        "observed_click_rate_policy": 0.2,
+        "observed_click_rate_uniform": 0.09,
+        "latency_p50_ms": 31.0,
+        "latency_p99_ms": 83.0,
+    }
+    return ArticleReport(**(fields | changes))
 
 
 def drawn(frame: DemoFrame, width: int, height: int) -> list[str]:
@@ -155,13 +186,36 @@ def test_it_draws_before_anything_happened() -> None:
 
 
 def test_what_is_not_known_is_a_dash_and_no_zero() -> None:
-    unseen = [Arm("a01", 0.0, None, None, 0.0)]
+    unseen = [Arm("a01", 0.0, None, None, 0.0), Arm("a02", 0.0, 0.05, 0.01, 0.0)]
     nothing = {name: None for name, value in FRAME.items() if isinstance(value, float)}
     text = "\n".join(drawn(frame(**(nothing | {"elapsed": 1.0, "arms": unseen})), 80, 24))
     for said in ("events/s –", "p50 –", "p99 –", "stale p99 –", "policy                –", "– ± –"):
         assert said in text
     assert "0.00%" not in text
     assert "×" not in text
+    first = articles(click_rate_policy=None, click_rate_uniform=None, lift=None)
+    text = "\n".join(drawn(frame(articles=first), 80, 24))
+    assert "policy – " in text
+    assert "hold-out – " in text
+    assert "articles that requests bring, last 20 s ─" in text
+
+
+def test_a_policy_with_one_model_for_all_actions_has_no_empty_column_of_beliefs() -> None:
+    text = "\n".join(drawn(frame(arms=[Arm("a01", 9.0, None, None, 0.4, 0.07)]), 80, 24))
+    assert "believed" not in text
+    assert "±" not in text
+    assert "what actions earn of those who saw them" in text
+    assert "7.00%" in text
+
+
+@pytest.mark.parametrize(("width", "height"), TERMINALS)
+def test_articles_that_requests_bring_have_a_line_of_their_own(width: int, height: int) -> None:
+    text = drawn(frame(articles=articles()), width, height)
+    (line,) = [line for line in text if "hold-out 8.10%" in line]
+    for said in ("policy 19.45%", "best 27.09%", "decisions 2,000,000", "articles 12,345"):
+        assert said in line
+    assert "articles that requests bring, last 20 s · the policy earns 2.40 ×" in "".join(text)
+    assert not any("articles" in line for line in drawn(frame(), width, height))
 
 
 @pytest.mark.parametrize("module", [flows.devkit.view, flows.runtime.flow_metrics])

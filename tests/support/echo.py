@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import confluent_kafka
 import msgspec
 
-from flows.devkit.demo_catalog import SLOT, action_id
+from flows.devkit.demo_catalog import ARTICLES, SLOT, action_id
 from operators.io.kafka.client import consumer_config, producer_config, range_of
 from schemas.codec import Flaw, decode
 from schemas.events import Decision, DecisionRequest, Ranked
@@ -56,7 +56,8 @@ def _decide(settings: Settings, skip: int, stop: threading.Event, ready: threadi
             request = decode(Topic.DECISION_REQUESTS, message.value())
             if isinstance(request, Flaw):
                 continue
-            if request.slot_id != SLOT or not request.decision_id or "-" not in request.decision_id:
+            known = request.slot_id in (SLOT, ARTICLES)
+            if not known or not request.decision_id or "-" not in request.decision_id:
                 continue
             seen += 1
             if skip and seen % skip == 0:
@@ -73,7 +74,11 @@ def _decide(settings: Settings, skip: int, stop: threading.Event, ready: threadi
 
 
 def _decision(request: DecisionRequest, rng: random.Random) -> Decision:
-    action = action_id(rng.randrange(ACTIONS))
+    if request.actions:
+        brought = rng.choice(request.actions)
+        action = brought if isinstance(brought, str) else brought.id
+    else:
+        action = action_id(rng.randrange(ACTIONS))
     return Decision(
         id=f"decision-{request.id}",
         time=request.time,

@@ -9,16 +9,17 @@ import msgspec
 from flows.devkit.demo_catalog import SLOT
 from flows.devkit.visitors import Visitors
 from schemas.consent import Purpose
-from schemas.events import Click, Consent, DecisionRequest, Impression
+from schemas.events import Click, Consent, DecisionRequest, Impression, RankableAction
 
 SOURCE = "simulator"
 
 
 class RecordWriter:
-    """Encodes the records of what a visitor does. Times are seconds since 1970."""
+    """Encodes the records of what a visitor does in a slot. Times are seconds since 1970."""
 
-    def __init__(self, run: str, visitors: Visitors) -> None:
+    def __init__(self, run: str, visitors: Visitors, slot: str = SLOT) -> None:
         self._run = run
+        self._slot = slot
         digest = blake2b(run.encode(), digest_size=8).hexdigest()
         # A UUID of one's own making (RFC 9562, version 8), as clients' ids mostly are UUIDs.
         self._prefix = f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-8000-"
@@ -37,9 +38,30 @@ class RecordWriter:
                 time=time_at(at),
                 subject=self._names[user],
                 source=SOURCE,
-                slot_id=SLOT,
+                slot_id=self._slot,
                 decision_id=name,
                 context=self._context(user, hour),
+            )
+        )
+
+    def bringing(
+        self, number: int, user: int, context: dict[str, Any], actions: dict[str, Any], at: float
+    ) -> bytes:
+        """Write a decision request that brings its candidates: their features by id."""
+        name = self.decision_id(number)
+        return self._encode(
+            DecisionRequest(
+                id=name,
+                time=time_at(at),
+                subject=self._names[user],
+                source=SOURCE,
+                slot_id=self._slot,
+                decision_id=name,
+                context=context,
+                actions=[
+                    RankableAction(id, msgspec.Raw(self._encode(features)))
+                    for id, features in actions.items()
+                ],
             )
         )
 
@@ -52,7 +74,7 @@ class RecordWriter:
                 subject=self._names[user],
                 source=SOURCE,
                 decision_id=self.decision_id(number),
-                slot_id=SLOT,
+                slot_id=self._slot,
                 action_id=action,
             )
         )
@@ -102,7 +124,7 @@ class RecordWriter:
                 subject=self._names[user],
                 source=SOURCE,
                 decision_id=decision_id,
-                slot_id=SLOT,
+                slot_id=self._slot,
             )
         )
 

@@ -3,14 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 
 from flows.devkit.demo_catalog import action_id
+from flows.devkit.simulation.answer import Answer
 from flows.devkit.simulation.arrivals import Arrivals
+from flows.devkit.simulation.article_traffic import ArticleTraffic
 from flows.devkit.simulation.injection import Injection
 from flows.devkit.simulation.injector import Injector
 from flows.devkit.simulation.outbox import Outbox
@@ -22,20 +22,8 @@ from flows.devkit.visitors import TAG, Indices, Visitors
 from schemas.settings import Settings
 from schemas.topics import Topic
 
-HELD_OUT = "holdout"
-
 _TICK = 0.005
 """Seconds between looks at what is due."""
-
-
-class _Answer(Struct, gc=False):
-    """The part of a decision that a visitor looks at."""
-
-    decision_id: str
-    action_id: str
-    time: datetime
-    variation_id: str | None = None
-    policy_time: datetime | None = None
 
 
 class Simulator:
@@ -65,6 +53,9 @@ class Simulator:
         Seconds without any answer after which the unanswered requests are given up.
     run
         Names the run in every id; two runs on one deployment need different names.
+    articles
+        Requests that bring articles, as a share of ``rate`` and beside it: the others are the same
+        with them and without. Nothing is injected into them.
     """
 
     def __init__(
@@ -81,6 +72,7 @@ class Simulator:
         injection: Injection | None = None,
         patience: float = 30.0,
         run: str | None = None,
+        articles: float = 0.0,
     ) -> None:
         self._settings = settings
         self._seed = seed
@@ -94,7 +86,12 @@ class Simulator:
         self._arrivals = Arrivals(self._script, rate, seconds, even=arrivals == "even")
         self._places = {action_id(place): place for place in range(actions)}
         self._writer = RecordWriter(self.run_id, self.visitors)
-        self._decoder = msgspec.json.Decoder(_Answer)
+        self._articles = (
+            ArticleTraffic(self.run_id, seed, self.visitors, articles * rate, seconds, click_delay)
+            if articles
+            else None
+        )
+        self._decoder = msgspec.json.Decoder(Answer)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._tally = Tally()
@@ -116,7 +113,10 @@ class Simulator:
         with self._lock:
             elapsed = (self._ended or time.time()) - self._start if self._start else 0.0
             cpu = time.process_time() - self._cpu if self._start else 0.0
-            return self._tally.report(elapsed, cpu, dict(self._injected))
+            report = self._tally.report(elapsed, cpu, dict(self._injected))
+        if self._articles is not None:
+            report.articles = self._articles.report(elapsed)
+        return report
 
     def run(self, each_second: Callable[[SimulatorReport], None] | None = None) -> SimulatorReport:
         """Run to the end: consents, requests, and the wait for the last answers and clicks.
@@ -133,6 +133,8 @@ class Simulator:
             while not self._over(outbox, heard):
                 now = time.time()
                 self._ask(now, outbox, injector)
+                if self._articles is not None:
+                    self._articles.ask(self._start, now, outbox)
                 outbox.send_due(now)
                 payloads = wire.receive(_TICK)
                 if payloads:
@@ -160,11 +162,15 @@ class Simulator:
 
     def _over(self, outbox: Outbox, heard: float) -> bool:
         """Say whether everything was asked, and answered or given up, and the last click sent."""
+        articles = self._articles
         if self._stopping.is_set():
             self._arrivals.end()
-        if not self._arrivals.over or outbox:
+            if articles is not None:
+                articles.end()
+        if not self._arrivals.over or outbox or (articles is not None and not articles.over):
             return False
-        return not self._pending or time.time() - max(heard, self._start) > self._patience
+        waiting = bool(self._pending) or (articles is not None and articles.unanswered > 0)
+        return not waiting or time.time() - max(heard, self._start) > self._patience
 
     def _ask(self, now: float, outbox: Outbox, injector: Injector) -> None:
         writer, keys = self._writer, self._writer.keys
@@ -188,9 +194,13 @@ class Simulator:
     def _see(self, payloads: list[bytes], now: float, outbox: Outbox) -> None:
         """Look at what was decided: everyone sees it, some will click."""
         numbers, kept, sent, foreign, repeated = [], [], [], 0, 0
+        of_articles = []
         for payload in payloads:
             answer = self._answer(payload)
-            number = None if answer is None else self._writer.number(answer.decision_id)
+            if answer is not None and self._articles is not None and self._articles.knows(answer):
+                of_articles.append(answer)
+                continue
+            number = None if answer is None else self._number(answer)
             if answer is None or number is None:
                 foreign += 1
                 continue
@@ -201,6 +211,8 @@ class Simulator:
             numbers.append(number)
             kept.append(answer)
             sent.append(asked_at)
+        if self._articles is not None and of_articles:
+            self._articles.see(of_articles, self._start, now, outbox)
         seen = self._react(np.array(numbers), kept, now, outbox) if kept else None
         with self._lock:
             self._injected = dict(outbox.injected)
@@ -210,16 +222,20 @@ class Simulator:
                 seen.latency = now - np.array(sent)
                 self._tally.answered(seen)
 
-    def _answer(self, payload: bytes) -> _Answer | None:
+    def _answer(self, payload: bytes) -> Answer | None:
         """Read a decision; None where it is none of ours: anybody may write to the topic."""
         try:
-            answer = self._decoder.decode(payload)
-            return answer if answer.action_id in self._places else None
+            return self._decoder.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
+    def _number(self, answer: Answer) -> int | None:
+        """Give the number of the request that this answers with a variant that there is."""
+        known = answer.action_id in self._places
+        return self._writer.number(answer.decision_id) if known else None
+
     def _react(
-        self, numbers: Indices, answers: list[_Answer], now: float, outbox: Outbox
+        self, numbers: Indices, answers: list[Answer], now: float, outbox: Outbox
     ) -> Answers:
         fate = self._script.rows(numbers)
         places = np.array([self._places[answer.action_id] for answer in answers])
@@ -253,7 +269,7 @@ class Simulator:
         learned = [a.policy_time.timestamp() if a.policy_time else self._start for a in answers]
         return Answers(
             second=(asked - self._start).astype(np.intp),
-            held_out=np.array([answer.variation_id == HELD_OUT for answer in answers]),
+            held_out=np.array([answer.held_out for answer in answers]),
             p=p,
             best=self._best[fate.users, fate.hours],
             clicked=clicked,

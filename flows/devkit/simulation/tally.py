@@ -4,6 +4,8 @@ import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
+from flows.devkit.simulation.article_report import ArticleReport
+
 Floats = NDArray[np.float64]
 
 RECENT = 20
@@ -47,7 +49,8 @@ class SimulatorReport(Struct):
     production to the decision's consumption; ``recent_*`` are of those 20 seconds. Staleness is
     decision time minus policy time, of the whole run without its first 10 seconds. ``undelivered``
     records were not taken by the broker; ``foreign`` decisions were not for this run's requests;
-    ``cpu`` is the share of one core that the simulator's process used.
+    ``cpu`` is the share of one core that the simulator's process used. ``articles`` are the
+    requests that brought articles, which nothing else here counts; None where there are none.
     """
 
     seconds: float
@@ -75,6 +78,7 @@ class SimulatorReport(Struct):
     injected: dict[str, int] = field(default_factory=dict)
     series: list[SecondOfTraffic] = field(default_factory=list)
     recent_staleness_p99_s: float | None = None
+    articles: ArticleReport | None = None
 
 
 class Histogram:

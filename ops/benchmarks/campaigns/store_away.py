@@ -175,7 +175,7 @@ def _simulate(
 ) -> SimulatorReport:
     arguments = [f"--rate={rate}", f"--seconds={seconds}", f"--seed={seed}", f"--run={run}"]
     done = subprocess.run(
-        [sys.executable, "-m", "flows", "simulate", "--json", *arguments],
+        [sys.executable, "-m", "flows", "simulate", "--json", "--articles=0", *arguments],
         env=child_environment(settings),
         stdout=subprocess.PIPE,
         check=False,
