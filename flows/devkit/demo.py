@@ -262,7 +262,7 @@ def _watch_quietly(running: Demo, console: Console, frames: bool) -> None:
 def _beside(articles: ArticleReport) -> str:
     policy = written(articles.click_rate_policy, "{:.2%}")
     uniform = written(articles.click_rate_uniform, "{:.2%}")
-    return f"; of articles: {policy}, {uniform}"
+    return f"; articles: policy {policy}, hold-out {uniform}"
 
 
 def _draw(running: Demo, picture: Path) -> None:
@@ -279,6 +279,7 @@ def _frame(running: Demo) -> DemoFrame | None:
     if report is None or metrics is None:
         return None
     policy = running.policy()
+    whole = report.series[:-1]  # of the last second hardly anything may be known yet
     shares = metrics.by("banditflow_slot_action_share", "action", slot=SLOT)
     shown = metrics.by("banditflow_decisions_total", "action", slot=SLOT)
     arms = [
@@ -309,9 +310,9 @@ def _frame(running: Demo) -> DemoFrame | None:
         policy=policy.policy if policy else "",
         policy_version=policy.version if policy else 0,
         arms=arms,
-        history_policy=[second.click_rate_policy or 0.0 for second in report.series],
-        history_uniform=[second.click_rate_uniform or 0.0 for second in report.series],
-        history_best=[second.click_rate_best or 0.0 for second in report.series],
+        history_policy=[second.click_rate_policy or 0.0 for second in whole],
+        history_uniform=[second.click_rate_uniform or 0.0 for second in whole],
+        history_best=[second.click_rate_best or 0.0 for second in whole],
         dead_letters=_dead_letters(metrics),
         lag=int(metrics.total("banditflow_consumer_lag_records")),
         metrics_url=running.metrics_url,
@@ -393,6 +394,7 @@ def _sentences(summary: dict[str, Any]) -> str:
     rate = max(1, round(summary["requests"] / max(summary["seconds"], 1.0) / 2, -2))
     slow = p50 is not None and p50 > SLOW_MS
     hint = f" (requests wait for this machine: try --rate {rate:.0f})" if slow else ""
+    instead = f" (or at {ARTICLES} instead)" if articles else ""
     return "\n".join(
         (
             f"{summary['requests']:,} requests in {summary['seconds']:.0f} s: "
@@ -408,7 +410,7 @@ def _sentences(summary: dict[str, Any]) -> str:
             f"results: {summary['store']} ({stored['decisions']:,} decisions, "
             f"{stored['outcomes']:,} outcomes; most decisions of the last "
             f"{REWARD_WINDOW + LATENESS:.0f} s had none yet); logs in {summary['folder']}/logs",
-            f"look closer: env $(cat {file}) {sys.executable} -m flows inspect slot {SLOT}"
-            + (f" (or {ARTICLES})" if articles else ""),
+            f"look closer{instead}: env $(cat {file}) {sys.executable} -m flows inspect slot "
+            f"{SLOT}",
         )
     )

@@ -93,7 +93,7 @@ def articles_slot(
         time=time,
         slot_id=ARTICLES,
         candidates="request",
-        policy=PolicySettings(kind="shared"),
+        policy=PolicySettings(kind="shared", publish_interval=1.0),
         features=FeatureSpec(auto=AutoFeatures()),
         reward_window=reward_window,
         holdout=Holdout(share=holdout, unit="decision"),

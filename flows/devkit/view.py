@@ -179,9 +179,9 @@ def _articles(articles: ArticleReport) -> RenderableType:
         _fact("decisions", count(articles.decisions)),
         _fact("articles", count(articles.different)),
     )
-    title = "articles that requests bring, last 20 s"
+    title = "articles from requests, last 20 s"
     if articles.lift is not None:
-        title += f" · the policy earns {articles.lift:.2f} ×"
+        title += f" · the policy earns {articles.lift:.2f} × the hold-out"
     return Panel(grid, title=title, box=box.ROUNDED)
 
 

@@ -197,7 +197,7 @@ def test_what_is_not_known_is_a_dash_and_no_zero() -> None:
     text = "\n".join(drawn(frame(articles=first), 80, 24))
     assert "policy – " in text
     assert "hold-out – " in text
-    assert "articles that requests bring, last 20 s ─" in text
+    assert "articles from requests, last 20 s ─" in text
 
 
 def test_a_policy_with_one_model_for_all_actions_has_no_empty_column_of_beliefs() -> None:
@@ -214,7 +214,8 @@ def test_articles_that_requests_bring_have_a_line_of_their_own(width: int, heigh
     (line,) = [line for line in text if "hold-out 8.10%" in line]
     for said in ("policy 19.45%", "best 27.09%", "decisions 2,000,000", "articles 12,345"):
         assert said in line
-    assert "articles that requests bring, last 20 s · the policy earns 2.40 ×" in "".join(text)
+    title = "articles from requests, last 20 s · the policy earns 2.40 × the hold-out"
+    assert title in "".join(text)
     assert not any("articles" in line for line in drawn(frame(), width, height))
 
 
