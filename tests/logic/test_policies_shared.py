@@ -13,7 +13,7 @@ from scipy.special import expit
 from operators.logic.features.rows import Rows
 from operators.logic.policies.base import Deltas, PolicyError
 from operators.logic.policies.joint_scores import JointScores
-from operators.logic.policies.shared import Shared, SharedPosterior
+from operators.logic.policies.shared import Shared, SharedPosterior, moments
 
 Floats = NDArray[np.float64]
 
@@ -445,3 +445,18 @@ def test_deltas_without_fitting_rows_are_refused() -> None:
     bare = Deltas(**{f: getattr(deltas, f) for f in Deltas.__slots__} | {"rows": None})
     with pytest.raises(PolicyError, match="a row for each delta"):
         Shared({}, 16).learn(bare)
+
+
+def test_whole_moments_are_the_same_as_products_and_as_a_matrix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deltas = log(9, 70, width=1024, used=90)
+    policies = []
+    for ratio in (0, 10**9):
+        monkeypatch.setattr(moments, "_DENSE", ratio)
+        policies.append(learned(deltas, rank=32))
+    assert_same(*policies)
+    wholes = [policy.moments.whole for policy in policies]
+    assert wholes[0] is not None
+    assert wholes[1] is not None
+    np.testing.assert_allclose(wholes[0], wholes[1], rtol=1e-9, atol=1e-12)

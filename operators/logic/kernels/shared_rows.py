@@ -108,7 +108,8 @@ def add_rows(
 
 @kernel(
     "void(int64[::1], int64[::1], float64[::1], int64, int32[::1], float64[::1],"
-    " float64[::1], float64[::1], float64[::1], float64[::1], float64[:, ::1], float64[:, ::1])"
+    " float64[::1], float64[::1], float64[::1], float64[::1], float64[:, ::1], float64[:, ::1],"
+    " float64[:, ::1])"
 )
 def add_whole_rows(
     indptr: Longs,
@@ -123,10 +124,12 @@ def add_whole_rows(
     targets: Floats,
     whole: Floats,
     z: Floats,
+    dense: Floats,
 ) -> None:
     """Add rows to the sums of their columns as :func:`add_rows`, but whole moments to ``whole``.
 
-    A row x adds ``curvature`` x_j x_k to ``whole`` [U, U] at its columns' places.
+    A row x adds ``curvature`` x_j x_k to ``whole`` [U, U] at its columns' places. Where there is
+    room for the rows themselves, in ``dense`` [n, U], all zero, they are written there instead.
     """
     for row in range(len(indptr) - 1):
         for at in range(indptr[row], indptr[row + 1]):
@@ -137,6 +140,9 @@ def add_whole_rows(
             weights[place] += curvature[row]
             slopes[place] += weighted * value
             targets[place] += target[row] * value
+            if dense.shape[1] > 0:
+                dense[row, place] += value
+                continue
             sums = whole[place]
             for other in range(indptr[row], indptr[row + 1]):
                 sums[places[_column(indices[other], mask)]] += weighted * values[other]

@@ -20,6 +20,10 @@ from operators.logic.policies.shared.frame import Frame
 Number = TypeVar("Number", np.float64, np.int64)
 
 
+_DENSE = 16
+"""How many products of a matrix cost as much as one at a place of its own."""
+
+
 class MomentsState(Struct):
     """The written form of :class:`Moments`; arrays as raw little-endian bytes, by column."""
 
@@ -132,7 +136,12 @@ class Moments:
         given = rows.indptr, rows.indices, rows.values, self.width - 1, self._places
         sums = self._weights, self._slopes, self._targets, self._cross
         if self._is_whole:
-            add_whole_rows(*given, curvature, target, *sums, z)
+            sizes = np.diff(rows.indptr)
+            is_dense = (np.square(sizes).sum()) * _DENSE > len(rows) * self._seen**2
+            x = np.zeros((len(rows), len(self._cross) if is_dense else 0))
+            add_whole_rows(*given, curvature, target, *sums, z, x)
+            if is_dense:
+                self._cross += (x * curvature[:, None]).T @ x
         else:
             add_rows(*given, self.exact, curvature, target, *sums, z)
         self.totals += totals.sum(axis=0)
