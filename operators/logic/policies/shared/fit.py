@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from operators.logic.policies.base import Floats
 from operators.logic.policies.prior import inverse_factor
 
+Singles = NDArray[np.float32]
+
 _RIDGE = 1e-8
 """Share of B's mean diagonal that is added to it: directions that no row has stay out."""
 
@@ -168,8 +170,8 @@ def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
 
     What has a number for each column and place of the sketch is in single precision.
     """
-    common, actions = _low_rank(sums)
-    common = common.astype(np.float32)
+    exact, actions = _low_rank(sums)
+    common = exact.astype(np.float32)
     rest = np.maximum(sums.slopes - np.einsum("ud,ud->u", common, common, dtype=np.float64), 0.0)
     column, action = prior.column, prior.action
     for iteration in range(prior.iterations + 1):
@@ -197,12 +199,12 @@ def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
     )
 
 
-def _times(matrix: NDArray[np.float32], vector: Floats) -> Floats:
+def _times(matrix: Singles, vector: Floats) -> Floats:
     """Multiply without a copy of the matrix in double precision."""
     return np.asarray(matrix @ vector.astype(np.float32), dtype=np.float64)
 
 
-def _gram(common: NDArray[np.float32], weights: Floats) -> Floats:
+def _gram(common: Singles, weights: Floats) -> Floats:
     """Give Σ w_j f_j f_jᵀ over the rows f_j of ``common``."""
     total = np.zeros((common.shape[1], common.shape[1]))
     scaled = np.empty((min(len(common), _PART), common.shape[1]), np.float32)
