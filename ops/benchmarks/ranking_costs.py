@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from operators.logic.deciding.draws import point_keys
 from operators.logic.deciding.joint_propensity import joint_probabilities
