@@ -1,6 +1,5 @@
 """The learner of one slot: its policy, its click model, and what it publishes of them."""
 
-import base64
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,22 +14,22 @@ from operators.learner_state import (
     checkpoint,
     learned_of,
     next_checkpoint,
+    older_state,
     pack_learner,
     unpack_learner,
+    views_of,
 )
 from operators.logic.attribution.rules import rules_of
 from operators.logic.deciding.contents import content_hash
 from operators.logic.features import FeatureMap, scaled_columns
-from operators.logic.features.auto_rows import AutoRows
 from operators.logic.models import CanonicalOrder, ClickModel, ClickSettings
-from operators.logic.policies import Deltas, Policy, Posterior, load_policy
-from operators.logic.policies.mean_context import MeanContext
-from operators.logic.policies.micro_batches import joined, micros_of, with_features, with_rows
+from operators.logic.policies import Deltas, Policy
+from operators.logic.policies.micro_batches import joined, made_since, micros_of, with_features
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.reward_scale import on_reward_scale, total_on_scale
 from operators.logic.policies.settled import SettledPolicy
 from operators.logic.policies.shared import told_apart
-from operators.logic.policies.snapshot_record import largest_posterior
+from operators.logic.policies.snapshot_record import posterior_text
 from operators.logic.policy_memory import most_actions
 from operators.logic.policy_versions import (
     above_decisions,
@@ -48,16 +47,13 @@ from operators.logic.request_actions import (
 from operators.logic.retired import MOST_RETIRED
 from operators.logic.settlements import Settlements, in_order
 from operators.logic.slot_policy import (
-    learned_rows,
     name_actions,
-    new_policy,
     policy_dim,
-    policy_shape,
+    policy_family,
     unlisted_actions,
-    worth_of_no_answer,
 )
+from operators.logic.slot_views import PolicyView, SlotViews, described_view
 from operators.updates import LearnerUpdate, PosteriorUpdate
-from schemas.bounds import MOST_COPIED_BYTES
 from schemas.catalog import Action, Slot
 from schemas.clock import ALWAYS, NEVER, Clock, micros, moment
 from schemas.results import PolicyCheckpoint, PolicySnapshot
@@ -80,22 +76,18 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     metrics: LearnerMetrics
     slot: Slot | None = None
     actions: tuple[Action, ...] = ()
-    policy: Policy | None = None
+    views: SlotViews | None = None
     model: ClickModel | None = None
     version: int = 0
     newest: int = NEVER
-    decisions: float = 0.0
-    rewards: float = 0.0
     publish_rule: PublishRule = field(default_factory=PublishRule)
-    settled: SettledPolicy | None = None
-    context: MeanContext = field(default_factory=lambda: MeanContext(0))
     checkpoint_due: int = NEVER + CHECKPOINT_INTERVAL
     generation: int = 0
     retired: RequestActions = field(default_factory=RequestActions)
     longest_window: float = 0.0
     newest_decision: int = NEVER
-    learns_from: int = NEVER
-    """Decisions made before were another policy's: corrections of what it had counted."""
+    model_from: int = NEVER
+    """Decisions made before were those of another click model."""
     departed: set[int] = field(default_factory=set)
     """The shards that say that the slot is no more."""
     _listed: frozenset[str] = frozenset()
@@ -103,8 +95,26 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     """The actions beside the catalog's that the policy publishes."""
     published: Callable[[str], int] = nothing_published
     _fingerprint: str | None = None
-    _rows: AutoRows | None = None
-    """What makes the rows of features without a declaration, where the policy learns from them."""
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy of the slot's present settings; None before there is a slot."""
+        return None if self.views is None else self.views.present.policy
+
+    @property
+    def settled(self) -> SettledPolicy | None:
+        """What it learned of settled decisions."""
+        return None if self.views is None else self.views.present.settled
+
+    @property
+    def decisions(self) -> float:
+        """How many decisions it learned."""
+        return 0.0 if self.views is None else self.views.present.decisions
+
+    @property
+    def rewards(self) -> float:
+        """The sum of their rewards."""
+        return 0.0 if self.views is None else self.views.present.rewards
 
     @property
     def fingerprint(self) -> str:
@@ -131,7 +141,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     def _take_in(self, values: list[PosteriorUpdate]) -> list[LearnerOutput]:
         if self.slot is None:
             self.version = above_published(self.version, self.published(values[-1].slot.slot_id))
-        self._follow_catalog(values[-1].slot, values[-1].actions)
+        newest = max(reversed(values), key=lambda update: update.slot.time)
+        self._follow_catalog(newest.slot, newest.actions)
         self._learn(values)
         for update in values:
             self.publish_rule.rewards += update.rewards
@@ -167,60 +178,55 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     def snapshot(self) -> bytes:
         """Write the statistics, the click model and when they were last published."""
         assert self.slot is not None
-        assert self.policy is not None
+        assert self.views is not None
         assert self.model is not None
-        assert self.settled is not None
+        present = self.views.present
         state = LearnerState(
             slot=self.slot,
             actions=learned_of(self.actions),
-            policy=self.policy.dump(),
+            policy=present.policy.dump(),
             model=self.model.dump(),
             order=self.order.dump(),
             version=self.version,
             newest=self.newest,
-            decisions=self.decisions,
-            rewards=self.rewards,
+            decisions=present.decisions,
+            rewards=present.rewards,
             fresh=self.publish_rule.rewards,
             published=self.publish_rule.published,
-            settled=self.settled.policy.dump(),
-            settled_decisions=self.settled.decisions,
-            settled_rewards=self.settled.rewards,
+            settled=present.settled.policy.dump(),
+            settled_decisions=present.settled.decisions,
+            settled_rewards=present.settled.rewards,
             checkpoint_due=self.checkpoint_due,
             generation=self.generation,
             retired=self.retired.last_met,
             request_actions=self.retired.state(),
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
-            learns_from=self.learns_from,
+            learns_from=present.learns_from,
             departed=sorted(self.departed),
-            context=self.context.sums(),
-            settled_context=self.settled.context.sums(),
+            context=present.context.sums(),
+            settled_context=present.settled.context.sums(),
+            model_from=self.model_from,
+            older=older_state(self.views),
         )
         return pack_learner(state)
 
     def _follow_catalog(self, slot: Slot, actions: tuple[Action, ...]) -> None:
         """Take the slot as it is now; another policy, features or reward range start anew.
 
-        A shard that is behind may still have an older slot.
+        Another view of features without a declaration starts beside the one that decides. A shard
+        that is behind may still have an older slot.
         """
         if slot == self.slot and actions == self.actions:  # each shard has its own tuple of them
             return
         if self.slot is not None and slot.time < self.slot.time:
             return
-        dim = policy_dim(slot, FeatureMap(slot.features))
-        if self.policy is None or self.model is None or _differs(self.slot, slot):
-            self.policy = new_policy(slot, actions, dim)
-            self.settled = SettledPolicy(new_policy(slot, actions, dim))
-            settings = ClickSettings(threshold=rules_of(slot).default_reward)
-            self.model = ClickModel(dim, settings, scaled_columns(slot.features))
-            self._rows = learned_rows(slot)
-            self.context = MeanContext(dim)
-            self.decisions = self.rewards = 0.0
-            self.retired = RequestActions()
-            if self.slot is not None:
-                self.learns_from = max(micros(slot.time), self.newest_decision + 1)
+        begins = max(micros(slot.time), self.newest_decision + 1)
+        if self.views is None or self.model is None or _differs(self.slot, slot):
+            begins = NEVER if self.slot is None else begins
+            self._begin(slot, actions, begins)
         else:
-            name_actions(self.policy, slot, actions)
+            self.views.follow(slot, actions, begins)
             self.model.count_as_clicks(above=rules_of(slot).default_reward)
         self._unlisted = ()
         listed = frozenset(action.action_id for action in actions)
@@ -231,6 +237,15 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         if slot.candidates == "request":
             self._forget(self.retired.keep_latest(self._most_unlisted))
         self.publish_rule.note_learned()
+
+    def _begin(self, slot: Slot, actions: tuple[Action, ...], learns_from: int) -> None:
+        """Begin with a policy and a click model that have learned nothing."""
+        dim = policy_dim(slot, FeatureMap(slot.features))
+        self.views = SlotViews(present=PolicyView.begin(slot, actions, dim, learns_from))
+        settings = ClickSettings(threshold=rules_of(slot).default_reward)
+        self.model = ClickModel(dim, settings, scaled_columns(slot.features))
+        self.retired = RequestActions()
+        self.model_from = learns_from
 
     def _pass_versions(self, update: PosteriorUpdate) -> None:
         """Go on above earlier lives' versions, and those of decisions not remembered."""
@@ -247,19 +262,20 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         Decisions made before the policy began teach it nothing: it never counted them, so that the
         rewards that still come for them would be rewards of no decision.
         """
-        assert self.policy is not None
+        assert self.views is not None
         assert self.slot is not None
+        deciding = self.views.deciding
         parts = []
         for update in updates:
             if update.deltas is None:
                 continue
-            fitted = with_features(update.deltas, self.policy.dim)
+            fitted = with_features(update.deltas, deciding.policy.dim)
             if update.fingerprint not in (self.fingerprint, ""):
                 self.metrics.ignored(self.slot.slot_id, "other_features", len(update.deltas))
             elif fitted is None:
                 self.metrics.ignored(self.slot.slot_id, "other_width", len(update.deltas))
             else:
-                parts.append(self._of_this_policy(fitted))
+                parts.append(self._of_this_policy(fitted, deciding.learns_from))
         parts = [part for part in parts if len(part)]
         if not parts:
             return
@@ -270,11 +286,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             self._meet(deltas, unlisted)
         if self.retired.has_forgotten:
             deltas = self._of_known_actions(deltas)
-        for part in with_rows(deltas, self._rows):
-            self.policy.learn(part)
-        self.context.learn(deltas)
-        self.decisions += float(deltas.count_delta.sum())
-        self.rewards += float(deltas.reward_delta.sum())
+        self.views.learn(deltas)
         self.publish_rule.note_learned()
 
     @property
@@ -301,10 +313,8 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
                     self.retired.describe(name, KnownContent(at, content_hash(text), text))
 
     def _forget(self, action_ids: Sequence[str]) -> None:
-        assert self.policy is not None
-        assert self.settled is not None
-        for policy in (self.policy, self.settled.policy) if action_ids else ():
-            policy.forget(action_ids)
+        assert self.views is not None
+        self.views.forget(action_ids)
 
     def _of_known_actions(self, deltas: Deltas) -> Deltas:
         """Leave out decisions of actions that were forgotten since, or before they came back.
@@ -314,42 +324,42 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
         taught = self.retired.teach(deltas.action_ids, micros_of(deltas), self._listed)
         if taught.all():
             return deltas
-        if self._rows is not None:
+        assert self.views is not None
+        if self.views.present.rows is not None:
             return replace(deltas, action_ids=told_apart(deltas.action_ids, taught))
         assert self.slot is not None
         self.metrics.ignored(self.slot.slot_id, "forgotten_action", int((~taught).sum()))
         return deltas.take(np.flatnonzero(taught))
 
-    def _of_this_policy(self, deltas: Deltas) -> Deltas:
+    def _of_this_policy(self, deltas: Deltas, learns_from: int) -> Deltas:
         """Leave out the decisions that were made before the policy began."""
-        before = deltas.time < self.learns_from / 1e6
-        if not before.any():
-            return deltas
-        assert self.slot is not None
-        self.metrics.ignored(self.slot.slot_id, "other_policy", int(before.sum()))
-        return deltas.take(np.flatnonzero(~before))
+        learned = made_since(deltas, learns_from)
+        if len(learned) < len(deltas):
+            assert self.slot is not None
+            self.metrics.ignored(self.slot.slot_id, "other_policy", len(deltas) - len(learned))
+        return learned
 
     def _learn_settled(self, updates: Iterable[PosteriorUpdate]) -> None:
         """Let the click model and the settled policy learn settlements that are now complete."""
         assert self.model is not None
         assert self.slot is not None
-        assert self.settled is not None
+        assert self.views is not None
         blocks: list[Settlements] = []
         for update in updates:  # complete before its watermark: up to and including the last moment
             blocks += self.order.add(update.shard, update.watermark - 1, update.settled)
         known = (block for block in blocks if block.fingerprint in (self.fingerprint, ""))
-        fitted = (block.since(self.learns_from).fitted(self.model.dim) for block in known)
+        fitted = (block.since(self.model_from).fitted(self.model.dim) for block in known)
         ready = in_order(block for block in fitted if block is not None)
         if ready is None:
             return
         taught = ready
         if self.retired.has_forgotten:
             rows = self.retired.teach(ready.actions, ready.at, self._listed)
-            if self._rows is None:
+            if self.views.present.rows is None:
                 taught = ready.take(np.flatnonzero(rows))
             else:
                 taught = replace(ready, actions=told_apart(ready.actions, rows))
-        self.settled.learn(taught, self._rows)
+        self.views.learn_settled(taught)
         if self.model.learn(ready):
             self.publish_rule.note_reported()
 
@@ -367,31 +377,35 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             return []
         assert self.slot is not None
         assert self.model is not None
-        assert self.settled is not None
+        assert self.views is not None
+        present = self.views.present
+        settled = present.settled
         state = LearnerState(
             slot=self.slot,
             actions=learned_of(self.actions),
-            policy=self.settled.policy.dump(),
+            policy=settled.policy.dump(),
             model=self.model.dump(),
             order=self.order.dump_without_waiting(),
             version=self.version,
             newest=min(self.newest, reached),
-            decisions=self.settled.decisions,
-            rewards=self.settled.rewards,
+            decisions=settled.decisions,
+            rewards=settled.rewards,
             fresh=0,
             published=NEVER,
             settled=b"",
-            settled_decisions=self.settled.decisions,
-            settled_rewards=self.settled.rewards,
+            settled_decisions=settled.decisions,
+            settled_rewards=settled.rewards,
             checkpoint_due=reached + CHECKPOINT_INTERVAL,
             generation=self.generation,
             retired=self.retired.last_met,
             request_actions=self.retired.state(),
             longest_window=self.longest_window,
             newest_decision=self.newest_decision,
-            learns_from=self.learns_from,
-            context=self.settled.context.sums(),
-            settled_context=self.settled.context.sums(),
+            learns_from=present.learns_from,
+            context=settled.context.sums(),
+            settled_context=settled.context.sums(),
+            model_from=self.model_from,
+            older=older_state(self.views, settled_only=True),
         )
         parts = checkpoint(state, reached)
         self.checkpoint_due = next_checkpoint(reached, parts)
@@ -420,32 +434,35 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
     def _name_unlisted(self) -> None:
         """Tell the policy which actions that only requests list it publishes by now."""
         assert self.slot is not None
-        assert self.policy is not None
+        assert self.views is not None
         more = unlisted_actions(self.slot, self.retired, len(self.actions), MOST_REQUEST_ACTIONS)
         names = tuple(action.action_id for action in more)
         if names != self._unlisted:
-            name_actions(self.policy, self.slot, [*self.actions, *more])
+            name_actions(self.views.deciding.policy, self.slot, [*self.actions, *more])
             self._unlisted = names
 
     def _next_version(self) -> PublishedPolicy:
         assert self.slot is not None
-        assert self.policy is not None
+        assert self.views is not None
         self._name_unlisted()
+        deciding = self.views.deciding
         self.version += 1
         return PublishedPolicy(
             slot_id=self.slot.slot_id,
             kind=self.slot.policy.kind,
             version=self.version,
             newest=self.newest,
-            posterior=self.policy.publish(),
-            shape=policy_shape(self.slot),
+            posterior=deciding.policy.publish(),
+            family=policy_family(deciding.slot),
+            view=deciding.slot.features.auto,
         )
 
     def _described(self, published: PublishedPolicy) -> PolicySnapshot:
         assert self.model is not None
         assert self.slot is not None
-        reward_range = self.slot.reward_range
-        believed = published.posterior.summary(self.context.mean())
+        assert self.views is not None
+        reward_range, deciding = self.slot.reward_range, self.views.deciding
+        believed = published.posterior.summary(deciding.context.mean())
         actions = on_reward_scale(believed, reward_range)
         models = self.model.report()
         self.metrics.actions(published.slot_id, actions)
@@ -455,21 +472,14 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             policy=published.kind,
             version=published.version,
             time=moment(max(published.newest, 0)),
-            decisions=self.decisions,
-            rewards=total_on_scale(self.rewards, self.decisions, reward_range),
+            decisions=deciding.decisions,
+            rewards=total_on_scale(deciding.rewards, deciding.decisions, reward_range),
             actions=actions,
-            posterior=_posterior_text(published.posterior),
+            posterior=posterior_text(published.posterior),
             published_at=self.clock(),
             models=models,
+            features_view=described_view(self.views),
         )
-
-
-def _posterior_text(posterior: Posterior) -> str:
-    """Write a posterior as base64, or as nothing where no reader's copy has room for it."""
-    dump = posterior.dump()
-    if len(dump) // 3 * 4 > largest_posterior(MOST_COPIED_BYTES):
-        return ""
-    return base64.b64encode(dump).decode()
 
 
 def resumed(
@@ -477,28 +487,16 @@ def resumed(
 ) -> LearnerLogic:
     """Go on from a snapshot; its policy is published at once, because scoring waits for it."""
     state = unpack_learner(snapshot)
-    settled = SettledPolicy(
-        load_policy(state.settled or state.policy),
-        state.settled_decisions,
-        state.settled_rewards,
-        state.settled_context,
-    )
-    policy = load_policy(state.policy)
-    for each in (policy, settled.policy):
-        each.default_reward = worth_of_no_answer(state.slot)
     return LearnerLogic(
         order=CanonicalOrder.load(state.order),
         clock=clock,
         metrics=metrics,
         slot=state.slot,
         actions=tuple(state.actions),
-        policy=policy,
-        context=MeanContext(policy.dim, state.context),
+        views=views_of(state),
         model=ClickModel.load(state.model),
         version=first_version(executions, state.version),
         newest=state.newest,
-        decisions=state.decisions,
-        rewards=state.rewards,
         publish_rule=PublishRule(
             rewards=state.fresh,
             published=state.published,
@@ -506,18 +504,16 @@ def resumed(
             unexported=True,
             publish_by=clock(),
         ),
-        settled=settled,
         checkpoint_due=state.checkpoint_due,
         generation=state.generation,
         retired=RequestActions(state.retired, state.request_actions),
         longest_window=state.longest_window,
         newest_decision=state.newest_decision,
-        learns_from=state.learns_from,
+        model_from=state.learns_from if state.model_from is None else state.model_from,
         departed=set(state.departed),
-        _rows=learned_rows(state.slot),
         _listed=frozenset(action.action_id for action in state.actions),
     )
 
 
 def _differs(old: Slot | None, new: Slot) -> bool:
-    return old is None or policy_shape(old) != policy_shape(new)
+    return old is None or policy_family(old) != policy_family(new)

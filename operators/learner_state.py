@@ -6,7 +6,12 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct, structs
 
 from operators.logic.models import CanonicalOrder
+from operators.logic.policies import load_policy
+from operators.logic.policies.mean_context import MeanContext
+from operators.logic.policies.settled import SettledPolicy
 from operators.logic.request_actions import RequestActions, RequestActionsState
+from operators.logic.slot_policy import learned_rows, worth_of_no_answer
+from operators.logic.slot_views import PolicyView, SlotViews
 from schemas.catalog import Action, Slot
 from schemas.clock import NEVER, moment
 from schemas.results import PolicyCheckpoint
@@ -26,6 +31,25 @@ _PART = 30_000
 """Characters of a checkpoint in one record: a text of this size is bound like any other."""
 
 
+class OlderViewState(Struct, kw_only=True):
+    """The view that decides until the present one has learned ``needed`` decisions.
+
+    The fields are those of :class:`LearnerState`, of which it has its own.
+    """
+
+    slot: Slot
+    policy: bytes
+    decisions: float
+    rewards: float
+    settled: bytes
+    settled_decisions: float
+    settled_rewards: float
+    context: list[float]
+    settled_context: list[float]
+    learns_from: int
+    needed: float
+
+
 class LearnerState(Struct, kw_only=True):
     """A learner's snapshot; ``newest`` and what follows are event times and counts.
 
@@ -41,7 +65,8 @@ class LearnerState(Struct, kw_only=True):
     ``context`` and ``settled_context`` are the sums of the features of the decisions that the
     policy and the settled one hold; of a state without them those that it has learned since.
     Decisions made before ``learns_from`` are those of another policy, whose contributions this one
-    never had.
+    never had; ``model_from`` is the same of the click model (None: it began with the policy).
+    ``older`` is the view of an earlier record of the slot that still decides, if there is one.
     """
 
     slot: Slot
@@ -68,6 +93,60 @@ class LearnerState(Struct, kw_only=True):
     context: list[float] = []
     settled_context: list[float] = []
     learns_from: int = NEVER
+    model_from: int | None = None
+    older: OlderViewState | None = None
+
+
+def views_of(state: LearnerState) -> SlotViews:
+    """Read the slot's views."""
+    present = _view_of(state.slot, state)
+    if state.older is None:
+        return SlotViews(present=present)
+    older = _view_of(state.older.slot, state.older)
+    return SlotViews(present=present, older=older, needed=state.older.needed)
+
+
+def older_state(views: SlotViews, *, settled_only: bool = False) -> OlderViewState | None:
+    """Write the older view, for a checkpoint only what settled decisions taught it."""
+    older = views.older
+    if older is None:
+        return None
+    settled = older.settled
+    return OlderViewState(
+        slot=older.slot,
+        policy=settled.policy.dump() if settled_only else older.policy.dump(),
+        decisions=settled.decisions if settled_only else older.decisions,
+        rewards=settled.rewards if settled_only else older.rewards,
+        settled=b"" if settled_only else settled.policy.dump(),
+        settled_decisions=settled.decisions,
+        settled_rewards=settled.rewards,
+        context=settled.context.sums() if settled_only else older.context.sums(),
+        settled_context=settled.context.sums(),
+        learns_from=older.learns_from,
+        needed=views.needed,
+    )
+
+
+def _view_of(slot: Slot, state: LearnerState | OlderViewState) -> PolicyView:
+    policy = load_policy(state.policy)
+    settled = SettledPolicy(
+        load_policy(state.settled or state.policy),
+        state.settled_decisions,
+        state.settled_rewards,
+        state.settled_context,
+    )
+    for each in (policy, settled.policy):
+        each.default_reward = worth_of_no_answer(slot)
+    return PolicyView(
+        slot=slot,
+        policy=policy,
+        settled=settled,
+        rows=learned_rows(slot),
+        context=MeanContext(policy.dim, state.context),
+        decisions=state.decisions,
+        rewards=state.rewards,
+        learns_from=state.learns_from,
+    )
 
 
 def pack_learner(state: LearnerState) -> bytes:

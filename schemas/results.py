@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Struct, field
 
+from schemas.catalog import AutoFeatures
 from schemas.events import Time
 from schemas.fields import stored_since
 
@@ -74,13 +75,36 @@ class ActionSummary(Struct, kw_only=True, omit_defaults=True, gc=False):
     observed: float | None = None
 
 
+class SucceedingView(Struct, kw_only=True):
+    """How far the view of a slot's present settings is: it decides once ``needed`` is reached.
+
+    It learns the decisions made from ``since`` on, and has learned ``decisions``.
+    """
+
+    since: Time
+    decisions: float
+    needed: float
+
+
+class FeaturesView(Struct, kw_only=True, omit_defaults=True):
+    """How a posterior sees features without a declaration: ``auto`` of the slot's features.
+
+    ``successor`` says that the slot's settings are others by now: this view decides until that of
+    the present ones has learned enough.
+    """
+
+    auto: AutoFeatures
+    successor: SucceedingView | None = None
+
+
 class PolicySnapshot(Struct, kw_only=True, omit_defaults=True):
     """A slot's learned policy as it was published; its rewards are on the slot's own scale.
 
     ``version`` rises with each publication; ``time`` is the newest outcome learned from;
     ``posterior`` is the policy's own compact form (base64), which scoring loads. A record that
     would be too large has an empty ``posterior``, or lacks the ``actions`` with the fewest
-    decisions, which ``actions_left_out`` counts: what it holds is of its version.
+    decisions, which ``actions_left_out`` counts: what it holds is of its version. ``features_view``
+    is given where the policy learns from features without a declaration.
     """
 
     slot_id: str
@@ -94,6 +118,7 @@ class PolicySnapshot(Struct, kw_only=True, omit_defaults=True):
     published_at: Time | None = None
     models: dict[str, float] = field(default_factory=dict)
     actions_left_out: Annotated[int, stored_since(6)] = 0
+    features_view: Annotated[FeaturesView | None, stored_since(11)] = None
 
 
 class PolicyCheckpoint(Struct, kw_only=True, omit_defaults=True):

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from operators.logic.features import FeatureMap
 from operators.logic.policies import Posterior, load_posterior
 from operators.logic.policies.linear_posterior import LinearPosterior
 from operators.logic.policies.shared import SharedPosterior
+from schemas.catalog import AutoFeatures
 
 MOST_FEATURES = 10
 """Features listed; those that moved the choice most come first."""
@@ -70,7 +72,7 @@ def explain_decision(
         unknown = len(ids) - len(known)
         explained = explain_jointly(
             posterior,
-            feature_map.spec.auto,
+            _view(policy) or feature_map.spec.auto,
             decision["context"] or {},
             known,
             probabilities,
@@ -96,6 +98,12 @@ def explain_decision(
         "actions_not_compared": decision["ranking_left_out"] + unknown,
         "features_not_listed": max(0, len(explained.contributions) - MOST_FEATURES),
     }
+
+
+def _view(policy: StoredRow) -> AutoFeatures | None:
+    """Read how the posterior sees features; None of releases that did not say."""
+    view = policy.get("features_view")
+    return None if view is None else msgspec.convert(view["auto"], AutoFeatures)
 
 
 def _believed(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -66,25 +67,41 @@ def _learners(_: Settings, states: States) -> Iterator[Line]:
     """Sufficient statistics by slot and action, and the measures of each slot's click model.
 
     An action of which nothing counts any more is left out: whether it ever counted depends on how
-    much came at once.
+    much came at once. Where an older view decides, its lines come last and say so, beginning with
+    how many decisions the present one has learned and needs.
     """
     for slot_id, snapshot in sorted(states.get(Steps.LEARNERS, {}).items()):
         learner = unpack_learner(snapshot)
         model = ClickModel.load(learner.model).report()
         yield {"slot_id": slot_id, "policy": learner.slot.policy.kind, "click_model": model}
-        statistics = statistics_of(learner.policy)
-        if statistics is None:
+        yield from _statistics({"slot_id": slot_id}, learner.policy)
+        if (older := learner.older) is not None:
+            older_view = {"slot_id": slot_id, "view": "older"}
+            yield {
+                **older_view,
+                "auto": msgspec.to_builtins(older.slot.features.auto),
+                "params": older.slot.policy.params,
+                "decides_until": older.needed,
+                "present_decisions": learner.decisions,
+            }
+            yield from _statistics(older_view, older.policy)
+
+
+def _statistics(of: Line, policy: bytes) -> Iterator[Line]:
+    """Give what a policy's lines say, each beginning with ``of``."""
+    statistics = statistics_of(policy)
+    if statistics is None:
+        return
+    yield from _columns(of, policy)
+    arrays = statistics.at(None)
+    for row, action_id in sorted(enumerate(statistics.ids), key=itemgetter(1)):
+        values = {name: array[row].tolist() for name, array in arrays.items()}
+        if not any(np.any(_rounded(value)) for value in values.values()):
             continue
-        yield from _columns(slot_id, learner.policy)
-        arrays = statistics.at(None)
-        for row, action_id in sorted(enumerate(statistics.ids), key=itemgetter(1)):
-            values = {name: array[row].tolist() for name, array in arrays.items()}
-            if not any(np.any(_rounded(value)) for value in values.values()):
-                continue
-            yield {"slot_id": slot_id, "action_id": action_id, **values}
+        yield {**of, "action_id": action_id, **values}
 
 
-def _columns(slot_id: str, policy: bytes) -> Iterator[Line]:
+def _columns(of: Line, policy: bytes) -> Iterator[Line]:
     """Give the sums by column of a model that actions share, of cross moments sum and length."""
     moments = moments_of(policy)
     if moments is None:
@@ -95,7 +112,7 @@ def _columns(slot_id: str, policy: bytes) -> Iterator[Line]:
     values = np.column_stack([sums["slopes"], sums["targets"], total, length]).tolist()
     for column, row in zip(columns.tolist(), values, strict=True):
         if np.any(_rounded(row)):
-            yield {"slot_id": slot_id, "column": column, **dict(zip(names, row, strict=True))}
+            yield {**of, "column": column, **dict(zip(names, row, strict=True))}
 
 
 def _profiles(settings: Settings, states: States) -> Iterator[Line]:

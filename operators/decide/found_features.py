@@ -10,19 +10,24 @@ from operators.logic.deciding.contents import ActionContent, canonical, read_con
 from operators.logic.features.auto_rows import AutoRows
 from operators.logic.features.crossing import Operands
 from schemas.bounds import ACTION_FEATURES_BYTES
-from schemas.catalog import Action, Slot
+from schemas.catalog import Action, AutoFeatures, Slot
 from schemas.codec import Flaw
+
+MOST_VIEWS = 2
+"""Views of which a slot's encoders are kept: that of one posterior, and of the next."""
 
 
 class FoundFeatures:
-    """One slot's view of its requests: contexts and candidates as they are logged, and as rows.
+    """One slot's requests: contexts and candidates as they are logged, and as rows.
 
-    An action that a request says nothing of is what the catalog says of it.
+    An action that a request says nothing of is what the catalog says of it. Rows are made by the
+    view of the posterior that decides, which after a change of the slot is for a while not its own.
     """
 
     def __init__(self, slot: Slot) -> None:
         assert slot.features.auto is not None
-        self.rows = AutoRows(slot.features.auto, slot.slate_size)
+        self._own, self._slate_size = slot.features.auto, slot.slate_size
+        self._rows: list[tuple[AutoFeatures, AutoRows]] = []
         self._problems: Counter[tuple[str, str]] = Counter()
         self._revision = -1
         self._catalog: dict[str, ActionContent] = {}
@@ -38,7 +43,17 @@ class FoundFeatures:
             contexts=[self._context(event.body.context) for event in group.events],
         )
 
-    def operands_of(self, group: RequestGroup) -> Iterator[Operands]:
+    def rows_of(self, view: AutoFeatures | None) -> AutoRows:
+        """Give what makes rows by a view, the slot's own by default; the last two are kept."""
+        view = view or self._own
+        for known, rows in self._rows:
+            if known == view:
+                return rows
+        made = AutoRows(view, self._slate_size)
+        self._rows = [(view, made), *self._rows[: MOST_VIEWS - 1]]
+        return made
+
+    def operands_of(self, group: RequestGroup, view: AutoFeatures | None) -> Iterator[Operands]:
         """Give what is crossed for each request's candidates, in the order of :func:`names_of`."""
         contexts = [
             event.body.context if text is not None else {}
@@ -50,12 +65,13 @@ class FoundFeatures:
             else [None] * len(names)
             for names, found in zip(names_of(group), group.contents, strict=True)
         ]
-        return self.rows.of_candidates(contexts, contents)
+        return self.rows_of(view).of_candidates(contexts, contents)
 
     def take_problems(self) -> Mapping[tuple[str, str], int]:
         """Give how often what was left out, by (what, reason), since this was last asked."""
-        problems = self.rows.take_problems() + self._problems
-        self._problems.clear()
+        problems, self._problems = self._problems, Counter()
+        for _, rows in self._rows:
+            problems += rows.take_problems()
         return problems
 
     def _follow(self, revision: int, actions: Sequence[Action]) -> None:

@@ -33,7 +33,7 @@ from operators.logic.kernels import load_kernels
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.shared import SharedPosterior
-from operators.logic.slot_policy import first_policy, policy_dim, policy_shape
+from operators.logic.slot_policy import first_policy, policy_dim, policy_family
 from operators.logic.subject_windows import subject_windows
 from schemas.catalog import Slot
 from schemas.clock import NEVER, Clock
@@ -66,14 +66,14 @@ MOST_SLOTS = 1000
 
 
 class _SlotTools(NamedTuple):
-    """What deciding needs of a slot's record: its feature map, and its posteriors' shape.
+    """What deciding needs of a slot's record: its feature map, and its posteriors' family.
 
     ``found`` is what features without a declaration need, None where the slot has none.
     """
 
     slot: Slot
     feature_map: FeatureMap
-    shape: str
+    family: str
     found: FoundFeatures | None
 
 
@@ -105,7 +105,7 @@ class Scorer:
             group = _joined(groups)
             tools = self._tools_of(group.slot)
             policy = group.policy
-            if policy is None or policy.shape != tools.shape:
+            if policy is None or policy.family != tools.family:
                 policy = self._first_policy(group, policy_dim(group.slot, tools.feature_map))
             if tools.found is not None:
                 group = tools.found.described(group)
@@ -147,10 +147,10 @@ class Scorer:
             decisions = score_jointly(
                 several.slot,
                 policy.posterior,
-                tools.found.operands_of(several),
+                tools.found.operands_of(several, policy.view),
                 names_of(several),
                 _who_asks(several),
-                tools.found.rows.position_columns,
+                tools.found.rows_of(policy.view).position_columns,
                 self._secret,
             )
             start = 0
@@ -189,7 +189,7 @@ class Scorer:
         tools = self._tools.get(slot.slot_id)
         if tools is None or tools.slot != slot:
             found = None if slot.features.auto is None else FoundFeatures(slot)
-            tools = _SlotTools(slot, FeatureMap(slot.features), policy_shape(slot), found)
+            tools = _SlotTools(slot, FeatureMap(slot.features), policy_family(slot), found)
             _put(self._tools, slot.slot_id, tools)
         return tools
 

@@ -9,6 +9,7 @@ from operators.logic.features import FeatureMap, action_matrix, fingerprint, sca
 from operators.logic.features.auto_rows import AutoRows
 from operators.logic.policies import Policy, make_policy
 from operators.logic.policies.published import PublishedPolicy
+from operators.logic.policies.shared import SharedParams
 from operators.logic.policy_memory import most_actions
 from operators.logic.retired import RetiredActions
 from schemas.catalog import Action, Slot
@@ -37,12 +38,32 @@ def policy_shape(slot: Slot) -> str:
     return blake2b(_ENCODER.encode(settings), digest_size=8).hexdigest()
 
 
+def policy_family(slot: Slot) -> str:
+    """Digest what posteriors must have in common to decide for each other's settings.
+
+    With features that are not declared, the log holds what ``shared`` sees through its view of
+    them: a posterior of another view or other parameters decides as well, by rows of its own view.
+    Logged predictors are in units of ``link``, so another one is another family. All other policies
+    are alone in theirs.
+    """
+    if not has_views(slot):
+        return policy_shape(slot)
+    link = slot.policy.params.get("link", SharedParams().link)
+    settings = (slot.policy.kind, link, slot.slate_size, slot.reward_range)
+    return blake2b(_ENCODER.encode(settings), digest_size=8).hexdigest()
+
+
+def has_views(slot: Slot) -> bool:
+    """Tell whether the slot's policy learns from rows that its settings make of logged JSON."""
+    return slot.features.auto is not None and slot.policy.kind == "shared"
+
+
 def learned_rows(slot: Slot) -> AutoRows | None:
     """Make what turns logged JSON into the rows that the slot's policy learns from.
 
     None where it learns from none.
     """
-    if slot.features.auto is None or slot.policy.kind != "shared":
+    if slot.features.auto is None or not has_views(slot):
         return None
     return AutoRows(slot.features.auto, slot.slate_size)
 
@@ -107,5 +128,6 @@ def first_policy(slot: Slot, actions: tuple[Action, ...], dim: int) -> Published
         version=0,
         newest=NEVER,
         posterior=posterior,
-        shape=policy_shape(slot),
+        family=policy_family(slot),
+        view=slot.features.auto,
     )

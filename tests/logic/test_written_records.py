@@ -12,13 +12,19 @@ from operators.logic.policies.snapshot_record import largest_posterior, snapshot
 from operators.logic.subjects.profiles import Profiles
 from operators.publish import dead_letter, dead_letter_message
 from schemas import bounds
+from schemas.catalog import AutoFeatures
 from schemas.codec import MAX_VALUE_BYTES, Flaw, decode, encode
 from schemas.events import Consent, Reward
-from schemas.results import ActionSummary, DeadLetter, PolicySnapshot, Profile
+from schemas.results import ActionSummary, DeadLetter, FeaturesView, PolicySnapshot, Profile
 from schemas.topics import Topic
 from tests.support import records as make
 
 texts = st.sampled_from(["a", "\x01", "é", "\U0001f600", '"', "\\"])
+
+LONG_VIEW = FeaturesView(
+    auto=AutoFeatures(ignore=[f"{n}\x01".ljust(256, "\x01") for n in range(256)])
+)
+"""One whose names take 390 kB of JSON."""
 
 
 @st.composite
@@ -39,6 +45,7 @@ def snapshots(draw: Any) -> PolicySnapshot:
             )
             for place in range(count)
         ],
+        features_view=draw(st.sampled_from([None, FeaturesView(auto=AutoFeatures()), LONG_VIEW])),
         posterior="A" * draw(st.sampled_from([0, 1_000, 279_000, 281_000, 700_000, 2_000_000])),
     )
 
@@ -50,6 +57,8 @@ def test_a_policy_fits_and_says_what_it_leaves_out(whole: PolicySnapshot, limit:
     assert len(record) <= limit
     snapshot_read = decode(Topic.POLICIES, record)
     assert isinstance(snapshot_read, PolicySnapshot)
+    view = None if whole.features_view is LONG_VIEW else whole.features_view
+    assert snapshot_read.features_view == view
     assert snapshot_read.posterior in (whole.posterior, "")
     assert (snapshot_read.posterior == whole.posterior) == (
         len(whole.posterior) <= largest_posterior(limit)

@@ -71,7 +71,7 @@ def published(version: int) -> PublishedPolicy:
     policy = make_policy("beta", None, 0)
     policy.set_actions(["a", "b", "c"], None)
     return PublishedPolicy(
-        slot_id="home", kind="beta", version=version, newest=1, posterior=policy.publish(), shape=""
+        slot_id="home", kind="beta", version=version, newest=1, posterior=policy.publish()
     )
 
 

@@ -15,7 +15,7 @@ from operators.envelope import Event, Origin
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.logic.policies import Deltas, make_policy
 from operators.logic.policies.published import PublishedPolicy
-from operators.logic.slot_policy import policy_shape
+from operators.logic.slot_policy import policy_family
 from schemas.catalog import Holdout, PolicySettings, Slot
 from schemas.clock import micros
 from schemas.events import Decision, DecisionRequest
@@ -47,7 +47,7 @@ def learned(slot: Slot) -> PublishedPolicy:
         version=1,
         newest=1,
         posterior=policy.publish(),
-        shape=policy_shape(slot),
+        family=policy_family(slot),
     )
 
 

@@ -21,7 +21,7 @@ from operators.logic.deciding.slates import draw_slates
 from operators.logic.features import FeatureMap
 from operators.logic.policies import Deltas
 from operators.logic.policies.published import PublishedPolicy
-from operators.logic.slot_policy import new_policy, policy_dim, policy_shape
+from operators.logic.slot_policy import new_policy, policy_dim, policy_family
 from schemas.catalog import Action, FeatureSpec, Holdout, Interaction, PolicySettings, Slot
 from schemas.clock import micros
 from schemas.codec import decode
@@ -77,7 +77,7 @@ def published(slot: Slot, rows: np.ndarray[Any, Any], rewards: list[float]) -> P
         version=1,
         newest=1,
         posterior=policy.publish(),
-        shape=policy_shape(slot),
+        family=policy_family(slot),
     )
 
 

@@ -126,9 +126,11 @@ class Running:
         assert read is not None
         assert logic.policy is not None
         assert logic.model is not None
+        assert logic.views is not None
+        context = logic.views.deciding.context
         assert (read.decisions, read.rewards) == (logic.decisions, logic.rewards)
         assert read.models == logic.model.report()
-        assert read.actions == logic.policy.publish().summary(logic.context.mean())
+        assert read.actions == logic.policy.publish().summary(context.mean())
 
 
 @settings(max_examples=150, deadline=None)

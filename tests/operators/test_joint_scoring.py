@@ -19,7 +19,7 @@ from operators.logic.deciding.contents import ActionContent, canonical, content_
 from operators.logic.deciding.propensity import choose
 from operators.logic.features import auto_rows
 from operators.logic.policies.published import PublishedPolicy
-from operators.logic.slot_policy import policy_shape
+from operators.logic.slot_policy import policy_family
 from schemas.catalog import AutoFeatures, FeatureSpec, Holdout, PolicySettings, Slot
 from schemas.clock import micros
 from schemas.events import Decision, DecisionRequest
@@ -76,7 +76,7 @@ def group_of(slot: Slot, asked: list[Any], start: int = 0) -> RequestGroup:
         version=3,
         newest=1,
         posterior=learned.publish(),
-        shape=policy_shape(slot),
+        family=policy_family(slot),
     )
     return RequestGroup(
         slot=slot,

@@ -20,7 +20,7 @@ from operators.logic.policies import Deltas, load_policy
 from operators.logic.policies.micro_batches import joined, with_features
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policy_versions import GENERATION, next_generation
-from operators.logic.slot_policy import policy_shape
+from operators.logic.slot_policy import policy_family
 from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
 from schemas.clock import NEVER, Clock, micros
@@ -124,10 +124,10 @@ def test_it_publishes_after_enough_rewards_or_enough_event_time() -> None:
     assert feed(logic, update([5], slot, rewards=1, newest=start + 5 * SECOND)) == []
     now += timedelta(seconds=1)
     (published, snapshot) = feed(logic, update([6], slot, rewards=1, newest=start + 6 * SECOND))
-    assert (published.version, published.newest, published.shape) == (
+    assert (published.version, published.newest, published.family) == (
         3,
         start + 6 * SECOND,
-        policy_shape(slot),
+        policy_family(slot),
     )
     assert (snapshot.version, snapshot.decisions, snapshot.rewards) == (3, 6.0, 3.0)
 

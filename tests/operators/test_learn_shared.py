@@ -157,7 +157,7 @@ def test_every_decision_teaches_what_is_shared_and_few_ids_are_told_apart() -> N
     assert max(sizes[1:]) < 1.05 * sizes[1]
 
 
-def test_a_changed_view_of_features_begins_anew_and_learns_the_same_log() -> None:
+def test_a_changed_view_of_features_begins_with_nothing_and_learns_the_same_log() -> None:
     slot, deltas, logic = slot_of(), decisions(2, 40, 5), learner()
     teach(logic, slot, deltas)
     changed = slot_of(features=FeatureSpec(auto=AutoFeatures(bits=10, crosses=[])))

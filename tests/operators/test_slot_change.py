@@ -23,7 +23,7 @@ from operators.logic.features import FeatureMap, pack
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies import Deltas, load_policy, make_policy
 from operators.logic.policies.published import PublishedPolicy
-from operators.logic.slot_policy import policy_shape
+from operators.logic.slot_policy import policy_family, policy_shape
 from operators.updates import PosteriorUpdate
 from schemas.catalog import FeatureSpec, PolicySettings, Slot
 from schemas.clock import NEVER, micros
@@ -57,7 +57,7 @@ def learned(slot: Slot) -> PublishedPolicy:
         version=7,
         newest=1,
         posterior=policy.publish(),
-        shape=policy_shape(slot),
+        family=policy_family(slot),
     )
 
 
@@ -148,7 +148,7 @@ def test_a_decision_logs_the_meaning_of_its_features() -> None:
         version=1,
         newest=1,
         posterior=posterior,
-        shape=policy_shape(plain),
+        family=policy_family(plain),
     )
     assert decide(plain, published).mapping == "", "without features there is nothing to say"
 

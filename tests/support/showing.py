@@ -24,7 +24,7 @@ from operators.logic.features import FeatureMap
 from operators.logic.murmur2 import partition_of
 from operators.logic.policies import Deltas
 from operators.logic.policies.published import PublishedPolicy
-from operators.logic.slot_policy import new_policy, policy_dim, policy_shape
+from operators.logic.slot_policy import new_policy, policy_dim, policy_family
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot
 from schemas.clock import NEVER, micros
 from schemas.codec import encode
@@ -263,7 +263,7 @@ def learned(slot: Slot, names: Sequence[str], best: str, version: int) -> Publis
         version=version,
         newest=1,
         posterior=policy.publish(),
-        shape=policy_shape(slot),
+        family=policy_family(slot),
     )
 
 

@@ -46,6 +46,25 @@ def _texts(
     return [each for part, some in pairs for each in some or [None] * len(part)]
 
 
+def made_since(deltas: Deltas, time: int) -> Deltas:
+    """Leave out the deltas of decisions made before ``time``, in microseconds.
+
+    >>> n = np.zeros(2)
+    >>> two = Deltas(
+    ...     action_ids=["a", "b"],
+    ...     x=np.ones((2, 1)),
+    ...     eta=n,
+    ...     time=np.array([1.0, 2.0]),
+    ...     count_delta=n,
+    ...     reward_delta=n,
+    ... )
+    >>> made_since(two, 1_000_001).action_ids
+    ['b']
+    """
+    before = deltas.time < time / 1e6
+    return deltas.take(np.flatnonzero(~before)) if before.any() else deltas
+
+
 def micros_of(deltas: Deltas) -> NDArray[np.int64]:
     """Give the times of decisions in whole microseconds, exactly as they were."""
     return np.round(deltas.time * 1e6).astype(np.int64)

@@ -28,7 +28,7 @@ from operators.logic.deciding.contents import ActionContents
 from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.policies import load_posterior
 from operators.logic.policies.published import PublishedPolicy
-from operators.logic.slot_policy import policy_shape
+from operators.logic.slot_policy import policy_family
 from schemas.catalog import Action, Slot
 from schemas.clock import micros
 from schemas.events import Decision, DecisionRequest
@@ -163,7 +163,7 @@ def _published(case: Case, policies: dict[str, LearnedPolicy]) -> PublishedPolic
         version=case.version,
         newest=micros(NEWEST),
         posterior=load_posterior(base64.b64decode(policies[case.policy].posterior)),
-        shape=policy_shape(case.slot) if case.fits else "another",
+        family=policy_family(case.slot) if case.fits else "another",
     )
 
 

@@ -164,6 +164,12 @@ class Shared:
         return self._moments
 
     @property
+    def remembered(self) -> float:
+        """How many decisions it knows as of the newest, weighted by age where it forgets."""
+        moments = self._moments
+        return float(moments.frame.scale(None) * moments.totals[0])
+
+    @property
     def intercepts(self) -> Statistics:
         """The sums of the actions that have an intercept of their own."""
         return self._actions
