@@ -14,46 +14,47 @@ from flows.personalize import Steps
 from flows.runtime.snapshots import States
 from flows.verification.findings import ActionCheck, Verification
 from flows.verification.shared_columns import columns_check
-from operators.learner_state import unpack_learner
+from flows.verification.views import FreshView, changed_slots, fresh_views
+from operators.learner_state import LearnerState, unpack_learner
 from operators.logic.catalog import Catalog, CatalogHistory
 from operators.logic.features import FeatureMap
-from operators.logic.features.auto_rows import AutoRows
-from operators.logic.policies import Deltas, Policy
-from operators.logic.policies.micro_batches import micros_of, with_rows
+from operators.logic.policies import Deltas
+from operators.logic.policies.micro_batches import made_since, micros_of, with_rows
 from operators.logic.policies.shared import Shared, told_apart
 from operators.logic.policies.shared.moments import Moments
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.recount import Verdict, contributions
 from operators.logic.request_actions import RequestActions
 from operators.logic.retired import MOST_RETIRED
-from operators.logic.slot_policy import learned_rows, new_policy, policy_dim, policy_shape
 
 
 class Learners:
     """A fresh policy per slot; slots that changed their policy or went away are left out.
 
-    What a learner has forgotten of actions that only requests list, by what its own state says
-    about it in ``states``, is not learned here, too.
+    Those whose view of undeclared features changed are not: what is learned under it, and under the
+    older one that still decides, is learned here, too, of decisions made since each began. That,
+    and what a learner has forgotten of actions that only requests list, is known by what its own
+    state in ``states`` says about it.
     """
 
     def __init__(self, history: CatalogHistory, states: States | None = None) -> None:
         catalogs = [history.as_of(at) for at in _changes(history)]
         self._catalogs = catalogs
         self._catalog: Catalog = catalogs[-1]
-        self.skipped = sorted(_changed(catalogs))
-        self._policies: dict[str, Policy] = {}
+        kept = {
+            slot_id: unpack_learner(snapshot)
+            for slot_id, snapshot in (states or {}).get(Steps.LEARNERS, {}).items()
+        }
+        self.skipped = sorted(changed_slots(catalogs, kept))
+        self._views: dict[str, list[FreshView]] = {}
         self._fingerprints: dict[str, str] = {}
-        self._rows: dict[str, AutoRows | None] = {}
-        self._known = _known_actions((states or {}).get(Steps.LEARNERS, {}))
+        self._known = _known_actions(kept)
         self._left_out: dict[str, set[str]] = {}
         for slot_id, slot in sorted(self._catalog.slots.items()):
             if slot_id not in self.skipped:
-                feature_map = FeatureMap(slot.features)
-                dim = policy_dim(slot, feature_map)
                 actions = self._catalog.actions[slot_id]
-                self._fingerprints[slot_id] = feature_map.logged_fingerprint
-                self._policies[slot_id] = new_policy(slot, actions, dim)
-                self._rows[slot_id] = learned_rows(slot)
+                self._fingerprints[slot_id] = FeatureMap(slot.features).logged_fingerprint
+                self._views[slot_id] = fresh_views(slot, actions, kept.get(slot_id))
 
     def learn(self, verdicts: Iterable[Verdict], weights: Mapping[int, float]) -> None:
         """Learn a shard's decisions; ``weights`` says, by key, how much of one counts so far.
@@ -66,20 +67,24 @@ class Learners:
             known = self._known.get(body.slot_id)
             if (
                 known is not None
-                and self._rows.get(body.slot_id) is None
+                and not self._shares(body.slot_id)
                 and not known.learns(body.action_id, verdict.decision.at)
             ):
                 self._left_out.setdefault(body.slot_id, set()).add(body.action_id)
             elif body.mapping in (self._fingerprints.get(body.slot_id), ""):
                 by_slot.setdefault(body.slot_id, []).append(verdict)
         for slot_id, of_slot in by_slot.items():
-            if slot_id in self._policies:
-                policy, rows = self._policies[slot_id], self._rows[slot_id]
-                deltas = contributions(of_slot, policy.dim, weights)
-                if rows is not None:
+            views = self._views.get(slot_id, [])
+            for view in views:
+                deltas = contributions(of_slot, view.policy.dim, weights)
+                if view.rows is not None:
                     deltas = self._told_apart(slot_id, deltas)
-                for part in with_rows(deltas, rows):
-                    policy.learn(part)
+                for part in with_rows(made_since(deltas, view.learns_from), view.rows):
+                    view.policy.learn(part)
+
+    def _shares(self, slot_id: str) -> bool:
+        """Tell whether the slot's actions share a model."""
+        return any(view.rows is not None for view in self._views.get(slot_id, []))
 
     def _told_apart(self, slot_id: str, deltas: Deltas) -> Deltas:
         """Leave to a shared model alone what its learner has forgotten of single actions."""
@@ -96,26 +101,31 @@ class Learners:
         """Compare every statistic of every action that either of the two knows."""
         report.skipped = self.skipped
         learners = states.get(Steps.LEARNERS, {})
-        for slot_id, policy in self._policies.items():
-            written = policy.dump()
-            fresh = statistics_of(written)
-            if fresh is None:
-                continue
-            learned = kept = None
-            if slot_id in learners:
-                kept = unpack_learner(learners[slot_id]).policy
-                learned = statistics_of(kept)
-            shared = moments_of(written)
-            if shared is not None:
-                of_learner = moments_of(kept) if kept is not None else None
-                report.actions.append(columns_check(slot_id, of_learner, shared))
-            learned = learned or Statistics({})
-            forgotten = self._may_be_forgotten(slot_id, {*learned.ids, *fresh.ids})
-            report.forgotten += len(forgotten | self._left_out.get(slot_id, set()))
-            for statistics in (learned, fresh):
-                statistics.drop(forgotten)
-            report.actions += checks_of(slot_id, learned, fresh)
+        for slot_id, views in self._views.items():
+            state = unpack_learner(learners[slot_id]) if slot_id in learners else None
+            for view in views:
+                self._compare_view(report, slot_id, view, None if state is None else view.of(state))
         report.largest_difference = max((a.difference for a in report.actions), default=0.0)
+
+    def _compare_view(
+        self, report: Verification, slot_id: str, view: "FreshView", kept: bytes | None
+    ) -> None:
+        written = view.policy.dump()
+        fresh = statistics_of(written)
+        if fresh is None:
+            return
+        learned = statistics_of(kept) if kept is not None else None
+        shared = moments_of(written)
+        if shared is not None:
+            of_learner = moments_of(kept) if kept is not None else None
+            report.actions.append(columns_check(view.name(slot_id), of_learner, shared))
+        learned = learned or Statistics({})
+        forgotten = self._may_be_forgotten(slot_id, {*learned.ids, *fresh.ids})
+        if not view.is_older:
+            report.forgotten += len(forgotten | self._left_out.get(slot_id, set()))
+        for statistics in (learned, fresh):
+            statistics.drop(forgotten)
+        report.actions += checks_of(view.name(slot_id), learned, fresh)
 
     def _may_be_forgotten(self, slot_id: str, known: set[str]) -> set[str]:
         """Name the actions that were not in the slot's catalog throughout, where they are many.
@@ -146,11 +156,10 @@ class _KnownActions(NamedTuple):
         return bool(self.others.teach([action_id], np.array([at]), self.listed)[0])
 
 
-def _known_actions(snapshots: Mapping[str, bytes]) -> dict[str, _KnownActions]:
-    """Read what learners know of actions, by slot, of those that have forgotten any."""
+def _known_actions(learners: Mapping[str, LearnerState]) -> dict[str, _KnownActions]:
+    """Give what learners know of actions, by slot, of those that have forgotten any."""
     known = {}
-    for slot_id, snapshot in snapshots.items():
-        state = unpack_learner(snapshot)
+    for slot_id, state in learners.items():
         others = RequestActions(state.retired, state.request_actions)
         if others.has_forgotten:
             listed = frozenset(action.action_id for action in state.actions)
@@ -229,13 +238,3 @@ def _changes(history: CatalogHistory) -> list[int]:
     while (change := history.next_change(times[-1])) is not None:
         times.append(change)
     return times
-
-
-def _changed(catalogs: Iterable[Catalog]) -> set[str]:
-    shapes: dict[str, set[str]] = {}
-    gone: set[str] = set()
-    for catalog in catalogs:
-        for slot_id, slot in catalog.slots.items():
-            shapes.setdefault(slot_id, set()).add(policy_shape(slot))
-        gone |= shapes.keys() - catalog.slots.keys()
-    return gone | {slot_id for slot_id, known in shapes.items() if len(known) > 1}
