@@ -19,6 +19,7 @@ _LEAD: Final = 12
 """Characters that are shown before those in which two long values differ."""
 
 _ANEW: Final = f"{'':<9} its policy begins anew: what it has learned is left behind"
+_VIEW: Final = f"{'':<9} what it has learned decides until it has learned enough like this"
 _ORDER: Final = ("removed", "added", "changed", "unchanged")
 
 
@@ -29,6 +30,8 @@ def describe(publication: Publication) -> Iterator[str]:
         yield _line(change)
         if change.begins_anew:
             yield _ANEW
+        elif change.begins_view:
+            yield _VIEW
     if len(changes) > MOST_LINES:
         yield f"… and {len(changes) - MOST_LINES} more"
     counts = Counter(change.kind for change in changes)
@@ -51,8 +54,8 @@ def notes(publication: Publication) -> Iterator[str]:
         )
 
 
-def _by_loss(change: Change) -> tuple[bool, int]:
-    return not change.begins_anew, _ORDER.index(change.kind)
+def _by_loss(change: Change) -> tuple[bool, bool, int]:
+    return not change.begins_anew, not change.begins_view, _ORDER.index(change.kind)
 
 
 def _line(change: Change) -> str:

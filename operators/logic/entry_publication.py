@@ -22,7 +22,7 @@ from operators.logic.catalog_versions import (
     identity_of,
     order_of,
 )
-from operators.logic.slot_policy import policy_shape
+from operators.logic.slot_policy import policy_family, policy_shape
 from schemas.bounds import ID_LENGTH
 from schemas.catalog import Action, CatalogEntry, Experiment, Slot
 from schemas.clock import micros, moment
@@ -40,7 +40,8 @@ class Change(Struct, frozen=True, kw_only=True):
     ``at`` is the time from which it holds where that is later than now; ``before`` and ``after``
     are what is there until then and from then on, None: nothing. ``instead`` says that it takes
     the place of another version that was to hold from then on. ``begins_anew`` says that a slot
-    loses what its policy has learned until then.
+    loses what its policy has learned until then, ``begins_view`` that what it has learned decides
+    until the policy has learned enough under its new settings.
     """
 
     kind: ChangeKind
@@ -50,6 +51,7 @@ class Change(Struct, frozen=True, kw_only=True):
     after: CatalogEntry | None = None
     instead: bool = False
     begins_anew: bool = False
+    begins_view: bool = False
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -88,7 +90,7 @@ def plan_entry(
             is_instead = at > now and at in planned and at not in wanted_times
             compared = scheduled if is_instead else before
             change = _change(identity, at, now, compared, target, is_instead)
-            changes.append(replace(change, begins_anew=_begins_anew(before, target)))
+            changes.append(_with_beginning(change, before, target))
         before = held_at(there, at)
     held = held_at(there, now)
     if records and is_anchored:
@@ -130,7 +132,7 @@ def _plan_new(
     for at, entry in wanted.versions[len(past) :]:
         if content_of(before) != content_of(entry):
             change = _change(identity, at, now, before, entry, instead=False)
-            changes.append(replace(change, begins_anew=_begins_anew(before, entry)))
+            changes.append(_with_beginning(change, before, entry))
         before = entry
     return changes, records
 
@@ -162,12 +164,16 @@ def _change(
     )
 
 
-def _begins_anew(before: CatalogEntry | None, after: CatalogEntry | None) -> bool:
-    """Tell whether a slot's learner leaves what it has learned when one version follows another."""
+def _with_beginning(
+    change: Change, before: CatalogEntry | None, after: CatalogEntry | None
+) -> Change:
+    """Say whether a slot's learner leaves, or is to leave, what it has learned."""
     match before, after:
         case Slot(deleted=False), Slot(deleted=False):
-            return policy_shape(before) != policy_shape(after)
-    return False
+            begins_anew = policy_family(before) != policy_family(after)
+            begins_view = not begins_anew and policy_shape(before) != policy_shape(after)
+            return replace(change, begins_anew=begins_anew, begins_view=begins_view)
+    return change
 
 
 def _placed(

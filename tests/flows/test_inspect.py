@@ -50,7 +50,7 @@ from schemas.events import (
     Placed,
     Ranked,
 )
-from schemas.results import PolicySnapshot, Profile
+from schemas.results import FeaturesView, PolicySnapshot, Profile, SucceedingView
 from schemas.settings import Settings, environment_of, load
 from schemas.topics import Topic
 from tests.support import records as make
@@ -209,10 +209,14 @@ def test_a_decision_shows_the_features_that_came_with_its_request(
     assert "contents" not in found
 
 
+@pytest.mark.parametrize("changed", [False, True])
 def test_a_decision_of_a_shared_model_is_explained_among_what_it_holds_of_candidates(
-    settings: Settings, capsys: Any
+    settings: Settings, capsys: Any, *, changed: bool
 ) -> None:
-    """By name of what the columns stand for: what moved it adds up to the difference of scores."""
+    """By name of what the columns stand for: what moved it adds up to the difference of scores.
+
+    Where the slot's settings have ``changed``, by the view of the posterior, not the slot's.
+    """
     auto = make.slot(
         "home",
         features=FeatureSpec(auto=AutoFeatures(bits=12)),
@@ -237,7 +241,14 @@ def test_a_decision_of_a_shared_model_is_explained_among_what_it_holds_of_candid
         policy.learn(part)
     posterior = policy.publish()
     text: str = msgspec.to_builtins(posterior.dump())
-    published = make.policy("home", 57, policy="shared", actions=[], posterior=text)
+    assert auto.features.auto is not None
+    view = FeaturesView(auto=auto.features.auto)
+    if changed:
+        auto.features = FeatureSpec(auto=AutoFeatures(bits=9, crosses=[]))
+        view.successor = SucceedingView(since=auto.time, decisions=70.0, needed=200.0)
+    published = make.policy(
+        "home", 57, policy="shared", actions=[], posterior=text, features_view=view
+    )
     decision = decided(
         "cats",
         "phone",
@@ -267,6 +278,11 @@ def test_a_decision_of_a_shared_model_is_explained_among_what_it_holds_of_candid
     assert why["score_difference"] == pytest.approx(
         why["chosen"]["score"] - why["runner_up"]["score"], abs=1e-6
     )
+    shown = inspect(capsys, "slot", "home")["features_view"]
+    assert shown["auto"]["bits"] == 12
+    assert ("successor" in shown) is changed
+    if changed:
+        assert (shown["successor"]["decisions"], shown["successor"]["needed"]) == (70.0, 200.0)
 
 
 def test_an_explored_decision_says_what_greedy_would_have_chosen(

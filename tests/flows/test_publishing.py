@@ -179,6 +179,31 @@ def test_it_is_said_where_a_policy_begins_anew(
         assert not begins_anew or re.match(rf"changed   slot home: .*\n +{ANEW}\n", each)
 
 
+VIEW = "what it has learned decides until it has learned enough like this"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"features": {"auto": {"bits": 12}}}, VIEW),
+        ({"features": {"auto": {"crosses": []}}}, VIEW),
+        ({"policy": {"kind": "shared", "params": {"rank": 64}}}, VIEW),
+        ({"policy": {"kind": "shared", "params": {"link": "gaussian"}}}, ANEW),
+        ({"reward_range": [0, 2]}, ANEW),
+        ({"slate_size": 2}, ANEW),
+        ({"floor_mass": 0.1}, ""),
+    ],
+)
+def test_it_is_said_where_another_view_begins(
+    change: dict[str, Any], says: str, deployed: Settings, publish: Callable[..., str]
+) -> None:
+    slot = SLOT | {"policy": {"kind": "shared"}, "features": {"auto": {}}, "candidates": "request"}
+    publish([slot])
+    said = [publish([slot | change], *options) for options in (["--dry-run"], [])]
+    for each in said:
+        assert [each.count(ANEW), each.count(VIEW)] == [says == ANEW, says == VIEW]
+
+
 def test_where_long_values_differ_is_shown(deployed: Settings, publish: Callable[..., str]) -> None:
     text = "A long text about nothing much, that ends in "
     publish([SLOT, A | {"content": f"{text}rain"}])

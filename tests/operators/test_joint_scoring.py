@@ -1,5 +1,6 @@
 """Requests scored together are decided as each of them alone, whatever the others bring."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -157,3 +158,57 @@ def test_parts_hold_every_request_once() -> None:
     assert len(parts) == 3
     ids = [event.body.decision_id for part in parts for event in part.events]
     assert ids == [f"d{number}" for number in range(100)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    REQUESTS,
+    st.sampled_from([1, 3]),
+    st.sampled_from(
+        [
+            {"features": FeatureSpec(auto=AutoFeatures(bits=8))},
+            {"features": FeatureSpec(auto=AutoFeatures(bits=14, crosses=[]))},
+            {"features": FeatureSpec(auto=AutoFeatures(bits=10, ignore=[""]))},
+            {"policy": PolicySettings(kind="shared", params={"rank": 64})},
+        ]
+    ),
+)
+def test_a_posterior_decides_by_its_own_view_whatever_the_slot_says_by_now(
+    asked: list[Any], size: int, change: dict[str, Any]
+) -> None:
+    """So it decides what it would have, before the change and after the next one."""
+    slot = slot_of(slate_size=size, floor_mass=0.1)
+    before = group_of(slot, asked)
+    assert before.policy is not None
+    policy = replace(before.policy, view=slot.features.auto)
+    groups = [
+        msgspec.structs.replace(before, slot=each, policy=policy, revision=revision)
+        for revision, each in enumerate([slot, msgspec.structs.replace(slot, **change)])
+    ]
+    expected, *others = (decided(group) for group in groups)
+    for made in others:
+        for one, other in zip(expected, made, strict=True):
+            assert (one.ranking, one.action_id, one.slate) == (
+                other.ranking,
+                other.action_id,
+                other.slate,
+            )
+            assert other.policy_version == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"policy": PolicySettings(kind="shared", params={"link": "gaussian"})},
+        {"reward_range": (0.0, 2.0)},
+        {"slate_size": 2},
+    ],
+)
+def test_a_posterior_of_another_family_is_not_asked(change: dict[str, Any]) -> None:
+    slot = slot_of()
+    group = group_of(slot, [({"likes": "t1"}, {"x": {"topic": "t1"}, "y": None})])
+    assert group.policy is not None
+    policy = replace(group.policy, view=slot.features.auto)
+    other = msgspec.structs.replace(slot, **change)
+    (decision,) = decided(msgspec.structs.replace(group, slot=other, policy=policy))
+    assert decision.policy_version == 0
