@@ -86,7 +86,8 @@ class Verification(Struct):
     number of records that the store had not been given yet.
     ``skipped`` slots changed their policy within the log: what they had learned before is gone.
     ``forgotten`` counts the actions that are not compared for the same reason: they were not always
-    in the catalog, and were more than a learner remembers.
+    in the catalog, and were more than a learner remembers. A view of undeclared features that still
+    decides, older than the slot's, is compared under a name of its own.
     """
 
     requests: int = 0

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -287,6 +288,20 @@ def test_a_checkpoint_starts_a_learner_with_both_views_of_what_has_settled() -> 
     assert same(deciding(begun), from_scratch(OLD, made(10, 0, 79)))
     teach(begun, new, made(10, 79, 80))
     assert same(deciding(begun), from_scratch(new, made(10, 40, 80)))
+
+
+def test_a_snapshot_written_before_there_were_views_is_read() -> None:
+    logic = learner()
+    teach(logic, OLD, made(13, 0, 40))
+    teach(logic, at_time(slot_of(reward_range=(0.0, 2.0)), 40), made(13, 40, 50))
+    head, _, body = logic.snapshot().partition(b"\n")
+    state = msgspec.msgpack.decode(body)
+    assert state.pop("older") is None
+    assert state.pop("model_from") == round((START + 40) * SECOND)
+    again = resumed(head + b"\n" + msgspec.msgpack.encode(state), still, LearnerMetrics())
+    read, kept = (unpack_learner(each.snapshot()) for each in (again, logic))
+    for name in ("policy", "settled", "decisions", "learns_from", "model_from", "older"):
+        assert getattr(read, name) == getattr(kept, name)
 
 
 def test_a_lowered_watermark_keeps_both_views() -> None:
