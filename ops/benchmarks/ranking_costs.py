@@ -133,15 +133,15 @@ def main() -> int:
     arguments.add_argument("--seconds", type=float, default=3.0, help="per figure")
     arguments.add_argument("--quick", action="store_true", help="half a second per figure")
     options = arguments.parse_args()
+    seconds = 0.5 if options.quick else options.seconds
     load_kernels()
-    bars = [
-        bar
-        for kind in KINDS
-        for candidates in (20, 50)
-        for bar in bars_of(
-            kind, candidates, options.seed, 0.5 if options.quick else options.seconds
-        )
-    ]
+    with threadpool_limits(1, user_api="blas"):
+        bars = [
+            bar
+            for kind in KINDS
+            for candidates in (20, 50)
+            for bar in bars_of(kind, candidates, options.seed, seconds)
+        ]
     return report("ranking_costs", "A slot with one shared model", bars)
 
 
