@@ -285,7 +285,7 @@ def start_and_compare(deployment: Deployment, kept: Sequence[Topic]) -> None:
     written = sum(len(log) for log in log_of(deployment.settings, Topic.DECISIONS).values())
     assert not found.missing
     assert 500 < checkpoint.decisions < written
-    assert all(found.offsets[shard][Topic.DECISIONS] > 0 for shard in range(SHARDS))
+    assert any(found.offsets[shard][Topic.DECISIONS] > 0 for shard in range(SHARDS))
     deployment.produce(deployment.middle, 2**62)
     deployment.personalize()
     learned = deployment.learner()
