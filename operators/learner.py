@@ -28,7 +28,7 @@ from operators.logic.policies.micro_batches import joined, made_since, micros_of
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.reward_scale import on_reward_scale, total_on_scale
 from operators.logic.policies.settled import SettledPolicy
-from operators.logic.policies.shared import told_apart
+from operators.logic.policies.shared import with_known_ids
 from operators.logic.policies.snapshot_record import posterior_text
 from operators.logic.policy_memory import most_actions
 from operators.logic.policy_versions import (
@@ -326,7 +326,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             return deltas
         assert self.views is not None
         if self.views.present.rows is not None:
-            return replace(deltas, action_ids=told_apart(deltas.action_ids, taught))
+            return replace(deltas, action_ids=with_known_ids(deltas.action_ids, taught))
         assert self.slot is not None
         self.metrics.ignored(self.slot.slot_id, "forgotten_action", int((~taught).sum()))
         return deltas.take(np.flatnonzero(taught))
@@ -358,7 +358,7 @@ class LearnerLogic(StatefulBatchLogic[LearnerUpdate, LearnerOutput, bytes]):
             if self.views.present.rows is None:
                 taught = ready.take(np.flatnonzero(rows))
             else:
-                taught = replace(ready, actions=told_apart(ready.actions, rows))
+                taught = replace(ready, actions=with_known_ids(ready.actions, rows))
         self.views.learn_settled(taught)
         if self.model.learn(ready):
             self.publish_rule.note_reported()

@@ -89,7 +89,7 @@ MOST_SCALED_PAIRS = 8192
 LEAST_BUCKET_BITS, MOST_BUCKET_BITS = 8, 20
 """``features.auto.bits``: the logarithm of the buckets that features without a declaration fill."""
 
-MOST_FOUND_FEATURES = 4096
+MOST_UNDECLARED_FEATURES = 4096
 """``features.auto.most_features``: of a context, and of an action."""
 
 MOST_CROSSED_FEATURES = 65_536

@@ -82,7 +82,7 @@ class AutoFeatures(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
         default_factory=list
     )
     context_alone: bool = True
-    most_features: Annotated[int, Meta(ge=1, le=bounds.MOST_FOUND_FEATURES)] = 1024
+    most_features: Annotated[int, Meta(ge=1, le=bounds.MOST_UNDECLARED_FEATURES)] = 1024
     most_crossed: Annotated[int, Meta(ge=0, le=bounds.MOST_CROSSED_FEATURES)] = 4096
     scale: bool = True
 

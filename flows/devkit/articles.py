@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import expit
 
 from flows.devkit.visitors import DEVICES, SEGMENTS, TAG, Floats, Indices, Visitors
 
@@ -116,7 +117,8 @@ class Articles:
 
     def p(self, users: Indices, numbers: Indices) -> Floats:
         """Give the click probability of each of these visitors for the article beside."""
-        return _sigmoid(self.intercept + self._logits(users, numbers))
+        found: Floats = expit(self.intercept + self._logits(users, numbers))
+        return found
 
     def _logits(self, users: Indices, numbers: Indices) -> Floats:
         """Give the log-odds without the intercept."""
@@ -152,11 +154,6 @@ def _centred(effects: Floats) -> Floats:
     return found
 
 
-def _sigmoid(logits: Floats) -> Floats:
-    found: Floats = 1.0 / (1.0 + np.exp(-logits))
-    return found
-
-
 def _intercept(logits: Floats) -> float:
     """Find the intercept at which the mean click probability is ``MEAN_CLICK``."""
-    return float(brentq(lambda start: _sigmoid(start + logits).mean() - MEAN_CLICK, -20.0, 20.0))
+    return float(brentq(lambda start: expit(start + logits).mean() - MEAN_CLICK, -20.0, 20.0))

@@ -11,7 +11,7 @@ import numpy as np
 import redis
 
 from flows.reports.explanation import explain_decision
-from flows.reports.found_features import survey
+from flows.reports.undeclared_features import survey
 from flows.runtime.flow_metrics import FlowMetrics, read_metrics
 from operators.cache import redis_decision_key, redis_features_key, redis_policy_key
 from operators.io.metrics.labels import OTHER, own_label

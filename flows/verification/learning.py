@@ -20,7 +20,7 @@ from operators.logic.catalog import Catalog, CatalogHistory
 from operators.logic.features import FeatureMap
 from operators.logic.policies import Deltas
 from operators.logic.policies.micro_batches import made_since, micros_of, with_rows
-from operators.logic.policies.shared import Shared, told_apart
+from operators.logic.policies.shared import Shared, with_known_ids
 from operators.logic.policies.shared.moments import Moments
 from operators.logic.policies.statistics import Statistics, StatisticsState
 from operators.logic.recount import Verdict, contributions
@@ -78,7 +78,7 @@ class Learners:
             for view in views:
                 deltas = contributions(of_slot, view.policy.dim, weights)
                 if view.rows is not None:
-                    deltas = self._told_apart(slot_id, deltas)
+                    deltas = self._with_known_ids(slot_id, deltas)
                 for part in with_rows(made_since(deltas, view.learns_from), view.rows):
                     view.policy.learn(part)
 
@@ -86,7 +86,7 @@ class Learners:
         """Tell whether the slot's actions share a model."""
         return any(view.rows is not None for view in self._views.get(slot_id, []))
 
-    def _told_apart(self, slot_id: str, deltas: Deltas) -> Deltas:
+    def _with_known_ids(self, slot_id: str, deltas: Deltas) -> Deltas:
         """Leave to a shared model alone what its learner has forgotten of single actions."""
         known = self._known.get(slot_id)
         if known is None:
@@ -95,7 +95,7 @@ class Learners:
         pairs = zip(deltas.action_ids, taught.tolist(), strict=True)
         forgotten = {action_id for action_id, is_known in pairs if not is_known}
         self._left_out.setdefault(slot_id, set()).update(forgotten)
-        return replace(deltas, action_ids=told_apart(deltas.action_ids, taught))
+        return replace(deltas, action_ids=with_known_ids(deltas.action_ids, taught))
 
     def compare(self, report: Verification, states: States) -> None:
         """Compare every statistic of every action that either of the two knows."""

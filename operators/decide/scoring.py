@@ -1,7 +1,7 @@
 """Decide: score micro-batches of requests and draw an action from each probability vector."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Thread
@@ -11,21 +11,15 @@ import bytewax.operators as op
 import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
-from msgspec import structs
 
 from operators.decide.admission import RequestGroup, admit_requests
 from operators.decide.decision_encoder import decision_messages, decision_records
-from operators.decide.found_features import (
-    FoundFeatures,
-    action_ids_of,
-    names_of,
-    takes_requested,
-)
+from operators.decide.request_groups import action_ids_of, in_candidates, in_parts, joined, names_of
+from operators.decide.undeclared_features import UndeclaredFeatures
 from operators.envelope import Message, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import SEEN, segment_folder
 from operators.logic.catalog import CatalogedBatch
-from operators.logic.deciding.contents import ActionContent
 from operators.logic.deciding.joint_selection import score_jointly, select_jointly
 from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap
@@ -49,16 +43,6 @@ class Decided:
     rejected: KeyedStream[list[Rejected]]
 
 
-MOST_CELLS = 1_000_000
-"""Requests times actions that are scored at once: a matrix of numbers takes 8 MB."""
-
-FEW_CELLS = 20_000
-"""So many are scored at once even where most of them are no candidates of their requests."""
-
-MOST_JOINT_CANDIDATES = 16_384
-"""Candidates whose scores are held at once, where one model scores all of them: a factor of up to
-512 numbers for each."""
-
 T = TypeVar("T")
 
 MOST_SLOTS = 1000
@@ -68,13 +52,13 @@ MOST_SLOTS = 1000
 class _SlotTools(NamedTuple):
     """What deciding needs of a slot's record: its feature map, and its posteriors' family.
 
-    ``found`` is what features without a declaration need, None where the slot has none.
+    ``undeclared`` is what features without a declaration need, None where the slot has none.
     """
 
     slot: Slot
     feature_map: FeatureMap
     family: str
-    found: FoundFeatures | None
+    undeclared: UndeclaredFeatures | None
 
 
 class Scorer:
@@ -102,19 +86,19 @@ class Scorer:
             alike[group.slot.slot_id, version, group.revision].append(group)
         messages: dict[str, list[Message]] = defaultdict(list)
         for groups in alike.values():
-            group = _joined(groups)
+            group = joined(groups)
             tools = self._tools_of(group.slot)
             policy = group.policy
             if policy is None or policy.family != tools.family:
                 policy = self._first_policy(group, policy_dim(group.slot, tools.feature_map))
-            if tools.found is not None:
-                group = tools.found.described(group)
+            if tools.undeclared is not None:
+                group = tools.undeclared.described(group)
             if isinstance(policy.posterior, SharedPosterior):
                 self._decide_jointly(group, policy, tools, messages)
             else:
                 for part in in_parts(group):
                     self._decide(part, policy, tools, messages)
-            if tools.found is not None and (problems := tools.found.take_problems()):
+            if tools.undeclared is not None and (problems := tools.undeclared.take_problems()):
                 self._metrics.feature_problems(group.slot.slot_id, problems)
         return messages.items()
 
@@ -141,16 +125,16 @@ class Scorer:
         messages: dict[str, list[Message]],
     ) -> None:
         """Score the candidates of many requests at once; select in parts, as of other policies."""
-        assert tools.found is not None
+        assert tools.undeclared is not None
         assert isinstance(policy.posterior, SharedPosterior)
         for several in in_candidates(group):
             decisions = score_jointly(
                 several.slot,
                 policy.posterior,
-                tools.found.operands_of(several, policy.view),
+                tools.undeclared.operands_of(several, policy.view),
                 names_of(several),
                 _who_asks(several),
-                tools.found.rows_of(policy.view).position_columns,
+                tools.undeclared.rows_of(policy.view).position_columns,
                 self._secret,
             )
             start = 0
@@ -188,8 +172,8 @@ class Scorer:
     def _tools_of(self, slot: Slot) -> _SlotTools:
         tools = self._tools.get(slot.slot_id)
         if tools is None or tools.slot != slot:
-            found = None if slot.features.auto is None else FoundFeatures(slot)
-            tools = _SlotTools(slot, FeatureMap(slot.features), policy_family(slot), found)
+            undeclared = None if slot.features.auto is None else UndeclaredFeatures(slot)
+            tools = _SlotTools(slot, FeatureMap(slot.features), policy_family(slot), undeclared)
             _put(self._tools, slot.slot_id, tools)
         return tools
 
@@ -209,74 +193,6 @@ def _put(cache: dict[str, T], slot_id: str, value: T) -> None:
     cache[slot_id] = value
     if len(cache) > MOST_SLOTS:
         del cache[next(iter(cache))]
-
-
-def _joined(groups: list[RequestGroup]) -> RequestGroup:
-    first = groups[0]
-    if len(groups) == 1:
-        return first
-    return RequestGroup(
-        slot=first.slot,
-        actions=first.actions,
-        revision=first.revision,
-        policy=first.policy,
-        events=[event for each in groups for event in each.events],
-        eligible=[names for each in groups for names in each.eligible],
-        request_hashes=[hash_ for each in groups for hash_ in each.request_hashes],
-        contents=_joined_contents(groups),
-    )
-
-
-def _joined_contents(groups: list[RequestGroup]) -> list[Mapping[str, ActionContent] | None]:
-    if not any(each.contents for each in groups):
-        return []
-    return [contents for each in groups for contents in each.contents or [None] * len(each.events)]
-
-
-def in_parts(group: RequestGroup) -> Iterable[RequestGroup]:
-    """Cut a group so that its requests times the actions that any of them may get are bounded.
-
-    Where each request brings candidates of its own, scoring would otherwise cost the square of
-    their number: no more than twice the candidates are scored, where they are many.
-    """
-    known = 0 if takes_requested(group) else len(group.actions)
-    if known and known * len(group.events) <= MOST_CELLS:
-        yield group
-        return
-    start, names, candidates = 0, set[str](), 0
-    for place, eligible in enumerate(group.eligible):
-        if not known:
-            names.update(eligible or ())
-            candidates += len(eligible or ())
-        most = MOST_CELLS if known else min(MOST_CELLS, max(FEW_CELLS, 2 * candidates))
-        if place > start and (place + 1 - start) * (known or len(names)) > most:
-            yield _part(group, start, place)
-            start, names = place, set(eligible or ())
-            candidates = len(names)
-    yield group if start == 0 else _part(group, start, len(group.events))
-
-
-def _part(group: RequestGroup, start: int, stop: int) -> RequestGroup:
-    return structs.replace(
-        group,
-        events=group.events[start:stop],
-        eligible=group.eligible[start:stop],
-        request_hashes=group.request_hashes[start:stop],
-        contents=group.contents[start:stop],
-        contexts=group.contexts[start:stop],
-    )
-
-
-def in_candidates(group: RequestGroup) -> Iterable[RequestGroup]:
-    """Cut a group so that the candidates of its requests are at most so many together."""
-    start = candidates = 0
-    for place, names in enumerate(group.eligible):
-        many = len(group.actions if names is None else names)
-        if place > start and candidates + many > MOST_JOINT_CANDIDATES:
-            yield _part(group, start, place)
-            start, candidates = place, 0
-        candidates += many
-    yield group if start == 0 else _part(group, start, len(group.events))
 
 
 def _candidates(group: RequestGroup, feature_map: FeatureMap) -> Candidates:

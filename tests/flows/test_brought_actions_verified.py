@@ -5,8 +5,7 @@ from typing import Any
 
 import msgspec
 
-from flows.devkit.embedded import Server, Supervisor
-from flows.devkit.verify_replay.runs import prepare, run_killed
+from flows.devkit.embedded import Server
 from flows.devkit.verify_replay.simulated_log import simulated_log
 from flows.personalize import Steps
 from flows.registry import PERSONALIZE
@@ -19,9 +18,8 @@ from operators.logic.request_actions import MOST_REQUEST_ACTIONS
 from schemas.catalog import Slot
 from schemas.codec import decode, encode
 from schemas.events import DecisionBack, DecisionRequest
-from schemas.settings import load
 from schemas.topics import Topic
-from tests.support.parts import prefix_for
+from tests.support.verified_run import play
 
 REQUESTS, RATE = 2_200, 500.0
 BROUGHT = ("side", "wall")
@@ -68,32 +66,8 @@ def with_actions(log: list[Logged]) -> list[Logged]:
 def test_what_requests_bring_is_decided_logged_learned_and_stored(
     broker: Server, valkey: Server, tmp_path: Path
 ) -> None:
-    settings = load(
-        {},
-        secret="a secret of the tests",
-        bootstrap_servers=broker.address,
-        redis_url=f"redis://{valkey.address}/0",
-        topic_prefix=prefix_for("brought"),
-        recovery=str(tmp_path / "recovery"),
-        store=f"sqlite:{tmp_path / 'store.db'}",
-        partitions=2,
-        metrics_port=0,
-        epoch=1,
-        allowed_lateness=300,
-    )
-    prepare(settings)
     log = with_actions(simulated_log(REQUESTS, RATE, partitions=2, seed=8))
-    with Supervisor(tmp_path / "logs") as supervisor:
-        run = run_killed(
-            settings,
-            supervisor,
-            log,
-            kills=3,
-            seed=1,
-            speed=0.5,
-            verify_kills=False,
-            on_progress=lambda done, what: None,
-        )
+    settings, run = play("brought", log, broker, valkey, tmp_path, kills=3, seed=1, speed=1.0)
     found = run.verification
     assert found.holds, found
     assert found.forgotten > 0

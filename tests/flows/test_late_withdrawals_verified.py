@@ -4,8 +4,7 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
-from flows.devkit.embedded import Server, Supervisor
-from flows.devkit.verify_replay.runs import prepare, run_killed
+from flows.devkit.embedded import Server
 from flows.devkit.verify_replay.simulated_log import START, simulated_log
 from flows.verification.findings import describe, verdict
 from flows.verification.log import Logged, sort_log
@@ -13,9 +12,8 @@ from flows.verification.reading import dead_letters_of
 from operators.logic.murmur2 import partition_of
 from schemas.codec import decode, encode
 from schemas.events import Consent, DecisionRequest, Erasure
-from schemas.settings import load
 from schemas.topics import Topic
-from tests.support.parts import prefix_for
+from tests.support.verified_run import play
 
 REQUESTS, RATE = 600, 10.0
 WITHDRAWN, ARRIVES = 8, START + timedelta(seconds=50)
@@ -47,32 +45,11 @@ def with_late_withdrawals(log: list[Logged]) -> list[Logged]:
 def test_withdrawals_after_the_settlement_are_dead_letters_that_verify_knows(
     broker: Server, valkey: Server, tmp_path: Path
 ) -> None:
-    settings = load(
-        {},
-        secret="a secret of the tests",
-        bootstrap_servers=broker.address,
-        redis_url=f"redis://{valkey.address}/0",
-        topic_prefix=prefix_for("withdrawn"),
-        recovery=str(tmp_path / "recovery"),
-        store=f"sqlite:{tmp_path / 'store.db'}",
-        partitions=2,
-        metrics_port=0,
-        epoch=1,
-        allowed_lateness=5,
-    )
-    prepare(settings)
     log = with_late_withdrawals(simulated_log(REQUESTS, RATE, partitions=2, seed=4))
-    with Supervisor(tmp_path / "logs") as supervisor:
-        found = run_killed(
-            settings,
-            supervisor,
-            log,
-            kills=0,
-            seed=0,
-            speed=8.0,
-            verify_kills=False,
-            on_progress=lambda done, what: None,
-        ).verification
+    settings, run = play(
+        "withdrawn", log, broker, valkey, tmp_path, kills=0, seed=0, speed=8.0, allowed_lateness=5
+    )
+    found = run.verification
     letters = Counter(
         reason
         for shard in range(settings.kafka.partitions)

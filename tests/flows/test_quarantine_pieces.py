@@ -137,7 +137,7 @@ def test_the_persist_flow_quarantines_too(settings: Settings, tmp_path: Path) ->
 def test_a_record_that_ends_the_process_is_quarantined_after_the_second_time(
     settings: Settings, tmp_path: Path, failure: str, error: str
 ) -> None:
-    settings = settings.replaced(stall_timeout=3.0)
+    settings = settings.replaced(stall_timeout=2.0)
     records = Records(settings)
     records.catalog(slot("home"))
     for number in range(30):

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flows.devkit.embedded import Server, Supervisor
-from flows.devkit.verify_replay.runs import prepare, run_killed
+from flows.devkit.embedded import Server
 from flows.devkit.verify_replay.simulated_log import simulated_log
 from flows.personalize import Steps
 from flows.registry import PERSONALIZE
@@ -25,9 +24,8 @@ from operators.logic.request_actions import MOST_REQUEST_ACTIONS
 from schemas.catalog import AutoFeatures, FeatureSpec, Holdout, PolicySettings, Slot
 from schemas.codec import decode, encode
 from schemas.events import Decision, DecisionRequest
-from schemas.settings import load
 from schemas.topics import Topic
-from tests.support.parts import prefix_for
+from tests.support.verified_run import play
 
 REQUESTS, RATE = 2_000, 500.0
 AUTO = FeatureSpec(auto=AutoFeatures(bits=12))
@@ -89,32 +87,9 @@ def with_shared_slots(log: list[Logged]) -> list[Logged]:
 def test_a_shared_model_ends_in_the_statistics_of_a_recomputation(
     broker: Server, valkey: Server, tmp_path: Path
 ) -> None:
-    settings = load(
-        {},
-        secret="a secret of the tests",
-        bootstrap_servers=broker.address,
-        redis_url=f"redis://{valkey.address}/0",
-        topic_prefix=prefix_for("shared"),
-        recovery=str(tmp_path / "recovery"),
-        store=f"sqlite:{tmp_path / 'store.db'}",
-        partitions=2,
-        metrics_port=0,
-        epoch=1,
-        allowed_lateness=300,
-    )
-    prepare(settings)
     log = with_shared_slots(simulated_log(REQUESTS, RATE, partitions=2, seed=8))
-    with Supervisor(tmp_path / "logs") as supervisor:
-        found = run_killed(
-            settings,
-            supervisor,
-            log,
-            kills=3,
-            seed=1,
-            speed=0.5,
-            verify_kills=False,
-            on_progress=lambda done, what: None,
-        ).verification
+    settings, run = play("shared", log, broker, valkey, tmp_path, kills=3, seed=1, speed=1.0)
+    found = run.verification
     wrong = [check for check in found.actions if not check.agrees]
     assert found.holds, (wrong[:9], found)
     checks = {check.slot_id: check for check in found.actions if check.action_id == EVERY_ACTION}

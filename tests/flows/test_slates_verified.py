@@ -6,8 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from flows.devkit.embedded import Server, Supervisor
-from flows.devkit.verify_replay.runs import prepare, run_killed
+from flows.devkit.embedded import Server
 from flows.devkit.verify_replay.simulated_log import START, simulated_log
 from flows.verification.log import Logged, copied, sort_log
 from flows.verification.reading import dead_letters_of
@@ -16,9 +15,9 @@ from schemas.catalog import Slot
 from schemas.codec import decode, encode
 from schemas.events import DecisionBack
 from schemas.results import Outcome
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 from schemas.topics import Topic
-from tests.support.parts import prefix_for
+from tests.support.verified_run import play
 
 REQUESTS, RATE = 400, 100.0
 SIZES = {1.5: 1, 2.5: 5, 3.5: 2}
@@ -56,32 +55,9 @@ def final_outcomes(settings: Settings) -> dict[str, list[str]]:
 def test_each_event_follows_the_slate_that_its_decision_showed(
     broker: Server, valkey: Server, tmp_path: Path
 ) -> None:
-    settings = load(
-        {},
-        secret="a secret of the tests",
-        bootstrap_servers=broker.address,
-        redis_url=f"redis://{valkey.address}/0",
-        topic_prefix=prefix_for("slates"),
-        recovery=str(tmp_path / "recovery"),
-        store=f"sqlite:{tmp_path / 'store.db'}",
-        partitions=2,
-        metrics_port=0,
-        epoch=1,
-        allowed_lateness=300,
-    )
-    prepare(settings)
     log = with_changes(simulated_log(REQUESTS, RATE, partitions=2, seed=4))
-    with Supervisor(tmp_path / "logs") as supervisor:
-        found = run_killed(
-            settings,
-            supervisor,
-            log,
-            kills=0,
-            seed=0,
-            speed=4.0,
-            verify_kills=False,
-            on_progress=lambda done, what: None,
-        ).verification
+    settings, run = play("slates", log, broker, valkey, tmp_path, kills=0, seed=0, speed=4.0)
+    found = run.verification
     assert found.holds, found
     assert found.skipped == ["wall"]
     decisions = [

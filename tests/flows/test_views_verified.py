@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from flows.devkit.embedded import Server, Supervisor
-from flows.devkit.verify_replay.runs import prepare, run_killed
+from flows.devkit.embedded import Server
 from flows.devkit.verify_replay.simulated_log import START, simulated_log
 from flows.personalize import Steps
 from flows.registry import PERSONALIZE
@@ -20,10 +19,9 @@ from operators.learner_state import unpack_learner
 from schemas.catalog import AutoFeatures, FeatureSpec, PolicySettings, Slot
 from schemas.clock import NEVER, micros
 from schemas.codec import decode, encode
-from schemas.settings import load
 from schemas.topics import Topic
 from tests.flows.test_shared_verified import RATE, REQUESTS, with_shared_slots
-from tests.support.parts import prefix_for
+from tests.support.verified_run import play
 
 CHANGES: dict[str, tuple[float, dict[str, Any]]] = {
     "side": (1.8, {"features": FeatureSpec(auto=AutoFeatures(bits=11))}),
@@ -54,32 +52,9 @@ def with_changes(log: list[Logged]) -> list[Logged]:
 def test_every_view_ends_in_the_statistics_of_a_recomputation(
     broker: Server, valkey: Server, tmp_path: Path
 ) -> None:
-    settings = load(
-        {},
-        secret="a secret of the tests",
-        bootstrap_servers=broker.address,
-        redis_url=f"redis://{valkey.address}/0",
-        topic_prefix=prefix_for("views"),
-        recovery=str(tmp_path / "recovery"),
-        store=f"sqlite:{tmp_path / 'store.db'}",
-        partitions=2,
-        metrics_port=0,
-        epoch=1,
-        allowed_lateness=300,
-    )
-    prepare(settings)
     log = with_changes(with_shared_slots(simulated_log(REQUESTS, RATE, partitions=2, seed=8)))
-    with Supervisor(tmp_path / "logs") as supervisor:
-        found = run_killed(
-            settings,
-            supervisor,
-            log,
-            kills=3,
-            seed=1,
-            speed=0.5,
-            verify_kills=False,
-            on_progress=lambda done, what: None,
-        ).verification
+    settings, run = play("views", log, broker, valkey, tmp_path, kills=3, seed=1, speed=1.0)
+    found = run.verification
     wrong = [check for check in found.actions if not check.agrees]
     assert found.holds, (wrong[:9], found)
     assert not found.skipped

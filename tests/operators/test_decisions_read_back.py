@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.runtime.clock import system_clock
-from operators.decide import scoring
+from operators.decide import request_groups
 from operators.decide.admission import RequestGroup
-from operators.decide.scoring import Scorer, in_parts
+from operators.decide.request_groups import in_parts
+from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.logic.attribution.decision_codec import pack_decision
@@ -148,7 +149,7 @@ def test_requests_with_candidates_of_their_own_are_decided_in_parts_as_together(
     names = [[f"c{number}-{place}" for place in range(300)] for number in range(6)]
     bodies = [request(number, actions=some) for number, some in enumerate(names)]
     whole = group(plain, bodies, actions=(), eligible=names)
-    monkeypatch.setattr(scoring, "FEW_CELLS", 600)
+    monkeypatch.setattr(request_groups, "FEW_CELLS", 600)
     parts = list(in_parts(whole))
     assert [len(part.events) for part in parts] == [2, 2, 2]
     assert [event for part in parts for event in part.events] == whole.events

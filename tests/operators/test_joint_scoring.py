@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from operators.decide import scoring
+from operators.decide import request_groups
 from operators.decide.admission import RequestGroup
-from operators.decide.scoring import Scorer, in_candidates
+from operators.decide.request_groups import in_candidates
+from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.logic.deciding.contents import ActionContent, canonical, content_hash
@@ -114,8 +115,8 @@ def test_a_request_is_decided_as_if_it_were_alone(
     slot = slot_of(slate_size=size, holdout=holdout, floor_mass=mass, log_candidates=True)
     with pytest.MonkeyPatch.context() as patch:
         if cut:
-            patch.setattr(scoring, "MOST_JOINT_CANDIDATES", 5)
-            patch.setattr(scoring, "FEW_CELLS", 8)
+            patch.setattr(request_groups, "MOST_JOINT_CANDIDATES", 5)
+            patch.setattr(request_groups, "FEW_CELLS", 8)
             patch.setattr(auto_rows, "MOST_ENTRIES", 20)
         half = len(asked) // 2
         parts = [(asked[:half], 0), (asked[half:], half)]

@@ -15,7 +15,7 @@ from operators.learner import LearnerLogic, resumed
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies import Deltas, Policy, load_policy
 from operators.logic.policies.micro_batches import with_rows
-from operators.logic.policies.shared import Shared, told_apart
+from operators.logic.policies.shared import Shared, with_known_ids
 from operators.logic.request_actions import MOST_REQUEST_ACTIONS
 from operators.logic.settlements import Settlements
 from operators.logic.slot_policy import learned_rows, new_policy
@@ -172,7 +172,7 @@ def test_a_changed_view_of_features_begins_with_nothing_and_learns_the_same_log(
 def test_an_action_that_is_not_told_apart_has_no_intercept_of_its_own() -> None:
     slot, deltas = slot_of(), decisions(3, 30, 4)
     known = np.array([name != "a1" for name in deltas.action_ids])
-    ids = told_apart(deltas.action_ids, known)
+    ids = with_known_ids(deltas.action_ids, known)
     policy = from_scratch(slot, Deltas(**{**_fields(deltas), "action_ids": ids}))
     whole = from_scratch(slot, deltas)
     assert set(policy.intercepts.ids) == set(whole.intercepts.ids) - {"a1"}

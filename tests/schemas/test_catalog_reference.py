@@ -51,7 +51,7 @@ def numbers_in(text: str) -> set[float]:
             {
                 bounds.LEAST_BUCKET_BITS,
                 bounds.MOST_BUCKET_BITS,
-                bounds.MOST_FOUND_FEATURES,
+                bounds.MOST_UNDECLARED_FEATURES,
                 bounds.MOST_CROSSED_FEATURES,
                 bounds.MOST_CROSSES,
                 bounds.MOST_IGNORED,

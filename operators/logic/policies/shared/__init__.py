@@ -6,7 +6,7 @@ the width allows, and otherwise as a low rank, read through a fixed sketch, plus
 """
 
 from operators.logic.policies.shared.parameters import SharedParams
-from operators.logic.policies.shared.policy import NO_OWN_INTERCEPT, Shared, told_apart
+from operators.logic.policies.shared.policy import NO_OWN_INTERCEPT, Shared, with_known_ids
 from operators.logic.policies.shared.posterior import SharedPosterior
 
 __all__ = [
@@ -14,5 +14,5 @@ __all__ = [
     "Shared",
     "SharedParams",
     "SharedPosterior",
-    "told_apart",
+    "with_known_ids",
 ]

@@ -50,10 +50,10 @@ _FIRST_ENTRIES = 50.0
 """How many numbers a row is expected to have before any is seen."""
 
 
-def told_apart(action_ids: Sequence[str], known: NDArray[np.bool_]) -> list[str]:
+def with_known_ids(action_ids: Sequence[str], known: NDArray[np.bool_]) -> list[str]:
     """Keep the ids of known actions alone.
 
-    >>> told_apart(["a", "b"], np.array([True, False]))
+    >>> with_known_ids(["a", "b"], np.array([True, False]))
     ['a', '']
     """
     pairs = zip(action_ids, known.tolist(), strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import structs
 
 from operators.decide.admission import RequestGroup
+from operators.decide.request_groups import names_of
 from operators.logic.deciding.contents import ActionContent, canonical, read_content
 from operators.logic.features.auto_rows import AutoRows
 from operators.logic.features.crossing import Operands
@@ -17,7 +18,7 @@ MOST_VIEWS = 2
 """Views of which a slot's encoders are kept: that of one posterior, and of the next."""
 
 
-class FoundFeatures:
+class UndeclaredFeatures:
     """One slot's requests: contexts and candidates as they are logged, and as rows.
 
     An action that a request says nothing of is what the catalog says of it. Rows are made by the
@@ -105,29 +106,3 @@ class FoundFeatures:
             self._problems["context", "too_long"] += 1
             return None
         return text
-
-
-def action_ids_of(group: RequestGroup) -> tuple[str, ...]:
-    """Give every action that some request of the group may get."""
-    if takes_requested(group):
-        return tuple(sorted({name for names in group.eligible for name in names or ()}))
-    return tuple(action.action_id for action in group.actions)
-
-
-def names_of(group: RequestGroup) -> list[Sequence[str]]:
-    """Give each request's candidates, in the order of :func:`action_ids_of`."""
-    if takes_requested(group):
-        return [sorted(set(names or ())) for names in group.eligible]
-    every = action_ids_of(group)
-    if all(names is None for names in group.eligible):
-        return [every] * len(group.eligible)
-    place = {name: number for number, name in enumerate(every)}
-    return [
-        every if names is None else sorted(set(names), key=place.__getitem__)
-        for names in group.eligible
-    ]
-
-
-def takes_requested(group: RequestGroup) -> bool:
-    """Tell whether requests bring candidates that the slot's catalog does not have."""
-    return group.slot.candidates == "request"
