@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from threadpoolctl import threadpool_limits
 
 from flows.devkit.embedded import APACHE_KAFKA, NOIDA, VALKEY, Server
 from operators.logic.kernels import load_kernels
@@ -26,7 +27,11 @@ collect_ignore_glob = ["support/*.py"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile kernels before there are workers, which find them in the cache then."""
+    """Compile kernels before there are workers, which find them in the cache then.
+
+    As in a flow BLAS has one thread: beside the other workers more of them would only spin.
+    """
+    threadpool_limits(1, user_api="blas")
     if config.getoption("numprocesses", default=None):
         load_kernels()
 
