@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from flows.devkit.simulation.record_writer import RecordWriter
 from flows.devkit.visitors import Visitors
 from flows.registry import PERSONALIZE
 from flows.runtime.clock import system_clock
+from flows.runtime.recovery import RecoveryError
 from flows.runtime.snapshots import offsets_of, states_of
 from flows.verification.verify import describe, verify
 from operators.io.kafka import client_config, producer_config
@@ -82,6 +84,10 @@ class Deployment:
         """Wait for a decision."""
         until(lambda: bool(self.decision(number)), 30.0)
 
+    def await_read_back(self, decisions: int) -> None:
+        """Wait until so many decisions are pending in a snapshot: what comes now comes after."""
+        until(lambda: self._taken_in()[Topic.DECISIONS] == decisions, 30.0)
+
     def await_letters(self, *reasons: str) -> None:
         """Wait for these dead letters, and no others."""
         until(lambda: len(self.letters()) >= len(reasons), 30.0)
@@ -134,12 +140,18 @@ class Deployment:
         assert self._producer.flush(30) == 0
 
     def _is_taken_in(self) -> bool:
-        offsets = offsets_of(PERSONALIZE, states_of(self.settings, PERSONALIZE))
-        taken = dict.fromkeys(self.sent, 0)
+        taken = self._taken_in()
+        return all(taken[topic] == count for topic, count in self.sent.items())
+
+    def _taken_in(self) -> Counter[Topic]:
+        taken: Counter[Topic] = Counter()
+        try:
+            offsets = offsets_of(PERSONALIZE, states_of(self.settings, PERSONALIZE))
+        except RecoveryError:  # no snapshot yet
+            return taken
         for (topic, _), offset in offsets.items():
-            if topic in taken:
-                taken[topic] += offset
-        return taken == self.sent
+            taken[topic] += offset
+        return taken
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ from tests.support.parts import prefix_for
 from tests.support.recording import archive
 from tests.support.recording.archive import Recorded
 from tests.support.recording.catalog import SLOTS
-from tests.support.recording.comparing import assert_same, lasting
-from tests.support.recording.observed import Sections, observed, state_of
+from tests.support.recording.comparing import assert_same, is_same, lasting
+from tests.support.recording.observed import Sections, copies, observed, state_of
 from tests.support.recording.runs import ends, feed, run_to_the_end, settings_for
 
 REFUSED = re.compile(
@@ -191,8 +191,14 @@ def test_the_log_is_what_it_is_said_to_be(old: Recorded) -> None:
 
 def test_a_log_leads_to_what_it_led_to(deployments: Deployments) -> None:
     settings = deployments.make("anew", 11)
-    run_to_the_end(settings, deployments.supervisor)
-    assert_same(deployments.alike(deployments.old.expected), deployments.alike(observed(settings)))
+    expected = deployments.alike(deployments.old.expected)
+    expected_copies = {name: expected[name] for name in copies(settings)}
+    run_to_the_end(
+        settings,
+        deployments.supervisor,
+        are_copied=lambda: is_same(expected_copies, copies(settings)),
+    )
+    assert_same(expected, deployments.alike(observed(settings)))
 
 
 def test_everything_is_read_again_beside_what_was_written_before(deployments: Deployments) -> None:

@@ -113,21 +113,21 @@ def test_one_process_two_and_one_again_under_traffic_and_kills(
         visitors.start()
         try:
             with running(settings, supervisor, 1):
-                more(500)
+                more(100)
             assert list((Path(settings.state.recovery) / PENDING).iterdir())
             with running(settings, supervisor, 2) as flow:
                 for victim in (1, 0):
-                    more(500)
+                    more(100)
                     execution = closed(settings)[0]
                     workers = workers_of(flow)
                     assert len(workers) == 2
                     os.kill(workers[victim], signal.SIGKILL)
                     until(lambda execution=execution: closed(settings)[0] > execution)
                     until(lambda workers=workers: len(set(workers_of(flow)) - set(workers)) == 2)
-                more(500)
+                more(100)
             together = verify(settings)
             with running(settings, supervisor, 1):
-                more(500)
+                more(100)
                 simulator.stop()
                 visitors.join()
                 epochs = closed(settings)[1]

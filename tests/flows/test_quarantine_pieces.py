@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -55,54 +56,75 @@ ON_PROFILES = (
 """Steps that what is known of visitors passes, by their pseudonyms."""
 
 
-def test_what_no_record_is_at_fault_for_is_dropped_piece_by_piece(
+SHORT = {"reward_window": 5.0, "learning_mode": "wait"}
+
+
+def settle(flow: Flow, records: Records, faults: Sequence[Fault]) -> None:
+    """Run a flow until every fault's step has failed, and every good request has its answer."""
+    for number in range(20):
+        records.request(f"good-{number}", "home", good=True)
+    records.flush()
+
+    def done() -> bool:
+        failed = {step for step, _ in flow.quarantined()}
+        missing = {fault.step for fault in faults} - failed
+        return not missing and set(records.good) <= set(answers(flow.settings))
+
+    assert flow.run_until_settled(8 * len(faults), done) is None
+    answered = answers(flow.settings)
+    assert len(set(answered)) == len(answered)
+
+
+def test_policies_that_a_step_fails_on_are_dropped_piece_by_piece(
     settings: Settings, tmp_path: Path
 ) -> None:
-    records, faults = (
-        Records(settings),
-        [
-            Fault("raise", "personalize.learn.slot", re.escape("90.25")),
-            Fault("raise", "personalize.outcomes_out", 'm-out".*"status":"settled"'),
-        ],
-    )
-    short = {"reward_window": 5.0, "learning_mode": "wait"}
-    factors = FeatureSpec(numeric=["x"], profile_embedding=4)
-    records.catalog(
-        [*slot("home"), *slot("short", **short), *slot("close", features=factors, **short)]
-    )
+    records, faults = Records(settings), []
+    records.catalog(slot("home"))
     for number, (step, mark) in enumerate(ON_POLICIES):
-        records.catalog(slot(f"p{number}", **short))
+        records.catalog(slot(f"p{number}", **SHORT))
         strikes = str(tmp_path / f"strikes-{number}")
         faults.append(Fault("raise", step, mark.format(f"p{number}"), times=4, strikes=strikes))
-    records.request("m-wait", "short", x=90.25)
+        records.request(f"m-s{number}", f"p{number}", good=True)
+    records.wait(20)
+
+    settle(Flow(PERSONALIZE.name, settings, faults, tmp_path), records, faults)
+
+
+def test_what_is_known_of_visitors_is_dropped_piece_by_piece(
+    settings: Settings, tmp_path: Path
+) -> None:
+    records, faults = Records(settings), []
+    factors = FeatureSpec(numeric=["x"], profile_embedding=4)
+    records.catalog([*slot("home"), *slot("close", features=factors, **SHORT)])
     for number, step in enumerate(ON_PROFILES):
         name = f"m-p{number}"
         records.consent(name)
         records.request(name, "close")
         records.wait(20)
         faults.append(Fault("raise", step, pseudonym_of(SECRET.encode(), f"v-{name}")))
-    for number in range(len(ON_POLICIES)):
-        records.request(f"m-s{number}", f"p{number}", good=True)
-    for number in range(20):
-        records.request(f"good-{number}", "home", good=True)
-    # The last: no later record's time closes its window before its decision comes back.
+
+    settle(Flow(PERSONALIZE.name, settings, faults, tmp_path), records, faults)
+
+
+def test_what_a_decision_taught_is_dropped_piece_by_piece(
+    settings: Settings, tmp_path: Path
+) -> None:
+    records = Records(settings)
+    faults = [
+        Fault("raise", "personalize.learn.slot", re.escape("90.25")),
+        Fault("raise", "personalize.outcomes_out", 'm-out".*"status":"settled"'),
+    ]
+    records.catalog([*slot("home"), *slot("short", **SHORT)])
+    records.request("m-wait", "short", x=90.25)
     records.request("m-out", "short", events=[Topic.IMPRESSIONS])
-    records.flush()
     flow = Flow(PERSONALIZE.name, settings, faults, tmp_path)
 
-    def done() -> bool:
-        failed = {step for step, _ in flow.quarantined()}
-        missing = {fault.step for fault in faults} - failed
-        return set(records.good) <= set(answers(settings)) and not missing
-
-    assert flow.run_until_settled(8 * len(faults), done) is None
+    settle(flow, records, faults)
 
     dropped = [letter for letter in processing_errors(settings) if not letter.size]
     assert {"MarkedError in personalize.learn.slot, before this record"} <= {
         letter.detail for letter in dropped
     }
-    answered = answers(settings)
-    assert len(set(answered)) == len(answered)
 
 
 ON_STORED = (

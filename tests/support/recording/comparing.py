@@ -84,6 +84,11 @@ def assert_same(expected: Sections, found: Sections) -> None:
     assert not said, "\n".join([f"{len(said)} differences", *said[:_SHOWN]])
 
 
+def is_same(expected: Sections, found: Sections) -> bool:
+    """Say whether two observations agree."""
+    return not differences(restated(expected), restated(found))
+
+
 def differences(expected: Sections, found: Sections) -> list[str]:
     """Say what was expected and is not there, or otherwise, and what is there beyond it.
 

@@ -67,7 +67,7 @@ def observed(settings: Settings, *, stored: bool = True, hot: bool = True) -> Se
     if stored:
         found |= {f"rows of {table}": rows for table, rows in _rows(settings)}
     if hot:
-        found |= _hot(settings)
+        found |= copies(settings)
     return found
 
 
@@ -123,7 +123,8 @@ def _rows(settings: Settings) -> Iterator[tuple[str, dict[str, Record]]]:
             yield table, _sampled(table, named)
 
 
-def _hot(settings: Settings) -> Sections:
+def copies(settings: Settings) -> Sections:
+    """Say what is in Redis."""
     found: Sections = {"hot decisions": {}, "hot features": {}, "hot policies": {}}
     client = redis.Redis.from_url(settings.redis.url)
     with closing(client):

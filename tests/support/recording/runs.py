@@ -1,6 +1,6 @@
 """Runs of the flows over topics that lie there as a whole."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,16 @@ def feed(settings: Settings, log: Iterable[Logged]) -> None:
     topics.flush()
 
 
-def run_to_the_end(settings: Settings, supervisor: Supervisor, flows: Sequence[str] = BOTH) -> None:
-    """Run flows until they have taken in all that is on their topics, then kill them."""
+def run_to_the_end(
+    settings: Settings,
+    supervisor: Supervisor,
+    flows: Sequence[str] = BOTH,
+    are_copied: Callable[[], bool] = lambda: True,
+) -> None:
+    """Run flows until they have taken in all that is on their topics, then kill them.
+
+    Copies in Redis come a little later: ``are_copied`` says whether they are there.
+    """
     running = FlowProcesses(settings, supervisor)
     try:
         for flow in flows:
@@ -47,6 +55,7 @@ def run_to_the_end(settings: Settings, supervisor: Supervisor, flows: Sequence[s
         for flow in flows:
             running.await_epoch(flow)
         await_the_end(running, flows)
+        running.until(are_copied, "the copies in Redis are not what is expected")
     finally:
         running.stop()
 
