@@ -1,7 +1,7 @@
 """The personalize dataflow: attribute, learn, profile and decide."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -23,6 +23,7 @@ from operators.io.metrics.root import Metrics
 from operators.io.redis import CacheWrite
 from operators.learn import learn
 from operators.learner_state import LEARNER_STATE
+from operators.logic.answer_window import AnswerProgress
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
@@ -69,12 +70,14 @@ OFFSETS = Steps.RECORDS
 class Sources:
     """What the flow reads: aligned event batches by shard, and catalog updates.
 
-    ``published`` gives the highest policy version of a slot that readers outside may have.
+    ``published`` gives the highest policy version of a slot that readers outside may have;
+    ``answers`` is told which requests are answered, which the batches go by.
     """
 
     records: Source[tuple[str, Batch]]
     catalog: Source[tuple[str, CatalogUpdate]]
     published: Callable[[str], int] = nothing_published
+    answers: AnswerProgress = field(default_factory=AnswerProgress)
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def build(
         time,
         state,
         value_bytes,
+        sources.answers,
         clock,
         metrics.decisions,
     )
@@ -186,7 +190,10 @@ def build(
 def wire(wiring: Wiring) -> Dataflow:
     """Build the dataflow on Kafka and Redis."""
     sources = Sources(
-        records=wiring.events(), catalog=wiring.catalog(), published=wiring.published()
+        records=wiring.events(),
+        catalog=wiring.catalog(),
+        published=wiring.published(),
+        answers=wiring.answers,
     )
     sinks = Sinks(
         decisions=wiring.topic(Topic.DECISIONS),

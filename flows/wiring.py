@@ -13,8 +13,9 @@ from operators.io.reading import Read
 from operators.io.redis import RedisSink
 from operators.io.releases import Releases
 from operators.io.store.open import open_store
+from operators.logic.answer_window import AnswerProgress
 from operators.logic.catalog_check import flaw_of
-from operators.logic.placement import ALONE, WorkerPlace
+from operators.logic.placement import ALONE, WorkerPlace, shard_key
 from operators.persist import StoreSink
 from operators.publish import FENCES
 from schemas.clock import Clock
@@ -47,6 +48,7 @@ class Wiring:
         self._releases = releases or Releases()
         self._producer = SharedProducer(settings.kafka, metrics.kafka)
         self._ids = TopicIds(settings.kafka, metrics.kafka)
+        self.answers = AnswerProgress()
         epoch = settings.state.epoch if self._releases.turns is None else 0.0
         self._pace = Pace(clock, epoch, place == ALONE)
 
@@ -63,7 +65,11 @@ class Wiring:
             ids=self._ids,
             releases=self._releases,
             has_unread=partial(self._producer.has_unread, Topic.DECISIONS),
+            answered_until=self._answered_until,
         )
+
+    def _answered_until(self, shard: int) -> int:
+        return self.answers.until(shard_key(shard))
 
     def catalog(self) -> CatalogSource:
         """Read the catalog from its beginning, and what is new in it."""

@@ -16,10 +16,12 @@ from msgspec.structs import replace
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import ShardFiles, shard_files
+from operators.logic.answer_window import AnswerProgress
 from operators.logic.catalog import Catalog, CatalogedBatch, CatalogHistory
 from operators.logic.deciding.contents import ActionContent, ActionContents, brings_features
 from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.deciding.seen_requests import RequestStatus, SeenRequests
+from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.state.segmented import SegmentedSnapshot
 from operators.streams import split
@@ -112,6 +114,7 @@ class RequestAdmission(
     waiting: list[Event] = field(default_factory=list)
     watermark: int = NEVER
     history: CatalogHistory | None = None
+    answers: AnswerProgress = field(default_factory=AnswerProgress)
     metrics: DecisionMetrics = field(default_factory=DecisionMetrics)
     contents: ActionContents = field(default_factory=ActionContents)
 
@@ -130,11 +133,15 @@ class RequestAdmission(
         for batch in batches:
             self._begin(batch.shard)
             self.watermark = max(self.watermark, batch.watermark)
+            before = len(out)
             self._admit(batch, out)
+            self._note_admitted(batch.watermark, out[before:])
         if batches:
             self.history = batches[-1].history
             self.seen.forget(self.watermark - self.horizon)
+        before = len(out)
         self._retry(out)
+        self._note_admitted(self.watermark, out[before:])
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
@@ -175,6 +182,13 @@ class RequestAdmission(
         self._group([(batch.catalog, *each) for each in fresh], out, refused)
         if refused:
             out.append(refused)
+
+    def _note_admitted(
+        self, watermark: int, out: Sequence["RequestGroup | list[Rejected]"]
+    ) -> None:
+        if self.shard is not None:
+            requests = sum(len(each.events) for each in out if isinstance(each, RequestGroup))
+            self.answers.admit(shard_key(self.shard), watermark, requests)
 
     def _retry(self, out: list["RequestGroup | list[Rejected]"]) -> None:
         if not self.waiting or self.history is None:
@@ -373,12 +387,13 @@ def resumed(
     time: EventTimeSettings,
     folder: Path | None,
     snapshot: bytes | None,
+    answers: AnswerProgress,
     metrics: DecisionMetrics,
 ) -> RequestAdmission:
     """Go on from a snapshot, or begin where there is none."""
     horizon = round(time.dedup_horizon * 1e6)
     if snapshot is None:
-        return RequestAdmission(horizon=horizon, folder=folder, metrics=metrics)
+        return RequestAdmission(horizon=horizon, folder=folder, answers=answers, metrics=metrics)
     state = unpack_admission(snapshot)
     segments = shard_files(folder, state.shard)
     return RequestAdmission(
@@ -389,6 +404,7 @@ def resumed(
         expected=set(state.policies),
         waiting=[_event(waiting) for waiting in state.waiting],
         watermark=state.watermark,
+        answers=answers,
         metrics=metrics,
     )
 
@@ -400,6 +416,7 @@ def admit_requests(
     policies: KeyedStream[PublishedPolicy],
     time: EventTimeSettings,
     folder: Path | None,
+    answers: AnswerProgress,
     metrics: DecisionMetrics,
 ) -> AdmittedRequests:
     """Admit each decision request once and join it with its slot's policy.
@@ -408,11 +425,11 @@ def admit_requests(
     the dedup horizon), ``conflicting_request`` (the same id with other content),
     ``no_eligible_action``, ``conflicting_action`` (an id with two features), and what features are
     refused for. A repeated request is counted and gets no second answer. With a
-    ``folder``, what was seen is kept in segment files there.
+    ``folder``, what was seen is kept in segment files there. ``answers`` is told what is admitted.
     """
 
     def shim_builder(resume_state: bytes | None) -> RequestAdmission:
-        return resumed(time, folder, resume_state, metrics)
+        return resumed(time, folder, resume_state, answers, metrics)
 
     merged: KeyedStream[CatalogedBatch | PublishedPolicy] = op.merge("merge", up, policies)
     admitted = op.stateful_batch("admit", merged, shim_builder)

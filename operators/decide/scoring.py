@@ -19,6 +19,7 @@ from operators.decide.undeclared_features import UndeclaredFeatures
 from operators.envelope import Message, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import SEEN, segment_folder
+from operators.logic.answer_window import AnswerProgress
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.deciding.joint_selection import score_jointly, select_jointly
 from operators.logic.deciding.selection import Candidates, Selection, select
@@ -70,11 +71,13 @@ class Scorer:
         clock: Clock,
         metrics: DecisionMetrics,
         max_value_bytes: int = MAX_VALUE_BYTES,
+        answers: AnswerProgress | None = None,
     ) -> None:
         self._secret = secret
         self._clock = clock
         self._metrics = metrics
         self._max_value_bytes = max_value_bytes
+        self._answers = answers or AnswerProgress()
         self._tools: dict[str, _SlotTools] = {}
         self._firsts: dict[str, tuple[int, PublishedPolicy]] = {}
 
@@ -100,6 +103,8 @@ class Scorer:
                     self._decide(part, policy, tools, messages)
             if tools.undeclared is not None and (problems := tools.undeclared.take_problems()):
                 self._metrics.feature_problems(group.slot.slot_id, problems)
+        for shard, group in items:
+            self._answers.answer(shard, len(group.events))
         return messages.items()
 
     def _decide(
@@ -248,19 +253,20 @@ def decide(
     time: EventTimeSettings,
     state: StateSettings,
     max_value_bytes: int,
+    answers: AnswerProgress,
     clock: Clock,
     metrics: DecisionMetrics,
 ) -> Decided:
     """Answer each decision request of the batches once, by its slot's newest policy.
 
     The action is drawn from the computed probability vector, so the logged propensity is exact;
-    ``policies`` must reach every shard. A decision is at most ``max_value_bytes`` long. Refusals
-    are those of
+    ``policies`` must reach every shard. A decision is at most ``max_value_bytes`` long.
+    ``answers`` is told what is answered. Refusals are those of
     :func:`~operators.decide.admission.admit_requests`.
     """
     # Meanwhile the sources and sinks connect; the first requests would wait for it otherwise.
     Thread(target=load_kernels, name="kernels").start()
-    scorer = Scorer(secret, clock, metrics, max_value_bytes)
+    scorer = Scorer(secret, clock, metrics, max_value_bytes, answers)
     folder = segment_folder(state.recovery, SEEN)
-    admitted = admit_requests("queue", up, policies, time, folder, metrics)
+    admitted = admit_requests("queue", up, policies, time, folder, answers, metrics)
     return Decided(op.flat_map_batch("score", admitted.groups, scorer.decide), admitted.rejected)

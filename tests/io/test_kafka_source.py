@@ -23,6 +23,7 @@ from operators.io.kafka import group as kafka_group
 from operators.io.kafka.client import check_topics
 from operators.io.kafka.group import GroupPartition, begin_at
 from operators.io.metrics.kafka import KafkaMetrics
+from operators.logic.answer_window import AnswerProgress
 from operators.logic.catalog_check import flaw_of
 from schemas.clock import ALWAYS, NEVER
 from schemas.settings import Settings
@@ -189,6 +190,34 @@ def test_live_events_do_not_wait_for_silent_topics(deployment: Settings) -> None
         start = time.monotonic()
         batches_until(part, lambda got: bool(events_in(got)))
         assert time.monotonic() - start < 1.0
+
+
+def test_far_behind_time_goes_on_as_requests_are_answered(
+    deployment: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the events of a backlog would be over before what they follow is decided."""
+    monkeypatch.setattr(kafka_group, "_ANSWER_WAIT", 0)
+    span = round(deployment.time.allowed_lateness * 1e6 / 2)
+    asked = [number * span for number in range(1, 9)]
+    produce(deployment, Topic.DECISION_REQUESTS, {0: numbers(*asked)})
+    progress = AnswerProgress()
+    part = GroupSource(
+        deployment.kafka,
+        deployment.time,
+        read,
+        system_clock,
+        (Topic.DECISION_REQUESTS, Topic.DECISIONS),
+        answered_until=lambda shard: progress.until(str(shard)),
+    ).build_part("in", "0", None)
+    while asked:
+        got = batches_until(part, lambda got: bool(events_in(got)))
+        released = [event.at for event in events_in(got)]
+        assert released == asked[:2], "half the allowed lateness"
+        del asked[:2]
+        more = [batch for _ in range(20) for _, batch in part.next_batch()]
+        assert not events_in(more), "before it is answered nothing goes on"
+        progress.admit("0", got[-1].watermark, requests=2)
+        progress.answer("0", requests=2)
 
 
 def test_a_bounded_source_ends_with_the_last_watermark(deployment: Settings) -> None:

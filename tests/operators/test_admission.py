@@ -10,14 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.runtime.clock import system_clock
 from operators.decide import admission
 from operators.decide.admission import RequestAdmission, RequestGroup, unpack_admission
+from operators.decide.scoring import Scorer
 from operators.envelope import Event, Origin, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import SEEN
+from operators.logic.answer_window import AnswerProgress
 from operators.logic.catalog import Catalog, CatalogedBatch, CatalogHistory
 from operators.logic.deciding import seen_requests as dedup
 from operators.logic.deciding.eligibility import eligible_actions
+from operators.logic.placement import shard_key
 from operators.logic.policies import make_policy
 from operators.logic.policies.published import PublishedPolicy
 from schemas.catalog import CatalogEntry
@@ -78,7 +82,9 @@ def published(version: int) -> PublishedPolicy:
 def resumed(logic: RequestAdmission) -> RequestAdmission:
     """What a restart makes of a shard's snapshot."""
     settings = load({}, secret="sixteen letters!", dedup_horizon=logic.horizon / 1e6)
-    return admission.resumed(settings.time, logic.folder, logic.snapshot(), DecisionMetrics())
+    return admission.resumed(
+        settings.time, logic.folder, logic.snapshot(), AnswerProgress(), DecisionMetrics()
+    )
 
 
 def feed(
@@ -125,6 +131,21 @@ def test_a_repetition_within_one_batch_is_noticed_too() -> None:
     )
     assert keys(ready) == [1, 2]
     assert refused == []
+
+
+def test_what_is_admitted_is_answered_when_it_is_scored() -> None:
+    answers = AnswerProgress()
+    logic = RequestAdmission(horizon=HORIZON, answers=answers)
+    scorer = Scorer(b"a secret of tests", system_clock, DecisionMetrics(), answers=answers)
+    shard, ready = shard_key(1), []
+    for watermark, numbers in ((10, [1, 2]), (20, []), (30, [2, 3]), (40, [3])):
+        groups, _ = feed(logic, batch(*map(request, numbers), watermark=watermark))
+        ready += [(shard, group) for group in groups]
+        assert answers.until(shard) == NEVER
+    list(scorer.decide(ready[:1]))
+    assert answers.until(shard) == 20, "request 3 is open"
+    list(scorer.decide(ready[1:]))
+    assert answers.until(shard) == 40
 
 
 def test_what_cannot_be_asked_is_refused_by_name() -> None:
@@ -193,7 +214,7 @@ def test_a_request_that_this_release_reads_otherwise_is_refused_once() -> None:
     state.waiting[0].payload = b'{"id": "r-1"}'
     settings = load({}, secret="sixteen letters!")
     packed = pack(*admission.ADMISSION_STATE, state)
-    logic = admission.resumed(settings.time, None, packed, DecisionMetrics())
+    logic = admission.resumed(settings.time, None, packed, AnswerProgress(), DecisionMetrics())
     logic = resumed(logic)  # what is refused waits for the next batch, too
     (group,), refused = feed(logic, batch(), published(8))
     assert len(group.events) == 1
@@ -333,4 +354,6 @@ def test_files_need_the_folder_that_they_are_in(
     logic = RequestAdmission(horizon=HORIZON, folder=tmp_path / SEEN)
     feed(logic, batch(request(1)))
     with pytest.raises(StateError, match="BANDITFLOW_RECOVERY"):
-        admission.resumed(EventTimeSettings(), None, logic.snapshot(), DecisionMetrics())
+        admission.resumed(
+            EventTimeSettings(), None, logic.snapshot(), AnswerProgress(), DecisionMetrics()
+        )

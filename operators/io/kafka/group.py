@@ -35,9 +35,9 @@ _WITHOUT_LOGS = (1,)
 CAPACITY = 8_000
 """Records of one topic partition that may wait, undecoded, for the other topics of the group."""
 
-_ANSWER_WAIT, _LONGEST_ANSWER_WAIT = 250_000, 10_000_000
-"""Microseconds in which a flow that is behind takes in half the allowed lateness at most, without
-and with decisions that were written and have not come back."""
+_ANSWER_WAIT, _LONGEST_ANSWER_WAIT = 250_000, 60_000_000
+"""Microseconds in which a flow that is behind takes in half the allowed lateness at most: after the
+first request is answered, and at the longest, where its answer does not come back."""
 
 _IDLE_TICK = 200_000
 """Microseconds between batches that say nothing but a later watermark."""
@@ -80,6 +80,9 @@ class Feeder(Protocol):
 
     def has_unread(self, shard: int, offset: int) -> bool:
         """Say whether decisions were written to a shard at this offset or behind it."""
+
+    def answered_until(self, shard: int) -> int:
+        """Give the event time up to which a shard's requests are answered."""
 
     def note_create_time(self, topic: Topic) -> None:
         """Note that a topic's records bear the times of their producers, not of the broker."""
@@ -158,7 +161,12 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         now = time.monotonic_ns() // 1000
         alignment = self.alignment
         present = self._source.present()
-        until = self._answers.until(self._first_unanswered(), now, self._answers_on_their_way())
+        until = self._answers.until(
+            self._first_unanswered(),
+            now,
+            self._source.answered_until(self._shard),
+            self._answers_on_their_way(),
+        )
         events, rejected = self._parted(alignment.release(self._limit, now, present, until))
         if self._source.releases.has_dropped:
             rejected += self._dropped()

@@ -31,9 +31,18 @@ _BATCH_TURN = 0.05
 """Seconds between the turns of sources that no decision waits for."""
 
 
+AnsweredUntil = Callable[[int], int]
+"""Gives the event time up to which a shard's requests are answered."""
+
+
 def nothing_unread(shard: int, offset: int) -> bool:
     """Say that nobody writes decisions here."""
     return False
+
+
+def nothing_unanswered(shard: int) -> int:
+    """Say that nobody answers requests here."""
+    return ALWAYS
 
 
 class KafkaSource(FixedPartitionedSource[Item, bytes]):
@@ -41,7 +50,8 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
 
     Each item is ``(key, Batch)``. With ``bounded`` a group ends when it has been read to
     its end; its last batch has the watermark ``ALWAYS``. ``pace`` is that of the flow's sources;
-    ``has_unread`` tells of what it writes and has not read back.
+    ``has_unread`` tells of what it writes and has not read back, ``answered_until`` of requests
+    that it has answered.
     """
 
     ahead = AHEAD
@@ -62,9 +72,11 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         ids: TopicIds | None = None,
         releases: Releases | None = None,
         has_unread: HasUnread = nothing_unread,
+        answered_until: AnsweredUntil = nothing_unanswered,
     ) -> None:
         self.settings = settings
         self._has_unread = has_unread
+        self._answered_until = answered_until
         self.releases = releases or Releases()
         self.time = time
         self.metrics = metrics or KafkaMetrics()
@@ -134,6 +146,10 @@ class KafkaSource(FixedPartitionedSource[Item, bytes]):
         """Say whether decisions were written to a shard at this offset or behind it."""
         return self._has_unread(shard, offset)
 
+    def answered_until(self, shard: int) -> int:
+        """Give the event time up to which a shard's requests are answered."""
+        return self._answered_until(shard)
+
     def note_create_time(self, topic: Topic) -> None:
         """Say once that a backlog is not protected from a producer whose clock is ahead."""
         if not self._has_create_time:
@@ -200,6 +216,7 @@ class GroupSource(KafkaSource):
         ids: TopicIds | None = None,
         releases: Releases | None = None,
         has_unread: HasUnread = nothing_unread,
+        answered_until: AnsweredUntil = nothing_unanswered,
     ) -> None:
         groups = {str(k): (k, topics) for k in range(settings.partitions) if place.owns(k)}
         super().__init__(
@@ -215,6 +232,7 @@ class GroupSource(KafkaSource):
             ids=ids,
             releases=releases,
             has_unread=has_unread,
+            answered_until=answered_until,
         )
 
     def item_key(self, part: str, shard: int) -> str:  # noqa: ARG002
