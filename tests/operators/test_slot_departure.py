@@ -19,6 +19,7 @@ from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.metrics.learner import LearnerMetrics
 from operators.learner import LearnerLogic
 from operators.logic import slot_lives
+from operators.logic.answer_window import AnswerProgress
 from operators.logic.catalog import Catalog, CatalogedBatch
 from operators.logic.models import CanonicalOrder
 from operators.logic.policies.published import PublishedPolicy
@@ -87,7 +88,7 @@ class Steps:
 
 def admitted(snapshot: bytes | None) -> RequestAdmission:
     """The admission of a shard."""
-    return admission.resumed(SETTINGS.time, None, snapshot, DecisionMetrics())
+    return admission.resumed(SETTINGS.time, None, snapshot, AnswerProgress(), DecisionMetrics())
 
 
 def slot(name: str, **fields: Any) -> Slot:

@@ -18,6 +18,7 @@ from operators.envelope import Batch, CatalogUpdate, Event, Rejected
 from operators.gathering import Gathering
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.metrics.records import RecordMetrics
+from operators.logic.answer_window import AnswerProgress
 from operators.logic.catalog import CatalogedBatch
 from operators.logic.catalog_check import read_entry
 from operators.logic.features import FeatureMap
@@ -279,4 +280,4 @@ def _attach(snapshot: bytes | None) -> AttachLogic:
 
 
 def _admission(snapshot: bytes | None) -> RequestAdmission:
-    return admission.resumed(SETTINGS.time, None, snapshot, _METRICS)
+    return admission.resumed(SETTINGS.time, None, snapshot, AnswerProgress(), _METRICS)
