@@ -13,6 +13,7 @@ from tests.support.parts import (
     Servers,
     count_not_proven,
     create_topics,
+    delete_topics,
     prefix_for,
 )
 
@@ -47,6 +48,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 def broker(servers: Servers) -> Server:
     """The embedded Kafka-protocol broker; ``broker.address`` is what clients take."""
     return servers.get(NOIDA, "what needs the embedded Kafka-protocol broker")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _topics_of_a_module(servers: Servers) -> Iterator[None]:
+    """Leave no topics to the next module: the embedded broker writes all it has every second."""
+    yield
+    broker = servers.running(NOIDA)
+    if broker is not None:
+        delete_topics(broker.address)
 
 
 @pytest.fixture(scope="session")

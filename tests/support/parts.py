@@ -3,11 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from flows.devkit.embedded import Part, PartUnavailable, Server, Supervisor
@@ -55,6 +57,10 @@ class Servers:
                 not_proven(proves, error)
         return self._running[part.name]
 
+    def running(self, part: Part) -> Server | None:
+        """Give a part if it was started."""
+        return self._running.get(part.name)
+
     def __enter__(self) -> Self:
         return self
 
@@ -79,3 +85,12 @@ def create_topics(bootstrap_servers: str, topics: Mapping[str, int]) -> None:
     wanted = [NewTopic(name, num_partitions=n, replication_factor=1) for name, n in topics.items()]
     for created in admin.create_topics(wanted, request_timeout=20).values():
         created.result(timeout=20)
+
+
+def delete_topics(bootstrap_servers: str) -> None:
+    """Delete all topics of a broker where they are still there."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    if topics := list(admin.list_topics(timeout=20).topics):
+        for deleted in admin.delete_topics(topics, request_timeout=20).values():
+            with suppress(KafkaException):
+                deleted.result(timeout=20)
