@@ -14,6 +14,7 @@ from operators.attach_catalog import HOLD_STATE, OLDER_HOLDS, attach_catalog
 from operators.attribute import ATTRIBUTION_STATE, attribute
 from operators.cache import cache_decisions, cache_policies, cache_profiles
 from operators.decide.admission import ADMISSION_STATE
+from operators.decide.kernel_loading import KernelLoading
 from operators.decide.scoring import decide
 from operators.decode import reader
 from operators.envelope import Batch, CatalogUpdate, Message, Rejected
@@ -109,8 +110,11 @@ def build(
     value_bytes = settings.kafka.max_value_bytes
     shards = [shard_key(shard) for shard in range(shard_count)]
 
+    kernels = KernelLoading()
+
     def every_shard(item: tuple[str, CatalogUpdate]) -> list[tuple[str, CatalogUpdate]]:
         update = item[1]
+        kernels.take_in(update.entries)
         others = replace(update, places=())
         return [(shard, update if shard == shards[0] else others) for shard in shards]
 

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Thread
 from typing import NamedTuple, TypeVar
 
 import bytewax.operators as op
@@ -24,7 +23,6 @@ from operators.logic.catalog import CatalogedBatch
 from operators.logic.deciding.joint_selection import score_jointly, select_jointly
 from operators.logic.deciding.selection import Candidates, Selection, select
 from operators.logic.features import FeatureMap
-from operators.logic.kernels import load_kernels
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.policies.shared import SharedPosterior
@@ -264,8 +262,6 @@ def decide(
     ``answers`` is told what is answered. Refusals are those of
     :func:`~operators.decide.admission.admit_requests`.
     """
-    # Meanwhile the sources and sinks connect; the first requests would wait for it otherwise.
-    Thread(target=load_kernels, name="kernels").start()
     scorer = Scorer(secret, clock, metrics, max_value_bytes, answers)
     folder = segment_folder(state.recovery, SEEN)
     admitted = admit_requests("queue", up, policies, time, folder, answers, metrics)

@@ -12,10 +12,20 @@ def load_kernels() -> None:
 
     >>> load_kernels()
     """
+    load_common_kernels()
+    load_shared_kernels()
+
+
+def load_common_kernels() -> None:
+    """Load what any slot may need: the probabilities of independent beliefs."""
     import operators.logic.kernels.contenders
+    import operators.logic.kernels.gaussian_maximum  # noqa: F401
+
+
+def load_shared_kernels() -> None:
+    """Load what slots with policy ``shared`` need: rows, their scores, joint probabilities."""
     import operators.logic.kernels.crossed_rows
     import operators.logic.kernels.crossed_scores
     import operators.logic.kernels.crossing_plan
-    import operators.logic.kernels.gaussian_maximum
     import operators.logic.kernels.joint_maximum
     import operators.logic.kernels.shared_rows  # noqa: F401
