@@ -16,8 +16,9 @@ help: ## say what there is
 demo: $(READY) ## run everything on this machine and watch it learn
 	@$(BIN)/python -m flows demo $(ARGS)
 
+# Three workers on two cores: while some tests wait for processes and clocks, others compute.
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## check style, format and types
 	@$(BIN)/ruff check .

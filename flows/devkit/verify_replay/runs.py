@@ -271,6 +271,7 @@ def _read_all(flows: FlowProcesses) -> None:
     flows.until(
         lambda: _all_read(settings, PERSONALIZE) and _settled(settings), "not all decisions settled"
     )
+    flows.kill(PERSONALIZE.name)  # it would go on to publish what the store is not given any more
     flows.until(lambda: _all_read(settings, PERSIST), "the store was not given everything")
 
 
