@@ -42,7 +42,7 @@ made = lru_cache(environment_of)
 def all_of(name: str, seed: int, events: int) -> tuple[Requests, Floats, Floats]:
     """Give an environment's events as one block's parts; the same objects for all callers."""
     environment = made(name, seed, events)
-    (block,) = batches(environment.blocks(), events)
+    (block,) = batches(environment.blocks(), lambda: events)
     return block.requests, block.p, block.u
 
 
@@ -202,7 +202,7 @@ def test_batches_keep_order_and_lose_nothing(sizes: list[int], size: int) -> Non
             named = [{"n": int(i)} for i in numbers]
             yield Block(Requests(numbers, named, [[c] for c in named]), numbers[:, None], numbers)
 
-    found = list(batches(blocks(), size))
+    found = list(batches(blocks(), lambda: size))
     assert [len(block.u) for block in found[:-1]] == [size] * (len(found) - 1)
     assert 1 <= len(found[-1].u) <= size
     for values in (
@@ -257,7 +257,7 @@ def test_vowpal_wabbit_gives_probabilities_and_learns_a_trivial_case(setting: Se
     environment = Trivial()
     learner = VowpalWabbit(environment, setting, 1)
     found: list[Floats] = []
-    for block in batches(environment.blocks(), 1):
+    for block in batches(environment.blocks(), lambda: 1):
         decisions = learner.decide(block.requests)
         found.append(decisions.p[0])
         rewards = (block.u < block.p[0, decisions.chosen]).astype(float)
@@ -281,7 +281,7 @@ def test_examples_that_are_kept_teach_what_text_parsed_again_does(arguments: str
     ours = VowpalWabbit(environment, setting, 3)
     crossed = crossing(setting, environment.context_namespaces, environment.action_namespaces)
     theirs = Workspace(f"--cb_explore_adf {arguments} {crossed} --quiet --random_seed 3")
-    for block in batches(environment.blocks(), 1):
+    for block in batches(environment.blocks(), lambda: 1):
         decisions = ours.decide(block.requests)
         rewards = (block.u < block.p[0, decisions.chosen]).astype(float)
         ours.learn(block.requests, decisions, rewards)
@@ -294,7 +294,7 @@ def test_examples_that_are_kept_teach_what_text_parsed_again_does(arguments: str
 
 
 def test_the_wide_requests_have_thirty_features_a_side() -> None:
-    (block,) = batches(Wide(50, 7, 200).blocks(), 200)
+    (block,) = batches(Wide(50, 7, 200).blocks(), lambda: 200)
     assert block.p.shape == (200, 50)
     sides = [*block.requests.contexts, *(a["features"] for a in block.requests.actions[0])]
     for side in sides:
@@ -321,7 +321,7 @@ def test_every_setting_starts_and_decides() -> None:
     for setting in SETTINGS.values():
         environment = Trivial()
         learner = VowpalWabbit(environment, setting, 1)
-        block = next(batches(environment.blocks(), 1))
+        block = next(batches(environment.blocks(), lambda: 1))
         decisions = learner.decide(block.requests)
         learner.learn(block.requests, decisions, np.ones(1))
 

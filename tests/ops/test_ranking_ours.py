@@ -43,7 +43,7 @@ def test_probabilities_sum_to_one_and_say_how_often_each_place_is_drawn() -> Non
     learner = SharedRanking(environment, 7)
     expected = np.zeros(environment.candidates)
     drawn, variance = np.zeros_like(expected), np.zeros_like(expected)
-    for block in batches(environment.blocks(), learner.batch):
+    for block in batches(environment.blocks(), lambda: learner.batch):
         decisions = learner.decide(block.requests)
         np.testing.assert_allclose(decisions.p.sum(axis=1), 1.0, atol=1e-9)
         assert (decisions.p > 0.0).all()

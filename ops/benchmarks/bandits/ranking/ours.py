@@ -1,5 +1,6 @@
 """Our automatic mode as a learner of rankings, untuned: whatever JSON comes, by the defaults."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,12 +19,12 @@ from ops.benchmarks.bandits.ranking.requests import Environment, Floats, Request
 from schemas.catalog import AutoFeatures, PolicySettings
 
 BATCH = 50
-"""Requests of a turn."""
+"""Requests of a turn at most."""
 
 PUBLISH_SHARE = 0.05
 """Of the decisions learned from, how many must be new for the next publication."""
 
-PUBLISH_COLUMNS = 32
+PUBLISH_COLUMNS = 128
 """And how many columns may have been seen for each: the flow rests after long publications."""
 
 ENCODED_BYTES = 64_000_000
@@ -35,13 +36,12 @@ _SECRET = b"ranking"
 class SharedRanking:
     """Encodes, crosses, scores, computes the probabilities that it draws from, and learns.
 
-    Requests come in turns of ``BATCH``; the rewards of a turn are learned together after it, and
-    the policy is published after ``publish_rewards`` decisions' rewards, after no fewer than
-    ``PUBLISH_SHARE`` of all, and no fewer than one for ``PUBLISH_COLUMNS`` columns: what a
-    publication costs grows with these, what it adds shrinks.
+    As the flow does it, the policy is published after ``publish_rewards`` decisions' rewards or
+    ``publish_interval`` seconds of event time, whichever is less; for the sake of the benchmark's
+    own time after no fewer than ``PUBLISH_SHARE`` of all, and no fewer than one for
+    ``PUBLISH_COLUMNS`` columns: what a publication costs grows with these, what it adds shrinks.
+    Requests between two publications are decided together, up to ``BATCH``.
     """
-
-    batch = BATCH
 
     def __init__(
         self, environment: Environment, seed: int, params: Mapping[str, Any] | None = None
@@ -54,11 +54,19 @@ class SharedRanking:
         self._workspace = Workspace()
         self._policy = Shared(params, self._crossing.width)
         self._posterior = self._policy.publish()
-        self._publish_rewards = PolicySettings().publish_rewards
+        settings_of_policy = PolicySettings()
+        self._publish_rewards = settings_of_policy.publish_rewards
+        self._publish_interval = settings_of_policy.publish_interval
+        self._published_at = -np.inf
         self._rng = np.random.default_rng([47, seed])
         self._decided = self._unpublished = 0
         self._chosen = self._crossing.operands([], [])
         self._eta = np.zeros(0)
+
+    @property
+    def batch(self) -> int:
+        """How many requests are decided together: no more than the next publication waits for."""
+        return max(1, min(BATCH, math.ceil(self._least()) - self._unpublished))
 
     def decide(self, requests: Requests) -> Decisions:
         """Weigh each request's candidates, then draw."""
@@ -97,6 +105,17 @@ class SharedRanking:
             )
         )
         self._unpublished += n
-        least = max(self._publish_rewards, PUBLISH_SHARE * self._decided)
-        if self._unpublished >= max(least, len(self._policy.moments.columns) / PUBLISH_COLUMNS):
+        now = float(requests.times[-1])
+        is_due = (
+            self._unpublished >= self._publish_rewards
+            or now - self._published_at >= self._publish_interval
+        )
+        if is_due and self._unpublished >= self._least():
             self._posterior, self._unpublished = self._policy.publish(), 0
+            self._published_at = now
+
+    def _least(self) -> float:
+        """Give how many decisions a publication must add."""
+        return max(
+            PUBLISH_SHARE * self._decided, len(self._policy.moments.columns) / PUBLISH_COLUMNS
+        )

@@ -1,7 +1,7 @@
 """Run a learner through an environment: what its choices were truly worth, what it cost."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ def run(learner: Learner, environment: Environment) -> Outcome:
     """Run; a learner whose probabilities cannot be right raises ``ValueError``."""
     fractions: dict[int, float] = {}
     seen, worth, best, seconds, inverse = 0, 0.0, 0.0, 0.0, 0.0
-    for block in batches(environment.blocks(), learner.batch):
+    for block in batches(environment.blocks(), lambda: learner.batch):
         began = time.process_time()
         decisions = learner.decide(block.requests)
         seconds += time.process_time() - began
@@ -52,23 +52,20 @@ def run(learner: Learner, environment: Environment) -> Outcome:
     return Outcome(fractions, seconds, inverse / seen / environment.candidates)
 
 
-def batches(blocks: Iterator[Block], size: int) -> Iterator[Block]:
-    """Cut and join blocks to such of ``size`` requests; the last may be smaller."""
-    kept: list[Block] = []
-    count = 0
+def batches(blocks: Iterator[Block], size: Callable[[], int]) -> Iterator[Block]:
+    """Cut and join blocks to such of ``size()`` requests each; the last may be smaller."""
+    ready: Block | None = None
+    start = 0
     for block in blocks:
-        kept.append(block)
-        count += len(block.u)
-        if count < size:
-            continue
-        whole = kept[0] if len(kept) == 1 else _joined(kept)
-        whole_parts = count // size * size
-        for start in range(0, whole_parts, size):
-            yield _part(whole, start, start + size)
-        kept = [_part(whole, whole_parts, count)] if whole_parts < count else []
-        count -= whole_parts
-    if kept:
-        yield _joined(kept)
+        if ready is None:
+            ready = block
+        else:
+            ready, start = _joined([_part(ready, start, len(ready.u)), block]), 0
+        while start < len(ready.u) and start + (wanted := size()) <= len(ready.u):
+            yield _part(ready, start, start + wanted)
+            start += wanted
+    if ready is not None and start < len(ready.u):
+        yield _part(ready, start, len(ready.u))
 
 
 def _part(block: Block, start: int, stop: int) -> Block:

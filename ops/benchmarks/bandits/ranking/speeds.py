@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -37,7 +38,7 @@ def speeds(candidates: int, seed: int, rounds: int, ours: Sequence[str]) -> list
     chunks = {name: max(CHUNK, 4 * learner.batch) for name, learner in learners.items()}
     events = (rounds + 2) * max(chunks.values())
     streams = {
-        name: batches(Wide(candidates, seed, events).blocks(), learner.batch)
+        name: batches(Wide(candidates, seed, events).blocks(), partial(int, learner.batch))
         for name, learner in learners.items()
     }
     found: dict[str, list[float]] = {name: [] for name in learners}
