@@ -72,8 +72,10 @@ class AutoFeatures(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     The vector has ``2 ** bits`` columns. ``crosses`` are the pairs of a context's and an action's
     namespace whose features are multiplied (None: every pair), ``ignore`` the namespaces that are
     left out, ``context_alone`` whether a context's features also count by themselves. Of a context
-    and of an action ``most_features`` count, of their products ``most_crossed``. With ``scale`` a
-    number beyond ±1 counts by its logarithm.
+    and of an action ``most_features`` count, of their products ``most_crossed``. Where every pair
+    is multiplied, the products of each two of a context's features count as its features too, if
+    a row has no more than ``context_products`` products then. With ``scale`` a number beyond ±1
+    counts by its logarithm.
     """
 
     bits: Annotated[int, Meta(ge=bounds.LEAST_BUCKET_BITS, le=bounds.MOST_BUCKET_BITS)] = 18
@@ -84,6 +86,7 @@ class AutoFeatures(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     context_alone: bool = True
     most_features: Annotated[int, Meta(ge=1, le=bounds.MOST_UNDECLARED_FEATURES)] = 1024
     most_crossed: Annotated[int, Meta(ge=0, le=bounds.MOST_CROSSED_FEATURES)] = 4096
+    context_products: Annotated[int, Meta(ge=0, le=bounds.MOST_CROSSED_FEATURES)] = 256
     scale: bool = True
 
 

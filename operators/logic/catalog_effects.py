@@ -156,6 +156,8 @@ def _of_features(spec: FeatureSpec) -> Iterator[tuple[str, str]]:
     auto = spec.auto or AutoFeatures()
     if auto.crosses == [] and auto.most_crossed != AutoFeatures().most_crossed:
         yield "features.auto.most_crossed", "no effect: no namespaces are crossed"
+    if auto.crosses is not None and auto.context_products != AutoFeatures().context_products:
+        yield "features.auto.context_products", "no effect beside features.auto.crosses"
     for name in spec.profile:
         if not is_profile_feature(name):
             known = ", ".join(PROFILE_FEATURES)

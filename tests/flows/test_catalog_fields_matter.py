@@ -78,6 +78,7 @@ SLOT_FIELDS: Mapping[str, Changed] = {
     "features.auto.context_alone": Changed(to=False, slot=SHARED),
     "features.auto.most_features": Changed(to=2, slot=SHARED),
     "features.auto.most_crossed": Changed(to=1, slot=SHARED, action=PRICE),
+    "features.auto.context_products": Changed(to=0, slot=SHARED),
     "features.auto.scale": Changed(to=False, slot=SHARED, action=PRICE),
     "item_features": Changed(to=["price"], slot=LOGISTIC, action={"features": {"price": 2.0}}),
     "reward_window": Changed(to=2.0),

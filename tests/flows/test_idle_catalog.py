@@ -35,6 +35,7 @@ IDLE: list[tuple[str, Record, Any]] = [
     ("features.scale", {"policy": {"kind": "logistic"}, "features": {"vectors": {"v": 3}}}, True),
     ("features.interaction_buckets", LOGISTIC, 7),
     ("features.auto.most_crossed", {"features": {"auto": {"crosses": []}}}, 7),
+    ("features.auto.context_products", {"features": {"auto": {"crosses": []}}}, 7),
     ("subject_limit.decisions", {"subject_limit": {"enabled": False}}, 1),
     ("subject_limit.window", {"subject_limit": {"enabled": False, "decisions": 30}}, 1.0),
     ("robot_rate.decisions", {"robot_rate": {"enabled": False}}, 1),

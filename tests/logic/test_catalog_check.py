@@ -143,6 +143,7 @@ def test_an_action_that_no_step_could_keep_is_refused(changes: Any, field: str) 
         ({"features": {"auto": {"most_features": 0}}}, "features.auto.most_features"),
         ({"features": {"auto": {"most_features": 4097}}}, "features.auto.most_features"),
         ({"features": {"auto": {"most_crossed": -1}}}, "features.auto.most_crossed"),
+        ({"features": {"auto": {"context_products": -1}}}, "features.auto.context_products"),
         ({"features": {"auto": {"most_crossed": 65_537}}}, "features.auto.most_crossed"),
         ({"features": {"auto": {"crosses": [["a"]]}}}, "features.auto.crosses[0]"),
         ({"features": {"auto": {"crosses": [["a", LONG]]}}}, "features.auto.crosses[0][1]"),

@@ -54,6 +54,7 @@ AUTO = st.builds(
     bits=st.sampled_from([8, 18]),
     crosses=CROSSES,
     most_crossed=st.integers(0, 9) | st.just(4096),
+    context_products=st.sampled_from([0, 12, 256]),
     context_alone=st.booleans(),
 )
 

@@ -35,7 +35,8 @@ def of_action(name: int) -> int:
 
 
 def of_pair(context: int, action: int) -> int:
-    z = (of_context(context) ^ of_action(action)) * 0xFF51AFD7ED558CCD % WORD
+    """Hash the product of a context's feature, hashed already, and an action's."""
+    z = (context ^ of_action(action)) * 0xFF51AFD7ED558CCD % WORD
     return (z ^ z >> 32) * 0xC4CEB9FE1A85EC53 % WORD
 
 
@@ -70,6 +71,30 @@ def parts(item: SparseFeatures, namespace: str | None) -> Named:
     ]
 
 
+def of_two(one: int, other: int) -> int:
+    """Hash the product of two hashed features of a context."""
+    z = (one * 0x9E3779B97F4A7C15 + other) % WORD
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % WORD
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % WORD
+    return z ^ z >> 31
+
+
+def hashed(context: Named) -> Named:
+    return [(of_context(name), value) for name, value in context]
+
+
+def with_products(auto: AutoFeatures, context: Named, actions: int) -> Named:
+    """Add the products of each two of a context's features, where a row has few enough."""
+    products = [
+        (of_two(one, other), value * factor)
+        for place, (one, value) in enumerate(context)
+        for other, factor in context[place:]
+    ]
+    room = min(auto.context_products, auto.most_crossed)
+    few = (len(context) + len(products)) * actions <= room
+    return context + products if actions and few else context
+
+
 def oracle(
     auto: AutoFeatures, context: SparseFeatures, action: SparseFeatures
 ) -> tuple[dict[int, float], int]:
@@ -84,20 +109,29 @@ def all_entries(
     """Give the features and products that fall into each column."""
     row: dict[int, list[float]] = defaultdict(list)
 
-    def add(hashed: int, value: float) -> None:
-        row[max(hashed >> 64 - auto.bits, 1)].append(value)
+    def add(name: int, value: float) -> None:
+        row[max(name >> 64 - auto.bits, 1)].append(value)
 
     row[0] = [1.0]
+    of_context_alone = hashed(parts(context, None))
+    if auto.crosses is None:
+        of_context_alone = with_products(auto, of_context_alone, len(action))
     for name, value in parts(action, None):
         add(of_action(name), value)
-    for name, value in parts(context, None) if auto.context_alone else []:
-        add(of_context(name), value)
+    for name, value in of_context_alone if auto.context_alone else []:
+        add(name, value)
     crosses: Any = [(None, None)] if auto.crosses is None else auto.crosses
     pairs = sorted(
         {tuple(pair) for pair in crosses},
         key=lambda pair: [namespace_hash(name) if name is not None else 0 for name in pair],
     )
-    blocks = [(parts(context, left), parts(action, right)) for left, right in pairs]
+    blocks = [
+        (
+            of_context_alone if left is None else hashed(parts(context, left)),
+            parts(action, right),
+        )
+        for left, right in pairs
+    ]
     sizes = [len(left) * len(right) for left, right in blocks]
     room = sizes if sum(sizes) <= auto.most_crossed else rooms(sizes, auto.most_crossed)
     left_out = 0
@@ -134,6 +168,7 @@ def as_dict(rows: Rows, place: int) -> dict[int, float]:
     CROSSES,
     st.sampled_from([8, 12, 20]),
     st.integers(0, 20) | st.just(4096),
+    st.sampled_from([0, 12, 256]),
     st.booleans(),
 )
 @settings(deadline=None, max_examples=300)
@@ -142,9 +177,16 @@ def test_rows_are_those_of_the_dictionary(
     crosses: list[tuple[str, str]] | None,
     bits: int,
     most: int,
+    squared: int,
     alone: bool,
 ) -> None:
-    auto = AutoFeatures(bits=bits, crosses=crosses, most_crossed=most, context_alone=alone)
+    auto = AutoFeatures(
+        bits=bits,
+        crosses=crosses,
+        most_crossed=most,
+        context_products=squared,
+        context_alone=alone,
+    )
     encoder = AutoEncoder(auto)
     contexts = [encoder.encode(context) for context, _ in decisions]
     candidates = [[encoder.encode(each) for each in some] for _, some in decisions]
@@ -164,7 +206,7 @@ def test_rows_are_those_of_the_dictionary(
         assert found.keys() == expected.keys()
         assert list(found.values()) == pytest.approx([expected[key] for key in found], abs=1e-9)
         products = len(found) - 1 - len(action) - alone * len(context)
-        assert products <= most
+        assert products <= most + alone * squared
     assert operands.left_out == total
 
 
@@ -204,7 +246,7 @@ def test_rows_in_which_few_or_many_features_share_a_bucket(bits: int) -> None:
 
 
 def test_rows_are_the_same_for_ever() -> None:
-    auto = AutoFeatures()
+    auto = AutoFeatures(context_products=0)
     encoder = AutoEncoder(auto)
     context = encoder.encode({"geo": "US", "user": {"age": 37}})
     rows = Crossing(auto).rows(context, [encoder.encode({"topic": "sport"})])
@@ -218,6 +260,16 @@ def test_rows_are_the_same_for_ever() -> None:
     }
 
 
+def test_products_of_a_context_are_the_same_for_ever() -> None:
+    auto = AutoFeatures()
+    encoder = AutoEncoder(auto)
+    context = encoder.encode({"geo": "US", "user": {"age": 37}})
+    action = encoder.encode({"topic": "sport"})
+    row = as_dict(Crossing(auto).rows(context, [action]), 0)
+    assert row.keys() > {0, 253945, 172705, 229831, 160044, 256195}
+    assert sorted(row.values()) == pytest.approx([1.0] * 6 + [4.610918] * 4 + [21.260565] * 2)
+
+
 def test_elements_of_vectors_are_the_first_to_be_left_out_of_products() -> None:
     auto = AutoFeatures(most_crossed=60, context_alone=False)
     encoder = AutoEncoder(auto)
@@ -228,7 +280,7 @@ def test_elements_of_vectors_are_the_first_to_be_left_out_of_products() -> None:
     row = as_dict(crossed(operands), 0)
     for name in context.names.tolist():
         for other in action.names.tolist()[:30]:
-            assert of_pair(name, other) >> 46 in row
+            assert of_pair(of_context(name), other) >> 46 in row
 
 
 def test_buckets_are_even_and_what_collides_with_one_action_does_not_with_all() -> None:

@@ -103,6 +103,7 @@ AUTO = st.fixed_dictionaries(
                 "context_alone": st.booleans(),
                 "most_features": st.sampled_from([1, 1024]),
                 "most_crossed": st.sampled_from([0, 3, 4096]),
+                "context_products": st.sampled_from([0, 6, 256]),
                 "scale": st.booleans(),
             },
         )

@@ -102,6 +102,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "context_alone": {"context_alone": False},
     "most_features": {"most_features": 3},
     "most_crossed": {"most_crossed": 2},
+    "context_products": {"context_products": 0},
     "scale": {"scale": False},
     "rank": {"params": {"rank": 64}},
     "buckets": {"params": {"buckets": 256}},

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from operators.logic.features.auto import ActionEncodings, AutoEncoder, NameHashes, SparseFeatures
 from operators.logic.features.auto.names import stable_hash
-from operators.logic.features.crossing import Crossing, Operands, Workspace, crossed
+from operators.logic.features.crossing import (
+    Crossing,
+    Operands,
+    Workspace,
+    crossed,
+    most_entries,
+)
 from operators.logic.features.rows import Rows
 from schemas.catalog import AutoFeatures
 
@@ -41,7 +47,7 @@ class AutoRows:
             [-1, *(_position_column(place, self.width) for place in range(1, slate_size))], np.int64
         )
         """The column that is 1 more at each position of a slate; none at the first."""
-        self._most_crossed = settings.most_crossed
+        self._settings = settings
         self._contexts = AutoEncoder(settings, hashes)
         self._action_encoder = AutoEncoder(settings, hashes)
         self._actions = ActionEncodings(self._action_encoder, MOST_ENCODED)
@@ -106,9 +112,8 @@ class AutoRows:
         entries = 0
         for context, texts in zip(contexts, contents, strict=True):
             actions = [nothing if text is None else encode(text) for text in texts]
-            many, most = len(context), self._most_crossed
-            sizes = [len(action) for action in actions]
-            needed = sum(1 + many + more + min(many * more, most) for more in sizes)
+            many, settings = len(context), self._settings
+            needed = sum(most_entries(settings, many, len(action)) for action in actions)
             if some and entries + needed > MOST_ENTRIES:
                 yield self._part(some, candidates)
                 some, candidates, entries = [], [], 0

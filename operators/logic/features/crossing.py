@@ -1,6 +1,7 @@
 """A context's and its candidates' features as rows: each alone, and their products, in buckets."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ from schemas.catalog import AutoFeatures
 
 _LINEAR = 8.0
 """Values up to here are taken as they are, larger ones by their logarithm, see :func:`_bounded`."""
+
+_PRODUCT = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 _Side = tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.int64]]
 _Groups = tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]
@@ -33,7 +37,10 @@ class Operands(NamedTuple):
     blocks : int32[N, P, 4]
     whole : boolean[N]
         What is multiplied, and whether that is all there is
-        (:func:`operators.logic.kernels.crossing_plan.plan_products`).
+        (:func:`operators.logic.kernels.crossing_plan.plan_products`); in a decision whose rows
+        have the context's own products or not, only those like the first are whole.
+    counted : int64[N]
+        How many of the context's features count in a row: with its products of two, or without.
     bits
         Rows have 2**bits columns.
     context_alone
@@ -48,6 +55,7 @@ class Operands(NamedTuple):
     which: NDArray[np.int64]
     blocks: NDArray[np.int32]
     whole: NDArray[np.bool_]
+    counted: NDArray[np.int64]
     bits: int
     context_alone: bool
     left_out: int
@@ -78,14 +86,16 @@ class Crossing:
     up. Of more products than ``most_crossed`` the pairs of namespaces share that room: small pairs
     have all of theirs, the others the same room each, in which the features that come first in the
     order of hashes are multiplied, as many of the smaller side as fit into a square. Without
-    declared pairs all namespaces count as one pair.
+    declared pairs all namespaces count as one pair, and where a row has no more than
+    ``context_products`` products even so, the products of each two of the context's features (and
+    their squares) count like features of the context.
 
     >>> from operators.logic.features.auto import AutoEncoder
     >>> settings = AutoFeatures()
     >>> encoder, crossing = AutoEncoder(settings), Crossing(settings)
     >>> rows = crossing.rows(encoder.encode({"geo": "US"}), [encoder.encode({"topic": "sport"})])
     >>> rows.indptr.tolist(), rows.indices.tolist()
-    ([0, 4], [0, 253945, 229831, 256195])
+    ([0, 6], [0, 253945, 229831, 84762, 256195, 240094])
     """
 
     def __init__(self, settings: AutoFeatures) -> None:
@@ -131,6 +141,19 @@ class Crossing:
         left_out = plan_products(
             groups, action_groups, starts, which, self._pairs, settings.most_crossed, blocks, whole
         )
+        decisions = np.repeat(np.arange(len(contexts)), np.diff(starts))
+        counted = np.diff(items)[decisions]
+        if not declared:
+            has_products = self._has_products(counted, np.diff(action_items)[which])
+            if has_products.any():
+                wanted = np.zeros(len(contexts), np.bool_)
+                wanted[decisions[has_products]] = True
+                hashes, values, larger = with_products(hashes, values, items, wanted)
+                more = (np.diff(larger) - np.diff(items))[decisions] * has_products
+                blocks[:, 0, 0] = larger[:-1][decisions]
+                blocks[:, 0, 1] += more.astype(np.int32)
+                counted, items = counted + more, larger
+                whole &= counted == counted[starts[:-1][decisions]]
         return Operands(
             contexts=(hashes, values, items),
             actions=(action_hashes, action_values, action_items),
@@ -138,10 +161,35 @@ class Crossing:
             which=which,
             blocks=blocks,
             whole=whole,
+            counted=counted,
             bits=settings.bits,
             context_alone=settings.context_alone,
             left_out=left_out,
         )
+
+    def _has_products(
+        self, contexts: NDArray[np.int64], actions: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Say of rows with so many features of either whether the context's own products count."""
+        settings = self._settings
+        most = min(settings.context_products, settings.most_crossed)
+        several = contexts * (contexts + 3) // 2 * actions
+        return np.asarray((several > 0) & (several <= most))
+
+
+def most_entries(settings: AutoFeatures, context: int, action: int) -> int:
+    """Give how many entries the row of so many features of a context and an action has at most.
+
+    >>> most_entries(AutoFeatures(), 2, 1), most_entries(AutoFeatures(context_products=0), 2, 1)
+    (518, 6)
+    """
+    return (
+        1
+        + context
+        + action
+        + min(context * action, settings.most_crossed)
+        + 2 * settings.context_products
+    )
 
 
 def crossed(operands: Operands, workspace: Workspace | None = None) -> Rows:
@@ -153,9 +201,9 @@ def crossed(operands: Operands, workspace: Workspace | None = None) -> Rows:
     """
     from operators.logic.kernels.crossed_rows import crossed_rows
 
-    many, more = (np.diff(side[2]) for side in (operands.contexts, operands.actions))
+    more = np.diff(operands.actions[2])
     products = (operands.blocks[:, :, 1].astype(np.int64) * operands.blocks[:, :, 3]).sum()
-    alone = np.repeat(many, np.diff(operands.starts)).sum() if operands.context_alone else 0
+    alone = operands.counted.sum() if operands.context_alone else 0
     count = len(operands.which)
     room = int(count + alone + more[operands.which].sum() + products)
     indptr = np.empty(count + 1, np.int64)
@@ -166,6 +214,7 @@ def crossed(operands: Operands, workspace: Workspace | None = None) -> Rows:
         operands.starts,
         operands.which,
         operands.blocks,
+        operands.counted,
         operands.bits,
         operands.context_alone,
         indptr,
@@ -203,6 +252,43 @@ def _side(
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group, minlength=len(spaces))
     return names[order], values[order], starts, (_sums(sizes), spaces, first)
+
+
+def with_products(
+    names: NDArray[np.uint64],
+    values: NDArray[np.float64],
+    items: NDArray[np.int64],
+    wanted: NDArray[np.bool_],
+) -> _Side:
+    """Put behind the features of items that are ``wanted`` the products of each two of them.
+
+    A feature's product with itself is among them. Names are mixed hashes, and so are theirs.
+
+    >>> names, values = np.array([1, 2], np.uint64), np.array([2.0, 3.0])
+    >>> _, both, items = with_products(names, values, np.array([0, 2]), np.array([True]))
+    >>> both.tolist(), items.tolist()
+    ([2.0, 3.0, 4.0, 6.0, 9.0], [0, 5])
+    """
+    all_names, all_values = [], []
+    for item, (start, end) in enumerate(pairwise(items.tolist())):
+        of_item, numbers = names[start:end], values[start:end]
+        all_names.append(of_item)
+        all_values.append(numbers)
+        if wanted[item]:
+            one, other = np.triu_indices(end - start)
+            all_names.append(_product_names(of_item[one], of_item[other]))
+            all_values.append(numbers[one] * numbers[other])
+    sizes = np.diff(items)
+    larger = _sums(np.where(wanted, sizes * (sizes + 3) // 2, sizes))
+    return np.concatenate(all_names), np.concatenate(all_values), larger
+
+
+def _product_names(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix the hashes of two names, by the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    z = one * _PRODUCT + other
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return np.asarray(z ^ (z >> np.uint64(31)))
 
 
 def _bounded(values: NDArray[np.float32]) -> NDArray[np.float64]:

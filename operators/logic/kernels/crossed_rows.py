@@ -105,7 +105,7 @@ def _merge(start: int, end: int, table: Any, indices: Any, values: Any) -> int:
 
 
 @kernel(
-    f"int64({_SIDE}, {_SIDE}, int64[::1], int64[::1], int32[:, :, ::1], int64, boolean,"
+    f"int64({_SIDE}, {_SIDE}, int64[::1], int64[::1], int32[:, :, ::1], int64[::1], int64, boolean,"
     "int64[::1], int64[::1], float64[::1])"
 )
 def crossed_rows(
@@ -114,6 +114,7 @@ def crossed_rows(
     starts: Any,
     which: Any,
     blocks: Any,
+    counted: Any,
     bits: int,
     context_alone: bool,
     indptr: Any,
@@ -132,6 +133,8 @@ def crossed_rows(
         Each candidate's action.
     blocks : int32[N, P, 4]
         What is multiplied (:func:`operators.logic.kernels.crossing_plan.plan_products`).
+    counted : int64[N]
+        How many of the context's features count by themselves in a row.
     bits
         Buckets are numbered from 0 to 2**bits - 1.
     indptr : int64[N + 1]
@@ -151,7 +154,7 @@ def crossed_rows(
     at = 0
     indptr[0] = 0
     for decision in range(starts.size - 1):
-        c_from, c_to = c_items[decision], c_items[decision + 1]
+        c_from = c_items[decision]
         for row in range(starts[decision], starts[decision + 1]):
             a_from, a_to = a_items[which[row]], a_items[which[row] + 1]
             start = at
@@ -163,6 +166,7 @@ def crossed_rows(
             )
             at = end
             if context_alone:
+                c_to = c_from + counted[row]
                 end = at + c_to - c_from
                 _write(
                     c_mixed[c_from:c_to],

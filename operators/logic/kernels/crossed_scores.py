@@ -82,6 +82,19 @@ def _worth(
 
 
 @inlined
+def _level(
+    first: int, many: int, hashes: Any, values: Any, shift: Any, mask: int, table: Any
+) -> tuple[float, float]:
+    """Give mean and variance of what the bias and a context's features are worth."""
+    level, base = np.float64(table[0, 0]), np.float64(table[0, 1]) ** 2
+    for i in range(first, first + many):
+        column = _column(hashes[i], shift, mask)
+        level += values[i] * table[column, 0]
+        base += (values[i] * table[column, 1]) ** 2
+    return level, base
+
+
+@inlined
 def _add_to_sketch(hashed: Any, part: float, sums: Any) -> None:
     """Add a part of a score's deviation to four of the sums behind the first, or take it away."""
     quarter = (sums.size - 1) // 4
@@ -104,8 +117,8 @@ def _scale_to(variance: float, sums: Any) -> None:
 
 
 @kernel(
-    f"void({_SIDE}, {_SIDE}, int64[::1], int64[::1], int32[:, :, ::1], boolean[::1], int64,"
-    "boolean, int64, float32[:, ::1], float64[::1], float64[:, ::1], float64[::1])"
+    f"void({_SIDE}, {_SIDE}, int64[::1], int64[::1], int32[:, :, ::1], boolean[::1], int64[::1],"
+    "int64, boolean, int64, float32[:, ::1], float64[::1], float64[:, ::1], float64[::1])"
 )
 def crossed_scores(
     contexts: Any,
@@ -114,6 +127,7 @@ def crossed_scores(
     which: Any,
     blocks: Any,
     whole: Any,
+    counted: Any,
     bits: int,
     context_alone: bool,
     mask: int,
@@ -128,10 +142,11 @@ def crossed_scores(
 
     Parameters
     ----------
-    contexts, actions, starts, which, blocks, bits, context_alone
+    contexts, actions, starts, which, blocks, counted, bits, context_alone
         As there.
     whole : boolean[N]
-        Whether a row has the products of its features with all of the context's.
+        Whether a row has the products of its features with all of the context's that count in the
+        rows of its decision that are whole.
     mask
         Buckets are folded onto ``mask`` + 1 columns.
     table : float32[mask + 1, 2]
@@ -161,12 +176,8 @@ def crossed_scores(
         np.empty(most, np.int64),
     )
     for decision in range(starts.size - 1):
-        level, base = np.float64(table[0, 0]), np.float64(table[0, 1]) ** 2
-        if context_alone:
-            for i in range(c_items[decision], c_items[decision + 1]):
-                column = _column(c_mixed[i], shift, mask)
-                level += c_values[i] * table[column, 0]
-                base += (c_values[i] * table[column, 1]) ** 2
+        c_from, known = c_items[decision], -1
+        level, base = 0.0, 0.0
         at, several = 0, 0
         for row in range(starts[decision], starts[decision + 1]):
             for j in range(a_items[which[row]], a_items[which[row] + 1]):
@@ -182,6 +193,10 @@ def crossed_scores(
                 at += 1
         at, is_exact = 0, several < factor.shape[1]
         for row in range(starts[decision], starts[decision + 1]):
+            if known != counted[row]:
+                known = counted[row]
+                alone = known if context_alone else 0
+                level, base = _level(c_from, alone, c_mixed, c_values, shift, mask, table)
             score, sketched, sums = level, 0.0, factor[row]
             for j in range(a_items[which[row]], a_items[which[row] + 1]):
                 place = places[at]

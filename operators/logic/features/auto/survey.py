@@ -234,7 +234,11 @@ def _buckets(
     actions = list(action.one_by_one())
     action_rows = Crossing(alone).rows(none, actions)
     room = len(everything)  # a row for each of the actions' features alone: none is left out
-    crossing = Crossing(msgspec.structs.replace(settings, most_crossed=room, context_alone=False))
+    crossing = Crossing(
+        msgspec.structs.replace(
+            settings, most_crossed=room, context_products=0, context_alone=False
+        )
+    )
     products, workspace = np.zeros(crossing.width), Workspace()
     for start in range(0, len(actions), _CHUNK):
         some: Sequence[SparseFeatures] = actions[start : start + _CHUNK]

@@ -130,6 +130,7 @@ class SharedPosterior:
             operands.which,
             operands.blocks,
             operands.whole,
+            operands.counted,
             operands.bits,
             operands.context_alone,
             len(self._table) - 1,
