@@ -101,7 +101,7 @@ class Alignment(Generic[E]):
 
         Events of equal time come in the order of lanes, then offsets. ``now`` is any steady clock;
         only its differences are used. ``present`` is the time of day, beyond which an idle group
-        does not go. No key passes ``until``.
+        does not go. No key passes ``until``, nor does the watermark.
         """
         bound = min(self._bound(), until)
         counts = [bisect_right(lane.keys, bound) for lane in self.lanes]
@@ -114,11 +114,16 @@ class Alignment(Generic[E]):
                 timed += lane.take(count)
         timed.sort(key=_TIME)
         self._hear(timed)
-        self._advance(bool(timed), now, present)
+        self._advance(bool(timed), now, present, until)
         return [event for _, event in timed]
 
     def release_in_order(
-        self, limit: int, now: int, present: int, alone: Callable[[E], bool]
+        self,
+        limit: int,
+        now: int,
+        present: int,
+        alone: Callable[[E], bool],
+        until: int = ALWAYS,
     ) -> list[E]:
         """Remove and return at most ``limit`` events as :meth:`release` does, one by one.
 
@@ -126,7 +131,7 @@ class Alignment(Generic[E]):
         come together: what remains of each lane is what lies behind what was given. One that is to
         be ``alone`` comes alone.
         """
-        bound = self._bound()
+        bound = min(self._bound(), until)
         timed: list[tuple[int, E]] = []
         while len(timed) < limit:
             ready = [lane for lane in self.lanes if lane.keys and lane.keys[0] <= bound]
@@ -140,7 +145,7 @@ class Alignment(Generic[E]):
             if is_alone:
                 break
         self._hear(timed)
-        self._advance(bool(timed), now, present)
+        self._advance(bool(timed), now, present, until)
         return [event for _, event in timed]
 
     def follow(self, watermark: int, present: int = ALWAYS) -> None:
@@ -162,11 +167,11 @@ class Alignment(Generic[E]):
         keys.sort()
         return keys[limit - 1]
 
-    def _advance(self, released: bool, now: int, present: int) -> None:
+    def _advance(self, released: bool, now: int, present: int, until: int) -> None:
         waiting = [lane.keys[0] if lane.keys else lane.frontier
                    for lane in self.lanes if lane.keys or not lane.at_end]  # fmt: skip
         reached = min(waiting) if waiting else max(lane.frontier for lane in self.lanes)
-        self.watermark = max(self.watermark, reached)
+        self.watermark = max(self.watermark, min(reached, until))
         if waiting:
             self._idle = None
         elif released or self._idle is None:

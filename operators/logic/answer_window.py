@@ -59,55 +59,63 @@ class AnswerWindow:
     """Bounds the event time that passes while the answers to requests are on their way.
 
     A flow that is far behind reads requests much faster than they came, and its answers come back
-    over their topic some time later: after a start the first have to wait for the catalog and for
-    the kernels. So that they, and the events that follow them, do not come too late to count, at
-    most ``span`` of event time is released until the first of them is answered and its answer has
-    come, in no less than ``wait`` and no more than ``longest`` of a steady clock; all are in
-    microseconds. Live traffic never meets the bound.
+    over their own topic some time later: after a start the first have to wait for the catalog and
+    for the kernels. So that they, and the events that follow them, do not come too late to count,
+    at most ``span`` of event time is released until what was released is answered and what was
+    written has come back. Where nothing comes back, nothing may have been written: that is waited
+    for no longer than ``wait``, and for all of it no longer than ``longest`` of a steady clock; all
+    are in microseconds. Live traffic never meets the bound.
 
     >>> window = AnswerWindow(span=30, wait=5, longest=50)
-    >>> window.until(None, now=0, answered=NEVER, on_their_way=False) == ALWAYS
+    >>> window.until(None, now=0, answered=True, on_their_way=False, read=7) == ALWAYS
     True
     >>> steps = [
-    ...     (100, 0, NEVER, False),
-    ...     (129, 9, NEVER, False),
-    ...     (131, 10, 101, False),
-    ...     (131, 15, 101, True),
-    ...     (131, 16, 101, False),
+    ...     (100, 0, True, False, 7),
+    ...     (129, 9, False, False, 7),
+    ...     (131, 10, True, True, 7),
+    ...     (131, 11, True, False, 8),
+    ...     (162, 12, True, False, 8),
+    ...     (162, 17, True, False, 8),
     ... ]
     >>> [window.until(*each) for each in steps]
-    [130, 130, 130, 130, 161]
+    [130, 130, 130, 161, 161, 192]
     """
 
     def __init__(self, span: int, wait: int, longest: int) -> None:
         self._span, self._wait, self._longest = span, wait, longest
-        self._asked = NEVER
         self._opened: int | None = None
         self._answered: int | None = None
-        """When the first request of the window was seen to be answered."""
+        """Since when everything was seen to be answered, and nothing to be on its way."""
+        self._read = 0
         self._end = ALWAYS
 
-    def until(self, asked: int | None, now: int, answered: int, on_their_way: bool) -> int:
+    def until(
+        self, asked: int | None, now: int, answered: bool, on_their_way: bool, read: int
+    ) -> int:
         """Give the latest time that may be released at ``now``.
 
         ``asked`` is that of the first request to be released whose answer is not to be expected on
-        the topic of answers yet; None where there is none. ``answered`` is the time up to which
-        requests are answered, ``on_their_way`` says that answers were written and not read.
+        the topic of answers yet; None where there is none. ``answered`` says that all requests that
+        were released are answered, ``on_their_way`` that answers were written and not read;
+        ``read`` is the offset up to which they were read.
         """
-        if self._opened is not None and self._is_over(now, answered, on_their_way):
+        if self._opened is not None and self._is_over(now, answered and not on_their_way, read):
             self._opened = self._answered = None
         if self._opened is None:
             if asked is None:
                 return ALWAYS
-            self._opened, self._asked, self._end = now, asked, asked + self._span
+            self._opened, self._read, self._end = now, read, asked + self._span
         return self._end
 
-    def _is_over(self, now: int, answered: int, on_their_way: bool) -> bool:
+    def _is_over(self, now: int, settled: bool, read: int) -> bool:
         assert self._opened is not None
         if now - self._opened >= self._longest:
             return True
-        if self._answered is None and answered >= self._asked:
+        if not settled:
+            self._answered = None
+            return False
+        if now > self._opened and read > self._read:
+            return True
+        if self._answered is None:
             self._answered = now
-        return (
-            self._answered is not None and now - self._answered >= self._wait and not on_their_way
-        )
+        return now - self._answered >= self._wait

@@ -213,6 +213,7 @@ def test_far_behind_time_goes_on_as_requests_are_answered(
         got = batches_until(part, lambda got: bool(events_in(got)))
         released = [event.at for event in events_in(got)]
         assert released == asked[:2], "half the allowed lateness"
+        assert got[-1].watermark <= asked[1], "nor does the time of what waits"
         del asked[:2]
         more = [batch for _ in range(20) for _, batch in part.next_batch()]
         assert not events_in(more), "before it is answered nothing goes on"

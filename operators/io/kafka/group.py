@@ -1,6 +1,7 @@
 """One aligned partition group: partition k of some topics as batches in event-time order."""
 
 import time
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, cast
@@ -35,9 +36,9 @@ _WITHOUT_LOGS = (1,)
 CAPACITY = 8_000
 """Records of one topic partition that may wait, undecoded, for the other topics of the group."""
 
-_ANSWER_WAIT, _LONGEST_ANSWER_WAIT = 250_000, 60_000_000
-"""Microseconds in which a flow that is behind takes in half the allowed lateness at most: after the
-first request is answered, and at the longest, where its answer does not come back."""
+_ANSWER_WAIT, _LONGEST_ANSWER_WAIT = 1_000_000, 60_000_000
+"""Microseconds for which a flow that is behind, having taken in half the allowed lateness, waits
+for answers where none comes back, and for all of them at the longest."""
 
 _IDLE_TICK = 200_000
 """Microseconds between batches that say nothing but a later watermark."""
@@ -161,12 +162,7 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         now = time.monotonic_ns() // 1000
         alignment = self.alignment
         present = self._source.present()
-        until = self._answers.until(
-            self._first_unanswered(),
-            now,
-            self._source.answered_until(self._shard),
-            self._answers_on_their_way(),
-        )
+        until = self._answers_until(now)
         events, rejected = self._parted(alignment.release(self._limit, now, present, until))
         if self._source.releases.has_dropped:
             rejected += self._dropped()
@@ -245,14 +241,28 @@ class GroupPartition(StatefulSourcePartition[Item, bytes]):
         return events, rejected
 
     def _first_unanswered(self) -> int | None:
-        """Give the time of the first request that waits, where no answer to any waits or follows.
+        """Give the time of the first request that waits behind all answers; None where none does.
 
         Where the topic of decisions was read to its end, what is asked next has no answer there.
         """
         asked, answered = self._asked, self._answered
         if asked is None or answered is None or not asked.keys or self._source.bounded:
             return None
-        return asked.keys[0] if answered.at_end and not answered.keys else None
+        if not answered.at_end:
+            return None
+        first = bisect_right(asked.keys, answered.keys[-1]) if answered.keys else 0
+        return asked.keys[first] if first < len(asked.keys) else None
+
+    def _answers_until(self, now: int) -> int:
+        """Give how far event time may go on for the sake of the answers to requests."""
+        inlet = self._inlets.get(Topic.DECISIONS)
+        return self._answers.until(
+            self._first_unanswered(),
+            now,
+            answered=self._source.answered_until(self._shard) >= self._sent_watermark,
+            on_their_way=self._answers_on_their_way(),
+            read=0 if inlet is None else inlet.next_offset,
+        )
 
     def _answers_on_their_way(self) -> bool:
         inlet = self._inlets.get(Topic.DECISIONS)

@@ -61,7 +61,7 @@ class SearchingPartition(GroupPartition):
             self._turns.clear_in_flight()
             return []
         self._awake = None
-        self._given = batch.watermark
+        self._given = self._sent_watermark = batch.watermark
         self._note(batch)
         return [(self._item_key, batch)]
 
@@ -101,8 +101,9 @@ class SearchingPartition(GroupPartition):
         before, alignment = super().offsets(), self.alignment
         limit = self._turns.size(self.places())
         now = time.monotonic_ns() // 1000
+        until, present = self._answers_until(now), self._source.present()
         events, rejected = self._parted(
-            alignment.release_in_order(limit, now, self._source.present(), self._is_suspect)
+            alignment.release_in_order(limit, now, present, self._is_suspect, until)
         )
         if not events and rejected:
             return Batch(self._shard, self._given, [], rejected)
