@@ -27,12 +27,11 @@ Start = Literal["beginning", "end"]
 HasUnread = Callable[[int, int], bool]
 """Says whether decisions were written to a partition at an offset or behind it."""
 
-_BATCH_TURN = 0.05
-"""Seconds between the turns of sources that no decision waits for."""
-
-
 AnsweredUntil = Callable[[int], int]
 """Gives the event time up to which a shard's requests are answered."""
+
+_BATCH_TURN = 0.05
+"""Seconds between the turns of sources that no decision waits for."""
 
 
 def nothing_unread(shard: int, offset: int) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,54 +142,53 @@ class Crossing:
             groups, action_groups, starts, which, self._pairs, settings.most_crossed, blocks, whole
         )
         decisions = np.repeat(np.arange(len(contexts)), np.diff(starts))
-        counted = np.diff(items)[decisions]
-        if not declared:
-            has_products = self._has_products(counted, np.diff(action_items)[which])
-            if has_products.any():
-                wanted = np.zeros(len(contexts), np.bool_)
-                wanted[decisions[has_products]] = True
-                hashes, values, larger = with_products(hashes, values, items, wanted)
-                more = (np.diff(larger) - np.diff(items))[decisions] * has_products
-                blocks[:, 0, 0] = larger[:-1][decisions]
-                blocks[:, 0, 1] += more.astype(np.int32)
-                counted, items = counted + more, larger
-                whole &= counted == counted[starts[:-1][decisions]]
-        return Operands(
+        operands = Operands(
             contexts=(hashes, values, items),
             actions=(action_hashes, action_values, action_items),
             starts=starts,
             which=which,
             blocks=blocks,
             whole=whole,
-            counted=counted,
+            counted=np.diff(items)[decisions],
             bits=settings.bits,
             context_alone=settings.context_alone,
             left_out=left_out,
         )
+        return operands if declared else self._with_own_products(operands, decisions)
 
-    def _has_products(
-        self, contexts: NDArray[np.int64], actions: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        """Say of rows with so many features of either whether the context's own products count."""
-        settings = self._settings
-        most = min(settings.context_products, settings.most_crossed)
-        several = contexts * (contexts + 3) // 2 * actions
-        return np.asarray((several > 0) & (several <= most))
+    def _with_own_products(self, operands: Operands, decisions: NDArray[np.int64]) -> Operands:
+        """Let the products of a context's features count in the rows that have room for them."""
+        (hashes, values, items), counted = operands.contexts, operands.counted
+        actions = np.diff(operands.actions[2])[operands.which]
+        has_products = _has_own_products(self._settings, counted, actions)
+        if not has_products.any():
+            return operands
+        wanted = np.zeros(len(items) - 1, np.bool_)
+        wanted[decisions[has_products]] = True
+        contexts = with_products(hashes, values, items, wanted)
+        more = (np.diff(contexts[2]) - np.diff(items))[decisions] * has_products
+        counted = counted + more
+        operands.blocks[:, 0, 0] = contexts[2][:-1][decisions]
+        operands.blocks[:, 0, 1] += more.astype(np.int32)
+        alike = counted == counted[operands.starts[:-1][decisions]]
+        return operands._replace(contexts=contexts, whole=operands.whole & alike, counted=counted)
+
+
+def _has_own_products(settings: AutoFeatures, context: Any, action: Any) -> Any:
+    """Say of rows with so many features of either whether the context's own products count."""
+    several = context * (context + 3) // 2 * action
+    return (several > 0) & (several <= min(settings.context_products, settings.most_crossed))
 
 
 def most_entries(settings: AutoFeatures, context: int, action: int) -> int:
     """Give how many entries the row of so many features of a context and an action has at most.
 
     >>> most_entries(AutoFeatures(), 2, 1), most_entries(AutoFeatures(context_products=0), 2, 1)
-    (518, 6)
+    (12, 6)
     """
-    return (
-        1
-        + context
-        + action
-        + min(context * action, settings.most_crossed)
-        + 2 * settings.context_products
-    )
+    if settings.crosses is None and _has_own_products(settings, context, action):
+        context = context * (context + 3) // 2
+    return 1 + context + action + min(context * action, settings.most_crossed)
 
 
 def crossed(operands: Operands, workspace: Workspace | None = None) -> Rows:
