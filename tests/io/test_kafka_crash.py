@@ -18,6 +18,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from tests.support import kafka_flow
 from tests.support.kafka_flow import build, log_of, produce, run, settings_for
+from tests.support.parts import range_of
 
 ROOT = Path(__file__).parent.parent.parent
 REQUESTS = 8000
@@ -30,7 +31,7 @@ def answers_so_far(settings: Settings) -> int:
     places = [
         confluent_kafka.TopicPartition(settings.kafka.topic(Topic.DECISIONS), k) for k in (0, 1)
     ]
-    ends = [client.get_watermark_offsets(place, timeout=10)[1] for place in places]
+    ends = [range_of(client, place)[1] for place in places]
     client.close()
     return sum(ends)
 

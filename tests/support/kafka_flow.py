@@ -22,6 +22,7 @@ from operators.io.kafka import GroupSource, KafkaSink, SharedProducer, producer_
 from schemas.clock import ALWAYS
 from schemas.settings import Settings, load
 from schemas.topics import Topic
+from tests.support.parts import range_of
 
 TOPICS = (Topic.DECISION_REQUESTS, Topic.DECISIONS)
 SECRET = "sixteen letters!"
@@ -70,7 +71,7 @@ def log_of(settings: Settings, topic: Topic) -> dict[int, list[bytes]]:
     log: dict[int, list[bytes]] = {}
     for partition in range(settings.kafka.partitions_of(topic)):
         place = confluent_kafka.TopicPartition(settings.kafka.topic(topic), partition, 0)
-        low, high = consumer.get_watermark_offsets(place, timeout=10)
+        low, high = range_of(consumer, place)
         log[partition] = []
         consumer.assign([confluent_kafka.TopicPartition(place.topic, partition, low)])
         deadline = time.monotonic() + 20

@@ -1,6 +1,7 @@
 """Real servers for tests, started on first use; what could not be had is said at the end."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from flows.devkit.embedded import Part, PartUnavailable, Server, Supervisor
@@ -85,6 +86,20 @@ def create_topics(bootstrap_servers: str, topics: Mapping[str, int]) -> None:
     wanted = [NewTopic(name, num_partitions=n, replication_factor=1) for name, n in topics.items()]
     for created in admin.create_topics(wanted, request_timeout=20).values():
         created.result(timeout=20)
+
+
+def range_of(client: Consumer, place: TopicPartition, seconds: float = 20.0) -> tuple[int, int]:
+    """Ask for a partition's first offset and its end; a new one may be unknown for a moment."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            low, high = client.get_watermark_offsets(place, timeout=seconds)
+            return low, high
+        except KafkaException as error:
+            is_new = error.args[0].code() == KafkaError._UNKNOWN_PARTITION
+            if not is_new or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def delete_topics(bootstrap_servers: str) -> None:

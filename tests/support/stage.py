@@ -25,6 +25,7 @@ from schemas.catalog import PolicySettings
 from schemas.codec import encode
 from schemas.settings import child_environment, load
 from schemas.topics import Topic
+from tests.support.parts import range_of
 
 SEED = 7
 PATIENCE = 200.0
@@ -221,7 +222,7 @@ class Stage:
         """Ask the broker for the end of each partition of a topic."""
         name = self.settings.kafka.topic(topic)
         return {
-            k: self._reader.get_watermark_offsets(TopicPartition(name, k), timeout=20.0)[1]
+            k: range_of(self._reader, TopicPartition(name, k))[1]
             for k in range(self.settings.kafka.partitions_of(topic))
         }
 
