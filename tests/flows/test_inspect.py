@@ -543,7 +543,10 @@ def test_features_without_a_declaration_are_surveyed_in_the_newest_requests(
     ]
     assert "context |geo=US" in found["constant"]
     assert {each["name"] for each in found["features"] if each["side"] == "action"} == {"|topic=x"}
-    assert found["products"] == 3
+    names = {tuple(each["names"]) for each in found["context_products"]}
+    assert len(names) == 5
+    assert ("|geo=US", "|geo=US") in names
+    assert found["products"] == 3 + 5
     assert found["problems"] == {"context": {"too_large": 1}, "action": {}}
 
 

@@ -1,22 +1,19 @@
 """A context's and its candidates' features as rows: each alone, and their products, in buckets."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.logic.features.auto.names import namespace_hash
 from operators.logic.features.auto.sparse import SparseFeatures
+from operators.logic.features.own_products import has_own_products, with_products
 from operators.logic.features.rows import Rows
 from schemas.catalog import AutoFeatures
 
 _LINEAR = 8.0
-"""Values up to here are taken as they are, larger ones by their logarithm, see :func:`_bounded`."""
-
-_PRODUCT = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+"""Values up to here are taken as they are, larger ones by their logarithm, see :func:`bounded`."""
 
 _Side = tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.int64]]
 _Groups = tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]
@@ -160,7 +157,7 @@ class Crossing:
         """Let the products of a context's features count in the rows that have room for them."""
         (hashes, values, items), counted = operands.contexts, operands.counted
         actions = np.diff(operands.actions[2])[operands.which]
-        has_products = _has_own_products(self._settings, counted, actions)
+        has_products = has_own_products(self._settings, counted, actions)
         if not has_products.any():
             return operands
         wanted = np.zeros(len(items) - 1, np.bool_)
@@ -174,19 +171,13 @@ class Crossing:
         return operands._replace(contexts=contexts, whole=operands.whole & alike, counted=counted)
 
 
-def _has_own_products(settings: AutoFeatures, context: Any, action: Any) -> Any:
-    """Say of rows with so many features of either whether the context's own products count."""
-    several = context * (context + 3) // 2 * action
-    return (several > 0) & (several <= min(settings.context_products, settings.most_crossed))
-
-
 def most_entries(settings: AutoFeatures, context: int, action: int) -> int:
     """Give how many entries the row of so many features of a context and an action has at most.
 
     >>> most_entries(AutoFeatures(), 2, 1), most_entries(AutoFeatures(context_products=0), 2, 1)
     (12, 6)
     """
-    if settings.crosses is None and _has_own_products(settings, context, action):
+    if has_own_products(settings, context, action):
         context = context * (context + 3) // 2
     return 1 + context + action + min(context * action, settings.most_crossed)
 
@@ -239,7 +230,7 @@ def _side(
     """
     empty = [np.empty(0, np.uint64)]
     names = np.concatenate([item.names for item in items] or empty)
-    values = _bounded(np.concatenate([item.values for item in items] or [np.empty(0, np.float32)]))
+    values = bounded(np.concatenate([item.values for item in items] or [np.empty(0, np.float32)]))
     starts = _sums([len(item) for item in items])
     if not declared:
         groups = starts, np.zeros(len(items), np.uint64), np.arange(len(items) + 1)
@@ -253,49 +244,12 @@ def _side(
     return names[order], values[order], starts, (_sums(sizes), spaces, first)
 
 
-def with_products(
-    names: NDArray[np.uint64],
-    values: NDArray[np.float64],
-    items: NDArray[np.int64],
-    wanted: NDArray[np.bool_],
-) -> _Side:
-    """Put behind the features of items that are ``wanted`` the products of each two of them.
-
-    A feature's product with itself is among them. Names are mixed hashes, and so are theirs.
-
-    >>> names, values = np.array([1, 2], np.uint64), np.array([2.0, 3.0])
-    >>> _, both, items = with_products(names, values, np.array([0, 2]), np.array([True]))
-    >>> both.tolist(), items.tolist()
-    ([2.0, 3.0, 4.0, 6.0, 9.0], [0, 5])
-    """
-    all_names, all_values = [], []
-    for item, (start, end) in enumerate(pairwise(items.tolist())):
-        of_item, numbers = names[start:end], values[start:end]
-        all_names.append(of_item)
-        all_values.append(numbers)
-        if wanted[item]:
-            one, other = np.triu_indices(end - start)
-            all_names.append(_product_names(of_item[one], of_item[other]))
-            all_values.append(numbers[one] * numbers[other])
-    sizes = np.diff(items)
-    larger = _sums(np.where(wanted, sizes * (sizes + 3) // 2, sizes))
-    return np.concatenate(all_names), np.concatenate(all_values), larger
-
-
-def _product_names(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Mix the hashes of two names, by the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
-    z = one * _PRODUCT + other
-    z = (z ^ (z >> np.uint64(30))) * _MIX_1
-    z = (z ^ (z >> np.uint64(27))) * _MIX_2
-    return np.asarray(z ^ (z >> np.uint64(31)))
-
-
-def _bounded(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def bounded(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Give values that grow with ``values`` and are them up to ±8, then 8 (1 + log(|value| / 8)).
 
     No sum of squares of products overflows.
 
-    >>> _bounded(np.array([-3.0, 8.0, 8.0 * np.e], np.float32)).round(3).tolist()
+    >>> bounded(np.array([-3.0, 8.0, 8.0 * np.e], np.float32)).round(3).tolist()
     [-3.0, 8.0, 16.0]
     """
     wide = values.astype(np.float64)

@@ -13,10 +13,17 @@ from operators.logic.features.auto.encoder import AutoEncoder
 from operators.logic.features.auto.fields import Typed, typed_fields
 from operators.logic.features.auto.names import NameHashes
 from operators.logic.features.auto.sparse import SparseFeatures
-from operators.logic.features.crossing import Crossing, Workspace, crossed
+from operators.logic.features.auto.survey_products import (
+    ContextProducts,
+    FoundProduct,
+    KeptContexts,
+)
+from operators.logic.features.crossing import Crossing, Operands, Workspace, crossed
+from operators.logic.features.own_products import has_own_products
 from schemas.catalog import AutoFeatures
 
 CONTEXT, ACTION = "context", "action"
+OWN_PRODUCTS = "context products"
 
 MOST_NAMES = 5000
 """Features of a side that are told apart; of further ones it is counted how often they occur."""
@@ -49,7 +56,7 @@ class Drift(Struct):
 
 
 class SharedBucket(Struct):
-    """A bucket that several features fill, products not counted."""
+    """A bucket that several features fill, a context's own products among them, others not."""
 
     bucket: int
     names: list[str]
@@ -58,15 +65,18 @@ class SharedBucket(Struct):
 class Findings(Struct, kw_only=True):
     """What a survey found.
 
-    ``products`` counts the pairs of names that are crossed, whatever ``most_crossed``,
-    ``products_colliding`` those of them that share their bucket. ``further`` counts by side how
-    often features occurred beyond the first :data:`MOST_NAMES`, ``problems`` what was left out.
+    ``context_products`` are those of each two of a context's features, where they count before
+    some candidate. ``products`` counts what is crossed, a context's features and own products with
+    an action's features, whatever ``most_crossed``, ``products_colliding`` those of them that share
+    their bucket. ``further`` counts by side how often features occurred beyond the first
+    :data:`MOST_NAMES`, and own products beyond as many, ``problems`` what was left out.
     """
 
     buckets: int
     contexts: int
     actions: int
     features: list[FoundFeature]
+    context_products: list[FoundProduct]
     constant: list[str]
     drift: list[Drift]
     collisions: list[SharedBucket]
@@ -97,7 +107,9 @@ class Survey:
     def findings(self) -> Findings:
         """Say what was found so far."""
         context, action = self._sides[CONTEXT], self._sides[ACTION]
-        context_buckets, action_buckets, products = _buckets(self._settings, context, action)
+        own, further = context.own_products(action.least)
+        context_buckets, action_buckets, products = _buckets(self._settings, context, action, own)
+        own_products = own.described(context.names, self._settings, context.items)
         features = [
             *context.features(CONTEXT, context_buckets),
             *action.features(ACTION, action_buckets),
@@ -107,11 +119,14 @@ class Survey:
         for each in features:
             if each.side == ACTION or self._settings.context_alone:
                 filled[each.bucket].append(f"{each.side} {each.name}")
+        for product in own_products if self._settings.context_alone else ():
+            filled[product.bucket].append(f"{CONTEXT} {' * '.join(product.names)}")
         return Findings(
             buckets=2**self._settings.bits,
             contexts=context.items,
             actions=action.items,
             features=features,
+            context_products=own_products,
             constant=[f"{each.side} {each.name}" for each in features if each.constant],
             drift=[*context.drift(CONTEXT), *action.drift(ACTION)],
             collisions=[
@@ -122,7 +137,8 @@ class Survey:
             products=int(products.sum()),
             products_colliding=int(products[products > 1].sum()),
             problems={side: dict(each.problems) for side, each in self._sides.items()},
-            further={side: each.further for side, each in self._sides.items()},
+            further={side: each.further for side, each in self._sides.items()}
+            | {OWN_PRODUCTS: further},
         )
 
 
@@ -156,6 +172,8 @@ class _Range(Struct):
     least: float
     greatest: float
     namespace: int
+    smallest: int
+    """Features of the smallest item that has it."""
 
 
 class _Side:
@@ -164,6 +182,9 @@ class _Side:
     def __init__(self, settings: AutoFeatures) -> None:
         self.items = 0
         self.further = 0
+        self.least = 0
+        """Features of the item that has the fewest, of those that have any."""
+        self._kept = KeptContexts(settings)
         self._hashes = NotedHashes()
         self._encoder = AutoEncoder(settings, self._hashes)
         self._ranges: dict[int, _Range] = {}
@@ -173,9 +194,23 @@ class _Side:
     def problems(self) -> Counter[str]:
         return self._encoder.problems
 
+    @property
+    def names(self) -> dict[int, str]:
+        return self._hashes.names
+
+    def own_products(self, least: int) -> tuple[ContextProducts, int]:
+        """Give the products of two features of an item that count before ``least`` of an action.
+
+        And how often others occur.
+        """
+        return self._kept.products(self._ranges.keys() & self.names.keys(), least)
+
     def add(self, features: Any) -> None:
         self.items += 1
         encoded = self._encoder.encode(features)
+        self._kept.add(encoded)
+        size = len(encoded)
+        self.least = min(self.least or size, size or self.least)
         known = self._hashes.names
         spaces = encoded.namespaces[encoded.spaces].tolist()
         seen: set[Typed] = set()
@@ -184,10 +219,11 @@ class _Side:
             if hashed not in known:
                 self.further += 1
                 continue
-            range_ = self._ranges.setdefault(hashed, _Range(0, value, value, namespace))
+            range_ = self._ranges.setdefault(hashed, _Range(0, value, value, namespace, size))
             range_.count += 1
             range_.least = min(range_.least, value)
             range_.greatest = max(range_.greatest, value)
+            range_.smallest = min(range_.smallest, size)
             seen.update(typed_fields(known[hashed]))
         for field, kind in seen:
             self._kinds[field][kind] += 1
@@ -201,6 +237,10 @@ class _Side:
         """Give all of them in one."""
         names = sorted(self._ranges)
         return _features(names, [self._ranges[name].namespace for name in names])
+
+    def smallest(self) -> list[int]:
+        """Give the size of the smallest item with each, in the order of :meth:`one_by_one`."""
+        return [range_.smallest for range_ in self._ranges.values()]
 
     def features(self, side: str, buckets: Iterable[int]) -> Iterator[FoundFeature]:
         """Describe every feature; ``buckets`` in the order of :meth:`one_by_one`."""
@@ -224,14 +264,14 @@ class _Side:
 
 
 def _buckets(
-    settings: AutoFeatures, context: _Side, action: _Side
+    settings: AutoFeatures, context: _Side, action: _Side, own: ContextProducts
 ) -> tuple[list[int], list[int], NDArray[np.float64]]:
     """Give the buckets of each side's features, and how many products fill each bucket."""
     none, everything = _features([], []), context.whole()
     alone = msgspec.structs.replace(settings, crosses=[], context_alone=True)
     singles = list(context.one_by_one())
     context_rows = crossed(Crossing(alone).operands(singles, [[none]] * len(singles)))
-    actions = list(action.one_by_one())
+    actions, sizes = list(action.one_by_one()), np.array(action.smallest(), np.int64)
     action_rows = Crossing(alone).rows(none, actions)
     room = len(everything)  # a row for each of the actions' features alone: none is left out
     crossing = Crossing(
@@ -239,14 +279,31 @@ def _buckets(
             settings, most_crossed=room, context_products=0, context_alone=False
         )
     )
+    by_size = np.argsort(own.smallest, kind="stable")
+    hashes, smallest = own.hashes()[by_size], own.smallest[by_size]
     products, workspace = np.zeros(crossing.width), Workspace()
     for start in range(0, len(actions), _CHUNK):
         some: Sequence[SparseFeatures] = actions[start : start + _CHUNK]
-        rows = crossed(crossing.operands([everything], [some]), workspace)
-        products += np.bincount(rows.indices, rows.values, crossing.width)
+        operands = crossing.operands([everything], [some])
+        counts = [
+            int(has_own_products(settings, smallest, size).sum())
+            for size in sizes[start : start + _CHUNK].tolist()
+        ]
+        for each in (operands, _of_products(operands, hashes, counts)):
+            rows = crossed(each, workspace)
+            products += np.bincount(rows.indices, rows.values, crossing.width)
     products[0] = 0.0
-    products -= np.bincount(action_rows.indices, action_rows.indices > 0, crossing.width)
+    products -= 2 * np.bincount(action_rows.indices, action_rows.indices > 0, crossing.width)
     return context_rows.indices[1::2].tolist(), action_rows.indices[1::2].tolist(), products
+
+
+def _of_products(operands: Operands, hashes: NDArray[np.uint64], counts: Sequence[int]) -> Operands:
+    """Cross actions of a single feature with the first so many of some products instead."""
+    blocks = np.empty((len(counts), 1, 4), np.int32)
+    blocks[:, 0] = 0, 0, 0, 1
+    blocks[:, 0, 1], blocks[:, 0, 2] = counts, operands.actions[2][operands.which]
+    contexts = hashes, np.ones(len(hashes)), np.array([0, len(hashes)], np.int64)
+    return operands._replace(contexts=contexts, blocks=blocks)
 
 
 def _features(names: list[int], namespaces: list[int]) -> SparseFeatures:
