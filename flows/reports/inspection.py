@@ -18,7 +18,7 @@ from operators.io.metrics.labels import OTHER, own_label
 from operators.io.redis import CachedCopy, client, read
 from operators.io.store.protocol import Store, StoredRow
 from operators.logic.features import FeatureMap, fingerprint
-from schemas.catalog import FeatureSpec
+from schemas.catalog import FeatureSpec, Slot
 from schemas.settings import Settings
 
 Report = dict[str, Any]
@@ -96,7 +96,7 @@ def features(settings: Settings, store: Store, slot_id: str) -> Report:
         raise NotFoundError(_not_there(slots, slot_id))
     spec = _spec(slots[slot_id])
     if spec.auto is not None:
-        found = survey(settings, store, slot_id, spec.auto)
+        found = survey(settings, store, msgspec.convert(slots[slot_id]["settings"], Slot))
         head = {"slot_id": slot_id, "fingerprint": fingerprint(spec)}
         return head | msgspec.structs.asdict(found)
     feature_map = FeatureMap(spec)

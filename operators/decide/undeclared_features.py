@@ -7,10 +7,9 @@ from msgspec import structs
 
 from operators.decide.admission import RequestGroup
 from operators.decide.request_groups import names_of
-from operators.logic.deciding.contents import ActionContent, canonical, read_content
+from operators.logic.deciding.contents import ActionContent, canonical, read_content, read_context
 from operators.logic.features.auto_rows import AutoRows
 from operators.logic.features.crossing import Operands
-from schemas.bounds import ACTION_FEATURES_BYTES
 from schemas.catalog import Action, AutoFeatures, Slot
 from schemas.codec import Flaw
 
@@ -99,10 +98,8 @@ class UndeclaredFeatures:
 
     def _context(self, context: Mapping[str, object]) -> bytes | None:
         """Write a context as it is logged; one that is too large is none."""
-        if not context:
-            return None
-        text = canonical(context)
-        if len(text) > ACTION_FEATURES_BYTES:
-            self._problems["context", "too_long"] += 1
+        text = read_context(context)
+        if isinstance(text, Flaw):
+            self._problems["context", text.reason] += 1
             return None
         return text

@@ -550,6 +550,50 @@ def test_features_without_a_declaration_are_surveyed_in_the_newest_requests(
     assert found["problems"] == {"context": {"too_large": 1}, "action": {}}
 
 
+@pytest.mark.parametrize("candidates", ["request", "catalog"])
+def test_features_that_requests_bring_are_surveyed_where_the_slot_takes_them(
+    settings: Settings,
+    broker: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    candidates: Any,
+) -> None:
+    kafka = settings_for(broker.address, f"inspect{time.time_ns()}.", partitions=1)
+    for name in ("BOOTSTRAP_SERVERS", "TOPIC_PREFIX", "PARTITIONS"):
+        monkeypatch.setenv(f"BANDITFLOW_{name}", environment_of(kafka)[f"BANDITFLOW_{name}"])
+    create_topics(kafka.kafka)
+    spec = FeatureSpec(auto=AutoFeatures(bits=12))
+    shared = PolicySettings(kind="shared")
+    home = make.slot("home", features=spec, policy=shared, candidates=candidates)
+    stored(settings, home, make.action("known", features={"topic": "x"}))
+    brought = [
+        (["known", {"id": "new", "features": {"price": 3}}, {"id": "bare"}], {"age": 3}),
+        ([{"id": "new", "features": [{"price": 4}, {"topic": "x"}]}] * 2, {"age": 4}),
+        ([{"id": "new", "features": {"price": 5}}], {"text": "x" * 40_000}),
+        ([{"id": "refused", "features": [1]}], {"age": 5}),
+        ([{"id": "out", "features": {"price": 6}}, "known"], {"age": 6}),
+    ]
+    requests = [
+        {"id": f"r{n}", "time": make.START, "subject": "s", "slot_id": "home"}
+        | {"actions": actions, "context": context, "excluded": ["out"]}
+        for n, (actions, context) in enumerate(brought)
+    ]
+    payloads = [msgspec.json.encode(request) for request in requests]
+    produce(kafka, Topic.DECISION_REQUESTS, {0: payloads})
+    found = inspect(capsys, "features", "home")
+    taken = candidates == "request"
+    assert (found["contexts"], found["actions"]) == ((4, 4) if taken else (5, 1))
+    actions = {
+        each["name"]: pytest.approx((each["share"], each["least"], each["greatest"]))
+        for each in found["features"]
+        if each["side"] == "action"
+    }
+    prices = tuple(1.0 + np.log(price) for price in (3, 5))
+    expected = {"|topic=x": (0.5, 1, 1), "|price": (0.75, *prices)}
+    assert actions == (expected if taken else {"|topic=x": (1, 1, 1)})
+    assert found["problems"] == {"context": {"too_long": 1}, "action": {}}
+
+
 def test_values_that_are_not_as_declared_are_counted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

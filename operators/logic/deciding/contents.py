@@ -1,6 +1,6 @@
 """What requests say of the actions that they bring: checked and hashed once for each content."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -88,6 +88,20 @@ def read_content(raw: bytes) -> ActionContent | Flaw | None:
         detail = f"{len(text):,} bytes, the limit is {ACTION_FEATURES_BYTES:,}"
         return Flaw("invalid_value", detail=detail)
     return ActionContent(content_hash(text), text)
+
+
+def read_context(context: Mapping[str, Any]) -> bytes | Flaw | None:
+    """Write a context as it is logged and learned: None where it is empty, a flaw if too large.
+
+    >>> read_context({"b": 1, "a": "x"}), read_context({})
+    (b'{"a":"x","b":1}', None)
+    """
+    if not context:
+        return None
+    text = canonical(context)
+    if len(text) > ACTION_FEATURES_BYTES:
+        return Flaw("too_long", "context")
+    return text
 
 
 class ActionContents:

@@ -104,6 +104,11 @@ class Survey:
         """Take in one context, or one action's features."""
         self._sides[side].add(features)
 
+    def leave_out(self, side: str, reason: str) -> None:
+        """Take in a context, or an action's features, that counts as empty for this reason."""
+        self.add(side, None)
+        self._sides[side].problems[reason] += 1
+
     def findings(self) -> Findings:
         """Say what was found so far."""
         context, action = self._sides[CONTEXT], self._sides[ACTION]
