@@ -1,26 +1,20 @@
 """Why a decision came out as it did, where one model scores all candidates by their features."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from flows.reports.column_names import column_names
 from operators.logic.deciding.explain import ActionView, Contribution, Explanation
-from operators.logic.features.auto import AutoEncoder, SparseFeatures
-from operators.logic.features.auto.survey import ACTION, CONTEXT, NotedHashes
 from operators.logic.features.auto_rows import AutoRows
-from operators.logic.features.crossing import Crossing, crossed
+from operators.logic.features.crossing import crossed
 from operators.logic.features.rows import Rows
 from operators.logic.policies.shared import SharedPosterior
 from schemas.catalog import AutoFeatures
-
-MOST_PAIRS = 50_000
-"""Products whose columns are named; a column of others is called by its number."""
 
 OWN = "the action itself"
 """What an action's own intercept is called among the features."""
@@ -72,7 +66,7 @@ def explain_jointly(
         difference = views[chosen].score - views[second].score
         better = float(ndtr(difference / deviation)) if deviation else float(difference > 0)
     moved = {column: amount for column, amount in moved.items() if abs(amount) > _SMALL}
-    names = _column_names(settings, context, [contents[name] for name in pair])
+    names = {_OWN_COLUMN: OWN} | column_names(settings, context, [contents[name] for name in pair])
     contributions = [
         Contribution(names.get(column, f"column {column}"), 1.0, amount, amount)
         for column, amount in moved.items()
@@ -103,61 +97,3 @@ def _contributions(posterior: SharedPosterior, row: Rows, action_id: str) -> dic
     mine, nobody = (posterior.score(row, [name]).mean[0] for name in (action_id, ""))
     added[_OWN_COLUMN] = float(mine - nobody)
     return added
-
-
-def _column_names(
-    settings: AutoFeatures, context: Any, contents: Sequence[bytes | None]
-) -> dict[int, str]:
-    """Name the columns that the context and these actions fill; several names where they share."""
-    found: dict[int, list[str]] = defaultdict(list)
-    of_context, of_action = NotedHashes(), NotedHashes()
-    encoder = AutoEncoder(settings, of_action)
-    actions = [encoder.encode(msgspec.json.decode(text)) for text in contents if text is not None]
-    left = _singles(AutoEncoder(settings, of_context).encode(context))
-    right = {int(each.names[0]): each for action in actions for each in _singles(action)}
-    none, known = encoder.encode(None), list(right.values())
-    alone = Crossing(msgspec.structs.replace(settings, crosses=[], context_alone=True))
-    contexts = _filled(crossed(alone.operands(left, [[none]] * len(left))))
-    own = _filled(alone.rows(none, known))
-    for each, columns in zip(left, contexts, strict=True):
-        _name(found, columns, f"{CONTEXT} {of_context.names.get(int(each.names[0]), '?')}")
-    for each, columns in zip(known, own, strict=True):
-        _name(found, columns, f"{ACTION} {of_action.names.get(int(each.names[0]), '?')}")
-    if 0 < len(left) * len(known) <= MOST_PAIRS:
-        pairs = Crossing(msgspec.structs.replace(settings, context_alone=False))
-        products = iter(_filled(crossed(pairs.operands(left, [known] * len(left)))))
-        for one in left:
-            for each, mine in zip(known, own, strict=True):
-                name = (
-                    f"{CONTEXT} {of_context.names.get(int(one.names[0]), '?')} × "
-                    f"{ACTION} {of_action.names.get(int(each.names[0]), '?')}"
-                )
-                _name(found, next(products) - mine, name)
-    named = {column: " + ".join(sorted(set(names))) for column, names in found.items()}
-    return named | {0: "1", _OWN_COLUMN: OWN}
-
-
-def _name(found: dict[int, list[str]], columns: set[int], name: str) -> None:
-    for column in columns:
-        found[column].append(name)
-
-
-def _filled(rows: Rows) -> list[set[int]]:
-    """Give the columns of each row, but for the bias."""
-    parts: list[NDArray[np.int64]] = np.split(rows.indices, rows.indptr[1:-1])
-    return [set(part.tolist()) - {0} for part in parts][: len(rows)]
-
-
-def _singles(features: SparseFeatures) -> list[SparseFeatures]:
-    """Give each feature alone, with the value 1."""
-    return list(_each(features))
-
-
-def _each(features: SparseFeatures) -> Iterator[SparseFeatures]:
-    for place, space in enumerate(features.spaces.tolist()):
-        yield SparseFeatures(
-            namespaces=features.namespaces[space : space + 1],
-            spaces=np.zeros(1, np.uint16),
-            names=features.names[place : place + 1],
-            values=np.ones(1, np.float32),
-        )

@@ -51,7 +51,7 @@ def with_products(
         all_values.append(numbers)
         if wanted[item]:
             one, other = np.triu_indices(end - start)
-            all_names.append(product_names(of_item[one], of_item[other]))
+            all_names.append(_product_names(of_item[one], of_item[other]))
             all_values.append(numbers[one] * numbers[other])
     sizes = np.diff(items)
     larger = np.zeros(len(items), np.int64)
@@ -59,7 +59,27 @@ def with_products(
     return np.concatenate(all_names), np.concatenate(all_values), larger
 
 
-def product_names(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def product_hashes(pairs: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Give what stands for products of two of a context's features, in rows and further products.
+
+    ``pairs`` [P, 2] are the hashes of both names, the lesser first.
+    """
+    from operators.logic.kernels.crossing_plan import mix_names
+
+    names, none = np.ascontiguousarray(pairs.T).reshape(-1), np.empty(0, np.uint64)
+    mixed = np.empty_like(names)
+    mix_names(names, none, mixed, none)
+    one, other = mixed.reshape(2, -1)
+    return _product_names(one, other)
+
+
+def product_buckets(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
+    """Give the bucket, of 2**bits, that each product fills by itself."""
+    own = np.maximum(hashes >> np.uint64(64 - bits), np.uint64(1))  # 0 is the bias's alone
+    return own.astype(np.int64)
+
+
+def _product_names(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Mix the hashes of two names, by the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     z = one * _PRODUCT + other
     z = (z ^ (z >> np.uint64(30))) * _MIX_1

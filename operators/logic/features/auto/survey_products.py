@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from operators.logic.features.auto.sparse import SparseFeatures
 from operators.logic.features.crossing import bounded
-from operators.logic.features.own_products import has_own_products, most_products, product_names
+from operators.logic.features.own_products import (
+    has_own_products,
+    most_products,
+    product_buckets,
+    product_hashes,
+)
 from schemas.catalog import AutoFeatures
 
 MOST_PRODUCTS = 5000
@@ -94,21 +99,15 @@ class ContextProducts(Struct, kw_only=True):
 
     def hashes(self) -> NDArray[np.uint64]:
         """Give what stands for each product in buckets and further products."""
-        from operators.logic.kernels.crossing_plan import mix_names
-
-        one, other, none = (np.empty(n, np.uint64) for n in (len(self.pairs),) * 2 + (0,))
-        mix_names(np.ascontiguousarray(self.pairs[:, 0]), none, one, none)
-        mix_names(np.ascontiguousarray(self.pairs[:, 1]), none, other, none)
-        return product_names(one, other)
+        return product_hashes(self.pairs)
 
     def described(
         self, names: Mapping[int, str], settings: AutoFeatures, contexts: int
     ) -> list[FoundProduct]:
         """Describe each product, those that occur most often first; of so many contexts."""
-        buckets = self.hashes() >> np.uint64(64 - settings.bits)
         rows = zip(
             self.pairs.tolist(),
-            np.maximum(buckets, 1).tolist(),  # 0 is the bias's alone
+            product_buckets(self.hashes(), settings.bits).tolist(),
             self.counts.tolist(),
             self.least.tolist(),
             self.greatest.tolist(),
