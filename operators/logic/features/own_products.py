@@ -75,8 +75,9 @@ def product_hashes(pairs: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def product_buckets(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
     """Give the bucket, of 2**bits, that each product fills by itself."""
-    own = np.maximum(hashes >> np.uint64(64 - bits), np.uint64(1))  # 0 is the bias's alone
-    return own.astype(np.int64)
+    buckets: NDArray[np.int64] = (hashes >> np.uint64(64 - bits)).astype(np.int64)
+    buckets[buckets == 0] = 1  # 0 is the bias's alone
+    return buckets
 
 
 def _product_names(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
