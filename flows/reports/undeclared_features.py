@@ -1,5 +1,6 @@
 """What the newest requests of a slot become where its features are not declared."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -20,6 +21,9 @@ from schemas.topics import Topic
 NEWEST = 10_000
 """Requests of each partition that are looked at, those of other slots included."""
 
+MOST_WAITING = 32 * 2**20
+"""Bytes of actions' features that are kept to be looked at once for all times that they came."""
+
 
 def survey(settings: Settings, store: Store, slot: Slot) -> Findings:
     """Look at the features of the slot's newest requests, and of the actions that it may show.
@@ -29,7 +33,7 @@ def survey(settings: Settings, store: Store, slot: Slot) -> Findings:
     """
     auto, slot_id = slot.features.auto, slot.slot_id
     assert auto is not None
-    found, contents = Survey(auto), ActionContents()
+    found, brought = Survey(auto), _Brought()
     kafka = settings.kafka
     kafka_client.check_topics(kafka, kafka_client.admin_client(kafka), [Topic.DECISION_REQUESTS])
     for shard in range(kafka.partitions):
@@ -37,7 +41,8 @@ def survey(settings: Settings, store: Store, slot: Slot) -> Findings:
         for payload, _, _, _ in records:
             request = decode(Topic.DECISION_REQUESTS, payload, kafka.max_record_bytes)
             if isinstance(request, DecisionRequest) and request.slot_id == slot_id:
-                _take_in(found, request, slot, contents)
+                _take_in(found, request, slot, brought)
+    brought.pass_on(found)
     after = None
     while page := store.rows("actions", after):
         for row in page:
@@ -47,19 +52,42 @@ def survey(settings: Settings, store: Store, slot: Slot) -> Findings:
     return found.findings()
 
 
-def _take_in(found: Survey, request: DecisionRequest, slot: Slot, contents: ActionContents) -> None:
+class _Brought:
+    """The features that requests bring, counted by content until they are passed on."""
+
+    def __init__(self) -> None:
+        self.contents = ActionContents()
+        self._size = 0
+        self._times: Counter[bytes] = Counter()
+
+    def add(self, described: Iterable[ActionContent], found: Survey) -> None:
+        """Count what one request says of its actions."""
+        for content in described:
+            if content.text not in self._times:
+                self._size += len(content.text)
+            self._times[content.text] += 1
+        if self._size > MOST_WAITING:
+            self.pass_on(found)
+
+    def pass_on(self, found: Survey) -> None:
+        """Let the survey look at each content once."""
+        for text, times in self._times.items():
+            found.add(ACTION, msgspec.json.decode(text), times)
+        self._times.clear()
+        self._size = 0
+
+
+def _take_in(found: Survey, request: DecisionRequest, slot: Slot, brought: _Brought) -> None:
     """Take in what a request becomes as the flow does, which reads no more of it."""
-    brought: Iterable[ActionContent] = ()
     if slot.candidates == "request":
         actions = request.actions or ()
-        described = contents.of_request(actions, set(asked_ids(actions)) - {*request.excluded})
+        shown = {*asked_ids(actions)}.difference(request.excluded)
+        described = brought.contents.of_request(actions, shown)
         if isinstance(described, Flaw):
             return
-        brought = described.values()
+        brought.add(described.values(), found)
     context = read_context(request.context)
     if isinstance(context, Flaw):
         found.leave_out(CONTEXT, context.reason)
     else:
         found.add(CONTEXT, request.context)
-    for content in brought:
-        found.add(ACTION, msgspec.json.decode(content.text))

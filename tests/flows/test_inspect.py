@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from flows.cli.main import main
 from flows.devkit.embedded import Server
+from flows.reports import undeclared_features
 from flows.reports.inspection import NOT_LEARNED
 from flows.runtime.clock import system_clock
 from operators.cache import cache_decisions, cache_policies, cache_profiles
@@ -552,14 +553,18 @@ def test_features_without_a_declaration_are_surveyed_in_the_newest_requests(
     assert found["problems"] == {"context": {"too_large": 1}, "action": {}}
 
 
-@pytest.mark.parametrize("candidates", ["request", "catalog"])
+@pytest.mark.parametrize(
+    ("candidates", "most_waiting"), [("request", 2**20), ("request", 0), ("catalog", 2**20)]
+)
 def test_features_that_requests_bring_are_surveyed_where_the_slot_takes_them(
     settings: Settings,
     broker: Server,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Any,
     candidates: Any,
+    most_waiting: int,
 ) -> None:
+    monkeypatch.setattr(undeclared_features, "MOST_WAITING", most_waiting)
     kafka = settings_for(broker.address, f"inspect{time.time_ns()}.", partitions=1)
     for name in ("BOOTSTRAP_SERVERS", "TOPIC_PREFIX", "PARTITIONS"):
         monkeypatch.setenv(f"BANDITFLOW_{name}", environment_of(kafka)[f"BANDITFLOW_{name}"])
@@ -572,6 +577,7 @@ def test_features_that_requests_bring_are_surveyed_where_the_slot_takes_them(
         (["known", {"id": "new", "features": {"price": 3}}, {"id": "bare"}], {"age": 3}),
         ([{"id": "new", "features": [{"price": 4}, {"topic": "x"}]}] * 2, {"age": 4}),
         ([{"id": "new", "features": {"price": 5}}], {"text": "x" * 40_000}),
+        ([{"id": "another", "features": {"price": 3}}], {"age": 5}),
         ([{"id": "refused", "features": [1]}], {"age": 5}),
         ([{"id": "out", "features": {"price": 6}}, "known"], {"age": 6}),
     ]
@@ -584,14 +590,14 @@ def test_features_that_requests_bring_are_surveyed_where_the_slot_takes_them(
     produce(kafka, Topic.DECISION_REQUESTS, {0: payloads})
     found = inspect(capsys, "features", "home")
     taken = candidates == "request"
-    assert (found["contexts"], found["actions"]) == ((4, 4) if taken else (5, 1))
+    assert (found["contexts"], found["actions"]) == ((5, 5) if taken else (6, 1))
     actions = {
         each["name"]: pytest.approx((each["share"], each["least"], each["greatest"]))
         for each in found["features"]
         if each["side"] == "action"
     }
     prices = tuple(1.0 + np.log(price) for price in (3, 5))
-    expected = {"|topic=x": (0.5, 1, 1), "|price": (0.75, *prices)}
+    expected = {"|topic=x": (0.4, 1, 1), "|price": (0.8, *prices)}
     assert actions == (expected if taken else {"|topic=x": (1, 1, 1)})
     assert found["problems"] == {"context": {"too_long": 1}, "action": {}}
 

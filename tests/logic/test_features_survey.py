@@ -167,6 +167,19 @@ def test_names_that_are_too_many_are_counted() -> None:
     )
 
 
+@given(st.lists(st.tuples(ANY_JSON | OBJECTS, st.integers(1, 4)), max_size=4))
+@settings(deadline=None)
+def test_what_comes_several_times_is_looked_at_once(given_times: list[tuple[Any, int]]) -> None:
+    auto = AutoFeatures(bits=8, most_features=5)
+    once, often = Survey(auto), Survey(auto)
+    for side in (CONTEXT, ACTION):
+        for features, times in given_times:
+            once.add(side, features, times)
+            for _ in range(times):
+                often.add(side, features)
+    assert once.findings() == often.findings()
+
+
 @given(st.lists(ANY_JSON | OBJECTS, max_size=5), st.lists(ANY_JSON | OBJECTS, max_size=5))
 @settings(deadline=None)
 def test_any_json_is_surveyed(contexts: list[Any], actions: list[Any]) -> None:

@@ -100,9 +100,9 @@ class Survey:
         self._settings = settings
         self._sides = {side: _Side(settings) for side in (CONTEXT, ACTION)}
 
-    def add(self, side: str, features: Any) -> None:
-        """Take in one context, or one action's features."""
-        self._sides[side].add(features)
+    def add(self, side: str, features: Any, times: int = 1) -> None:
+        """Take in a context, or an action's features, that occurred so many times."""
+        self._sides[side].add(features, times)
 
     def leave_out(self, side: str, reason: str) -> None:
         """Take in a context, or an action's features, that counts as empty for this reason."""
@@ -210,10 +210,14 @@ class _Side:
         """
         return self._kept.products(self._ranges.keys() & self.names.keys(), least)
 
-    def add(self, features: Any) -> None:
-        self.items += 1
+    def add(self, features: Any, times: int = 1) -> None:
+        self.items += times
+        before = self.problems.copy()
         encoded = self._encoder.encode(features)
-        self._kept.add(encoded)
+        for reason, count in (self.problems - before).items():
+            self.problems[reason] += (times - 1) * count
+        for _ in range(times):
+            self._kept.add(encoded)
         size = len(encoded)
         self.least = min(self.least or size, size or self.least)
         known = self._hashes.names
@@ -222,16 +226,16 @@ class _Side:
         columns = zip(encoded.names.tolist(), encoded.values.tolist(), spaces, strict=True)
         for hashed, value, namespace in columns:
             if hashed not in known:
-                self.further += 1
+                self.further += times
                 continue
             range_ = self._ranges.setdefault(hashed, _Range(0, value, value, namespace, size))
-            range_.count += 1
+            range_.count += times
             range_.least = min(range_.least, value)
             range_.greatest = max(range_.greatest, value)
             range_.smallest = min(range_.smallest, size)
             seen.update(typed_fields(known[hashed]))
         for field, kind in seen:
-            self._kinds[field][kind] += 1
+            self._kinds[field][kind] += times
 
     def one_by_one(self) -> Iterator[SparseFeatures]:
         """Give each feature that was found alone, with the value 1."""
