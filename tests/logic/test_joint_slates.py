@@ -46,6 +46,9 @@ def test_conditionals_sum_to_one_and_their_product_is_the_order(count, size, flo
         np.arange(n + 1) * count,
     )
     slates = draw_joint_slates(many, uniforms, floor=floor)
+    known = draw_joint_slates(many, uniforms, floor=floor, first=joint_probabilities(many))
+    for name in ("chosen", "conditional", "propensity"):
+        assert np.array_equal(getattr(slates, name), getattr(known, name))
     places = min(size, count)
     orders = {
         order: order_probability(scores, order, floor)

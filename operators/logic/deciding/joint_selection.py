@@ -145,6 +145,7 @@ def select_jointly(
     drawn = draw_joint_slates(
         decisions.scores,
         uniforms,
+        first=decisions.p,
         floor=slot.floor_mass,
         held_out=held_out,
         share=slot.holdout.share if by_decision else 0.0,

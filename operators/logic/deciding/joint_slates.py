@@ -22,6 +22,7 @@ def draw_joint_slates(
     scores: JointScores,
     uniforms: Floats,
     *,
+    first: Floats | None = None,
     floor: float = 0.0,
     held_out: Mask | None = None,
     share: float = 0.0,
@@ -33,6 +34,9 @@ def draw_joint_slates(
     scores
     uniforms : array [n, k]
         A uniform number for each position.
+    first : array [T], optional
+        The probabilities at the first position, where they are known
+        (:func:`~operators.logic.deciding.joint_propensity.joint_probabilities`).
     floor
         The total probability that is spread evenly over what remains, in [0, 1).
     held_out : array [n], optional
@@ -63,8 +67,9 @@ def draw_joint_slates(
         left = padded(flat, scores.indptr)
         if not left.any():
             break
-        p = padded(joint_probabilities(scores, flat), scores.indptr)
-        given, uniform = mix(p, left, floor=spread_floor(left, floor)), uniform_over(left)
+        p = joint_probabilities(scores, flat) if position or first is None else first
+        given = mix(padded(p, scores.indptr), left, floor=spread_floor(left, floor))
+        uniform = uniform_over(left)
         column = choose(np.where(held[:, None], uniform, given), uniforms[:, position])
         shown = column != NO_ACTION
         chosen[:, position] = column
