@@ -23,6 +23,7 @@ PRIOR = {
     "signal": 3.0,
     "action_variance": 0.4,
     "iterations": 0,
+    "drift_half_life": None,
 }
 
 
@@ -61,20 +62,17 @@ def learned(deltas: Deltas, **params: Any) -> Shared:
 
 def numbers(policy: Shared) -> dict[str, Floats]:
     """Give all statistics, by column and by action, as of the newest time."""
-    moments, actions = policy._moments, policy._actions
-    order = np.argsort(moments.columns)
-    scale = moments.frame.scale(None)
-    at = actions.at(None)
-    by_id = np.argsort(actions.ids)
-    return {
-        "columns": moments.columns[order].astype(float),
-        "weights": scale * moments.weights[order],
-        "slopes": scale * moments.slopes[order],
-        "targets": scale * moments.targets[order],
-        "cross": scale * moments.cross[order],
-        "totals": scale * moments.totals,
-        **{f"own {name}": array[by_id] for name, array in at.items()},
-    }
+    result: dict[str, Floats] = {}
+    for kind, statistics in zip(("all", "drift"), policy._all(), strict=False):
+        moments, actions = statistics.moments, statistics.actions
+        columns, sums = moments.sums()
+        by_id = np.argsort(actions.ids)
+        own = {name: array[by_id] for name, array in actions.at(None).items()}
+        result[f"{kind} columns"] = columns.astype(float)
+        result[f"{kind} totals"] = moments.frame.scale(None) * moments.totals
+        result |= {f"{kind} {name}": array for name, array in sums.items()}
+        result |= {f"{kind} own {name}": array for name, array in own.items()}
+    return result
 
 
 def assert_same(one: Shared, other: Shared) -> None:
@@ -178,7 +176,8 @@ def test_independent_columns_vary_as_much_as_the_joint_posterior() -> None:
     assert deltas.rows is not None
     x = deltas.rows.dense()
     x[:, 1:11] = x[:, 1:2]
-    policy = learned(replace(deltas, rows=rows_of(x)), rank=32, ids=0, signal=3.0, iterations=0)
+    params = {**PRIOR, "prior_mean": None, "intercept_variance": None, "ids": 0, "rank": 32}
+    policy = learned(replace(deltas, rows=rows_of(x)), **params)
     known, new = np.zeros((2, 1, 256))
     known[0, 1:11] = new[0, 20] = 1.0
     posterior = policy.publish()
@@ -228,8 +227,8 @@ def test_no_column_is_folded_onto_the_intercepts(whole: int) -> None:
     np.testing.assert_allclose(start.publish().score(row, ["a"]).mean, -2.0)
     deltas = log(1, 1, width=128)
     start.learn(Deltas(**{f: getattr(deltas, f) for f in Deltas.__slots__} | {"rows": row}))
-    assert start._moments.columns.tolist() == [0, 1]
-    slope = start._moments.slopes / expit(deltas.eta) / expit(-deltas.eta)
+    assert start.moments.columns.tolist() == [0, 1]
+    slope = start.moments.slopes / expit(deltas.eta) / expit(-deltas.eta)
     np.testing.assert_allclose(slope, [1.0, 5.0**2 + 2.0**2])
 
 
@@ -289,11 +288,13 @@ def test_order_merging_and_subtraction(
     everything.subtract(deltas.take(gone))
     rest = numbers(learned(deltas.take(kept), **params))
     found = numbers(everything)
-    at = np.isin(found["columns"], rest["columns"])
-    np.testing.assert_allclose(found["totals"], rest["totals"], rtol=1e-9, atol=1e-9)
-    for name in ("slopes", "targets", "cross"):
-        np.testing.assert_allclose(found[name][at], rest[name], rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(found[name][~at], 0.0, atol=1e-9)
+    for kind in ("all", "drift"):
+        at = np.isin(found[f"{kind} columns"], rest[f"{kind} columns"])
+        totals = f"{kind} totals"
+        np.testing.assert_allclose(found[totals], rest[totals], rtol=1e-9, atol=1e-9)
+        for name in (f"{kind} slopes", f"{kind} targets", f"{kind} cross"):
+            np.testing.assert_allclose(found[name][at], rest[name], rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(found[name][~at], 0.0, atol=1e-9)
 
 
 def test_a_late_reward_is_one_more_term() -> None:
@@ -312,9 +313,9 @@ def test_a_decision_a_half_life_ago_counts_half() -> None:
     later = Deltas(**{f: getattr(deltas, f) for f in Deltas.__slots__} | {
         "time": deltas.time + 10.0})  # fmt: skip
     policy = learned(deltas, half_life=10.0)
-    once = numbers(policy)["cross"]
+    once = numbers(policy)["all cross"]
     policy.learn(later)
-    np.testing.assert_allclose(numbers(policy)["cross"], 1.5 * once, rtol=1e-12)
+    np.testing.assert_allclose(numbers(policy)["all cross"], 1.5 * once, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("width", "whole"), [(16, 0), (1024, 0), (1024, 800), (1024, 1024)])
@@ -389,14 +390,14 @@ def test_the_actions_with_the_least_information_are_surplus() -> None:
     surplus = policy.surplus()
     assert len(surplus) == len(set(deltas.action_ids)) - 10
     assert len(policy.publish().action_ids) == 10
-    sizes = dict(zip(policy._actions.ids, policy._actions["slope"].tolist(), strict=True))
+    sizes = dict(zip(policy.intercepts.ids, policy.intercepts["slope"].tolist(), strict=True))
     kept = set(sizes) - set(surplus)
     assert max(sizes[a] for a in surplus) <= min(sizes[a] for a in kept)
-    slopes = numbers(policy)["slopes"]
+    slopes = numbers(policy)["all slopes"]
     policy.forget(surplus)
     assert policy.surplus() == []
-    assert set(policy._actions.ids) == kept
-    np.testing.assert_array_equal(numbers(policy)["slopes"], slopes)
+    assert set(policy.intercepts.ids) == kept
+    np.testing.assert_array_equal(numbers(policy)["all slopes"], slopes)
 
 
 @pytest.mark.parametrize("size", [1e-9, 1.0, 1e6])

@@ -6,8 +6,9 @@ the width allows, and otherwise as a low rank, read through a fixed sketch, plus
 """
 
 from operators.logic.policies.shared.parameters import SharedParams
-from operators.logic.policies.shared.policy import NO_OWN_INTERCEPT, Shared, with_known_ids
+from operators.logic.policies.shared.policy import Shared
 from operators.logic.policies.shared.posterior import SharedPosterior
+from operators.logic.policies.shared.statistics import NO_OWN_INTERCEPT, with_known_ids
 
 __all__ = [
     "NO_OWN_INTERCEPT",

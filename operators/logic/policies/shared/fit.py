@@ -18,6 +18,7 @@ from operators.logic.policies.base import Floats
 from operators.logic.policies.prior import inverse_factor
 
 Singles = NDArray[np.float32]
+Variances = float | Floats
 
 _RIDGE = 1e-8
 """Share of B's mean diagonal that is added to it: directions that no row has stay out."""
@@ -36,6 +37,7 @@ class SharedPrior:
     """The prior: of the intercept, of every other column and of an action's own intercept.
 
     ``iterations`` of empirical Bayes learn the last two variances, ``strength`` is what they weigh.
+    With ``own_variances`` each column's is learned.
     """
 
     mean: float
@@ -44,6 +46,7 @@ class SharedPrior:
     action: float
     strength: float
     iterations: int
+    own_variances: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +75,8 @@ class Sums:
 class SharedFit:
     """Means and variances of U columns and of A actions' intercepts; the variances of unseen ones.
 
-    ``root`` [U, U], where Λ is known in full, is lower triangular with covariance
-    ``root.T @ root`` of the columns; ``variance`` is then that of each column alone. An action's
-    variance is that of its intercept given the columns.
+    The covariance of the columns is ``root.T @ root`` where Λ is known in full; ``variance`` is
+    then that of each column alone. An action's variance is that of its intercept given the columns.
     """
 
     mean: Floats
@@ -88,7 +90,8 @@ class SharedFit:
 
 def fit_exactly(sums: Sums, prior: SharedPrior) -> SharedFit:
     """Fit where the sketch is the row itself: ``cross`` [U, U] is Λ."""
-    column, action = prior.column, prior.action
+    column: Variances = prior.column
+    action = prior.action
     for iteration in range(prior.iterations + 1):
         precision, pull = _prior_terms(sums, prior, column)
         own = 1.0 / (np.maximum(sums.action_slopes, 0.0) + 1.0 / action)
@@ -100,13 +103,13 @@ def fit_exactly(sums: Sums, prior: SharedPrior) -> SharedFit:
         variance = np.square(root).sum(axis=0)
         action_mean = own * (sums.action_targets - sums.action_cross @ mean)
         if iteration < prior.iterations:
-            column = _learned(mean, variance, sums, prior)
+            column = _learned(column, mean, variance, sums, prior)
             spread = own + np.square(weighted @ root.T).sum(axis=1)
             action = _mean_square(action_mean, spread, prior.action, prior.strength)
     return SharedFit(
         mean=mean,
         variance=variance,
-        unseen=column,
+        unseen=prior.column if prior.own_variances else float(column),
         action_mean=action_mean,
         action_variance=own,
         unseen_action=action,
@@ -122,7 +125,8 @@ def fit_together(sums: Sums, prior: SharedPrior) -> SharedFit:
     whole = sums.whole
     assert whole is not None
     common, actions = _low_rank(sums)
-    column, action = prior.column, prior.action
+    column: Variances = prior.column
+    action = prior.action
     for iteration in range(prior.iterations + 1):
         precision, pull = _prior_terms(sums, prior, column)
         own = 1.0 / (np.maximum(sums.action_slopes, 0.0) + 1.0 / action)
@@ -134,7 +138,7 @@ def fit_together(sums: Sums, prior: SharedPrior) -> SharedFit:
         action_mean = own * (sums.action_targets - actions @ (common.T @ mean))
         spreads = np.square(root).sum(axis=0)
         if iteration < prior.iterations:
-            column = _learned(mean, spreads, sums, prior)
+            column = _learned(column, mean, spreads, sums, prior)
             turned = root @ common
             spread = np.einsum("ad,de,ae->a", actions, turned.T @ turned, actions, optimize=True)
             spread = own + np.square(own) * spread
@@ -144,7 +148,7 @@ def fit_together(sums: Sums, prior: SharedPrior) -> SharedFit:
         variance=independent_variances(
             np.diagonal(whole), precision, len(mean) - float(precision @ spreads)
         ),
-        unseen=column,
+        unseen=prior.column if prior.own_variances else float(column),
         action_mean=action_mean,
         action_variance=own,
         unseen_action=action,
@@ -165,6 +169,25 @@ def _low_rank(sums: Sums) -> tuple[Floats, Floats]:
     return sums.cross @ turn, sums.action_cross @ turn
 
 
+def products(sums: Sums, mean: Floats, action_mean: Floats) -> tuple[Floats, Floats]:
+    """Give Λ times coefficients [U] and intercepts [A], by column and by action.
+
+    Where Λ of the columns is not kept it is what :func:`fit_widely` takes it to be.
+    """
+    if sums.cross is sums.sketch:  # the sketch is the row itself
+        of_actions = sums.action_slopes * action_mean + sums.action_cross @ mean
+        return sums.cross @ mean + sums.action_cross.T @ action_mean, of_actions
+    common, actions = _low_rank(sums)
+    met = common.T @ mean
+    if sums.whole is not None and len(sums.whole):
+        shared = sums.whole @ mean
+    else:
+        rest = np.maximum(sums.slopes - np.einsum("ud,ud->u", common, common), 0.0)
+        shared = rest * mean + common @ met
+    of_columns = shared + common @ (actions.T @ action_mean)
+    return of_columns, sums.action_slopes * action_mean + actions @ met
+
+
 def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
     """Fit where the sketch is narrower than the row: Λ is a low rank plus a diagonal.
 
@@ -173,7 +196,8 @@ def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
     exact, actions = _low_rank(sums)
     common = exact.astype(np.float32)
     rest = np.maximum(sums.slopes - np.einsum("ud,ud->u", common, common, dtype=np.float64), 0.0)
-    column, action = prior.column, prior.action
+    column: Variances = prior.column
+    action = prior.action
     for iteration in range(prior.iterations + 1):
         precision, pull = _prior_terms(sums, prior, column)
         alone = rest + precision
@@ -185,14 +209,14 @@ def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
         mean = (target - _times(common, shift)) / alone
         action_mean = own * (sums.action_targets - actions @ _times(common.T, mean))
         if iteration < prior.iterations:
-            column = _learned(mean, 1.0 / alone, sums, prior)
+            column = _learned(column, mean, 1.0 / alone, sums, prior)
             action = _mean_square(action_mean, own, prior.action, prior.strength)
     shared = half @ _gram(common, precision / np.square(alone)) @ half
     prior_share = float((precision / alone).sum() - np.linalg.solve(inner, shared).trace())
     return SharedFit(
         mean=mean,
         variance=independent_variances(sums.slopes, precision, len(mean) - prior_share),
-        unseen=column,
+        unseen=prior.column if prior.own_variances else float(column),
         action_mean=action_mean,
         action_variance=own,
         unseen_action=action,
@@ -251,7 +275,7 @@ def mean_squares(slopes: Floats, weights: Floats) -> Floats:
     return np.where(known, slopes / np.where(known, weights, 1.0), 1.0)
 
 
-def _prior_terms(sums: Sums, prior: SharedPrior, column: float) -> tuple[Floats, Floats]:
+def _prior_terms(sums: Sums, prior: SharedPrior, column: Variances) -> tuple[Floats, Floats]:
     """Give the prior's precision and its pull, precision times mean, of each column."""
     precision, pull = sums.squares / column, np.zeros(len(sums.slopes))
     if sums.first >= 0:
@@ -260,13 +284,38 @@ def _prior_terms(sums: Sums, prior: SharedPrior, column: float) -> tuple[Floats,
     return precision, pull
 
 
-def _learned(mean: Floats, variance: Floats, sums: Sums, prior: SharedPrior) -> float:
-    """Learn the variance that coefficients of columns of mean square 1 have, but the intercept."""
+def _learned(
+    column: Variances, mean: Floats, variance: Floats, sums: Sums, prior: SharedPrior
+) -> Variances:
+    """Learn the variances that coefficients of columns of mean square 1 have, but the intercept.
+
+    One for all, or of each its own; ``column`` is what they were taken to be.
+    """
     scale = np.sqrt(sums.squares)
     mean, variance = scale * mean, sums.squares * variance
+    if prior.own_variances:
+        return _relevances(column, mean, variance, sums.first, prior)
     if sums.first >= 0:
         mean, variance = np.delete(mean, sums.first), np.delete(variance, sums.first)
     return _mean_square(mean, variance, prior.column, prior.strength)
+
+
+def _relevances(
+    column: Variances, mean: Floats, variance: Floats, first: int, prior: SharedPrior
+) -> Floats:
+    """Learn how much each coefficient varies: m² / γ, γ the share of it that the data determines.
+
+    MacKay 1992, Bayesian interpolation, equation 4.10, for each coefficient (Tipping 2001, sparse
+    Bayesian learning, equation 16). Each counts as one beside what all have in common, learned
+    alike, so that what the data says nothing of varies as the others do.
+    """
+    squares = np.square(mean)
+    determined = np.clip(1.0 - variance / column, 0.0, 1.0)
+    others = np.arange(len(mean)) != first
+    common = (prior.strength * prior.column + squares[others].sum()) / (
+        prior.strength + determined[others].sum()
+    )
+    return np.asarray(np.maximum((common + squares) / (1.0 + determined), _LEAST))
 
 
 def _mean_square(mean: Floats, variance: Floats, start: float, strength: float) -> float:

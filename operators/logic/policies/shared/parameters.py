@@ -32,7 +32,9 @@ class SharedParams(Struct, frozen=True, forbid_unknown_fields=True):
     alike from all actions. Up to ``whole`` columns are solved for together, more than that through
     a sketch of width ``rank``. ``buckets`` is how many of the hashed columns are told apart,
     ``ids`` how many actions have an intercept of their own (0: none).
-    ``noise`` is that of ``gaussian``. ``half_life`` is in seconds of decision time.
+    ``noise`` is that of ``gaussian``. ``half_life`` is in seconds of decision time, and so is
+    ``drift_half_life``: what coefficients have changed by is learned from decisions that forget
+    this fast (None: nothing changes).
     """
 
     link: Literal["logistic", "gaussian"] = "logistic"
@@ -43,6 +45,7 @@ class SharedParams(Struct, frozen=True, forbid_unknown_fields=True):
     action_variance: Variance | None = None
     noise: Noise | None = None
     half_life: HalfLife | None = None
+    drift_half_life: HalfLife | None = 3600.0
     iterations: Iterations = 1
     prior_strength: Weight = 50.0
     rank: Rank = 128

@@ -4,7 +4,9 @@ A decision whose chosen action had the row x contributes to the columns j of x, 
 Λ_jj += w n W x_j², (Λ Pᵀ)_j += w n W x_j z, h_j += w (n (W η - p) + r) x_j, and the same with
 x_j = 1 to its action's own intercept: one Newton step of the log-likelihood, linearised at the
 logged linear predictor η, as :mod:`operators.logic.policies.linear` does. With the Gaussian link W
-is 1 and η drops out. So the statistics are additive, whatever the order.
+is 1 and η drops out. So the statistics are additive, whatever the order. They are kept twice: of
+all decisions, and under a short half-life for what has changed of late
+(:mod:`operators.logic.policies.shared.drift`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +22,7 @@ from operators.logic.policies.base import Deltas, Floats, PolicyError
 from operators.logic.policies.level import ACTION_VARIANCE, first_log_odds
 from operators.logic.policies.packing import read_params
 from operators.logic.policies.reward_variation import RewardVariation, reward_variation
+from operators.logic.policies.shared.drift import drifted
 from operators.logic.policies.shared.fit import (
     SharedFit,
     SharedPrior,
@@ -27,17 +30,14 @@ from operators.logic.policies.shared.fit import (
     fit_exactly,
     fit_together,
     fit_widely,
-    mean_squares,
 )
 from operators.logic.policies.shared.moments import Moments, MomentsState
 from operators.logic.policies.shared.parameters import SharedParams
 from operators.logic.policies.shared.posterior import Intercepts, SharedPosterior
+from operators.logic.policies.shared.statistics import SharedStatistics, SharedStatisticsState
 from operators.logic.policies.statistics import Statistics, StatisticsState
-from operators.logic.policies.tally import add_totals, aligned_rows
+from operators.logic.policies.tally import aligned_rows
 from schemas.state import pack, unpack
-
-NO_OWN_INTERCEPT = ""
-"""The id of actions that are not told apart."""
 
 _VERSION = 1
 _LOWEST, _HIGHEST = -30.0, 1.0
@@ -50,16 +50,6 @@ _FIRST_ENTRIES = 50.0
 """How many numbers a row is expected to have before any is seen."""
 
 
-def with_known_ids(action_ids: Sequence[str], known: NDArray[np.bool_]) -> list[str]:
-    """Keep the ids of known actions alone.
-
-    >>> with_known_ids(["a", "b"], np.array([True, False]))
-    ['a', '']
-    """
-    pairs = zip(action_ids, known.tolist(), strict=True)
-    return [action_id if is_known else NO_OWN_INTERCEPT for action_id, is_known in pairs]
-
-
 class SharedState(Struct):
     """The written form of a :class:`Shared` policy."""
 
@@ -69,6 +59,7 @@ class SharedState(Struct):
     actions: StatisticsState
     default_reward: float
     dim: int = 1
+    drift: SharedStatisticsState | None = None
 
 
 class Shared:
@@ -100,19 +91,16 @@ class Shared:
         self.width = width
         self.dim = dim
         self.default_reward = 0.0
-        self._moments = Moments(
-            min(width, buckets), self._params.rank, self._params.half_life, self._params.whole
-        )
-        self._actions = Statistics(
-            {
-                "counts": (),
-                "rewards": (),
-                "slope": (),
-                "target": (),
-                "cross": (self._moments.rank,),
-            },
-            self._params.half_life,
-        )
+        self._statistics = self._nothing(self._params.half_life)
+        self._drift: SharedStatistics | None = None
+        if self._params.drift_half_life is not None:
+            self._drift = self._nothing(self._params.drift_half_life)
+
+    def _nothing(self, half_life: float | None) -> SharedStatistics:
+        params = self._params
+        columns = min(self.width, params.buckets)
+        moments = Moments(columns, params.rank, half_life, params.whole)
+        return SharedStatistics(moments, has_intercepts=params.ids > 0)
 
     def set_actions(
         self,
@@ -135,44 +123,34 @@ class Shared:
             raise PolicyError(f"deltas.rows are {rows.width} wide, expected {self.width}")
         if not len(deltas):
             return
-        moments = self._moments
-        moments.move_to(float(deltas.time.max()))
-        weight = moments.frame.weights(deltas.time)
-        count, reward = weight * deltas.count_delta, weight * deltas.reward_delta
         slope, offset = self._linearise(deltas.eta)
-        curvature, target = count * slope, count * offset + reward
-        totals = np.column_stack([count, reward, weight * deltas.squares])
-        z = moments.add_rows(rows, curvature, target, totals)
-        if self._params.ids:
-            actions = self._actions
-            if NO_OWN_INTERCEPT in deltas.action_ids:
-                own = np.flatnonzero([bool(action_id) for action_id in deltas.action_ids])
-                deltas, curvature, target, z = (
-                    deltas.take(own),
-                    curvature[own],
-                    target[own],
-                    z[own],
-                )
-            places, _ = add_totals(actions, deltas)
-            np.add.at(actions["slope"], places, curvature)
-            np.add.at(actions["target"], places, target)
-            np.add.at(actions["cross"], places, curvature[:, None] * z)
+        for statistics in self._all():
+            statistics.learn(deltas, slope, offset)
+
+    def _all(self) -> list[SharedStatistics]:
+        """Give all statistics that are kept."""
+        return [self._statistics] if self._drift is None else [self._statistics, self._drift]
 
     @property
     def moments(self) -> Moments:
         """The sums by column, which all actions share."""
-        return self._moments
+        return self._statistics.moments
+
+    @property
+    def drift_moments(self) -> Moments | None:
+        """The same under the half-life of drift, None where nothing is taken to drift."""
+        return None if self._drift is None else self._drift.moments
 
     @property
     def remembered(self) -> float:
         """How many decisions it knows as of the newest, weighted by age where it forgets."""
-        moments = self._moments
+        moments = self.moments
         return float(moments.frame.scale(None) * moments.totals[0])
 
     @property
     def intercepts(self) -> Statistics:
         """The sums of the actions that have an intercept of their own."""
-        return self._actions
+        return self._statistics.actions
 
     def _linearise(self, eta: Floats) -> tuple[Floats, Floats]:
         """Give the slope W at η and W η - p."""
@@ -185,14 +163,15 @@ class Shared:
 
     def forget(self, action_ids: Collection[str]) -> None:
         """Drop actions' own intercepts; what their features taught stays with the features."""
-        self._actions.drop(action_ids)
+        for statistics in self._all():
+            statistics.drop(action_ids)
 
     def surplus(self) -> list[str]:
         """Give the actions that are more than ``ids``: those with the least information.
 
         Where several have the same, the last ones by id.
         """
-        actions = self._actions
+        actions = self.intercepts
         many = len(actions.ids) - self._params.ids
         if many <= 0:
             return []
@@ -201,52 +180,47 @@ class Shared:
 
     def merge(self, other: Self) -> None:
         """Add the statistics of another replica."""
-        self._moments.add(other._moments)
-        self._actions.add(other._actions)
+        self._add(other, 1.0)
 
     def subtract(self, other: Self | Deltas) -> None:
         """Remove contributions, given as the replica or the deltas that hold them."""
         if isinstance(other, Deltas):
             self.learn(-other)
-            return
-        self._moments.add(other._moments, -1.0)
-        self._actions.add(other._actions, -1.0)
+        else:
+            self._add(other, -1.0)
+
+    def _add(self, other: Self, sign: float) -> None:
+        mine, others = self._all(), other._all()
+        if len(mine) != len(others):
+            raise PolicyError("the statistics are of another drift_half_life")
+        for statistics, added in zip(mine, others, strict=True):
+            statistics.add(added, sign)
 
     def publish(self, now: float | None = None) -> SharedPosterior:
         """Give the posterior as of ``now``: by default the newest decision time learned from."""
-        moments = self._moments
+        statistics, moments = self._statistics, self.moments
         if now is None:
             now = moments.frame.newest
-        ids, counts, rewards, own = self._known_actions(now)
-        scale = moments.frame.scale(now)
-        n, reward, squares = (scale * moments.totals)[:, None]
+        ids = sorted(set(statistics.actions.ids).difference(self.surplus()))
+        n, reward, squares = (moments.frame.scale(now) * moments.totals)[:, None]
         variation = reward_variation(n, reward, squares, self.default_reward)
         certainty = self._certainty(variation)
-        order = np.arange(moments.width) if moments.exact else np.argsort(moments.columns)
-        sums = self._sums(scale * certainty, order, [certainty * each for each in own])
-        columns = order if moments.exact else moments.columns[order]
+        sums = statistics.sums(now, ids, certainty)
         prior = self._prior(variation, _entries(moments))
-        fitted = _fit(sums, prior, moments.exact)
+        fitted = level = _fit(sums, prior, moments.exact)
+        if self._drift is not None:
+            recent = self._drift.sums(now, ids, certainty)
+            fitted = drifted(fitted, statistics.columns, recent, self._drift.columns, prior)
         return SharedPosterior(
             self._params.link,
             self._params.alpha,
             moments.width,
-            columns,
+            statistics.columns,
             np.column_stack([fitted.mean, np.sqrt(fitted.variance)]),
             float(np.sqrt(fitted.unseen)),
-            self._intercepts(ids, counts, rewards, fitted, sums),
+            self._intercepts(ids, now, fitted, _shift(level, sums)),
             fitted.root,
         )
-
-    def _known_actions(self, now: float) -> tuple[list[str], Floats, Floats, list[Floats]]:
-        """Give the actions with the most information, by id, and their sums as of ``now``."""
-        actions = self._actions
-        ids = sorted(set(actions.ids).difference(self.surplus()))
-        at = now if np.isfinite(now) else None
-        counts, rewards, *own = aligned_rows(
-            actions, ids, at, "counts", "rewards", "slope", "target", "cross"
-        )
-        return ids, counts, rewards, own
 
     def _certainty(self, variation: RewardVariation) -> float:
         """Say how much more the statistics tell than they say themselves."""
@@ -254,34 +228,6 @@ class Shared:
             return 1.0 / variation.dispersion
         noise = self._params.noise
         return 1.0 / (variation.variance if noise is None else noise * noise)
-
-    def _sums(self, scale: float, order: NDArray[np.intp], own: list[Floats]) -> Sums:
-        moments = self._moments
-        sketch, whole = scale * moments.sketch(), moments.whole
-        slope, target, cross = own
-        if moments.exact:
-            targets = np.zeros(moments.width)
-            targets[moments.columns] = scale * moments.targets
-            slopes, columns, first = np.diagonal(sketch), sketch, 0
-            weights = np.zeros(moments.width)
-            weights[moments.columns] = scale * moments.weights
-        else:
-            slopes, targets = scale * moments.slopes[order], scale * moments.targets[order]
-            weights = scale * moments.weights[order]
-            columns = scale * moments.cross[order]
-            first = 0 if len(order) and moments.columns[order[0]] == 0 else -1
-        return Sums(
-            first=first,
-            squares=mean_squares(slopes, weights),
-            slopes=slopes,
-            targets=targets,
-            cross=columns,
-            sketch=sketch,
-            whole=None if whole is None else scale * whole[np.ix_(order, order)],
-            action_slopes=slope,
-            action_targets=target,
-            action_cross=cross,
-        )
 
     def _prior(self, variation: RewardVariation, entries: float) -> SharedPrior:
         params = self._params
@@ -309,11 +255,10 @@ class Shared:
         )
 
     def _intercepts(
-        self, ids: Sequence[str], counts: Floats, rewards: Floats, fitted: SharedFit, sums: Sums
+        self, ids: Sequence[str], now: float, fitted: SharedFit, shift: Floats | None
     ) -> Intercepts:
-        shift = None
-        if fitted.root is not None:
-            shift = fitted.action_variance[:, None] * sums.action_cross
+        at = now if np.isfinite(now) else None
+        counts, rewards = aligned_rows(self.intercepts, ids, at, "counts", "rewards")
         return Intercepts(
             ids=tuple(ids),
             mean=fitted.action_mean,
@@ -329,10 +274,11 @@ class Shared:
         state = SharedState(
             params=msgspec.to_builtins(self._params),
             width=self.width,
-            moments=self._moments.dump(),
-            actions=self._actions.dump(),
+            moments=self.moments.dump(),
+            actions=self.intercepts.dump(),
             default_reward=self.default_reward,
             dim=self.dim,
+            drift=None if self._drift is None else self._drift.dump(),
         )
         return pack("policy-shared", _VERSION, state)
 
@@ -341,8 +287,11 @@ class Shared:
         """Read parameters and statistics."""
         state = unpack("policy-shared", _VERSION, SharedState, snapshot)
         policy = cls(state.params, state.width, state.dim)
-        policy._moments = Moments.load(state.moments)
-        policy._actions = Statistics.load(state.actions)
+        has_intercepts = policy._params.ids > 0
+        written = SharedStatisticsState(state.moments, state.actions)
+        policy._statistics = SharedStatistics.load(written, has_intercepts)
+        if state.drift is not None:
+            policy._drift = SharedStatistics.load(state.drift, has_intercepts)
         policy.default_reward = state.default_reward
         return policy
 
@@ -352,6 +301,11 @@ def _fit(sums: Sums, prior: SharedPrior, is_exact: bool) -> SharedFit:
         return fit_exactly(sums, prior)
     is_whole = sums.whole is not None and len(sums.whole)
     return (fit_together if is_whole else fit_widely)(sums, prior)
+
+
+def _shift(fitted: SharedFit, sums: Sums) -> Floats | None:
+    """Give what intercepts give way by when columns move, where the columns are known."""
+    return None if fitted.root is None else fitted.action_variance[:, None] * sums.action_cross
 
 
 def _entries(moments: Moments) -> float:

@@ -74,7 +74,7 @@ class SharedPosterior:
     intercepts
         What is known of actions.
     root : array [width, width] or None
-        Lower triangular with covariance ``root.T @ root`` of all columns, where it is known.
+        The covariance of all columns is ``root.T @ root``, where it is known.
     """
 
     kind = "shared"

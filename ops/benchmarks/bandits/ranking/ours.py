@@ -21,10 +21,10 @@ from schemas.catalog import AutoFeatures, PolicySettings
 BATCH = 50
 """Requests of a turn at most."""
 
-PUBLISH_SHARE = 0.05
-"""Of the decisions learned from, how many must be new for the next publication."""
+PUBLISH_SHARE, PUBLISH_DECISIONS = 0.05, 500
+"""Of the decisions learned from, how many must be new for the next publication, and how many do."""
 
-PUBLISH_COLUMNS = 128
+PUBLISH_COLUMNS = 32
 """And how many columns may have been seen for each: the flow rests after long publications."""
 
 ENCODED_BYTES = 64_000_000
@@ -38,8 +38,9 @@ class SharedRanking:
 
     As the flow does it, the policy is published after ``publish_rewards`` decisions' rewards or
     ``publish_interval`` seconds of event time, whichever is less; for the sake of the benchmark's
-    own time after no fewer than ``PUBLISH_SHARE`` of all, and no fewer than one for
-    ``PUBLISH_COLUMNS`` columns: what a publication costs grows with these, what it adds shrinks.
+    own time after no fewer than ``PUBLISH_SHARE`` of all or ``PUBLISH_DECISIONS``, and no fewer
+    than one for ``PUBLISH_COLUMNS`` columns: what a publication costs grows with these, what it
+    adds shrinks.
     Requests between two publications are decided together, up to ``BATCH``.
     """
 
@@ -117,5 +118,6 @@ class SharedRanking:
     def _least(self) -> float:
         """Give how many decisions a publication must add."""
         return max(
-            PUBLISH_SHARE * self._decided, len(self._policy.moments.columns) / PUBLISH_COLUMNS
+            min(PUBLISH_SHARE * self._decided, PUBLISH_DECISIONS),
+            len(self._policy.moments.columns) / PUBLISH_COLUMNS,
         )
