@@ -12,6 +12,7 @@ Both sums are read in the same way, so that what is lost in a sketch is lost in 
 is then nothing of it.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from operators.logic.policies.shared.fit import (
     SharedPrior,
     Sums,
     fit_exactly,
+    fit_together,
     fit_widely,
     products,
 )
@@ -30,7 +32,7 @@ from operators.logic.policies.shared.fit import (
 _SHARE = 0.05
 """Prior variance of a deviation, as a share of the coefficient's own."""
 
-_STRENGTH, _ITERATIONS = 20.0, 4
+_STRENGTH, _ITERATIONS = 20.0, 2
 """How many columns that share counts for, and steps of empirical Bayes."""
 
 
@@ -52,7 +54,7 @@ def drifted(
         targets=recent.targets - of_columns,
         action_targets=recent.action_targets - of_actions,
     )
-    fit = fit_widely if fitted.root is None else fit_exactly
+    fit = fit_exactly if fitted.root is not None else _cheapest_fit(recent)
     deviation = fit(beyond, _prior_of_deviations(prior))
     mean, variance = fitted.mean.copy(), fitted.variance.copy()
     mean[at] += deviation.mean
@@ -65,6 +67,12 @@ def drifted(
         action_variance=fitted.action_variance + deviation.action_variance,
         root=_root_of_sum(fitted.root, deviation.root),
     )
+
+
+def _cheapest_fit(recent: Sums) -> Callable[[Sums, SharedPrior], SharedFit]:
+    """Solve for the columns themselves where they are fewer than the sketch is wide."""
+    is_narrow = recent.whole is not None and len(recent.whole) <= len(recent.sketch)
+    return fit_together if is_narrow else fit_widely
 
 
 def _prior_of_deviations(prior: SharedPrior) -> SharedPrior:
