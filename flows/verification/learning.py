@@ -1,28 +1,24 @@
 """What the learners know, against policies that learn the recomputed decisions from nothing."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
-from msgspec import Struct
-from numpy.typing import NDArray
 
 from flows.personalize import Steps
 from flows.runtime.snapshots import States
-from flows.verification.findings import ActionCheck, Verification
-from flows.verification.shared_columns import columns_check
+from flows.verification.findings import Verification
+from flows.verification.shared_columns import shared_checks
+from flows.verification.statistics import checks_of, shared_of, statistics_of
 from flows.verification.views import FreshView, changed_slots, fresh_views
 from operators.learner_state import LearnerState, unpack_learner
 from operators.logic.catalog import Catalog, CatalogHistory
 from operators.logic.features import FeatureMap
 from operators.logic.policies import Deltas
 from operators.logic.policies.micro_batches import made_since, micros_of, with_rows
-from operators.logic.policies.shared import Shared, with_known_ids
-from operators.logic.policies.shared.moments import Moments
-from operators.logic.policies.statistics import Statistics, StatisticsState
+from operators.logic.policies.shared import with_known_ids
+from operators.logic.policies.statistics import Statistics
 from operators.logic.recount import Verdict, contributions
 from operators.logic.request_actions import RequestActions
 from operators.logic.retired import MOST_RETIRED
@@ -115,10 +111,6 @@ class Learners:
         if fresh is None:
             return
         learned = statistics_of(kept) if kept is not None else None
-        shared = moments_of(written)
-        if shared is not None:
-            of_learner = moments_of(kept) if kept is not None else None
-            report.actions.append(columns_check(view.name(slot_id), of_learner, shared))
         learned = learned or Statistics({})
         forgotten = self._may_be_forgotten(slot_id, {*learned.ids, *fresh.ids})
         if not view.is_older:
@@ -126,6 +118,10 @@ class Learners:
         for statistics in (learned, fresh):
             statistics.drop(forgotten)
         report.actions += checks_of(view.name(slot_id), learned, fresh)
+        shared = shared_of(written)
+        if shared is not None:
+            of_learner = shared_of(kept) if kept is not None else None
+            report.actions += shared_checks(view.name(slot_id), of_learner, shared, forgotten)
 
     def _may_be_forgotten(self, slot_id: str, known: set[str]) -> set[str]:
         """Name the actions that were not in the slot's catalog throughout, where they are many.
@@ -165,71 +161,6 @@ def _known_actions(learners: Mapping[str, LearnerState]) -> dict[str, _KnownActi
             listed = frozenset(action.action_id for action in state.actions)
             known[slot_id] = _KnownActions(listed, others)
     return known
-
-
-_SHARED = b"policy-shared"
-
-
-def moments_of(policy: bytes) -> Moments | None:
-    """Read the sums by column in what a policy's ``dump`` wrote, None where it keeps none."""
-    return Shared.load(policy).moments if policy.startswith(_SHARED) else None
-
-
-class _Written(Struct):
-    """The part of a written policy that holds what it learned; ``model`` is a policy inside."""
-
-    statistics: StatisticsState | None = None
-    model: bytes | None = None
-
-
-def statistics_of(policy: bytes) -> Statistics | None:
-    """Read the sufficient statistics in what a policy's ``dump`` wrote."""
-    if policy.startswith(_SHARED):
-        return Shared.load(policy).intercepts
-    written = msgspec.msgpack.decode(policy.partition(b"\n")[2], type=_Written)
-    if written.statistics is not None:
-        return Statistics.load(written.statistics)
-    return statistics_of(written.model) if written.model else None
-
-
-def checks_of(slot_id: str, learned: Statistics, fresh: Statistics) -> Iterable[ActionCheck]:
-    """Compare all statistics of the actions that either knows, as of the newer of their times."""
-    now = max(learned.newest, fresh.newest)
-    by_action = [_by_action(statistics, now) for statistics in (learned, fresh)]
-    for action_id in sorted(set(learned.ids) | set(fresh.ids)):
-        left, right = (entries.get(action_id, {}) for entries in by_action)
-        yield ActionCheck(
-            slot_id=slot_id,
-            action_id=action_id,
-            learned=_totals(left),
-            recomputed=_totals(right),
-            difference=max(
-                _difference(left.get(name), right.get(name)) for name in left.keys() | right
-            ),
-            forgets=fresh.half_life is not None,
-        )
-
-
-Entry = Mapping[str, NDArray[np.float64]]
-
-
-def _by_action(statistics: Statistics, now: float) -> dict[str, Entry]:
-    arrays = statistics.at(now if math.isfinite(now) else None)
-    return {
-        action_id: {name: array[row] for name, array in arrays.items()}
-        for row, action_id in enumerate(statistics.ids)
-    }
-
-
-def _totals(entry: Entry) -> tuple[float, float]:
-    return float(entry.get("counts", 0.0)), float(entry.get("rewards", 0.0))
-
-
-def _difference(left: NDArray[np.float64] | None, right: NDArray[np.float64] | None) -> float:
-    """Give the largest difference relative to the larger of the two; absolute below 1."""
-    one, two = (np.zeros(1) if array is None else np.asarray(array) for array in (left, right))
-    scale = max(1.0, float(np.abs(one).max()), float(np.abs(two).max()))
-    return float(np.abs(one - two).max()) / scale
 
 
 def _changes(history: CatalogHistory) -> list[int]:

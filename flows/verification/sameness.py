@@ -15,9 +15,9 @@ from flows.personalize import Steps
 from flows.registry import PERSONALIZE
 from flows.runtime.snapshots import States, states_of
 from flows.verification.findings import TOLERANCE
-from flows.verification.learning import checks_of, moments_of, statistics_of
-from flows.verification.shared_columns import columns_check
+from flows.verification.shared_columns import shared_checks
 from flows.verification.state_dump import dump
+from flows.verification.statistics import checks_of, shared_of, statistics_of
 from flows.verification.tables import digests
 from operators.io.store.open import open_store
 from operators.io.store.tables import DECISIONS, OUTCOMES, Table
@@ -59,9 +59,9 @@ def _learners(one: States, two: States) -> Comparison:
         )
     ]
     for slot_id in sorted(left.keys() & right):
-        one_of, other_of = (moments_of(unpack_learner(of[slot_id]).policy) for of in (left, right))
+        one_of, other_of = (shared_of(unpack_learner(of[slot_id]).policy) for of in (left, right))
         if other_of is not None:
-            checks.append(columns_check(slot_id, one_of, other_of))
+            checks += shared_checks(slot_id, one_of, other_of)
     largest = max((check.difference for check in checks), default=0.0)
     different = sum(not check.agrees for check in checks)
     return Comparison(f"learned actions, to {TOLERANCE:g}", len(checks), different, largest)

@@ -1,17 +1,44 @@
 """What a policy with one model for all actions knows of the columns of its rows."""
 
 import math
+from collections.abc import Collection, Iterator
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.verification.findings import ActionCheck
+from flows.verification.statistics import checks_of
+from operators.logic.policies.shared import Shared
 from operators.logic.policies.shared.moments import Moments
+from operators.logic.policies.statistics import Statistics
 
 EVERY_ACTION = "(all actions)"
 """What stands for an action's id where a finding is about the columns that all share."""
 
+DRIFT = "(all actions, drift)"
+"""The same where it is about what is kept of recent decisions, of columns and of actions."""
+
 _Floats = NDArray[np.float64]
+
+
+def shared_checks(
+    slot_id: str, learned: Shared | None, fresh: Shared, forgotten: Collection[str] = ()
+) -> Iterator[ActionCheck]:
+    """Compare what two policies know of columns, and of what has changed of late.
+
+    What single actions taught that are ``forgotten`` may differ there.
+    """
+    yield columns_check(slot_id, None if learned is None else learned.moments, fresh.moments)
+    if fresh.drift is None:
+        return
+    recent = None if learned is None else learned.drift
+    check = columns_check(slot_id, None if recent is None else recent.moments, fresh.drift.moments)
+    intercepts = [Statistics({}) if recent is None else recent.actions, fresh.drift.actions]
+    for statistics in intercepts:
+        statistics.drop(forgotten)
+    worst = max((c.difference for c in checks_of(slot_id, *intercepts)), default=0.0)
+    yield msgspec.structs.replace(check, action_id=DRIFT, difference=max(check.difference, worst))
 
 
 def columns_check(slot_id: str, learned: Moments | None, fresh: Moments) -> ActionCheck:

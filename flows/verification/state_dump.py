@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from flows.personalize import Steps
 from flows.runtime.snapshots import States
-from flows.verification.learning import moments_of, statistics_of
 from flows.verification.reading import ledger_of, segments_of
+from flows.verification.statistics import shared_of, statistics_of
 from operators.io.kafka.group import restore
 from operators.io.segments import PROFILES
 from operators.learner_state import unpack_learner
@@ -30,6 +30,8 @@ from operators.logic.attribution.pending import ACTIVE, LIVE, SHOWN, VOID
 from operators.logic.attribution.rules import WHOLE
 from operators.logic.models import ClickModel
 from operators.logic.placement import shard_of
+from operators.logic.policies.shared.moments import Moments
+from operators.logic.policies.statistics import Statistics
 from operators.logic.subjects.profiles import Profiles
 from operators.profile import unpack_profiles
 from schemas.clock import moment
@@ -92,7 +94,18 @@ def _statistics(of: Line, policy: bytes) -> Iterator[Line]:
     statistics = statistics_of(policy)
     if statistics is None:
         return
-    yield from _columns(of, policy)
+    shared = shared_of(policy)
+    if shared is not None:
+        yield from _columns(of, shared.moments)
+    yield from _actions(of, statistics)
+    if shared is not None and shared.drift is not None:
+        of = {**of, "statistics": "drift"}
+        yield from _columns(of, shared.drift.moments)
+        yield from _actions(of, shared.drift.actions)
+
+
+def _actions(of: Line, statistics: Statistics) -> Iterator[Line]:
+    """Give the sums by action, of actions of which any is left."""
     arrays = statistics.at(None)
     for row, action_id in sorted(enumerate(statistics.ids), key=itemgetter(1)):
         values = {name: array[row].tolist() for name, array in arrays.items()}
@@ -101,11 +114,8 @@ def _statistics(of: Line, policy: bytes) -> Iterator[Line]:
         yield {**of, "action_id": action_id, **values}
 
 
-def _columns(of: Line, policy: bytes) -> Iterator[Line]:
+def _columns(of: Line, moments: Moments) -> Iterator[Line]:
     """Give the sums by column of a model that actions share, of cross moments sum and length."""
-    moments = moments_of(policy)
-    if moments is None:
-        return
     columns, sums = moments.sums()
     total, length = sums["cross"].sum(axis=1), np.sqrt(np.square(sums["cross"]).sum(axis=1))
     names = "slopes", "targets", "cross_sum", "cross_length"

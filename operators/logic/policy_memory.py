@@ -66,8 +66,8 @@ def bytes_per_action(slot: Slot) -> int:
     elif slot.policy.kind == "diagonal":
         needed += columns * (_DIAGONAL_COLUMN + (_SCALED_COLUMN if scaled else 0))
     elif slot.policy.kind == "shared":
-        rank, width = _rank_and_width(slot)
-        needed += _STATISTIC * (rank + 4) + (8 * width if width <= rank else 0)
+        rank, width, kept = _shared_sizes(slot)
+        needed += kept * _STATISTIC * (rank + 4) + (8 * width if width <= rank else 0)
     return needed
 
 
@@ -119,8 +119,8 @@ def _shared_bytes(slot: Slot) -> int:
     Of ``shared`` they are the sums of each column, with the posterior's table or matrix.
     """
     if slot.policy.kind == "shared":
-        rank, width = _rank_and_width(slot)
-        return width * (_STATISTIC * (rank + 2) + 4 * 8) + (
+        rank, width, kept = _shared_sizes(slot)
+        return width * (kept * _STATISTIC * (rank + 2) + 4 * 8) + (
             2 * 8 * width**2 if width <= rank else 0
         )
     spec = slot.features
@@ -132,14 +132,14 @@ def _shared_bytes(slot: Slot) -> int:
     return 3 * 8 * rows * slot_columns(slot)
 
 
-def _rank_and_width(slot: Slot) -> tuple[int, int]:
-    """Give the width of the sketch of ``shared``, and how many columns it tells apart.
+def _shared_sizes(slot: Slot) -> tuple[int, int, int]:
+    """Give the width of the sketch of ``shared``, how many columns it tells apart, and statistics.
 
-    Of parameters that are none the defaults count: they are refused where the policy is made.
+    Of these there are two where coefficients drift. Of parameters that are none the defaults count: they are refused where the policy is made.
     """
     try:
         params = msgspec.convert(slot.policy.params, SharedParams)
     except msgspec.ValidationError:
         params = SharedParams()
     width = min(params.buckets, 2 ** (slot.features.auto or AutoFeatures()).bits)
-    return min(params.rank, width), width
+    return min(params.rank, width), width, 1 if params.drift_half_life is None else 2

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.runtime.clock import system_clock
-from flows.verification.shared_columns import columns_check
+from flows.verification.shared_columns import shared_checks
 from operators.io.metrics.learner import LearnerMetrics
 from operators.learner import LearnerLogic, resumed
 from operators.logic.models import CanonicalOrder
@@ -82,8 +82,8 @@ def from_scratch(slot: Slot, deltas: Deltas) -> Shared:
 
 def same(learned: Policy | None, fresh: Shared) -> bool:
     assert isinstance(learned, Shared)
-    check = columns_check("feed", learned.moments, fresh.moments)
-    assert check.difference < 1e-9, check
+    for check in shared_checks("feed", learned, fresh):
+        assert check.difference < 1e-9, check
     one, two = learned.intercepts, fresh.intercepts
     assert set(one.ids) == set(two.ids)
     rows = [two.ids.index(name) for name in one.ids]
@@ -176,7 +176,7 @@ def test_an_action_that_is_not_told_apart_has_no_intercept_of_its_own() -> None:
     policy = from_scratch(slot, Deltas(**{**_fields(deltas), "action_ids": ids}))
     whole = from_scratch(slot, deltas)
     assert set(policy.intercepts.ids) == set(whole.intercepts.ids) - {"a1"}
-    assert columns_check("feed", policy.moments, whole.moments).difference == 0.0
+    assert next(shared_checks("feed", policy, whole)).difference == 0.0
 
 
 def _fields(deltas: Deltas) -> dict[str, Any]:

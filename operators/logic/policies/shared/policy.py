@@ -137,9 +137,9 @@ class Shared:
         return self._statistics.moments
 
     @property
-    def drift_moments(self) -> Moments | None:
-        """The same under the half-life of drift, None where nothing is taken to drift."""
-        return None if self._drift is None else self._drift.moments
+    def drift(self) -> SharedStatistics | None:
+        """What is kept under the half-life of drift, None where nothing is taken to change."""
+        return self._drift
 
     @property
     def remembered(self) -> float:
