@@ -1,6 +1,6 @@
 """What the learners know, against policies that learn the recomputed decisions from nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 

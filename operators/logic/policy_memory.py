@@ -135,7 +135,8 @@ def _shared_bytes(slot: Slot) -> int:
 def _shared_sizes(slot: Slot) -> tuple[int, int, int]:
     """Give the width of the sketch of ``shared``, how many columns it tells apart, and statistics.
 
-    Of these there are two where coefficients drift. Of parameters that are none the defaults count: they are refused where the policy is made.
+    Of these there are two where coefficients drift. Of parameters that are none the defaults count:
+    they are refused where the policy is made.
     """
     try:
         params = msgspec.convert(slot.policy.params, SharedParams)

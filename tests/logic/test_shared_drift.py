@@ -31,15 +31,16 @@ def deviations_from_scratch(x: Floats, deltas: Deltas, level: Floats, prior: flo
     target = x.T @ (slope * eta + age * (deltas.reward_delta - p))
     information = x.T @ (slope[:, None] * x)
     weights = slope @ (x != 0.0)
-    squares = np.divide(np.diagonal(information), weights, out=np.ones(len(level)), where=weights > 0)
+    known = weights > 0.0
+    squares = np.where(known, np.diagonal(information) / np.where(known, weights, 1.0), 1.0)
     variances = np.full(len(level), 0.05 * prior)
     for _ in range(3):
         precision = squares / variances
         precision[0] = 1.0 / 0.05
         covariance = np.linalg.inv(information + np.diag(precision))
         deviation = covariance @ (target - information @ level)
-        square, known = squares * deviation**2, squares * np.diagonal(covariance)
-        determined = np.clip(1.0 - known / variances, 0.0, 1.0)
+        square, variance = squares * deviation**2, squares * np.diagonal(covariance)
+        determined = np.clip(1.0 - variance / variances, 0.0, 1.0)
         common = (20.0 * 0.05 * prior + square[1:].sum()) / (20.0 + determined[1:].sum())
         variances = (common + square) / (1.0 + determined)
     return np.asarray(deviation)

@@ -15,7 +15,6 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from scipy.special import expit
 
 from operators.logic.policies.base import Deltas, Floats, PolicyError
