@@ -1,5 +1,7 @@
 """Whether a catalog record can be used: all that later steps make of it can be made, and kept."""
 
+import re
+
 import msgspec
 import numpy as np
 
@@ -15,6 +17,7 @@ from schemas.codec import MAX_RECORD_BYTES, Flaw, decode
 from schemas.topics import Topic
 
 _LONGEST_DETAIL = 300
+_PARAMETER = re.compile(r"policy\.([^ ]+) (.*)", re.DOTALL)
 
 
 def read_entry(payload: bytes | None, limit: int = MAX_RECORD_BYTES) -> CatalogEntry | Flaw:
@@ -43,7 +46,7 @@ def flaw_of(entry: CatalogEntry) -> Flaw | None:
     >>> policy = PolicySettings(kind="beta", params={"half_life": -1})
     >>> slot = Slot(id="1", time=datetime(2026, 1, 1, tzinfo=UTC), slot_id="home", policy=policy)
     >>> flaw_of(slot).field
-    'policy'
+    'policy.params.half_life'
     """
     match entry:
         case Action():
@@ -100,5 +103,18 @@ def _flaw_of_slot(slot: Slot) -> tuple[str, str] | None:
     try:
         new_policy(slot, (), policy_dim(slot, feature_map)).publish()
     except PolicyError as error:
-        return "policy", str(error)
+        return _parameter_flaw(str(error))
     return None
+
+
+def _parameter_flaw(message: str) -> tuple[str, str]:
+    """Give the field that a policy's error names, and the rest of what it says.
+
+    >>> _parameter_flaw("policy.alpha must be > 0, got -1")
+    ('policy.params.alpha', 'must be > 0, got -1')
+    """
+    named = _PARAMETER.match(message)
+    if named is None:
+        return "policy", message
+    name, rest = named.groups()
+    return "policy.kind" if name == "kind" else f"policy.params.{name}", rest

@@ -95,6 +95,13 @@ def size_flaw(slot: Slot) -> str | None:
     if columns > MOST_COLUMNS:
         return f"{columns:,} columns with the positions of a slate, at most {MOST_COLUMNS:,} fit"
     if most_actions(slot) < 2:
+        if kind == "shared":
+            rank, width = _rank_and_width(slot)
+            return (
+                f"policy 'shared' with rank {rank} and {width:,} columns (buckets, or 2 to the "
+                f"power of bits) needs {in_words(_shared_bytes(slot))}, of "
+                f"{in_words(POLICY_BYTES)}"
+            )
         return (
             f"{columns:,} columns: policy {kind!r} needs {in_words(bytes_per_action(slot))} for "
             f"each action and {in_words(_shared_bytes(slot))} for all, of {in_words(POLICY_BYTES)}"

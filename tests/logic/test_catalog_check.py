@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from operators.logic.catalog_check import flaw_of, read_entry
+from operators.logic.catalog_check import flaw_of, read_entry, sentence
 from operators.logic.features import FeatureMap, check_products, count_columns
 from operators.logic.free_json import json_flaw
 from operators.logic.policies import Deltas
@@ -24,6 +24,7 @@ from tests.support import records as make
 SLOT = {"type": "slot", "id": "s", "time": "2026-01-01T00:00:00Z", "slot_id": "home"}
 ACTION = {"type": "action", "id": "a", "time": "2026-01-01T00:00:00Z", "action_id": "a"}
 ACTION |= {"slots": ["home"]}
+SHARED = {"features": {"auto": {}}}
 LONG = "x" * 257
 
 
@@ -83,14 +84,14 @@ def test_an_action_that_no_step_could_keep_is_refused(changes: Any, field: str) 
         ({"policy": {"publish_rewards": 10**30}}, "policy.publish_rewards"),
         (policy("beta", prior_reward=10**30), "policy.params.prior_reward"),
         (policy("split", shares={"a": [2**70]}), "policy.params.shares.a[0]"),
-        (policy("split", shares={"a": 1e308, "b": 1e308}), "policy"),
-        (policy("beta", prior_reward=1e308), "policy"),
-        (policy("beta", half_life=1e-300), "policy"),
-        (policy("logistic", prior_variance=1e308), "policy"),
-        (policy("logistic", prior_mean=-1e308), "policy"),
-        (policy("gaussian", noise=1e-200), "policy"),
-        (policy("diagonal", rate="fast"), "policy"),
-        (policy("logistik"), "policy"),
+        (policy("split", shares={"a": 1e308, "b": 1e308}), "policy.params.shares[...]"),
+        (policy("beta", prior_reward=1e308), "policy.params.prior_reward"),
+        (policy("beta", half_life=1e-300), "policy.params.half_life"),
+        (policy("logistic", prior_variance=1e308), "policy.params.prior_variance"),
+        (policy("logistic", prior_mean=-1e308), "policy.params.prior_mean"),
+        (policy("gaussian", noise=1e-200), "policy.params.noise"),
+        (policy("diagonal", rate="fast"), "policy.params.rate"),
+        (policy("logistik"), "policy.kind"),
         (policy(LONG), "policy.kind"),
         ({"features": {"numeric": [LONG]}}, "features.numeric[0]"),
         ({"features": {"vectors": {LONG: 3}}}, "features.vectors"),
@@ -375,3 +376,25 @@ def test_any_parameters_that_pass_learn_and_decide_in_numbers(
     assert np.isfinite(weights.p).all()
     assert np.allclose(weights.p.sum(axis=1), 1.0)
     assert np.isfinite(weights.eta).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"candidates": "requests"}, "candidates: must be one of catalog, request"),
+        ({"holdout": {"unit": "visit"}}, "holdout.unit: must be one of decision, subject"),
+        (SHARED | policy("shared", rank=100),
+         "policy.params.rank: must be one of 32, 64, 128, 256, 512, got 100"),
+        (SHARED | policy("shared", link="probit"),
+         "policy.params.link: must be one of gaussian, logistic, got 'probit'"),
+        (policy("shared"),
+         """features.auto: is missing: policy 'shared' needs it, such as {"auto": {}}"""),
+        (SHARED | policy("shared", rank=512),
+         "features: policy 'shared' with rank 512 and 65,536 columns (buckets, or 2 to the power "
+         "of bits) needs 516.0 MiB, of 512.0 MiB"),
+    ],
+)  # fmt: skip
+def test_what_is_said_names_the_field_and_what_may_stand_there(changes: Any, said: str) -> None:
+    flaw = read_entry(json.dumps(SLOT | changes).encode())
+    assert isinstance(flaw, Flaw)
+    assert sentence(flaw) == said

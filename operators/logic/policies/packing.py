@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from operators.logic.policies.base import Floats, PolicyError
+from schemas.choices import choices
 
 T = TypeVar("T", bound=Struct)
 
@@ -17,6 +18,7 @@ _BOUNDS = {">=": "must be >= ", "<=": "must be <= ", ">": "must be > ", "<": "mu
 _BOUND = re.compile(r"Expected `[^`]*` (>=|<=|>|<) ([^ ]+) - at `\$\.([^`]*)`")
 _TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)` - at `\$\.([^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+_CHOICE = re.compile(r"Invalid enum value .* - at `\$\.([^`]*)`")
 
 
 def pack_array(array: Floats) -> bytes:
@@ -73,6 +75,11 @@ def read_params(kind: str, type_: type[T], params: Mapping[str, Any] | None) -> 
     >>> read_params("beta", Params, {"alpha": -1})
     Traceback (most recent call last):
     operators.logic.policies.base.PolicyError: policy.alpha must be > 0, got -1
+    >>> class Sized(Struct):
+    ...     size: typing.Literal[1, 2] = 1
+    >>> read_params("beta", Sized, {"size": 3})
+    Traceback (most recent call last):
+    operators.logic.policies.base.PolicyError: policy.size must be one of 1, 2, got 3
     """
     given = dict(params or {})
     for name, value in given.items():
@@ -81,10 +88,10 @@ def read_params(kind: str, type_: type[T], params: Mapping[str, Any] | None) -> 
     try:
         return msgspec.convert(given, type_)
     except msgspec.ValidationError as error:
-        raise PolicyError(_explain(kind, given, str(error))) from None
+        raise PolicyError(_explain(kind, type_, given, str(error))) from None
 
 
-def _explain(kind: str, given: dict[str, Any], message: str) -> str:
+def _explain(kind: str, type_: type[Struct], given: dict[str, Any], message: str) -> str:
     if bound := _BOUND.search(message):
         sign, limit, name = bound.groups()
         value = given.get(name.split(".")[0].split("[")[0])
@@ -95,4 +102,7 @@ def _explain(kind: str, given: dict[str, Any], message: str) -> str:
         return f"policy.{name} must be of type {expected}, got {got}"
     if unknown := _UNKNOWN.search(message):
         return f"policy.{unknown.group(1)} is not a parameter of {kind!r}"
+    if (choice := _CHOICE.search(message)) and (allowed := choices(type_).get(choice.group(1))):
+        name = choice.group(1)
+        return f"policy.{name} must be one of {allowed}, got {given.get(name)!r}"
     return f"policy: {message}"

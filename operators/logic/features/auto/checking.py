@@ -22,7 +22,7 @@ def auto_flaw(slot: Slot) -> tuple[str, str] | None:
     auto = slot.features.auto
     if slot.policy.kind == "shared":
         if auto is None:
-            return "features.auto", "policy 'shared' learns from features without a declaration"
+            return "features.auto", "is missing: policy 'shared' needs it, such as {\"auto\": {}}"
         if slot.floor > 0.0:
             return "floor", "policy 'shared' takes floor_mass: its candidates may be any number"
     if auto is None:
