@@ -151,7 +151,7 @@ COMMANDS: dict[str, Command] = {
         "oracle:DSN.",
     ),
     "inspect": Command(
-        "what is known of a slot, a subject or a decision, and why",
+        "what is known of a slot, its features, a subject or a decision, and why",
         "Read from Redis and the durable store. A subject is given by its raw id.",
     ),
     "state": Command(

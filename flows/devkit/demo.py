@@ -51,6 +51,12 @@ DRAIN_TIMEOUT = 60.0
 SLOW_MS = 1000.0
 """Half of the decisions take longer than this only where requests queue for the machine."""
 
+NOT_YET = (
+    " (personalize had not begun to decide: where it first starts it compiles loops, for a minute "
+    "or more on a busy machine; try again)"
+)
+"""What is said where a demo was too short for a first answer."""
+
 
 class DemoError(RuntimeError):
     """The demo cannot run here; the message says why."""
@@ -399,7 +405,7 @@ def _sentences(summary: dict[str, Any]) -> str:
         (
             f"{summary['requests']:,} requests in {summary['seconds']:.0f} s: "
             f"{summary['decisions']:,} decisions, {summary['unanswered']} unanswered, "
-            f"{summary['clicks']:,} clicks",
+            f"{summary['clicks']:,} clicks{'' if summary['decisions'] else NOT_YET}",
             f"true click rate of what was shown in the last {RECENT} s: "
             f"policy {written(policy, '{:.2%}')}{lift}, uniform hold-out "
             f"{written(uniform, '{:.2%}')}, best possible {written(best, '{:.2%}')}",
