@@ -397,9 +397,9 @@ def _sentences(summary: dict[str, Any]) -> str:
     p50, p99 = summary["latency_p50_ms"], summary["latency_p99_ms"]
     stored, articles = summary["stored"], summary["articles"]
     file = shlex.quote(f"{summary['folder']}/demo.env")
-    rate = max(1, round(summary["requests"] / max(summary["seconds"], 1.0) / 2, -2))
+    half = float(f"{summary['requests'] / max(summary['seconds'], 1.0) / 2:.1g}")
     slow = p50 is not None and p50 > SLOW_MS
-    hint = f" (requests wait for this machine: try --rate {rate:.0f})" if slow else ""
+    hint = f" (requests wait for this machine: try --rate {max(half, 1.0):.0f})" if slow else ""
     instead = f" (or at {ARTICLES} instead)" if articles else ""
     return "\n".join(
         (
