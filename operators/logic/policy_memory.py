@@ -96,7 +96,7 @@ def size_flaw(slot: Slot) -> str | None:
         return f"{columns:,} columns with the positions of a slate, at most {MOST_COLUMNS:,} fit"
     if most_actions(slot) < 2:
         if kind == "shared":
-            rank, width = _rank_and_width(slot)
+            rank, width, _ = _shared_sizes(slot)
             return (
                 f"policy 'shared' with rank {rank} and {width:,} columns (buckets, or 2 to the "
                 f"power of bits) needs {in_words(_shared_bytes(slot))}, of "
