@@ -391,7 +391,7 @@ def test_any_parameters_that_pass_learn_and_decide_in_numbers(
          """features.auto: is missing: policy 'shared' needs it, such as {"auto": {}}"""),
         (SHARED | policy("shared", rank=512),
          "features: policy 'shared' with rank 512 and 65,536 columns (buckets, or 2 to the power "
-         "of bits) needs 516.0 MiB, of 512.0 MiB"),
+         "of bits) needs 1.0 GiB, of 512.0 MiB"),
     ],
 )  # fmt: skip
 def test_what_is_said_names_the_field_and_what_may_stand_there(changes: Any, said: str) -> None:
