@@ -60,7 +60,43 @@ LONGEST_VECTOR = 4096
 """Numbers of an ``embedding``, and of a list of numbers that is a feature."""
 
 MOST_NAMES = 1000
-"""Entries of a list of names in the catalog: an action's ``slots``, an experiment's variations."""
+"""Entries of a list of names in the catalog: an action's ``slots``, a variation's ``actions``."""
+
+MOST_VARIATIONS = 20
+"""Variations of an experiment."""
+
+GREATEST_WEIGHT = 1_000_000_000
+"""``weight`` of a variation."""
+
+LEAST_WEIGHT_SHARE = 1e-6
+"""The least share of the traffic that a variation may have, if it has any."""
+
+LAYER_BUCKETS = 10_000
+"""Buckets of a layer."""
+
+MOST_CONDITIONS = 32
+"""Conditions in each list of an experiment's ``targeting``."""
+
+MOST_CONDITION_VALUES = 100
+"""Values that a condition compares a field with."""
+
+MOST_RAMP_STEPS = 100
+"""Steps of an experiment's ``ramp``."""
+
+MOST_METRICS = 20
+"""Metrics of an experiment."""
+
+MOST_EXPERIMENTS = 20
+"""Experiments that a decision names."""
+
+LONGEST_GATE = 3650.0
+"""Days that a winner may have to wait for."""
+
+MOST_GATED = 1_000_000_000
+"""``subjects`` and ``rewards`` that a winner may have to wait for."""
+
+GREATEST_EXPERIMENT_VERSION = 2**53
+"""``version`` of an experiment's record."""
 
 MOST_ACTION_FEATURES = 256
 """Features of an action."""

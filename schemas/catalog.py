@@ -11,6 +11,20 @@ from msgspec import Meta, Struct, field
 
 from schemas import bounds
 from schemas.events import Id, LearningMode, Probability, Time
+from schemas.experiments import (
+    AutomaticActions,
+    Change,
+    Gates,
+    Layer,
+    Metric,
+    Mode,
+    Proposal,
+    RampStep,
+    State,
+    Targeting,
+    Unit,
+    Weight,
+)
 
 Name = Annotated[str, Meta(max_length=bounds.ID_LENGTH)]
 """What a record calls something: a feature, a category, a kind."""
@@ -208,17 +222,63 @@ class Action(CatalogRecord, kw_only=True, tag="action"):
     enabled: bool = True
 
 
-class Experiment(CatalogRecord, kw_only=True, tag="experiment"):
-    """A comparison in a slot: its variations and their shares of traffic.
+class Variation(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One of the things that an experiment compares: actions, a policy, or the slot as it is.
 
-    It is kept and stored; no flow divides traffic by it yet.
+    ``weight`` is its part of the traffic beside the others' weights. One that is not ``enabled`` is
+    pulled: whoever was to get it gets the baseline at once, and enters no score.
+    """
+
+    id: Id
+    weight: Weight = 1
+    actions: Annotated[list[Id], Meta(max_length=bounds.MOST_NAMES)] | None = None
+    policy: PolicySettings | None = None
+    enabled: bool = True
+
+
+class Experiment(CatalogRecord, kw_only=True, tag="experiment"):
+    """A comparison of variations in a slot: who gets what, what is measured, and what follows.
+
+    ``baseline`` is the variation that the others are compared with, and that is shown to whoever
+    the experiment is about but does not count: beyond the ``layer``'s range or the share of the
+    ``ramp``, without the consent that ``unit`` ``subject`` needs, or while it is paused or stopped.
+    Everybody is included where there is no ramp. ``floor`` is the least share of each variation of
+    a bandit split. ``evaluation_share`` of the units judge the policies that decide, and do not
+    train them. ``winner`` is what a ``decided`` experiment shows, None: the baseline stays.
+    ``version`` rises with each record, ``change`` says how it came, ``proposal`` what waits for
+    approval. ``enabled`` False is as if it were paused.
+
+    Variations as an object of shares are those of a record of earlier releases: it is a draft.
     """
 
     experiment_id: Id
     slot_id: Id
-    variations: Annotated[dict[Name, Probability], Meta(max_length=bounds.MOST_NAMES)] = field(
-        default_factory=dict
+    state: State = "draft"
+    mode: Mode = "fixed"
+    unit: Unit = "subject"
+    variations: (
+        Annotated[list[Variation], Meta(max_length=bounds.MOST_VARIATIONS)]
+        | Annotated[dict[Name, Probability], Meta(max_length=bounds.MOST_NAMES)]
+    ) = field(default_factory=list)
+    baseline: Name | None = None
+    layer: Layer | None = None
+    targeting: Targeting = Targeting()
+    starts_at: Time | None = None
+    ends_at: Time | None = None
+    ramp: Annotated[list[RampStep], Meta(max_length=bounds.MOST_RAMP_STEPS)] = field(
+        default_factory=list
     )
+    floor: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.1
+    gates: Gates = Gates()
+    metrics: Annotated[list[Metric], Meta(max_length=bounds.MOST_METRICS)] = field(
+        default_factory=list
+    )
+    evaluation_share: Probability = 0.0
+    automatic: AutomaticActions = AutomaticActions()
+    winner: Name | None = None
+    version: Annotated[int, Meta(ge=0, le=bounds.GREATEST_EXPERIMENT_VERSION)] = 0
+    change: Change | None = None
+    proposal: Proposal | None = None
     enabled: bool = True
 
 

@@ -164,6 +164,21 @@ class LoggedFeatures(Struct, gc=False):
     features: Raw
 
 
+class Assignment(Struct, kw_only=True, frozen=True, omit_defaults=True, gc=False):
+    """Which variation of an experiment a decision was made under, and how likely that was.
+
+    ``probability`` is that of the variation given that the unit counts, exactly as it was drawn; by
+    subject it is the probability that the subject had when it was assigned. ``not_counted`` says
+    why the decision enters no score, where it does not.
+    """
+
+    experiment_id: Id
+    variation_id: Id
+    probability: Probability
+    unit: Literal["subject", "decision"]
+    not_counted: Text = ""
+
+
 class DecisionBack(Struct, kw_only=True, gc=False):
     """The fields of a :class:`Decision` that the flow reads back from its own topic.
 

@@ -1,10 +1,10 @@
 """The catalog as it stood at a moment of event time."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Final
 
 from msgspec import Struct
@@ -19,6 +19,9 @@ from operators.logic.catalog_versions import (
     order_of,
     time_of,
 )
+from operators.logic.experiments.arms import can_divide
+from operators.logic.experiments.layers import flaw_of_range
+from operators.logic.experiments.succession import flaw_of_succession
 from operators.logic.policy_memory import most_actions
 from operators.logic.stale_versions import ForgottenVersions, is_stale
 from schemas.bounds import CATALOG_BYTES
@@ -33,8 +36,10 @@ class Catalog:
 
     Of more actions than a slot's policy has memory for, those that came first are among them; the
     others are ``not_shown``. ``known_actions`` are the ids that it has a record of, disabled and
-    deleted ones included; it is empty where no slot takes candidates from requests. In one process
-    two catalogs have the same revision where they are made of the same records.
+    deleted ones included; it is empty where no slot takes candidates from requests. ``dividing``
+    are the experiments, no drafts, that say who gets what in each slot that has any: its own, and
+    those of other slots that share a layer with them. In one process two catalogs have the same
+    revision where they are made of the same records.
     """
 
     slots: Mapping[str, Slot] = field(default_factory=dict)
@@ -43,6 +48,7 @@ class Catalog:
     revision: int = 0
     not_shown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     known_actions: frozenset[str] = frozenset()
+    dividing: Mapping[str, tuple[Experiment, ...]] = field(default_factory=dict)
 
 
 NO_CATALOG = Catalog()
@@ -102,11 +108,12 @@ class CatalogHistory:
         """Take in a version of an entry; the same record again changes nothing.
 
         False, and the version is left out, where the catalog has no room for it: more than
-        CATALOG_BYTES of records, the last version that came of each entry counted. There is always
+        CATALOG_BYTES of records, the last version that came of each entry counted; or where it is
+        of an experiment and cannot be beside what is known (:meth:`flaw_beside`). There is always
         room for what takes away: a smaller version, and one that disables or deletes, also an id
         that was not known: a slot that takes candidates from requests would go on showing it.
         """
-        return self._take(entry, had_room=False)
+        return self.flaw_beside(entry) is None and self._take(entry, had_room=False)
 
     def _take(self, entry: CatalogEntry, *, had_room: bool) -> bool:
         at = micros(entry.time)
@@ -144,6 +151,31 @@ class CatalogHistory:
         if place == len(versions) or order_of(versions[place]) != order:
             return False
         return content_of(versions[place][1]) != content_of(entry)
+
+    def flaw_beside(self, entry: CatalogEntry) -> tuple[str, str] | None:
+        """Say why an experiment's record cannot be, beside those that are known; None where it can.
+
+        The field, and why: what has run keeps what divides it, and two experiments do not have the
+        same buckets of a layer. A record that is here already can be.
+        """
+        if not isinstance(entry, Experiment) or entry.deleted:
+            return None
+        at = micros(entry.time)
+        versions = self._versions.get(identity_of(entry), [])
+        place = bisect_left(versions, (at, entry.id), key=order_of)
+        around = [entry for _, entry in versions[max(place - 1, 0) : place + 1]]
+        if any(each.id == entry.id and each.time == entry.time for each in around):
+            return None
+        in_order = [*around[: min(place, 1)], entry, *around[min(place, 1) :]]
+        for before, after in pairwise(in_order):
+            assert isinstance(before, Experiment)
+            assert isinstance(after, Experiment)
+            if flaw := flaw_of_succession(before, after):
+                return flaw
+        if entry.layer is None:
+            return None
+        held = (held_at(each, at) for each in self._versions.values())
+        return flaw_of_range(entry, (each for each in held if isinstance(each, Experiment)))
 
     def is_stale(self, entry: CatalogEntry, appended: int) -> bool:
         """Tell whether a new version that was appended at this time comes too late to hold.
@@ -254,7 +286,8 @@ class CatalogHistory:
         known: frozenset[str] = frozenset()
         if any(slot.candidates == "request" for slot in slots.values()):
             known = frozenset(entry.action_id for entry in held if isinstance(entry, Action))
-        return Catalog(slots, actions, experiments, revision, not_shown, known)
+        dividing = dict(_dividing(slots, experiments.values()))
+        return Catalog(slots, actions, experiments, revision, not_shown, known, dividing)
 
 
 @dataclass(slots=True)
@@ -284,6 +317,23 @@ def _without_room(
             late = set(without[name])
             by_slot[name] = [action for action in listed if action.action_id not in late]
     return without
+
+
+def _dividing(
+    slots: Mapping[str, Slot], experiments: Collection[Experiment]
+) -> Iterator[tuple[str, tuple[Experiment, ...]]]:
+    """Give the experiments that matter to each slot that has one which is no draft."""
+    begun = [each for each in experiments if each.state != "draft" and can_divide(each)]
+    for name in {each.slot_id for each in begun}.intersection(slots):
+        layers = {each.layer.layer_id for each in begun if each.slot_id == name and each.layer}
+        yield (
+            name,
+            tuple(
+                each
+                for each in begun
+                if each.slot_id == name or (each.layer and each.layer.layer_id in layers)
+            ),
+        )
 
 
 def _is_on(entry: CatalogEntry) -> bool:

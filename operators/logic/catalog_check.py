@@ -5,6 +5,7 @@ import re
 import msgspec
 import numpy as np
 
+from operators.logic.experiments.checking import flaw_of_experiment
 from operators.logic.features import FeatureError, FeatureMap, check_products
 from operators.logic.features.auto.checking import auto_flaw
 from operators.logic.free_json import json_flaw
@@ -54,7 +55,7 @@ def flaw_of(entry: CatalogEntry) -> Flaw | None:
         case Slot():
             flaw = _flaw_of_slot(entry)
         case Experiment():
-            flaw = None
+            flaw = flaw_of_experiment(entry)
     return None if flaw is None else Flaw("invalid_value", flaw[0], flaw[1][:_LONGEST_DETAIL])
 
 

@@ -15,6 +15,7 @@ import msgspec
 from operators.logic.catalog import Catalog, CatalogHistory
 from operators.logic.catalog_choices import without_choice
 from operators.logic.catalog_limits import AT_LAST
+from operators.logic.experiments import effects
 from operators.logic.features.feature_counts import count_columns
 from operators.logic.features.layout import layout
 from operators.logic.slot_policy import USES_ITEM_FEATURES
@@ -102,8 +103,8 @@ def _notes(entry: CatalogEntry, catalog: Catalog, known: Set[str]) -> Iterator[N
         case Action():
             about, found = f"action {entry.action_id}", tuple(_of_action(entry, catalog, known))
         case Experiment():
-            why = "kept, but changes nothing yet: no flow divides traffic by experiments"
-            about, found = f"experiment {entry.experiment_id}", (("", why),)
+            about = f"experiment {entry.experiment_id}"
+            found = tuple(effects.without_effect(entry, catalog))
     for field, why in found:
         yield Note(field, about, why)
 

@@ -26,7 +26,8 @@ def take_in(
     """Add entries to the history; name those that it cannot take, or has no room for.
 
     An entry beyond the bytes of a catalog is not taken in, nor one with the time and id of another
-    that says something else. An action that came to a slot after as many as the slot's policy has
+    that says something else, nor an experiment's that cannot be beside what is known. An action
+    that came to a slot after as many as the slot's policy has
     memory for is, but is not shown there (:class:`Catalog`); which ones is said for the catalog as
     it will be after all that is known. Where ``appended`` says when each entry came, one that came
     too late to hold is named, too; it is taken in, since what was before is judged by it.
@@ -40,6 +41,8 @@ def take_in(
         is_stale = bool(appended) and history.is_stale(entry, appended[place])
         if history.conflicts(entry):
             left_out.append(LeftOut(place, _CONFLICT))
+        elif flaw := history.flaw_beside(entry):
+            left_out.append(LeftOut(place, Flaw("invalid_value", *flaw)))
         elif not history.add(entry):
             left_out.append(LeftOut(place, _FULL))
         elif is_stale:

@@ -62,11 +62,13 @@ def test_what_is_wrong_is_named_by_line(tmp_path: Path, capsys: Any) -> None:
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-def test_experiments_are_accepted_and_said_to_change_nothing(
+def test_drafts_of_experiments_are_accepted_and_said_to_change_nothing(
     deleted: bool, tmp_path: Path, capsys: Any
 ) -> None:
     common = {"type": "experiment", "time": "2026-01-01T00:00:00Z", "slot_id": "home"}
-    records = [
+    slot = {"type": "slot", "id": "1", "time": "2026-01-01T00:00:00Z", "slot_id": "home"}
+    slot["candidates"] = "request"
+    records = [slot] + [
         common | {"id": name, "experiment_id": name, "deleted": deleted} for name in ("one", "two")
     ]
     file = tmp_path / "home.jsonl"
@@ -74,7 +76,7 @@ def test_experiments_are_accepted_and_said_to_change_nothing(
     assert main(["catalog", "check", str(file)]) == 0
     said = capsys.readouterr().err.splitlines()
     assert len(said) == (0 if deleted else 1)
-    assert all("nothing yet" in line and "(1 more like it)" in line for line in said)
+    assert all("changes nothing until" in line and "(1 more like it)" in line for line in said)
 
 
 def test_a_catalog_without_experiments_has_no_note(tmp_path: Path, capsys: Any) -> None:

@@ -158,7 +158,10 @@ WRITTEN = [
 
 
 def optional_fields(type_: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Name every field that may be left out, within the structs of the record, too."""
+    """Name every field that may be left out, within the structs of the record, too.
+
+    Structs with fields that are required stand in records of their own below.
+    """
     match type_:
         case types.Metadata():
             yield from optional_fields(type_.type, path)
@@ -166,6 +169,8 @@ def optional_fields(type_: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[st
             for each in type_.types:
                 yield from optional_fields(each, path)
         case types.StructType():
+            if path and any(field.required for field in type_.fields):
+                return
             for field in type_.fields:
                 if not field.required:
                     yield (*path, field.encode_name)
@@ -230,3 +235,28 @@ def test_nulls_anywhere_never_raise(place: tuple[Topic, str], data: st.DataObjec
     for field in data.draw(st.sets(st.sampled_from(sorted(record)))):
         record[field] = data.draw(st.none() | json_values)
     decode(topic, payload(record))
+
+
+@pytest.mark.parametrize(
+    ("field", "whole", "optional"),
+    [
+        ("layer", {"layer_id": "x"}, ["start", "stop"]),
+        ("change", {"step": "start", "author": "ann", "reason": "now"}, ["evidence"]),
+        (
+            "proposal",
+            {"step": "stop", "author": "ann", "reason": "harm"},
+            ["variation_id", "share", "evidence"],
+        ),
+    ],
+)
+def test_null_is_absent_in_what_an_experiment_may_have(
+    field: str, whole: dict[str, Any], optional: list[str]
+) -> None:
+    good = of_type(Topic.CATALOG, "Experiment")
+    bare = decode(Topic.CATALOG, payload({**good, field: whole}))
+    assert not isinstance(bare, Flaw)
+    nulls = dict.fromkeys(optional)
+    assert decode(Topic.CATALOG, payload({**good, field: {**whole, **nulls}})) == bare
+    for inner in whole:
+        flaw = decode(Topic.CATALOG, payload({**good, field: {**whole, inner: None}}))
+        assert isinstance(flaw, Flaw)

@@ -82,11 +82,15 @@ def _plain(rng: Random, type_: inspect.Type) -> Tree:
                 return type_.le
             return rng.randint(low, min(low + 20, type_.le or low + 20))
         case inspect.FloatType():
-            return (type_.ge or 0.0) + round(0.01 + 0.98 * rng.random(), 3)
+            least = type_.ge or 0.0
+            width = 1.0 if type_.le is None else min(1.0, type_.le - least)
+            return least + width * round(0.01 + 0.98 * rng.random(), 3)
         case inspect.LiteralType():
             return rng.choice(type_.values)
         case inspect.DateTimeType():
             return written(START + timedelta(seconds=rng.randrange(3600)))
+        case inspect.StrType(pattern=str()):
+            return "1/3"  # a weight: the one text with a form of its own
         case inspect.StrType():
             return "x" * (type_.min_length or 0) or rng.choice(("", "a", "b"))
         case inspect.RawType():
