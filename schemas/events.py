@@ -242,7 +242,9 @@ class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
     from, ``decided_at`` the wall clock. Where the record would be too large, the least probable
     actions that are not shown are left out of ``ranking``: ``ranking_left_out`` counts them,
     ``ranking_left_out_probability`` is the sum of their probabilities. ``contents_left_out`` counts
-    the actions whose features should be in ``contents`` and had no room there.
+    the actions whose features should be in ``contents`` and had no room there. ``experiments`` are
+    those that the decision counts for, or that somebody may want to know of
+    (:data:`operators.logic.experiments.reasons.LOGGED`).
     """
 
     ranking: list[Ranked]
@@ -255,3 +257,6 @@ class Decision(DecisionBack, kw_only=True, omit_defaults=True, gc=True):
     ranking_left_out: Annotated[int, stored_since(6)] = 0
     ranking_left_out_probability: Annotated[float, stored_since(6)] = 0.0
     contents_left_out: Annotated[int, stored_since(10)] = 0
+    experiments: Annotated[
+        Annotated[list[Assignment], Meta(max_length=bounds.MOST_EXPERIMENTS)], stored_since(12)
+    ] = []

@@ -21,14 +21,15 @@ from operators.logic.catalog import Catalog, CatalogedBatch, CatalogHistory
 from operators.logic.deciding.contents import ActionContent, ActionContents, brings_features
 from operators.logic.deciding.eligibility import eligible_actions
 from operators.logic.deciding.seen_requests import RequestStatus, SeenRequests
+from operators.logic.deciding.variations import Scenario
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
 from operators.logic.state.segmented import SegmentedSnapshot
 from operators.streams import split
-from schemas.catalog import Action, Slot
+from schemas.catalog import Action, Experiment, Slot
 from schemas.clock import NEVER
 from schemas.codec import Flaw, decode
-from schemas.events import DecisionRequest, RankableAction
+from schemas.events import Assignment, DecisionRequest, RankableAction
 from schemas.settings import EventTimeSettings
 from schemas.state import StateFormat, pack, unpack
 from schemas.topics import Topic
@@ -53,7 +54,9 @@ class RequestGroup(Struct, kw_only=True, eq=False):
     the digest of its content, and the features that it gives to those actions, by id (None where
     it gives none; ``contents`` is empty where no request does). ``contexts`` are their contexts as
     JSON, None for an empty one, where the decisions are to hold them; empty elsewhere. ``policy``
-    is None while the slot has learned nothing, ``revision`` that of the catalog.
+    is None while the slot has learned nothing, ``revision`` that of the catalog. ``dividing`` are
+    the experiments that say who gets what; ``assignments`` has each request's, ``scenarios`` what
+    each could have chosen from, where one of them could have chosen from several sets of actions.
     """
 
     slot: Slot
@@ -65,6 +68,9 @@ class RequestGroup(Struct, kw_only=True, eq=False):
     request_hashes: list[int]
     contents: list[Mapping[str, ActionContent] | None] = []
     contexts: list[bytes | None] = []
+    dividing: tuple[Experiment, ...] = ()
+    assignments: list[list[Assignment]] = []
+    scenarios: list[list[Scenario]] = []
 
 
 class WaitingRequest(Struct, kw_only=True):
@@ -275,6 +281,7 @@ class RequestAdmission(
                     events=[],
                     eligible=[],
                     request_hashes=[],
+                    dividing=catalog.dividing.get(slot.slot_id, ()),
                 )
             if contents is not None and not group.contents:
                 group.contents = [None] * len(group.events)

@@ -19,13 +19,14 @@ from operators.envelope import Event, Message
 from operators.logic.deciding.propensity import NO_ACTION
 from operators.logic.deciding.selection import Candidates, Floats, Selection
 from operators.logic.deciding.slates import Slates
+from operators.logic.experiments.reasons import LOGGED
 from operators.logic.features import FeatureMap, pack_rows
 from operators.logic.features.packing import packed_length
 from operators.logic.policies.published import PublishedPolicy
 from schemas.bounds import ESCAPED_CHARACTER, GREATEST_ETA, ID_LENGTH
 from schemas.clock import moment
 from schemas.codec import MAX_VALUE_BYTES, decode
-from schemas.events import Decision, DecisionBack, Placed
+from schemas.events import Assignment, Decision, DecisionBack, Placed
 from schemas.topics import Topic
 
 WRITER = "personalize"
@@ -35,7 +36,7 @@ LEFT_AT_DEFAULT = {
     "source": "every decision of this flow says the same",
     "type": "every decision says the same",
     "writer": "this flow is the writer of decisions that name none",
-    "experiment_id": "no flow of this release divides traffic by experiments",
+    "experiment_id": "a decision may be of several: they are in experiments",
 }
 """The fields of a decision that are not written, each with the reason."""
 
@@ -99,6 +100,9 @@ def decision_records(
     room = limit - len(alike) - _most_of_its_own(selection, feature_map)
     if group.contexts:
         room -= len(b'"context":null,') + max(len(text or b"") for text in group.contexts)
+    experiments = _experiments(group.assignments)
+    if experiments:
+        room -= len(b'"experiments":,') + max(map(len, experiments))
     logged = shown_contents(selection, group.contents, room) if any(group.contents) else None
     ranked = rankings(selection, room - (logged.longest if logged else 0))
     if logged is not None and slot.log_candidates:
@@ -138,6 +142,8 @@ def decision_records(
             columns["contents_left_out"] = logged.left_out
     if any(group.contexts):
         columns["context"] = [text or b"null" for text in group.contexts]
+    if experiments:
+        columns["experiments"] = experiments
     if ranked.left_out is not None:
         columns["ranking_left_out"] = ranked.left_out.tolist()
         columns["ranking_left_out_probability"] = _numbers(ranked.mass_left_out)
@@ -146,6 +152,19 @@ def decision_records(
         alike,
     )
     return [record % row for row in zip(*columns.values(), strict=True)]
+
+
+def _experiments(assignments: Sequence[Sequence[Assignment]]) -> list[bytes]:
+    """Write what each decision says of experiments; nothing where none says anything."""
+    known: dict[tuple[Assignment, ...], bytes] = {}
+    texts = []
+    for each in assignments:
+        named = tuple(one for one in each if one.not_counted in LOGGED)
+        text = known.get(named)
+        if text is None:
+            text = known[named] = _write(named)
+        texts.append(text)
+    return texts if any(known) else []
 
 
 _VARIATIONS = (b'"policy"', b'"holdout"')

@@ -32,6 +32,7 @@ def joined(groups: list[RequestGroup]) -> RequestGroup:
         eligible=[names for each in groups for names in each.eligible],
         request_hashes=[hash_ for each in groups for hash_ in each.request_hashes],
         contents=_joined_contents(groups),
+        dividing=first.dividing,
     )
 
 
@@ -58,13 +59,14 @@ def in_parts(group: RequestGroup) -> Iterable[RequestGroup]:
             candidates += len(eligible or ())
         most = MOST_CELLS if known else min(MOST_CELLS, max(FEW_CELLS, 2 * candidates))
         if place > start and (place + 1 - start) * (known or len(names)) > most:
-            yield _part(group, start, place)
+            yield cut(group, start, place)
             start, names = place, set(eligible or ())
             candidates = len(names)
-    yield group if start == 0 else _part(group, start, len(group.events))
+    yield group if start == 0 else cut(group, start, len(group.events))
 
 
-def _part(group: RequestGroup, start: int, stop: int) -> RequestGroup:
+def cut(group: RequestGroup, start: int, stop: int) -> RequestGroup:
+    """Give the requests from ``start`` to before ``stop``."""
     return structs.replace(
         group,
         events=group.events[start:stop],
@@ -72,6 +74,8 @@ def _part(group: RequestGroup, start: int, stop: int) -> RequestGroup:
         request_hashes=group.request_hashes[start:stop],
         contents=group.contents[start:stop],
         contexts=group.contexts[start:stop],
+        assignments=group.assignments[start:stop],
+        scenarios=group.scenarios[start:stop],
     )
 
 
@@ -81,10 +85,10 @@ def in_candidates(group: RequestGroup) -> Iterable[RequestGroup]:
     for place, names in enumerate(group.eligible):
         many = len(group.actions if names is None else names)
         if place > start and candidates + many > MOST_JOINT_CANDIDATES:
-            yield _part(group, start, place)
+            yield cut(group, start, place)
             start, candidates = place, 0
         candidates += many
-    yield group if start == 0 else _part(group, start, len(group.events))
+    yield group if start == 0 else cut(group, start, len(group.events))
 
 
 def action_ids_of(group: RequestGroup) -> tuple[str, ...]:

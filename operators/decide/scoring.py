@@ -10,18 +10,32 @@ import bytewax.operators as op
 import numpy as np
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
+from msgspec import structs
 
 from operators.decide.admission import RequestGroup, admit_requests
 from operators.decide.decision_encoder import decision_messages, decision_records
-from operators.decide.request_groups import action_ids_of, in_candidates, in_parts, joined, names_of
+from operators.decide.divided_requests import SlotExperiments, in_scenarios, weights_of
+from operators.decide.request_groups import (
+    action_ids_of,
+    cut,
+    in_candidates,
+    in_parts,
+    joined,
+    names_of,
+)
 from operators.decide.undeclared_features import UndeclaredFeatures
 from operators.envelope import Message, Rejected
 from operators.io.metrics.decisions import DecisionMetrics
 from operators.io.segments import SEEN, segment_folder
 from operators.logic.answer_window import AnswerProgress
 from operators.logic.catalog import CatalogedBatch
-from operators.logic.deciding.joint_selection import score_jointly, select_jointly
+from operators.logic.deciding.joint_selection import (
+    JointDecisions,
+    score_jointly,
+    select_jointly,
+)
 from operators.logic.deciding.selection import Candidates, Selection, select
+from operators.logic.deciding.variations import mixed
 from operators.logic.features import FeatureMap
 from operators.logic.placement import shard_key
 from operators.logic.policies.published import PublishedPolicy
@@ -78,6 +92,7 @@ class Scorer:
         self._answers = answers or AnswerProgress()
         self._tools: dict[str, _SlotTools] = {}
         self._firsts: dict[str, tuple[int, PublishedPolicy]] = {}
+        self._experiments: dict[str, tuple[int, SlotExperiments]] = {}
 
     def decide(self, items: list[tuple[str, RequestGroup]]) -> Iterable[tuple[str, list[Message]]]:
         """Decide every request of ``items``; messages come back under their shard's key."""
@@ -92,6 +107,8 @@ class Scorer:
             policy = group.policy
             if policy is None or policy.family != tools.family:
                 policy = self._first_policy(group, policy_dim(group.slot, tools.feature_map))
+            if group.dividing:
+                group = self._experiments_of(group).divide(group)
             if tools.undeclared is not None:
                 group = tools.undeclared.described(group)
             if isinstance(policy.posterior, SharedPosterior):
@@ -117,7 +134,19 @@ class Scorer:
         if feature_map.problems:
             self._metrics.feature_problems(group.slot.slot_id, feature_map.problems)
             feature_map.problems.clear()
-        selection = select(group.slot, policy.posterior, candidates, self._secret)
+        if group.scenarios:
+            selections = [
+                select(
+                    group.slot,
+                    policy.posterior,
+                    structs.replace(candidates, eligible=each.eligible),
+                    self._secret,
+                )
+                for each in in_scenarios(group)
+            ]
+            selection = mixed(selections, weights_of(group))
+        else:
+            selection = select(group.slot, policy.posterior, candidates, self._secret)
         self._write(group, policy, feature_map, candidates, selection, messages)
 
     def _decide_jointly(
@@ -128,27 +157,42 @@ class Scorer:
         messages: dict[str, list[Message]],
     ) -> None:
         """Score the candidates of many requests at once; select in parts, as of other policies."""
-        assert tools.undeclared is not None
-        assert isinstance(policy.posterior, SharedPosterior)
         for several in in_candidates(group):
-            decisions = score_jointly(
-                several.slot,
-                policy.posterior,
-                tools.undeclared.operands_of(several, policy.view),
-                names_of(several),
-                _who_asks(several),
-                tools.undeclared.rows_of(policy.view).position_columns,
-                self._secret,
-            )
+            # A request in each of its scenarios has fewer candidates than are counted here.
+            scored = [
+                (each, self._score_jointly(each, policy, tools))
+                for each in (in_scenarios(several) if several.scenarios else (several,))
+            ]
             start = 0
             for part in in_parts(several):
                 stop = start + len(part.events)
-                candidates = _who_asks(part)
-                selection = select_jointly(
-                    part.slot, decisions.cut(start, stop), candidates, self._secret
-                )
-                self._write(part, policy, tools.feature_map, candidates, selection, messages)
+                selections = [
+                    select_jointly(
+                        part.slot,
+                        decisions.cut(start, stop),
+                        _who_asks(cut(each, start, stop)),
+                        self._secret,
+                    )
+                    for each, decisions in scored
+                ]
+                selection = mixed(selections, weights_of(part)) if part.scenarios else selections[0]
+                self._write(part, policy, tools.feature_map, _who_asks(part), selection, messages)
                 start = stop
+
+    def _score_jointly(
+        self, group: RequestGroup, policy: PublishedPolicy, tools: _SlotTools
+    ) -> JointDecisions:
+        assert tools.undeclared is not None
+        assert isinstance(policy.posterior, SharedPosterior)
+        return score_jointly(
+            group.slot,
+            policy.posterior,
+            tools.undeclared.operands_of(group, policy.view),
+            names_of(group),
+            _who_asks(group),
+            tools.undeclared.rows_of(policy.view).position_columns,
+            self._secret,
+        )
 
     def _write(
         self,
@@ -179,6 +223,15 @@ class Scorer:
             tools = _SlotTools(slot, FeatureMap(slot.features), policy_family(slot), undeclared)
             _put(self._tools, slot.slot_id, tools)
         return tools
+
+    def _experiments_of(self, group: RequestGroup) -> SlotExperiments:
+        """Give what assigns a slot's requests, as the catalog says it for this group."""
+        cached = self._experiments.get(group.slot.slot_id)
+        if cached is None or cached[0] != group.revision:
+            made = SlotExperiments(group.dividing, group.slot.slot_id, self._secret)
+            cached = (group.revision, made)
+            _put(self._experiments, group.slot.slot_id, cached)
+        return cached[1]
 
     def _first_policy(self, group: RequestGroup, dim: int) -> PublishedPolicy:
         """Give the prior of a slot that has learned nothing yet under its present settings."""

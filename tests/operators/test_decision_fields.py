@@ -14,7 +14,7 @@ from operators.logic.policies import make_policy
 from operators.logic.policies.published import PublishedPolicy
 from schemas.catalog import FeatureSpec, Holdout
 from schemas.clock import micros
-from schemas.events import Decision, DecisionRequest
+from schemas.events import Assignment, Decision, DecisionRequest
 from tests.support import records as make
 
 FIELDS = {field.encode_name: field for field in msgspec.structs.fields(Decision)}
@@ -59,6 +59,9 @@ def written() -> set[str]:
         eligible=[None],
         request_hashes=[1],
         contexts=[b'{"hour":9}'],
+        assignments=[
+            [Assignment(experiment_id="e", variation_id="v", probability=0.5, unit="subject")]
+        ],
         contents=[{name: ActionContent("0" * 16, b'{"n":1}') for name in "abc"}],
     )
     now = datetime(2026, 3, 1, tzinfo=UTC)

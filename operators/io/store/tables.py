@@ -163,6 +163,8 @@ def later_columns(record: type[Struct]) -> Iterator[Column]:
             yield Column(each.name, kind, required=False, blank=blank, since=since)
         elif isinstance(default, str | float | int):
             yield Column(each.name, kind, since=since, default=default)
+        elif each.default_factory is list:
+            yield Column(each.name, Kind.JSON, required=False, since=since)
         else:
             raise TypeError(f"{record.__name__}.{each.name}: a later field needs a plain default")
 

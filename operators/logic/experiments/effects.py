@@ -24,7 +24,11 @@ def without_effect(experiment: Experiment, catalog: Catalog) -> Iterator[tuple[s
         yield from _of_actions(experiment, catalog)
     variations = variations_of(experiment)
     if any(each.policy is not None for each in variations):
-        yield "variations", "no flow of this release decides by a variation's policy"
+        why = "no flow of this release decides by a variation's policy: it is passed over"
+        yield "variations", why
+    if experiment.mode == "bandit":
+        what = "all get the baseline" if experiment.unit == "subject" else "the weights divide"
+        yield "mode", f"no flow of this release moves a bandit's split: {what}"
     if experiment.mode == "apprentice" and len({each.weight for each in variations}) > 1:
         yield "variations", "weights have no effect in the mode apprentice: all get the baseline"
     yield from _of_metrics(experiment)

@@ -1,0 +1,97 @@
+"""Requests of slots with experiments: assigned, and narrowed to what their variations may show."""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import structs
+
+from operators.decide.admission import RequestGroup
+from operators.logic.deciding.variations import Divided, Scenario, Serving, divide
+from operators.logic.experiments.arms import arms_of, variations_of
+from operators.logic.experiments.assignment import Assigner, Requests
+from schemas.bounds import MOST_EXPERIMENTS
+from schemas.catalog import Experiment
+from schemas.events import Assignment
+
+
+class SlotExperiments:
+    """The experiments of one slot, as they stand in one revision of the catalog.
+
+    Those that compare policies are passed over, and of more than 20 the first by their ids count.
+    """
+
+    def __init__(self, dividing: Sequence[Experiment], slot_id: str, secret: bytes) -> None:
+        own = [each for each in dividing if each.slot_id == slot_id and _is_of_actions(each)]
+        own.sort(key=lambda each: each.experiment_id)
+        others = [each for each in dividing if each.slot_id != slot_id]
+        self._assigner = Assigner([*own[:MOST_EXPERIMENTS], *others], slot_id, secret)
+        self._serving = [Serving(arms_of(each)) for each in self._assigner.experiments]
+        self._by_id = {each.arms.experiment.experiment_id: each for each in self._serving}
+
+    def divide(self, group: RequestGroup) -> RequestGroup:
+        """Give a group with the assignments of its requests, and what these leave eligible.
+
+        ``scenarios`` are what each request could have chosen from; what is ``eligible`` is all
+        that is in one of them.
+        """
+        events = group.events
+        every = tuple(action.action_id for action in group.actions)
+        assigned = self._assigner.assign(
+            Requests(
+                subjects=[event.subject for event in events],
+                decision_ids=[event.body.decision_id for event in events],
+                contexts=[event.body.context for event in events],
+                keeps_subject=[event.personal for event in events],
+                times=[event.at for event in events],
+                robots=[event.body.robot for event in events],
+            )
+        )
+        mixes = group.slot.slate_size == 1
+        known: dict[tuple[Assignment, ...], Divided] = {}
+        divided = []
+        for names, got in zip(group.eligible, assigned.assignments, strict=True):
+            of_request = tuple(got)
+            found = known.get(of_request) if names is None else None
+            if found is None:
+                serving = [self._by_id[each.experiment_id] for each in got]
+                found = divide(every if names is None else names, got, serving, mixes=mixes)
+                if names is None:
+                    known[of_request] = found
+            divided.append(found)
+        are_mixed = any(len(each.scenarios) > 1 for each in divided)
+        return structs.replace(
+            group,
+            eligible=[
+                _still(names, every, each.scenarios)
+                for names, each in zip(group.eligible, divided, strict=True)
+            ],
+            assignments=[each.assignments for each in divided],
+            scenarios=[each.scenarios for each in divided] if are_mixed else [],
+        )
+
+
+def in_scenarios(group: RequestGroup) -> Iterator[RequestGroup]:
+    """Give a group as each of its scenarios would have it; one with fewer repeats its first."""
+    for place in range(max(map(len, group.scenarios))):
+        eligible = [list(each[place if place < len(each) else 0].names) for each in group.scenarios]
+        yield structs.replace(group, eligible=eligible, scenarios=[])
+
+
+def weights_of(group: RequestGroup) -> list[list[float]]:
+    """Give the probabilities of each request's scenarios, 0 for those that it does not have."""
+    most = max(map(len, group.scenarios))
+    return [
+        [each[place].probability if place < len(each) else 0.0 for place in range(most)]
+        for each in group.scenarios
+    ]
+
+
+def _still(
+    names: list[str] | None, every: tuple[str, ...], scenarios: Sequence[Scenario]
+) -> list[str] | None:
+    """Give what is eligible in some scenario; what was eligible before, where that is all of it."""
+    some = dict.fromkeys(name for each in scenarios for name in each.names)
+    return names if len(some) == len(every if names is None else names) else list(some)
+
+
+def _is_of_actions(experiment: Experiment) -> bool:
+    return all(each.policy is None for each in variations_of(experiment))
