@@ -156,15 +156,15 @@ def decision_records(
 
 def _experiments(assignments: Sequence[Sequence[Assignment]]) -> list[bytes]:
     """Write what each decision says of experiments; nothing where none says anything."""
-    known: dict[tuple[Assignment, ...], bytes] = {}
+    known: dict[tuple[int, ...], bytes] = {}
     texts = []
     for each in assignments:
-        named = tuple(one for one in each if one.not_counted in LOGGED)
-        text = known.get(named)
+        alike = tuple(map(id, each))  # those that are alike are mostly the same objects
+        text = known.get(alike)
         if text is None:
-            text = known[named] = _write(named)
+            text = known[alike] = _write([one for one in each if one.not_counted in LOGGED])
         texts.append(text)
-    return texts if any(known) else []
+    return texts if any(text != b"[]" for text in known.values()) else []
 
 
 _VARIATIONS = (b'"policy"', b'"holdout"')

@@ -24,8 +24,9 @@ class SlotExperiments:
         own.sort(key=lambda each: each.experiment_id)
         others = [each for each in dividing if each.slot_id != slot_id]
         self._assigner = Assigner([*own[:MOST_EXPERIMENTS], *others], slot_id, secret)
-        self._serving = [Serving(arms_of(each)) for each in self._assigner.experiments]
-        self._by_id = {each.arms.experiment.experiment_id: each for each in self._serving}
+        self._by_id = {
+            each.experiment_id: Serving(arms_of(each)) for each in self._assigner.experiments
+        }
 
     def divide(self, group: RequestGroup) -> RequestGroup:
         """Give a group with the assignments of its requests, and what these leave eligible.
@@ -34,7 +35,6 @@ class SlotExperiments:
         that is in one of them.
         """
         events = group.events
-        every = tuple(action.action_id for action in group.actions)
         assigned = self._assigner.assign(
             Requests(
                 subjects=[event.subject for event in events],
@@ -45,28 +45,38 @@ class SlotExperiments:
                 robots=[event.body.robot for event in events],
             )
         )
-        mixes = group.slot.slate_size == 1
-        known: dict[tuple[Assignment, ...], Divided] = {}
-        divided = []
-        for names, got in zip(group.eligible, assigned.assignments, strict=True):
-            of_request = tuple(got)
-            found = known.get(of_request) if names is None else None
-            if found is None:
-                serving = [self._by_id[each.experiment_id] for each in got]
-                found = divide(every if names is None else names, got, serving, mixes=mixes)
-                if names is None:
-                    known[of_request] = found
-            divided.append(found)
-        are_mixed = any(len(each.scenarios) > 1 for each in divided)
+        if not any(each.narrows for each in self._by_id.values()):
+            return structs.replace(group, assignments=assigned.assignments)
+        divided = list(self._divided(group, assigned.assignments))
+        are_mixed = any(len(each.scenarios) > 1 for _, each in divided)
         return structs.replace(
             group,
-            eligible=[
-                _still(names, every, each.scenarios)
-                for names, each in zip(group.eligible, divided, strict=True)
-            ],
-            assignments=[each.assignments for each in divided],
-            scenarios=[each.scenarios for each in divided] if are_mixed else [],
+            eligible=[eligible for eligible, _ in divided],
+            assignments=[each.assignments for _, each in divided],
+            scenarios=[each.scenarios for _, each in divided] if are_mixed else [],
         )
+
+    def _divided(
+        self, group: RequestGroup, assignments: Sequence[list[Assignment]]
+    ) -> Iterator[tuple[list[str] | None, Divided]]:
+        """Divide each request, and say what is eligible in any of its scenarios.
+
+        Those that may be shown all of the slot's actions are divided once for each combination of
+        assignments, which are the same objects for all that are alike.
+        """
+        every = tuple(action.action_id for action in group.actions)
+        mixes = group.slot.slate_size == 1
+        known: dict[tuple[int, ...], tuple[list[str] | None, Divided]] = {}
+        for names, got in zip(group.eligible, assignments, strict=True):
+            alike = tuple(map(id, got)) if names is None else None
+            found = None if alike is None else known.get(alike)
+            if found is None:
+                serving = [self._by_id[each.experiment_id] for each in got]
+                divided = divide(every if names is None else names, got, serving, mixes=mixes)
+                found = _still(names, every, divided.scenarios), divided
+                if alike is not None:
+                    known[alike] = found
+            yield found
 
 
 def in_scenarios(group: RequestGroup) -> Iterator[RequestGroup]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from schemas.topics import Topic
 from tests.support.scripted import Flow, Record, catalog_of
 
 TIME = "2026-01-01T00:00:00Z"
@@ -27,8 +28,15 @@ def flow() -> Flow:
     return Flow()
 
 
-def decisions(flow: Flow, *experiments: Record, slot: Record | None = None) -> list[Record]:
-    written = flow.script.play(catalog_of(slot, further=list(experiments)))
+def decisions(
+    flow: Flow, *experiments: Record, slot: Record | None = None, request: Record | None = None
+) -> list[Record]:
+    def edit(topic: Topic, record: Record) -> None:
+        if topic is Topic.DECISION_REQUESTS:
+            record |= request or {}
+
+    written = flow.script.play(catalog_of(slot, further=list(experiments)), edit)
+    assert len(written["decisions"]) > 20
     return list(written["decisions"])
 
 
@@ -39,7 +47,6 @@ def probabilities(decision: Record) -> dict[str, float]:
 @pytest.mark.parametrize("kind", ["beta", "uniform"])
 def test_a_decision_says_its_variation_and_shows_one_of_its_actions(flow: Flow, kind: str) -> None:
     made = decisions(flow, SPRING, slot={"policy": {"kind": kind}})
-    assert len(made) > 20
     seen: Counter[str] = Counter()
     for decision in made:
         (named,) = decision["experiments"]
@@ -101,18 +108,49 @@ def test_what_is_over_shows_the_baseline_or_the_winner_and_is_not_named(
         assert set(probabilities(decision)) == SHOWN["new" if state == "decided" else "old"]
 
 
-def test_requests_that_bring_their_candidates_are_narrowed_too(flow: Flow) -> None:
-    brought = {
-        "candidates": "request",
-        "policy": {"kind": "shared"},
-        "features": {"auto": {"bits": 8}},
-    }
-    for slot in (brought, {"candidates": "request"}):
-        for decision in decisions(flow, SPRING, slot=slot):
-            named = decision.get("experiments") or []
-            for each in named:
-                assert decision["action_id"] in SHOWN[each["variation_id"]]
-            assert sum(probabilities(decision).values()) == pytest.approx(1.0)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"policy": {"kind": "beta"}},
+        {"policy": {"kind": "shared"}, "features": {"auto": {"bits": 8}}},
+    ],
+)
+@pytest.mark.parametrize("unit", ["decision", "subject"])
+def test_requests_that_bring_their_candidates_are_narrowed_too(
+    flow: Flow, policy: Record, unit: str
+) -> None:
+    slot = {"candidates": "request"} | policy
+    for brought, counts in ((["a", "b", "x"], True), (["a", "x"], False), (["x", "y"], False)):
+        request: Record = {"actions": [{"id": name, "features": {"n": name}} for name in brought]}
+        for decision in decisions(flow, SPRING | {"unit": unit}, slot=slot, request=request):
+            logged = probabilities(decision)
+            assert sum(logged.values()) == pytest.approx(1.0)
+            assert decision["propensity"] == logged[decision["action_id"]]
+            if unit == "subject" and decision["subject"] is None:
+                assert set(logged) == {"a"} & set(brought) or set(logged) == {"x", "y"}
+                continue
+            (named,) = decision["experiments"]
+            if not counts:
+                assert named["not_counted"] == "not_eligible"
+                assert set(logged) == {"a"} & set(brought) or set(logged) == {"x", "y"}
+            elif unit == "subject":
+                assert set(logged) == SHOWN[named["variation_id"]] & set(brought)
+            else:
+                assert logged == pytest.approx({"a": 0.5, "b": 0.5})
+                assert decision["action_id"] in SHOWN[named["variation_id"]]
+
+
+@pytest.mark.parametrize("unit", ["decision", "subject"])
+def test_a_shared_model_decides_within_the_variation(flow: Flow, unit: str) -> None:
+    slot = {"policy": {"kind": "shared"}, "features": {"auto": {"bits": 8}}, "log_candidates": True}
+    for decision in decisions(flow, SPRING | {"unit": unit}, slot=slot):
+        logged = probabilities(decision)
+        assert decision["propensity"] == logged[decision["action_id"]]
+        for named in decision.get("experiments") or ():
+            assert decision["action_id"] in SHOWN[named["variation_id"]]
+        if unit == "decision":
+            assert logged["a"] == pytest.approx(0.5)
+            assert logged["b"] + logged["c"] == pytest.approx(0.5)
 
 
 def test_a_slate_is_drawn_within_the_variation(flow: Flow) -> None:

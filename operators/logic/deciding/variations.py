@@ -53,12 +53,9 @@ class Serving:
             each.id: None if each.actions is None else frozenset(each.actions)
             for each in variations_of(arms.experiment)
         }
-        drawable = arms.drawable
-        if arms.experiment.mode == "apprentice":
-            drawable = (arms.drawn(0),)
         self.options = {
             each.variation_id: _Option(each.probability, self.actions[each.variation_id])
-            for each in drawable
+            for each in arms.drawable
             if not each.not_counted and each.probability > 0.0
         }
         self.narrows = any(each is not None for each in self.actions.values())

@@ -1,5 +1,7 @@
 """The arms of an experiment: its variations as assignments, made once for many requests."""
 
+from bisect import bisect_right
+
 from msgspec import Struct
 
 from operators.logic.experiments import reasons
@@ -13,7 +15,7 @@ class Arms(Struct, frozen=True, eq=False):
     """The assignments that an experiment can give.
 
     ``drawable`` are those of its variations in the order of ``split``; of one that is pulled it is
-    the baseline's.
+    the baseline's, and in the mode apprentice all are.
     """
 
     experiment: Experiment
@@ -21,12 +23,12 @@ class Arms(Struct, frozen=True, eq=False):
     split: Split
     drawable: tuple[Assignment, ...]
     pulled: frozenset[str]
+    known: dict[str, Assignment]
+    """Those that do not count, by their reasons, as far as they were asked for."""
 
     def drawn(self, hash_: int) -> Assignment:
-        """Give the assignment of a hash; in apprentice mode everybody gets the baseline."""
-        if self.experiment.mode == "apprentice":
-            return self._of(self.baseline, 1.0)
-        return self.drawable[self.split.place(hash_)]
+        """Give the assignment of a hash."""
+        return self.drawable[bisect_right(self.split.ends, hash_)]
 
     def again(self, variation_id: str, probability: float) -> Assignment:
         """Give a subject what it got before; the baseline where that is pulled or gone."""
@@ -42,8 +44,11 @@ class Arms(Struct, frozen=True, eq=False):
 
     def left_out(self, reason: str) -> Assignment:
         """Give what a request gets that does not count: of what is decided the winner."""
-        winner = self.experiment.winner if reason == reasons.DECIDED else None
-        return self._of(winner or self.baseline, 1.0, reason)
+        known = self.known.get(reason)
+        if known is None:
+            winner = self.experiment.winner if reason == reasons.DECIDED else None
+            known = self.known[reason] = self._of(winner or self.baseline, 1.0, reason)
+        return known
 
     def _of(self, variation_id: str, probability: float, not_counted: str = "") -> Assignment:
         return Assignment(
@@ -68,18 +73,18 @@ def arms_of(experiment: Experiment, split: Split | None = None) -> Arms:
         raise ExperimentError(f"a split of {split.ids} was given to experiment {name!r}")
     pulled = frozenset(each.id for each in variations if not each.enabled)
     probabilities = split.probabilities(without=pulled)
-    baseline = experiment.baseline or ""
+    baseline, is_apprentice = experiment.baseline or "", experiment.mode == "apprentice"
     drawable = tuple(
         Assignment(
             experiment_id=experiment.experiment_id,
-            variation_id=baseline if name in pulled else name,
-            probability=1.0 if name in pulled else probability,
+            variation_id=baseline if name in pulled or is_apprentice else name,
+            probability=1.0 if name in pulled or is_apprentice else probability,
             unit=experiment.unit,
-            not_counted=reasons.PULLED if name in pulled else "",
+            not_counted=reasons.PULLED if name in pulled and not is_apprentice else "",
         )
         for name, probability in zip(split.ids, probabilities, strict=True)
     )
-    return Arms(experiment, baseline, split, drawable, pulled)
+    return Arms(experiment, baseline, split, drawable, pulled, {})
 
 
 def variations_of(experiment: Experiment) -> list[Variation]:

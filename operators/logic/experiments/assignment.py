@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from operators.logic.experiments import hashes, reasons
 from operators.logic.experiments.arms import Arms, arms_of, can_divide
-from operators.logic.experiments.hashes import WHOLE, UnitHash
+from operators.logic.experiments.hashes import UnitHash, text_bytes
 from operators.logic.experiments.layers import bucket_of, meet
 from operators.logic.experiments.phases import OCCUPYING, Phase, phase_at
 from operators.logic.experiments.ramps import Ramp, ramp_of
@@ -141,7 +141,7 @@ class Assigner:
             for place, each in enumerate(usable)
             if each.slot_id == slot_id
         ]
-        self._holdout = hashes.unit_hash(secret, hashes.GLOBAL_HOLDOUT, "")
+        self._holdout = UnitHash(secret, hashes.GLOBAL_HOLDOUT, "")
         self._holdout_below = hashes.threshold(holdout_share)
 
     @property
@@ -156,25 +156,42 @@ class Assigner:
         :class:`~operators.logic.experiments.errors.ExperimentError` where a split is not of the
         experiment's variations.
         """
-        count = len(requests.subjects)
-        assigned = Assigned([[] for _ in range(count)], [])
-        if not self._plans:
-            return assigned
-        held_out = self._held_out(requests.subjects)
+        to_keep: list[ToKeep] = []
+        columns = []
+        units = {
+            False: list(map(text_bytes, requests.decision_ids)),
+            True: list(map(text_bytes, requests.subjects)),
+        }
+        left_out = {
+            by_subject: self._left_out(requests, units[True], by_subject) for by_subject in units
+        }
         for plan in self._plans:
             split = (splits or {}).get(plan.experiment.experiment_id)
             arms = plan.arms if split is None else arms_of(plan.experiment, split)
-            for row, into in enumerate(assigned.assignments):
-                got = _assign(plan, arms, requests, row, held_out[row], assigned.to_keep)
-                if got is not None:
-                    into.append(got)
-        return assigned
+            by_subject = plan.by_subject
+            column = _Column(plan, arms, requests, units[by_subject])
+            columns.append(column.assigned(left_out[by_subject], to_keep))
+        if not columns:
+            return Assigned([[] for _ in requests.subjects], to_keep)
+        rows = zip(*columns, strict=True)
+        return Assigned([[got for got in row if got is not None] for row in rows], to_keep)
 
-    def _held_out(self, subjects: Sequence[str]) -> list[bool]:
-        below = self._holdout_below
-        if not below:
-            return [False] * len(subjects)
-        return [self._holdout(subject) < below for subject in subjects]
+    def _left_out(
+        self, requests: Requests, subjects: Sequence[bytes], by_subject: bool
+    ) -> Mapping[int, str]:
+        """Say which rows no experiment with this unit counts, and why, whatever it is about."""
+        reasons_of: dict[int, str] = {}
+        if by_subject and not all(requests.keeps_subject):
+            keeps = enumerate(requests.keeps_subject)
+            reasons_of |= {row: reasons.CONSENT for row, may_keep in keeps if not may_keep}
+        if self._holdout_below:
+            numbers = enumerate(self._holdout.of_many(subjects))
+            below = self._holdout_below
+            reasons_of |= {row: reasons.GLOBAL_HOLDOUT for row, n in numbers if n < below}
+        if any(requests.robots):
+            robots = enumerate(requests.robots)
+            reasons_of |= {row: reasons.ROBOT for row, robot in robots if robot}
+        return reasons_of
 
 
 class _Plan(NamedTuple):
@@ -206,9 +223,9 @@ def _plan(experiment: Experiment, before: Sequence[Experiment], secret: bytes) -
     return _Plan(
         experiment=experiment,
         arms=arms_of(experiment),
-        inclusion=hashes.unit_hash(secret, hashes.INCLUSION, name),
-        variation=hashes.unit_hash(secret, hashes.VARIATION, name),
-        layer=None if layer is None else hashes.unit_hash(secret, hashes.LAYER, layer.layer_id),
+        inclusion=UnitHash(secret, hashes.INCLUSION, name),
+        variation=UnitHash(secret, hashes.VARIATION, name),
+        layer=None if layer is None else UnitHash(secret, hashes.LAYER, layer.layer_id),
         rivals=[each for each in before if meet(each.layer, layer)],
         ramp=ramp_of(experiment.ramp),
         targeting=targeting if targeting.all_of or targeting.any_of else None,
@@ -219,43 +236,108 @@ def _plan(experiment: Experiment, before: Sequence[Experiment], secret: bytes) -
     )
 
 
-def _assign(
-    plan: _Plan, arms: Arms, requests: Requests, row: int, held_out: bool, to_keep: list[ToKeep]
-) -> Assignment | None:
-    """Assign one request to one experiment; None where the experiment is not about it."""
-    experiment, time = plan.experiment, requests.times[row]
-    if requests.forced and (asked := requests.forced[row].get(experiment.experiment_id)):
-        return arms.forced(asked)
-    if plan.targeting is not None and not is_targeted(plan.targeting, requests.contexts[row]):
-        return None
-    if not plan.runs_from <= time < plan.runs_until:
-        reason = _AT_REST.get(phase_at(experiment, time))
-        return None if reason is None else arms.left_out(reason)
-    if requests.robots and requests.robots[row]:
-        return arms.left_out(reasons.ROBOT)
-    if held_out:
-        return arms.left_out(reasons.GLOBAL_HOLDOUT)
-    if plan.by_subject and not requests.keeps_subject[row]:
-        return arms.left_out(reasons.CONSENT)
-    unit = requests.subjects[row] if plan.by_subject else requests.decision_ids[row]
-    if plan.layer is not None and not _has_bucket(plan, bucket_of(plan.layer(unit)), time):
-        return arms.left_out(reasons.LAYER)
-    included = plan.ramp.at(time)
-    if included < WHOLE and plan.inclusion(unit) >= included:
-        return arms.left_out(reasons.RAMP)
-    if not plan.keeps:
-        return arms.drawn(plan.variation(unit))
-    known = requests.kept[row] if requests.kept else None
-    if known is None:
-        return arms.left_out(reasons.NOT_LOADED)
-    kept = known.get(experiment.experiment_id)
-    if kept is not None:
-        return arms.again(kept.variation_id, kept.probability)
-    got = arms.drawn(plan.variation(unit))
-    if not got.not_counted:
-        first = KeptAssignment(got.variation_id, got.probability)
-        to_keep.append(ToKeep(row, experiment.experiment_id, first))
-    return got
+class _Column:
+    """What n requests get of one experiment: None where it is not about them.
+
+    Each step settles some of the rows that are left, and gives the others.
+    """
+
+    def __init__(self, plan: _Plan, arms: Arms, requests: Requests, units: Sequence[bytes]) -> None:
+        self.plan = plan
+        self.arms = arms
+        self.requests = requests
+        self.units = units
+        self.got: list[Assignment | None] = [None] * len(units)
+
+    def assigned(
+        self, left_out: Mapping[int, str], to_keep: list[ToKeep]
+    ) -> list[Assignment | None]:
+        """Settle every row; ``left_out`` are those that do not count whatever the experiment."""
+        rows: Sequence[int] = range(len(self.units))
+        if self.requests.forced:
+            rows = self._without_forced(rows)
+        if self.plan.targeting is not None:
+            contexts, targeting = self.requests.contexts, self.plan.targeting
+            rows = [row for row in rows if is_targeted(targeting, contexts[row])]
+        rows = self._while_it_runs(rows)
+        if left_out:
+            rows = self._without(rows, left_out)
+        if self.plan.layer is not None:
+            rows = self._in_layer(rows, self.plan.layer)
+        rows = self._included(rows)
+        if self.plan.keeps:
+            self._draw_and_keep(rows, to_keep)
+        else:
+            self._draw(rows)
+        return self.got
+
+    def _without_forced(self, rows: Sequence[int]) -> Sequence[int]:
+        name, forced = self.plan.experiment.experiment_id, self.requests.forced
+        for row in rows:
+            if asked := forced[row].get(name):
+                self.got[row] = self.arms.forced(asked)
+        return [row for row in rows if self.got[row] is None]
+
+    def _while_it_runs(self, rows: Sequence[int]) -> Sequence[int]:
+        times, first, end = self.requests.times, self.plan.runs_from, self.plan.runs_until
+        running = [row for row in rows if first <= times[row] < end]
+        if len(running) < len(rows):
+            for row in set(rows).difference(running):
+                reason = _AT_REST.get(phase_at(self.plan.experiment, times[row]))
+                self.got[row] = None if reason is None else self.arms.left_out(reason)
+        return running
+
+    def _without(self, rows: Sequence[int], left_out: Mapping[int, str]) -> Sequence[int]:
+        for row in left_out.keys() & set(rows):
+            self.got[row] = self.arms.left_out(left_out[row])
+        return [row for row in rows if row not in left_out]
+
+    def _in_layer(self, rows: Sequence[int], layer: UnitHash) -> Sequence[int]:
+        outside = self.arms.left_out(reasons.LAYER)
+        inside = []
+        for row, number in zip(rows, self._hashed(layer, rows), strict=True):
+            if _has_bucket(self.plan, bucket_of(number), self.requests.times[row]):
+                inside.append(row)
+            else:
+                self.got[row] = outside
+        return inside
+
+    def _included(self, rows: Sequence[int]) -> Sequence[int]:
+        ramp, times = self.plan.ramp, self.requests.times
+        if ramp.is_whole:
+            return rows
+        beyond = self.arms.left_out(reasons.RAMP)
+        inside = []
+        for row, number in zip(rows, self._hashed(self.plan.inclusion, rows), strict=True):
+            if number < ramp.at(times[row]):
+                inside.append(row)
+            else:
+                self.got[row] = beyond
+        return inside
+
+    def _draw(self, rows: Sequence[int]) -> None:
+        drawn, got = self.arms.drawn, self.got
+        for row, number in zip(rows, self._hashed(self.plan.variation, rows), strict=True):
+            got[row] = drawn(number)
+
+    def _draw_and_keep(self, rows: Sequence[int], to_keep: list[ToKeep]) -> None:
+        name, kept = self.plan.experiment.experiment_id, self.requests.kept
+        numbers = self._hashed(self.plan.variation, rows)
+        for row, number in zip(rows, numbers, strict=True):
+            known = kept[row] if kept else None
+            if known is None:
+                self.got[row] = self.arms.left_out(reasons.NOT_LOADED)
+            elif (before := known.get(name)) is not None:
+                self.got[row] = self.arms.again(before.variation_id, before.probability)
+            else:
+                drawn = self.got[row] = self.arms.drawn(number)
+                if not drawn.not_counted:
+                    first = KeptAssignment(drawn.variation_id, drawn.probability)
+                    to_keep.append(ToKeep(row, name, first))
+
+    def _hashed(self, hash_: UnitHash, rows: Sequence[int]) -> list[int]:
+        units = self.units
+        return hash_.of_many(units if len(rows) == len(units) else [units[row] for row in rows])
 
 
 def _has_bucket(plan: _Plan, bucket: int, time: int) -> bool:

@@ -20,6 +20,11 @@ class Ramp(Struct, frozen=True):
     times: tuple[int, ...]
     thresholds: tuple[int, ...]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether everybody is included at all times."""
+        return self.times == (0,) and self.thresholds == (WHOLE,)
+
     def at(self, time: int) -> int:
         """Give the threshold at a time: nobody is included before the first step."""
         place = bisect_right(self.times, time)

@@ -19,7 +19,7 @@ from operators.logic.experiments import hashes, reasons
 from operators.logic.experiments.arms import arms_of
 from operators.logic.experiments.assignment import Assigner, KeptAssignment, Requests
 from operators.logic.experiments.errors import ExperimentError
-from operators.logic.experiments.hashes import WHOLE
+from operators.logic.experiments.hashes import WHOLE, UnitHash
 from operators.logic.experiments.layers import bucket_of
 from operators.logic.experiments.splits import Split, bandit_split, split_of
 from schemas.catalog import Experiment, Variation
@@ -95,10 +95,8 @@ def fits(observed: Counter[str], expected: dict[str, float]) -> bool:
 
 
 def by_hand(purpose: bytes, name: str, unit: str) -> int:
-    texts = [text.encode() for text in (name, unit)]
-    message = b"".join(str(len(text)).encode() + b":" + text for text in texts)
-    digest = blake2b(message, digest_size=8, key=SECRET, person=purpose).digest()
-    return int.from_bytes(digest, "little")
+    key = blake2b(name.encode(), digest_size=32, key=SECRET, person=purpose).digest()
+    return int.from_bytes(blake2b(key + unit.encode(), digest_size=8).digest(), "little")
 
 
 def test_the_published_vectors_are_the_hashes() -> None:
@@ -106,8 +104,8 @@ def test_the_published_vectors_are_the_hashes() -> None:
     assert len(table) == 8
     for purpose, name, unit, said in table:
         assert by_hand(purpose.encode(), name.strip("`"), unit) == int(said), (purpose, name, unit)
-        made = hashes.unit_hash(SECRET, purpose.encode(), name.strip("`"))
-        assert made(unit) == int(said), (purpose, name, unit)
+        made = UnitHash(SECRET, purpose.encode(), name.strip("`"))
+        assert made.of(unit) == int(said), (purpose, name, unit)
 
 
 @given(
@@ -116,16 +114,15 @@ def test_the_published_vectors_are_the_hashes() -> None:
     st.text(),
 )
 def test_a_hash_is_that_of_the_document_for_any_text(purpose: bytes, name: str, unit: str) -> None:
-    assert hashes.unit_hash(SECRET, purpose, name)(unit) == by_hand(purpose, name, unit)
+    assert UnitHash(SECRET, purpose, name).of(unit) == by_hand(purpose, name, unit)
 
 
 def test_a_hash_needs_a_secret_and_takes_a_long_one() -> None:
     with pytest.raises(ValueError, match="empty"):
-        hashes.unit_hash(b"", hashes.LAYER, "x")
+        UnitHash(b"", hashes.LAYER, "x")
     long = b"k" * 65
-    assert hashes.unit_hash(long, hashes.LAYER, "x")("u") == hashes.unit_hash(
-        blake2b(long).digest(), hashes.LAYER, "x"
-    )("u")
+    short = UnitHash(blake2b(long).digest(), hashes.LAYER, "x")
+    assert UnitHash(long, hashes.LAYER, "x").of("u") == short.of("u")
 
 
 # The split
@@ -306,7 +303,7 @@ def test_experiments_of_a_layer_never_have_a_unit_in_common(
         for subject in subjects
         for low, width in ranges
         if 1000 * low
-        <= bucket_of(hashes.unit_hash(SECRET, hashes.LAYER, layer)(subject))
+        <= bucket_of(UnitHash(SECRET, hashes.LAYER, layer).of(subject))
         < 1000 * (low + width)
     }
     assert set().union(*inside) == asked
