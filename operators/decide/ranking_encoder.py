@@ -56,13 +56,22 @@ def rankings(selection: Selection, room: int) -> Rankings:
 
 def _whole(selection: Selection, places: Sequence[bytes], whole: bytes) -> Iterator[bytes]:
     numbers = orjson.dumps(selection.logged, option=orjson.OPT_SERIALIZE_NUMPY)
-    for row, text in enumerate(numbers[2:-2].split(b"],[")):
-        probabilities, record = text.split(b","), whole
-        if selection.mask is not None:
-            columns = selection.mask[row].nonzero()[0].tolist()
-            probabilities = [probabilities[column] for column in columns]
+    texts = numbers[2:-2].split(b"],[")
+    if selection.mask is None:
+        for text in texts:
+            yield whole % tuple(text.split(b","))
+        return
+    known: dict[bytes, tuple[list[int], bytes]] = {}
+    for text, eligible in zip(texts, selection.mask, strict=True):
+        alike = eligible.tobytes()
+        found = known.get(alike)
+        if found is None:
+            columns = eligible.nonzero()[0].tolist()
             record = b"[%b]" % b",".join([places[column] for column in columns])
-        yield record % tuple(probabilities)
+            found = known[alike] = columns, record
+        columns, record = found
+        probabilities = text.split(b",")
+        yield record % tuple([probabilities[column] for column in columns])
 
 
 def _most_probable(

@@ -183,9 +183,12 @@ def eligibility_mask(candidates: Candidates) -> Mask | None:
         return None
     column = {name: place for place, name in enumerate(candidates.action_ids)}
     mask = np.zeros((len(candidates.eligible), len(column)), dtype=bool)
+    known: dict[int, int] = {}  # requests of one variation share a list
     for row, names in enumerate(candidates.eligible):
         if names is None:
             mask[row] = True
+        elif (alike := known.setdefault(id(names), row)) < row:
+            mask[row] = mask[alike]
         else:
             mask[row, [column[name] for name in names]] = True
     return mask
