@@ -153,6 +153,7 @@ def build(
         settings.secret.encode(),
         time,
         state,
+        settings.experiments,
         value_bytes,
         sources.answers,
         clock,

@@ -144,6 +144,13 @@ class StateSettings(Group, kw_only=True, frozen=True):
     """How long a step may work on what it was given before the process is ended."""
 
 
+class ExperimentSettings(Group, kw_only=True, frozen=True):
+    """What holds for all experiments."""
+
+    global_holdout: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    """The share of subjects that get the baseline of every experiment, and count for none."""
+
+
 class MetricsSettings(Group, kw_only=True, frozen=True):
     """Where the metrics are served."""
 
@@ -167,6 +174,7 @@ class Settings(Group, kw_only=True, frozen=True):
     store: StoreSettings = field(default_factory=StoreSettings)
     time: EventTimeSettings = field(default_factory=EventTimeSettings)
     state: StateSettings = field(default_factory=StateSettings)
+    experiments: ExperimentSettings = field(default_factory=ExperimentSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
     def replaced(self, **changes: Any) -> "Settings":

@@ -19,11 +19,19 @@ class SlotExperiments:
     Those that compare policies are passed over, and of more than 20 the first by their ids count.
     """
 
-    def __init__(self, dividing: Sequence[Experiment], slot_id: str, secret: bytes) -> None:
+    def __init__(
+        self,
+        dividing: Sequence[Experiment],
+        slot_id: str,
+        secret: bytes,
+        global_holdout: float = 0.0,
+    ) -> None:
         own = [each for each in dividing if each.slot_id == slot_id and _is_of_actions(each)]
         own.sort(key=lambda each: each.experiment_id)
         others = [each for each in dividing if each.slot_id != slot_id]
-        self._assigner = Assigner([*own[:MOST_EXPERIMENTS], *others], slot_id, secret)
+        self._assigner = Assigner(
+            [*own[:MOST_EXPERIMENTS], *others], slot_id, secret, global_holdout
+        )
         self._by_id = {
             each.experiment_id: Serving(arms_of(each)) for each in self._assigner.experiments
         }

@@ -45,7 +45,7 @@ from operators.logic.subject_windows import subject_windows
 from schemas.catalog import Slot
 from schemas.clock import NEVER, Clock
 from schemas.codec import MAX_VALUE_BYTES
-from schemas.settings import EventTimeSettings, StateSettings
+from schemas.settings import EventTimeSettings, ExperimentSettings, StateSettings
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,14 @@ class Scorer:
         metrics: DecisionMetrics,
         max_value_bytes: int = MAX_VALUE_BYTES,
         answers: AnswerProgress | None = None,
+        global_holdout: float = 0.0,
     ) -> None:
         self._secret = secret
         self._clock = clock
         self._metrics = metrics
         self._max_value_bytes = max_value_bytes
         self._answers = answers or AnswerProgress()
+        self._global_holdout = global_holdout
         self._tools: dict[str, _SlotTools] = {}
         self._firsts: dict[str, tuple[int, PublishedPolicy]] = {}
         self._experiments: dict[str, tuple[int, SlotExperiments]] = {}
@@ -228,7 +230,9 @@ class Scorer:
         """Give what assigns a slot's requests, as the catalog says it for this group."""
         cached = self._experiments.get(group.slot.slot_id)
         if cached is None or cached[0] != group.revision:
-            made = SlotExperiments(group.dividing, group.slot.slot_id, self._secret)
+            made = SlotExperiments(
+                group.dividing, group.slot.slot_id, self._secret, self._global_holdout
+            )
             cached = (group.revision, made)
             _put(self._experiments, group.slot.slot_id, cached)
         return cached[1]
@@ -303,6 +307,7 @@ def decide(
     secret: bytes,
     time: EventTimeSettings,
     state: StateSettings,
+    experiments: ExperimentSettings,
     max_value_bytes: int,
     answers: AnswerProgress,
     clock: Clock,
@@ -311,11 +316,12 @@ def decide(
     """Answer each decision request of the batches once, by its slot's newest policy.
 
     The action is drawn from the computed probability vector, so the logged propensity is exact;
-    ``policies`` must reach every shard. A decision is at most ``max_value_bytes`` long.
+    ``policies`` must reach every shard. ``experiments`` is what holds for all that divide requests.
+    A decision is at most ``max_value_bytes`` long.
     ``answers`` is told what is answered. Refusals are those of
     :func:`~operators.decide.admission.admit_requests`.
     """
-    scorer = Scorer(secret, clock, metrics, max_value_bytes, answers)
+    scorer = Scorer(secret, clock, metrics, max_value_bytes, answers, experiments.global_holdout)
     folder = segment_folder(state.recovery, SEEN)
     admitted = admit_requests("queue", up, policies, time, folder, answers, metrics)
     return Decided(op.flat_map_batch("score", admitted.groups, scorer.decide), admitted.rejected)

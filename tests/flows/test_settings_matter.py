@@ -28,7 +28,7 @@ from operators.logic.catalog import CatalogedBatch
 from schemas.clock import NEVER, micros
 from schemas.settings import PREFIX, TYPES, Settings, SettingsError, environment_of, idle, load
 from schemas.topics import Topic
-from tests.support.scripted import START, Edit, Record, Script, catalog_of, nothing
+from tests.support.scripted import SLOT, START, Edit, Record, Script, catalog_of, nothing
 
 SECRET = "sixteen letters!"
 
@@ -167,6 +167,22 @@ def flow(edit: Edit = nothing, slot: Record | None = None) -> Callable[[Settings
     return played
 
 
+def divided(settings: Settings) -> Any:
+    """What the flow writes where an experiment divides the slot's requests."""
+    experiment: Record = {
+        "type": "experiment",
+        "id": "e",
+        "time": SLOT["time"],
+        "experiment_id": "spring",
+        "slot_id": "home",
+        "state": "running",
+        "unit": "decision",
+        "baseline": "old",
+        "variations": [{"id": "old", "actions": ["a"]}, {"id": "new", "actions": ["b", "c"]}],
+    }
+    return Script(settings).play(catalog_of(further=[experiment]))
+
+
 EMBEDDED: Record = {"features": {"profile_embedding": 2}, "policy": {"kind": "logistic"}}
 SASL = {"kafka_security": "SASL_SSL"}
 ORACLE = {"store": "oracle:db:1521/shop", "store_user": "we", "store_password": "hush"}
@@ -210,6 +226,7 @@ SETTINGS: Mapping[str, Changed] = {
     "factor_subjects": changed(1, flow(slot=EMBEDDED)),
     "max_processing_errors": changed(1, limit_of_errors, recovery="kept"),
     "stall_timeout": changed(9.0, run, recovery="kept"),
+    "global_holdout": changed(0.5, divided),
     "metrics_host": changed("0.0.0.0", run),
     "metrics_port": changed(1234, run),
 }

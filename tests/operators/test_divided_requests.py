@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from schemas.catalog import Experiment
 from schemas.topics import Topic
+from tests.flows.test_catalog_fields_matter import fields_of
 from tests.support.scripted import Flow, Record, catalog_of
 
 TIME = "2026-01-01T00:00:00Z"
@@ -175,3 +177,108 @@ def test_a_slate_is_drawn_within_the_variation(flow: Flow) -> None:
 )
 def test_what_divides_nothing_changes_nothing(flow: Flow, changes: Record) -> None:
     assert decisions(flow, SPRING | changes) == decisions(flow)
+
+
+BRIEF: Record = SPRING | {"unit": "subject"}
+FIXED: Record = SPRING | {"state": "decided"}
+LAYERED: Record = {"layer_id": "page", "start": 0, "stop": 6000}
+LATER = "2026-03-01T12:00:07Z"
+PHONES: Record = {"field": "device", "values": ["phone"]}
+
+MATTER: dict[str, tuple[Record, Record]] = {
+    "time": (SPRING, {"time": LATER}),
+    "deleted": (SPRING, {"deleted": True}),
+    "experiment_id": (SPRING, {"experiment_id": "summer"}),
+    "slot_id": (SPRING, {"slot_id": "elsewhere"}),
+    "state": (SPRING, {"state": "paused"}),
+    "mode": (SPRING, {"mode": "apprentice"}),
+    "unit": (SPRING, {"unit": "subject"}),
+    "variations": (SPRING, {"variations": SPRING["variations"][::-1]}),
+    "variations[].id": (SPRING, {"variations": [{"id": "old"}, {"id": "fresh"}]}),
+    "variations[].weight": (
+        SPRING,
+        {"variations": [SPRING["variations"][0], {**SPRING["variations"][1], "weight": 9}]},
+    ),
+    "variations[].actions": (
+        SPRING,
+        {"variations": [SPRING["variations"][0], {"id": "new", "actions": ["c"]}]},
+    ),
+    "variations[].policy.kind": (
+        SPRING,
+        {"variations": [{"id": "old"}, {"id": "new", "policy": {"kind": "uniform"}}]},
+    ),
+    "variations[].enabled": (
+        SPRING,
+        {"variations": [SPRING["variations"][0], {**SPRING["variations"][1], "enabled": False}]},
+    ),
+    "baseline": (SPRING | {"state": "paused"}, {"baseline": "new"}),
+    "layer.layer_id": (BRIEF | {"layer": LAYERED}, {"layer": {**LAYERED, "layer_id": "other"}}),
+    "layer.start": (BRIEF | {"layer": LAYERED}, {"layer": {**LAYERED, "start": 5900}}),
+    "layer.stop": (BRIEF | {"layer": LAYERED}, {"layer": {**LAYERED, "stop": 100}}),
+    "targeting.all_of": (SPRING, {"targeting": {"all_of": [PHONES]}}),
+    "targeting.any_of": (SPRING, {"targeting": {"any_of": [PHONES]}}),
+    "targeting.all_of[].field": (
+        SPRING | {"targeting": {"all_of": [PHONES]}},
+        {"targeting": {"all_of": [{**PHONES, "field": "nothing"}]}},
+    ),
+    "targeting.all_of[].operator": (
+        SPRING | {"targeting": {"all_of": [PHONES]}},
+        {"targeting": {"all_of": [{**PHONES, "operator": "not_in"}]}},
+    ),
+    "targeting.all_of[].values": (
+        SPRING | {"targeting": {"all_of": [PHONES]}},
+        {"targeting": {"all_of": [{**PHONES, "values": ["nothing"]}]}},
+    ),
+    "starts_at": (SPRING | {"state": "scheduled", "starts_at": TIME}, {"starts_at": LATER}),
+    "ends_at": (SPRING, {"ends_at": LATER}),
+    "ramp": (SPRING, {"ramp": [{"time": TIME, "share": 0.5}]}),
+    "ramp[].time": (
+        SPRING | {"ramp": [{"time": TIME, "share": 0.5}]},
+        {"ramp": [{"time": LATER, "share": 0.5}]},
+    ),
+    "ramp[].share": (
+        SPRING | {"ramp": [{"time": TIME, "share": 0.5}]},
+        {"ramp": [{"time": TIME, "share": 0.1}]},
+    ),
+    "winner": (FIXED, {"winner": "new"}),
+    "enabled": (SPRING, {"enabled": False}),
+}
+"""The fields that say who gets what: a record, and a change that changes decisions."""
+
+INFORMATION = {
+    "id", "source", "subject", "floor", "evaluation_share", "version",
+    "gates", "metrics", "automatic", "change", "proposal", "variations[].policy",
+}  # fmt: skip
+"""Fields, and what is nested in them, that no decision depends on."""
+
+
+@pytest.mark.parametrize("path", MATTER)
+def test_a_field_that_says_who_gets_what_changes_decisions(flow: Flow, path: str) -> None:
+    record, change = MATTER[path]
+    assert decisions(flow, record) != decisions(flow, record | change)
+
+
+def test_every_field_of_an_experiment_matters_or_is_information() -> None:
+    twice = {f"targeting.any_of[].{name}" for name in ("field", "operator", "values")}
+    for name in set(fields_of(Experiment)) - set(MATTER) - twice:
+        parts = name.replace("[].", ".[].").split(".[].")
+        assert parts[0].split(".")[0] in INFORMATION or name.startswith("variations[].policy."), (
+            name
+        )
+    assert set(MATTER) <= set(fields_of(Experiment))
+
+
+def test_what_is_information_changes_no_decision(flow: Flow) -> None:
+    changes: Record = {
+        "source": "x",
+        "subject": "x",
+        "floor": 0.2,
+        "evaluation_share": 0.5,
+        "version": 7,
+        "gates": {"days": 1},
+        "metrics": [{"metric_id": "m", "cap": 1.0}],
+        "automatic": {"winner": "auto"},
+        "change": {"step": "edit", "author": "ann", "reason": "x"},
+        "proposal": {"step": "stop", "author": "ann", "reason": "x"},
+    }
+    assert decisions(flow, SPRING | changes) == decisions(flow, SPRING)
