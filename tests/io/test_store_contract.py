@@ -21,7 +21,7 @@ from operators.logic.deciding.contents import content_hash
 from operators.logic.deciding.positions import position_key
 from operators.persist import rows_of
 from schemas.catalog import Neighbour
-from schemas.events import LoggedFeatures, Placed
+from schemas.events import Assignment, LoggedFeatures, Placed
 from schemas.topics import Topic
 from tests.support import records as make
 
@@ -48,6 +48,25 @@ def everything() -> list[Any]:
         make.receipt("r1"),
         make.dead_letter(3),
     ]
+
+
+def test_the_experiments_of_a_decision_are_kept(store: Store) -> None:
+    counted = Assignment(experiment_id="e", variation_id="v", probability=0.25, unit="subject")
+    forced = msgspec.structs.replace(counted, experiment_id="f", not_counted="forced")
+    write(store, make.decision(1, experiments=[counted, forced]), make.decision(2))
+    (named,) = store.decision("d1")
+    assert named["experiments"] == [
+        {"experiment_id": "e", "variation_id": "v", "probability": 0.25, "unit": "subject"},
+        {
+            "experiment_id": "f",
+            "variation_id": "v",
+            "probability": 0.25,
+            "unit": "subject",
+            "not_counted": "forced",
+        },
+    ]
+    (none,) = store.decision("d2")
+    assert none["experiments"] == []
 
 
 def logged(action_id: str, features: bytes) -> LoggedFeatures:
