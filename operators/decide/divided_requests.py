@@ -1,6 +1,6 @@
 """Requests of slots with experiments: assigned, and narrowed to what their variations may show."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import structs
 
@@ -8,6 +8,7 @@ from operators.decide.admission import RequestGroup
 from operators.logic.deciding.variations import Divided, Scenario, Serving, divide
 from operators.logic.experiments.arms import arms_of, variations_of
 from operators.logic.experiments.assignment import Assigner, Requests
+from operators.logic.experiments.splits import Split
 from schemas.bounds import MOST_EXPERIMENTS
 from schemas.catalog import Experiment
 from schemas.events import Assignment
@@ -36,11 +37,13 @@ class SlotExperiments:
             each.experiment_id: Serving(arms_of(each)) for each in self._assigner.experiments
         }
 
-    def divide(self, group: RequestGroup) -> RequestGroup:
+    def divide(
+        self, group: RequestGroup, splits: Mapping[str, Split] | None = None
+    ) -> RequestGroup:
         """Give a group with the assignments of its requests, and what these leave eligible.
 
         ``scenarios`` are what each request could have chosen from; what is ``eligible`` is all
-        that is in one of them.
+        that is in one of them. ``splits`` are the present ones of bandits, by experiment.
         """
         events = group.events
         assigned = self._assigner.assign(
@@ -51,11 +54,17 @@ class SlotExperiments:
                 keeps_subject=[event.personal for event in events],
                 times=[event.at for event in events],
                 robots=[event.body.robot for event in events],
-            )
+            ),
+            splits,
         )
         if not any(each.narrows for each in self._by_id.values()):
             return structs.replace(group, assignments=assigned.assignments)
-        divided = list(self._divided(group, assigned.assignments))
+        serving = self._by_id | {
+            name: Serving(arms_of(self._by_id[name].arms.experiment, split))
+            for name, split in (splits or {}).items()
+            if name in self._by_id
+        }
+        divided = list(_divided(group, assigned.assignments, serving))
         are_mixed = any(len(each.scenarios) > 1 for _, each in divided)
         return structs.replace(
             group,
@@ -64,27 +73,30 @@ class SlotExperiments:
             scenarios=[each.scenarios for _, each in divided] if are_mixed else [],
         )
 
-    def _divided(
-        self, group: RequestGroup, assignments: Sequence[list[Assignment]]
-    ) -> Iterator[tuple[list[str] | None, Divided]]:
-        """Divide each request, and say what is eligible in any of its scenarios.
 
-        Those that may be shown all of the slot's actions are divided once for each combination of
-        assignments, which are the same objects for all that are alike.
-        """
-        every = tuple(action.action_id for action in group.actions)
-        mixes = group.slot.slate_size == 1
-        known: dict[tuple[int, ...], tuple[list[str] | None, Divided]] = {}
-        for names, got in zip(group.eligible, assignments, strict=True):
-            alike = tuple(map(id, got)) if names is None else None
-            found = None if alike is None else known.get(alike)
-            if found is None:
-                serving = [self._by_id[each.experiment_id] for each in got]
-                divided = divide(every if names is None else names, got, serving, mixes=mixes)
-                found = _still(names, every, divided.scenarios), divided
-                if alike is not None:
-                    known[alike] = found
-            yield found
+def _divided(
+    group: RequestGroup,
+    assignments: Sequence[list[Assignment]],
+    by_experiment: Mapping[str, Serving],
+) -> Iterator[tuple[list[str] | None, Divided]]:
+    """Divide each request, and say what is eligible in any of its scenarios.
+
+    Those that may be shown all of the slot's actions are divided once for each combination of
+    assignments, which are the same objects for all that are alike.
+    """
+    every = tuple(action.action_id for action in group.actions)
+    mixes = group.slot.slate_size == 1
+    known: dict[tuple[int, ...], tuple[list[str] | None, Divided]] = {}
+    for names, got in zip(group.eligible, assignments, strict=True):
+        alike = tuple(map(id, got)) if names is None else None
+        found = None if alike is None else known.get(alike)
+        if found is None:
+            serving = [by_experiment[each.experiment_id] for each in got]
+            divided = divide(every if names is None else names, got, serving, mixes=mixes)
+            found = _still(names, every, divided.scenarios), divided
+            if alike is not None:
+                known[alike] = found
+        yield found
 
 
 def in_scenarios(group: RequestGroup) -> Iterator[RequestGroup]:

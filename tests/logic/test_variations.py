@@ -143,6 +143,14 @@ def test_a_baseline_that_cannot_be_shown_leaves_what_there_is() -> None:
     assert divided.scenarios == [(1.0, ("w",))]
 
 
+def test_a_kept_variation_that_has_no_share_any_more_is_still_shown() -> None:
+    variations = [Variation(id="a"), Variation(id="b", weight=0, actions=["v"])]
+    arm = arms_of(experiment(variations=variations, mode="bandit"))
+    for names, left in ((["u", "v"], ("v",)), (["u"], ("u",))):
+        divided = divide(names, [arm.again("b", 0.5)], [Serving(arm)])
+        assert divided.scenarios == [(1.0, left)]
+
+
 SLOT = Slot(id="1", time=make.START, slot_id="home", policy=PolicySettings(kind="uniform"))
 COUNT = 40_000
 

@@ -3,13 +3,23 @@
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 
 from operators.decide import request_groups
+from operators.decide.admission import RequestGroup
+from operators.decide.divided_requests import SlotExperiments
+from operators.envelope import Event, Origin
+from operators.logic.catalog import CatalogHistory
+from operators.logic.catalog_check import read_entry
+from operators.logic.catalog_limits import take_in
+from operators.logic.experiments.splits import bandit_split
 from schemas.catalog import Experiment
+from schemas.clock import micros
+from schemas.events import DecisionRequest
 from schemas.topics import Topic
 from tests.flows.test_catalog_fields_matter import fields_of
-from tests.support.scripted import Flow, Record, catalog_of
+from tests.support.scripted import START, Flow, Record, catalog_of
 
 TIME = "2026-01-01T00:00:00Z"
 SPRING: Record = {
@@ -301,3 +311,42 @@ def test_requests_that_are_scored_in_parts_keep_their_assignments(
     monkeypatch.setattr(request_groups, "MOST_CELLS", 7)
     monkeypatch.setattr(request_groups, "MOST_JOINT_CANDIDATES", 14)
     assert decisions(flow, SPRING | {"unit": unit}, slot=slot) == whole
+
+
+def test_the_present_split_of_a_bandit_divides_and_is_mixed() -> None:
+    """Pearson's test at 1e-4, ids fixed; a split of another slot's experiment is passed over."""
+    bandit = read_entry(msgspec.json.encode(SPRING | {"mode": "bandit"}))
+    history = CatalogHistory()
+    take_in(history, [*catalog_of(), bandit])
+    catalog = history.as_of(micros(START))
+    events = [
+        Event(
+            micros(START),
+            DecisionRequest(
+                id=f"d-{n}", time=START, subject="raw", slot_id="home", decision_id=f"d-{n}"
+            ),
+            "ann",
+            n,
+            Origin("decision-requests", 0, n, micros(START)),
+        )
+        for n in range(4000)
+    ]
+    group = RequestGroup(
+        slot=catalog.slots["home"],
+        actions=catalog.actions["home"],
+        revision=catalog.revision,
+        policy=None,
+        events=events,
+        eligible=[None] * len(events),
+        request_hashes=[0] * len(events),
+    )
+    split = bandit_split(["old", "new"], [1.0, 0.0], 0.1)
+    experiments = SlotExperiments(catalog.dividing["home"], "home", b"an example of a key")
+    divided = experiments.divide(group, {"spring": split, "elsewhere": split})
+    seen = Counter(each.variation_id for (each,) in divided.assignments)
+    assert (seen["new"] - 400) ** 2 / 400 + (seen["old"] - 3600) ** 2 / 3600 < 15.14
+    for (got,), scenarios in zip(divided.assignments, divided.scenarios, strict=True):
+        assert got.probability == pytest.approx({"old": 0.9, "new": 0.1}[got.variation_id])
+        assert set(scenarios[0].names) == SHOWN[got.variation_id]
+        chances = {frozenset(each.names): each.probability for each in scenarios}
+        assert chances == pytest.approx({frozenset("a"): 0.9, frozenset("bc"): 0.1})

@@ -39,6 +39,7 @@ def numbers_in(text: str) -> set[float]:
             "`variations`",
             {bounds.MOST_VARIATIONS, bounds.LEAST_WEIGHT_SHARE, bounds.GREATEST_WEIGHT},
         ),
+        ("experiments of a slot", {bounds.MOST_EXPERIMENTS}),
         ("`layer`", {bounds.LAYER_BUCKETS}),
         (
             "`targeting`",

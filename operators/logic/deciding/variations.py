@@ -131,13 +131,14 @@ def _narrowed(
     scenarios: Sequence[Scenario], assignment: Assignment, serving: Serving, mixes: bool
 ) -> list[Scenario]:
     """Give the scenarios of each variation that could have been drawn, the drawn one first."""
-    drawn = serving.options[assignment.variation_id]
     if mixes and serving.by_decision:
+        drawn = serving.options[assignment.variation_id]
         others = [each for each in serving.options.values() if each is not drawn]
         made = list(_crossed(scenarios, [drawn, *others]))
         if len(made) <= MOST_SCENARIOS:
             return made
-    return [Scenario(p, _within(names, drawn.actions)) for p, names in scenarios]
+    shown = serving.actions[assignment.variation_id]  # a kept one may have no share any more
+    return [Scenario(p, _within(names, shown) or names) for p, names in scenarios]
 
 
 def _crossed(scenarios: Sequence[Scenario], options: Sequence[_Option]) -> Iterator[Scenario]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from operators.logic.catalog import Catalog
 from operators.logic.experiments.arms import variations_of
+from schemas.bounds import MOST_EXPERIMENTS
 from schemas.catalog import Experiment
 
 
@@ -22,6 +23,10 @@ def without_effect(experiment: Experiment, catalog: Catalog) -> Iterator[tuple[s
         yield "slot_id", f"there is no slot {experiment.slot_id!r}"
     else:
         yield from _of_actions(experiment, catalog)
+    dividing = catalog.dividing.get(experiment.slot_id, ())
+    before = [each for each in dividing if each.experiment_id < experiment.experiment_id]
+    if len([each for each in before if each.slot_id == experiment.slot_id]) >= MOST_EXPERIMENTS:
+        yield "slot_id", f"the slot has {MOST_EXPERIMENTS} others before it, and no more divide"
     variations = variations_of(experiment)
     if any(each.policy is not None for each in variations):
         why = "no flow of this release decides by a variation's policy: it is passed over"

@@ -12,6 +12,7 @@ from operators.logic.catalog_check import read_entry
 from operators.logic.catalog_limits import take_in
 from operators.logic.experiments.effects import without_effect
 from operators.logic.experiments.succession import flaw_of_succession
+from schemas.bounds import MOST_EXPERIMENTS
 from schemas.catalog import Experiment, PolicySettings, Variation
 from schemas.codec import Flaw, encode
 from schemas.experiments import Layer, Metric, RampStep
@@ -159,6 +160,15 @@ def test_unknown_slots_and_actions_are_named() -> None:
     assert "'gone'" in notes["variations[1].actions"]
     assert "variations[0].actions" not in notes
     assert "slot_id" in dict(without_effect(made, NO_CATALOG))
+
+
+def test_experiments_of_a_slot_beyond_those_that_divide_are_named() -> None:
+    history = CatalogHistory()
+    made = [experiment(f"t{number:02d}") for number in range(MOST_EXPERIMENTS + 1)]
+    assert take_in(history, [make.slot("home"), *made]) == []
+    catalog = history.as_of(2**61)
+    noted = [each for each in made if "slot_id" in dict(without_effect(each, catalog))]
+    assert noted == made[-1:]
 
 
 # What follows
