@@ -46,6 +46,10 @@ class BucketedRows:
         """Give the numbers of the buckets that hold rows, ascending."""
         return iter(sorted(self._merged.keys() | self._fresh.keys()))
 
+    def before(self, bucket: int) -> set[int]:
+        """Give the numbers below ``bucket`` of the buckets that hold rows."""
+        return {each for each in (*self._merged, *self._fresh) if each < bucket}
+
     def add(self, rows: Table) -> None:
         """Add rows of any buckets."""
         if not len(rows):

@@ -10,6 +10,15 @@ class ScoreError(ValueError):
     """A metric is declared in a way that gives no scores, or its input is no such thing."""
 
 
+def usual_grain(settle: int) -> int:
+    """Give a grain that adds little to the time until a score is released: a second at least.
+
+    >>> usual_grain(600_000_000), usual_grain(7 * 86_400_000_000)
+    (2343750, 2362500000)
+    """
+    return max(1_000_000, settle // 256)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredMetric:
     """How the decisions of an experiment become one score for each unit.
@@ -37,7 +46,8 @@ class ScoredMetric:
         Exposures count from ``start`` to before ``end``. A unit exposed before the end is scored
         until its window closes.
     grain : int
-        Scores are released at multiples of it, counted from ``settle``.
+        Scores are released at multiples of it, counted from ``settle``: :func:`usual_grain`. It is
+        also the time that one block of rows holds.
 
     Raises
     ------

@@ -185,9 +185,8 @@ class UnitScores:
         """Enrol the decisions of all grains before a time, which is a multiple of the grain."""
         if self._settled is not None and until <= self._settled:
             return
-        for bucket in sorted({*self._decisions, *self._reports}):
-            if (bucket + 1) * self.metric.grain > until:
-                break
+        stop = until // self.metric.grain
+        for bucket in sorted(self._decisions.before(stop) | self._reports.before(stop)):
             decisions, reports = self._decisions.take(bucket), self._reports.take(bucket)
             settled = settle(self.metric, decisions, reports, evicted=evicted)
             self.counts.evicted += len(settled) if evicted else 0

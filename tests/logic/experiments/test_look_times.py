@@ -1,5 +1,6 @@
 """Looks lie at fixed points of event time, however the watermark gets there."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -32,6 +33,13 @@ def test_looks_are_the_same_however_the_watermark_moves(looks, steps):
         and ((time - looks.start) % looks.interval == 0 or time == looks.last)
     ]
     assert seen == expected
+
+
+def test_the_last_look_is_taken_once():
+    looks = LookTimes(start=0, interval=10, last=25)
+    assert list(looks.between(20, 25)) == [25]
+    assert list(looks.between(25, 90)) == []
+    assert list(replace(looks, last=30).between(0, 90)) == [10, 20, 30]
 
 
 def test_an_interval_that_never_ends_is_refused():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.logic.experiments.bounds import Bounds, BoundsError
@@ -125,6 +125,7 @@ def enough(figures, name):
     )
 
 
+@settings(max_examples=500)
 @given(FIGURES)
 def test_actions_are_what_their_conditions_say(figures):
     actions = choose_actions(figures)
@@ -242,6 +243,13 @@ def test_news_are_what_did_not_hold_before():
     both = find_triggers(figures_of(compared(0.01, 0.1), sample_ratio=ALARMS[True]))
     assert [each.kind for each in news(both, {each.key for each in before})] == ["sample_ratio"]
     assert news(before, {each.key for each in before}) == []
+
+
+def test_after_the_end_a_breached_guardrail_still_forbids_a_winner():
+    harm = compared(-0.1, -0.01, metric="errors", role="guardrail")
+    figures = figures_of(compared(0.01, 0.1), harm, phase="ended", final=True)
+    assert [action.variation_id for action in choose_actions(figures)] == [None]
+    assert choose_actions(replace(figures, final=False)) == []
 
 
 def test_a_metric_without_a_cap_never_acts():

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.logic.experiments.enrolled import BLOCK
+from operators.logic.experiments.sample_ratio import SampleRatio
 from operators.logic.experiments.score_columns import (
     ACTIVATED,
     NOT_EXPOSED,
@@ -390,6 +391,45 @@ def test_too_many_decisions_drop_the_oldest_with_their_units_and_say_so():
     assert not len(scores.advance(5).scores)
     assert (scores.counts.evicted, scores.counts.dropped) == (2, [0, 2, 0])
     assert [row[1] for row in tuples(scores.advance(FAR).scores)] == [2, 3, 4]
+
+
+def visits(rng, subjects, kept):
+    """Two visits of each subject: drawn once, shown with a probability that depends on the arm."""
+    arms = rng.integers(0, 2, subjects)
+    units = np.repeat(rng.permutation(subjects).astype(np.uint64), 2)
+    at = np.concatenate([np.sort(rng.integers(0, 1_000, 2)) for _ in range(subjects)])
+    key, arms = np.arange(2 * subjects, dtype=np.uint64), np.repeat(arms, 2)
+    shown = rng.random(2 * subjects) < np.array(kept)[arms]
+    rows = decision_rows(
+        key=key,
+        unit=units,
+        at=at,
+        variation=arms,
+        probabilities=np.full((2 * subjects, 2), 0.5),
+        segment=np.zeros(2 * subjects, dtype=np.int64),
+    )
+    reports = report_rows(
+        key=key,
+        at=at,
+        revision=np.ones(2 * subjects, dtype=np.int64),
+        value=np.ones(2 * subjects),
+        flags=np.where(shown, ACTIVATED, 0),
+    )
+    return rows, reports
+
+
+@pytest.mark.parametrize(("kept", "alarm"), [((0.5, 0.5), False), ((0.5, 0.4), True)])
+def test_who_is_first_exposed_makes_the_sample_ratio(kept, alarm):
+    """20,000 subjects who visit twice; an arm whose page often fails to show has fewer of them."""
+    rows, reports = visits(np.random.default_rng(7), 20_000, kept)
+    scores, ratio = UnitScores(SUBJECT, 2), SampleRatio(["a", "b"])
+    scores.add_decisions(rows)
+    scores.add_reports(reports)
+    for watermark in (300, 700, FAR):
+        opened = scores.advance(watermark).opened
+        ratio.add(opened.variation, opened.probabilities)
+    assert ratio.count == sum(scores.counts.exposed) < 20_000
+    assert ratio.verdict().alarm is alarm
 
 
 def test_an_input_that_is_none_is_refused():
