@@ -40,6 +40,8 @@ from schemas.state import StateError, pack, unpack
 Keys = NDArray[np.uint64]
 
 _KIND, _VERSION = "unit_scores", 1
+"""Of the head; the version is that of the blocks of rows, too, which are bare."""
+
 _WITHDRAWAL: Final = np.dtype([("unit", "<u8"), ("at", "<i8")])
 
 

@@ -221,6 +221,24 @@ def test_a_loss_of_two_of_five_is_found_by_the_one_test():
     assert ratio.verdict().alarm
 
 
+def test_the_size_of_a_deviation_is_bounded_along_a_ramp():
+    """The challenger loses 5 % while its share rises: 200 runs, level 0.95, all looks at once."""
+    runs, missed, rng = 200, 0, np.random.default_rng(8)
+    for _ in range(runs):
+        ratio, seen, truth, wrong = SampleRatio(["a", "b"]), 0, 0.0, False
+        for share in (0.05, 0.2, 0.5):
+            left = 0.95 * share / (1.0 - share + 0.95 * share)
+            for _ in range(4):
+                size = 5_000
+                second = int(rng.binomial(size, left))
+                ratio.add_counts([size - second, second], [1.0 - share, share])
+                seen, truth = seen + size, truth + size * (left - share)
+                deviation = ratio.verdict().deviations[1]
+                wrong |= not deviation.low <= truth / seen <= deviation.high
+        missed += wrong
+    assert missed / runs <= 0.05 + binomial_margin(0.05, runs)
+
+
 @given(st.integers(0, 5_000), st.integers(0, 5_000), st.floats(0.5, 0.9999))
 def test_bounds_of_a_share_hold_it_and_are_numbers(events, others, level):
     count = events + others
