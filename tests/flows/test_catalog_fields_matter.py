@@ -207,6 +207,7 @@ PARAMS: Mapping[str, Mapping[str, Changed]] = {
         "action_variance": Changed(to=4.0),
         "noise": Changed(to=2.0, slot={"policy": {"params": {"link": "gaussian"}}}),
         "half_life": Changed(to=5.0),
+        "drift_half_life": Changed(to=5.0),
         "iterations": Changed(to=3),
         "prior_strength": Changed(to=1.0),
         "rank": Changed(to=32, slot={"policy": {"params": {"whole": 0}}}),
