@@ -60,7 +60,7 @@ AUTO = st.builds(
 
 
 @given(DECISIONS, AUTO, st.integers(0, 5), st.sampled_from([0, 2**7, 2**16]))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_means_are_those_of_the_rows(
     decisions: list[tuple[Any, list[Any]]], auto: AutoFeatures, seed: int, buckets: int
 ) -> None:
@@ -89,7 +89,7 @@ def test_means_are_those_of_the_rows(
 
 
 @given(DECISIONS, AUTO, st.integers(0, 5))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_variances_are_those_of_the_features_worths(
     decisions: list[tuple[Any, list[Any]]], auto: AutoFeatures, seed: int
 ) -> None:

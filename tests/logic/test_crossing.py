@@ -171,7 +171,7 @@ def as_dict(rows: Rows, place: int) -> dict[int, float]:
     st.sampled_from([0, 12, 256]),
     st.booleans(),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_rows_are_those_of_the_dictionary(
     decisions: list[tuple[Any, list[Any]]],
     crosses: list[tuple[str, str]] | None,

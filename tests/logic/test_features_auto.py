@@ -101,7 +101,7 @@ def oracle(features: Any) -> dict[int, float]:
 
 
 @given(ANY_JSON | OBJECTS)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_any_json_has_the_features_of_the_rules(value: Any) -> None:
     encoded = AutoEncoder(PLAIN).encode(value)
     assert named(encoded) == oracle(value)

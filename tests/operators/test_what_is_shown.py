@@ -101,7 +101,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.booleans(), st.lists(STEPS, min_size=5, max_size=40))
 def test_nothing_is_shown_that_the_catalog_of_a_requests_time_keeps_from_its_slot(
     begun: bool, steps: list[Step]

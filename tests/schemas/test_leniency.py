@@ -137,7 +137,7 @@ def tolerable(value: Any, levels: int) -> Any:
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), extreme_json, max_size=3))
 def test_any_json_is_a_context_that_every_step_can_write(context: dict[str, str]) -> None:
     text = "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in context.items()) + "}"
