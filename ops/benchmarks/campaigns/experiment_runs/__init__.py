@@ -1,0 +1,1 @@
+"""Simulated experiments, many runs at once, judged by the product's own sequences."""
