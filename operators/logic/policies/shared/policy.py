@@ -90,12 +90,12 @@ class Shared:
         self.width = width
         self.dim = dim
         self.default_reward = 0.0
-        self._statistics = self._nothing(self._params.half_life)
+        self._statistics = self._empty_statistics(self._params.half_life)
         self._drift: SharedStatistics | None = None
         if self._params.drift_half_life is not None:
-            self._drift = self._nothing(self._params.drift_half_life)
+            self._drift = self._empty_statistics(self._params.drift_half_life)
 
-    def _nothing(self, half_life: float | None) -> SharedStatistics:
+    def _empty_statistics(self, half_life: float | None) -> SharedStatistics:
         params = self._params
         columns = min(self.width, params.buckets)
         moments = Moments(columns, params.rank, half_life, params.whole)
