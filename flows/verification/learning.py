@@ -10,7 +10,7 @@ from flows.personalize import Steps
 from flows.runtime.snapshots import States
 from flows.verification.findings import Verification
 from flows.verification.shared_columns import shared_checks
-from flows.verification.statistics import checks_of, shared_of, statistics_of
+from flows.verification.statistics import PolicyStatistics, checks_of, statistics_of
 from flows.verification.views import FreshView, changed_slots, fresh_views
 from operators.learner_state import LearnerState, unpack_learner
 from operators.logic.catalog import Catalog, CatalogHistory
@@ -106,22 +106,21 @@ class Learners:
     def _compare_view(
         self, report: Verification, slot_id: str, view: "FreshView", kept: bytes | None
     ) -> None:
-        written = view.policy.dump()
-        fresh = statistics_of(written)
+        fresh = statistics_of(view.policy.dump())
         if fresh is None:
             return
         learned = statistics_of(kept) if kept is not None else None
-        learned = learned or Statistics({})
-        forgotten = self._may_be_forgotten(slot_id, {*learned.ids, *fresh.ids})
+        learned = learned or PolicyStatistics(Statistics({}))
+        known = {*learned.by_action.ids, *fresh.by_action.ids}
+        forgotten = self._may_be_forgotten(slot_id, known)
         if not view.is_older:
             report.forgotten += len(forgotten | self._left_out.get(slot_id, set()))
         for statistics in (learned, fresh):
-            statistics.drop(forgotten)
-        report.actions += checks_of(view.name(slot_id), learned, fresh)
-        shared = shared_of(written)
-        if shared is not None:
-            of_learner = shared_of(kept) if kept is not None else None
-            report.actions += shared_checks(view.name(slot_id), of_learner, shared, forgotten)
+            statistics.by_action.drop(forgotten)
+        name = view.name(slot_id)
+        report.actions += checks_of(name, learned.by_action, fresh.by_action)
+        if fresh.shared is not None:
+            report.actions += shared_checks(name, learned.shared, fresh.shared, forgotten)
 
     def _may_be_forgotten(self, slot_id: str, known: set[str]) -> set[str]:
         """Name the actions that were not in the slot's catalog throughout, where they are many.

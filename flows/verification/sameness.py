@@ -14,10 +14,10 @@ from msgspec import Struct
 from flows.personalize import Steps
 from flows.registry import PERSONALIZE
 from flows.runtime.snapshots import States, states_of
-from flows.verification.findings import TOLERANCE
+from flows.verification.findings import TOLERANCE, ActionCheck
 from flows.verification.shared_columns import shared_checks
 from flows.verification.state_dump import dump
-from flows.verification.statistics import checks_of, shared_of, statistics_of
+from flows.verification.statistics import PolicyStatistics, checks_of, statistics_of
 from flows.verification.tables import digests
 from operators.io.store.open import open_store
 from operators.io.store.tables import DECISIONS, OUTCOMES, Table
@@ -51,25 +51,20 @@ def compare_runs(one: Settings, two: Settings) -> list[Comparison]:
 
 def _learners(one: States, two: States) -> Comparison:
     left, right = (states.get(Steps.LEARNERS, {}) for states in (one, two))
-    checks = [
-        check
-        for slot_id in sorted(left.keys() | right)
-        for check in checks_of(
-            slot_id, *(_statistics(learners.get(slot_id)) for learners in (left, right))
-        )
-    ]
-    for slot_id in sorted(left.keys() & right):
-        one_of, other_of = (shared_of(unpack_learner(of[slot_id]).policy) for of in (left, right))
-        if other_of is not None:
-            checks += shared_checks(slot_id, one_of, other_of)
+    checks: list[ActionCheck] = []
+    for slot_id in sorted(left.keys() | right):
+        of_one, of_two = (_statistics(learners.get(slot_id)) for learners in (left, right))
+        checks += checks_of(slot_id, of_one.by_action, of_two.by_action)
+        if of_two.shared is not None:
+            checks += shared_checks(slot_id, of_one.shared, of_two.shared)
     largest = max((check.difference for check in checks), default=0.0)
     different = sum(not check.agrees for check in checks)
     return Comparison(f"learned actions, to {TOLERANCE:g}", len(checks), different, largest)
 
 
-def _statistics(snapshot: bytes | None) -> Statistics:
+def _statistics(snapshot: bytes | None) -> PolicyStatistics:
     statistics = statistics_of(unpack_learner(snapshot).policy) if snapshot else None
-    return statistics or Statistics({})
+    return statistics or PolicyStatistics(Statistics({}))
 
 
 def _models(one: States, two: States) -> Comparison:

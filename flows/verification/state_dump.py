@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from flows.personalize import Steps
 from flows.runtime.snapshots import States
 from flows.verification.reading import ledger_of, segments_of
-from flows.verification.statistics import shared_of, statistics_of
+from flows.verification.statistics import statistics_of
 from operators.io.kafka.group import restore
 from operators.io.segments import PROFILES
 from operators.learner_state import unpack_learner
@@ -94,10 +94,10 @@ def _statistics(of: Line, policy: bytes) -> Iterator[Line]:
     statistics = statistics_of(policy)
     if statistics is None:
         return
-    shared = shared_of(policy)
+    shared = statistics.shared
     if shared is not None:
         yield from _columns(of, shared.moments)
-    yield from _actions(of, statistics)
+    yield from _actions(of, statistics.by_action)
     if shared is not None and shared.drift is not None:
         of = {**of, "statistics": "drift"}
         yield from _columns(of, shared.drift.moments)

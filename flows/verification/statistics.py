@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,11 +16,6 @@ from operators.logic.policies.statistics import Statistics, StatisticsState
 _SHARED = b"policy-shared"
 
 
-def shared_of(policy: bytes) -> Shared | None:
-    """Read what a policy's ``dump`` wrote where it is one model for all actions."""
-    return Shared.load(policy) if policy.startswith(_SHARED) else None
-
-
 class _Written(Struct):
     """The part of a written policy that holds what it learned; ``model`` is a policy inside."""
 
@@ -27,13 +23,21 @@ class _Written(Struct):
     model: bytes | None = None
 
 
-def statistics_of(policy: bytes) -> Statistics | None:
-    """Read the sufficient statistics in what a policy's ``dump`` wrote."""
+class PolicyStatistics(NamedTuple):
+    """The sufficient statistics by action, and the model itself where all actions share one."""
+
+    by_action: Statistics
+    shared: Shared | None = None
+
+
+def statistics_of(policy: bytes) -> PolicyStatistics | None:
+    """Read what a policy's ``dump`` wrote; None where it learns nothing."""
     if policy.startswith(_SHARED):
-        return Shared.load(policy).intercepts
+        shared = Shared.load(policy)
+        return PolicyStatistics(shared.intercepts, shared)
     written = msgspec.msgpack.decode(policy.partition(b"\n")[2], type=_Written)
     if written.statistics is not None:
-        return Statistics.load(written.statistics)
+        return PolicyStatistics(Statistics.load(written.statistics))
     return statistics_of(written.model) if written.model else None
 
 

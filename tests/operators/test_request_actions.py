@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.runtime.clock import system_clock
-from flows.verification.learning import statistics_of
+from flows.verification.statistics import statistics_of
 from operators import learner
 from operators.io.metrics.learner import LearnerMetrics
 from operators.learner import LearnerLogic, resumed
@@ -129,8 +129,9 @@ def test_what_is_known_of_an_action_is_all_since_it_began_also_through_a_kill(
         killed.retired,
         killed.request_actions,
     )
-    learned = statistics_of(plain.policy)
-    assert learned is not None
+    written = statistics_of(plain.policy)
+    assert written is not None
+    learned = written.by_action
     known = logics[0].retired
     named = {action.action_id for action in listed}
     assert set(learned.ids) <= named | set(known.last_met)
