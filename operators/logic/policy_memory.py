@@ -66,8 +66,8 @@ def bytes_per_action(slot: Slot) -> int:
     elif slot.policy.kind == "diagonal":
         needed += columns * (_DIAGONAL_COLUMN + (_SCALED_COLUMN if scaled else 0))
     elif slot.policy.kind == "shared":
-        rank, width, kept = _shared_sizes(slot)
-        needed += kept * _STATISTIC * (rank + 4) + (8 * width if width <= rank else 0)
+        rank, width, sets = _shared_sizes(slot)
+        needed += sets * _STATISTIC * (rank + 4) + (8 * width if width <= rank else 0)
     return needed
 
 
@@ -126,8 +126,8 @@ def _shared_bytes(slot: Slot) -> int:
     Of ``shared`` they are the sums of each column, with the posterior's table or matrix.
     """
     if slot.policy.kind == "shared":
-        rank, width, kept = _shared_sizes(slot)
-        return width * (kept * _STATISTIC * (rank + 2) + 4 * 8) + (
+        rank, width, sets = _shared_sizes(slot)
+        return width * (sets * _STATISTIC * (rank + 2) + 4 * 8) + (
             2 * 8 * width**2 if width <= rank else 0
         )
     spec = slot.features

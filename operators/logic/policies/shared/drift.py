@@ -12,7 +12,6 @@ Both sums are read in the same way, so that what is lost in a sketch is lost in 
 is then nothing of it.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -20,12 +19,14 @@ from numpy.typing import NDArray
 
 from operators.logic.policies.base import Floats
 from operators.logic.policies.shared.fit import (
+    LowRank,
     SharedFit,
     SharedPrior,
     Sums,
     fit_exactly,
     fit_together,
     fit_widely,
+    low_rank,
     products,
 )
 
@@ -48,14 +49,14 @@ def drifted(
     ``columns`` [U] and ``recent_columns``, which are some of them, are those of the two.
     """
     at = np.searchsorted(columns, recent_columns)
-    of_columns, of_actions = products(recent, fitted.mean[at], fitted.action_mean)
+    factors = low_rank(recent) if fitted.root is None else None
+    of_columns, of_actions = products(recent, fitted.mean[at], fitted.action_mean, factors)
     beyond = replace(
         recent,
         targets=recent.targets - of_columns,
         action_targets=recent.action_targets - of_actions,
     )
-    fit = fit_exactly if fitted.root is not None else _cheapest_fit(recent)
-    deviation = fit(beyond, _prior_of_deviations(prior))
+    deviation = _fit(beyond, _prior_of_deviations(prior), factors)
     mean, variance = fitted.mean.copy(), fitted.variance.copy()
     mean[at] += deviation.mean
     variance[at] += deviation.variance
@@ -69,10 +70,12 @@ def drifted(
     )
 
 
-def _cheapest_fit(recent: Sums) -> Callable[[Sums, SharedPrior], SharedFit]:
-    """Solve for the columns themselves where they are fewer than the sketch is wide."""
-    is_narrow = recent.whole is not None and len(recent.whole) <= len(recent.sketch)
-    return fit_together if is_narrow else fit_widely
+def _fit(beyond: Sums, prior: SharedPrior, factors: LowRank | None) -> SharedFit:
+    """Solve for the columns themselves where they are no more than the sketch is wide."""
+    if factors is None:
+        return fit_exactly(beyond, prior)
+    is_narrow = beyond.whole is not None and len(beyond.whole) <= len(beyond.sketch)
+    return (fit_together if is_narrow else fit_widely)(beyond, prior, factors)
 
 
 def _prior_of_deviations(prior: SharedPrior) -> SharedPrior:

@@ -19,6 +19,8 @@ from operators.logic.policies.prior import inverse_factor
 
 Singles = NDArray[np.float32]
 Variances = float | Floats
+LowRank = tuple[Floats, Floats]
+"""Factors [U, d] and [A, d] of a matrix's approximation, by :func:`low_rank`."""
 
 _RIDGE = 1e-8
 """Share of B's mean diagonal that is added to it: directions that no row has stay out."""
@@ -117,14 +119,14 @@ def fit_exactly(sums: Sums, prior: SharedPrior) -> SharedFit:
     )
 
 
-def fit_together(sums: Sums, prior: SharedPrior) -> SharedFit:
+def fit_together(sums: Sums, prior: SharedPrior, factors: LowRank | None = None) -> SharedFit:
     """Fit where Λ of the columns is known; what actions share with them is read by the sketch.
 
     Means are those of all columns together, variances those of :func:`independent_variances`.
     """
     whole = sums.whole
     assert whole is not None
-    common, actions = _low_rank(sums)
+    common, actions = factors or low_rank(sums)
     column: Variances = prior.column
     action = prior.action
     for iteration in range(prior.iterations + 1):
@@ -161,7 +163,7 @@ def _inverse_root(information: Floats, squares: Floats) -> Floats:
     return np.asarray(inverse_factor((unit[:, None] * information * unit)[None])[0] * unit)
 
 
-def _low_rank(sums: Sums) -> tuple[Floats, Floats]:
+def low_rank(sums: Sums) -> LowRank:
     """Give factors [U, d] and [A, d] of Λ's Nyström approximation: of the columns, of actions."""
     d = len(sums.sketch)
     ridge = _RIDGE * max(float(np.trace(sums.sketch)) / d, 0.0) + 1e-300
@@ -169,7 +171,9 @@ def _low_rank(sums: Sums) -> tuple[Floats, Floats]:
     return sums.cross @ turn, sums.action_cross @ turn
 
 
-def products(sums: Sums, mean: Floats, action_mean: Floats) -> tuple[Floats, Floats]:
+def products(
+    sums: Sums, mean: Floats, action_mean: Floats, factors: LowRank | None = None
+) -> tuple[Floats, Floats]:
     """Give Λ times coefficients [U] and intercepts [A], by column and by action.
 
     Where Λ of the columns is not kept it is what :func:`fit_widely` takes it to be.
@@ -177,7 +181,7 @@ def products(sums: Sums, mean: Floats, action_mean: Floats) -> tuple[Floats, Flo
     if sums.cross is sums.sketch:  # the sketch is the row itself
         of_actions = sums.action_slopes * action_mean + sums.action_cross @ mean
         return sums.cross @ mean + sums.action_cross.T @ action_mean, of_actions
-    common, actions = _low_rank(sums)
+    common, actions = factors or low_rank(sums)
     met = common.T @ mean
     if sums.whole is not None and len(sums.whole):
         shared = sums.whole @ mean
@@ -188,12 +192,12 @@ def products(sums: Sums, mean: Floats, action_mean: Floats) -> tuple[Floats, Flo
     return of_columns, sums.action_slopes * action_mean + actions @ met
 
 
-def fit_widely(sums: Sums, prior: SharedPrior) -> SharedFit:
+def fit_widely(sums: Sums, prior: SharedPrior, factors: LowRank | None = None) -> SharedFit:
     """Fit where the sketch is narrower than the row: Λ is a low rank plus a diagonal.
 
     What has a number for each column and place of the sketch is in single precision.
     """
-    exact, actions = _low_rank(sums)
+    exact, actions = factors or low_rank(sums)
     common = exact.astype(np.float32)
     rest = np.maximum(sums.slopes - np.einsum("ud,ud->u", common, common, dtype=np.float64), 0.0)
     column: Variances = prior.column
