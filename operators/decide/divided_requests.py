@@ -7,7 +7,8 @@ from msgspec import structs
 from operators.decide.admission import RequestGroup
 from operators.logic.deciding.variations import Divided, Scenario, Serving, divide
 from operators.logic.experiments.arms import arms_of, variations_of
-from operators.logic.experiments.assignment import Assigner, Requests
+from operators.logic.experiments.assigned_column import Requests
+from operators.logic.experiments.assignment import Assigner
 from operators.logic.experiments.splits import Split
 from schemas.bounds import MOST_EXPERIMENTS
 from schemas.catalog import Experiment

@@ -135,8 +135,8 @@ def _why_none(figures: Figures) -> str:
 
 
 def _no_winner(figures: Figures, reason: str) -> Action:
-    told = f"no winner, {figures.baseline_id} stays: {reason}"
-    return _action(figures, "decide", "winner", None, told)
+    text = f"no winner, {figures.baseline_id} stays: {reason}"
+    return _action(figures, "decide", "winner", None, text)
 
 
 def _ramp(figures: Figures) -> list[Action]:

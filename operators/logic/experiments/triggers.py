@@ -1,6 +1,6 @@
 """What an experiment's figures trigger at a look: findings that are reported, and act by no means.
 
-A finding holds as long as its figures do; what is new at a look, :func:`news` tells.
+A finding holds as long as its figures do; what is new at a look, :func:`new_findings` says.
 """
 
 import math
@@ -44,7 +44,9 @@ class TriggerFinding:
         return self.kind, self.variation_id, self.metric
 
 
-def news(findings: Sequence[TriggerFinding], before: Collection[Key]) -> list[TriggerFinding]:
+def new_findings(
+    findings: Sequence[TriggerFinding], before: Collection[Key]
+) -> list[TriggerFinding]:
     """Give the findings that did not hold at the look before."""
     return [finding for finding in findings if finding.key not in before]
 

@@ -117,16 +117,16 @@ class UnitScores:
         """Take in decisions, as :func:`score_columns.decision_rows` puts them together."""
         if rows.dtype != self._layout:
             raise ScoreError("the decisions are of an experiment with other variations")
-        kept = self._in_time(rows)
-        self.counts.late_decisions += len(rows) - len(kept)
-        self._decisions.add(kept)
+        in_time = self._in_time(rows)
+        self.counts.late_decisions += len(rows) - len(in_time)
+        self._decisions.add(in_time)
 
     def add_reports(self, rows: Table) -> None:
         """Take in outcome records, as :func:`score_columns.report_rows` puts them together."""
-        kept = self._in_time(rows)
-        self.counts.late_reports += len(rows) - len(kept)
-        self._reports.add(kept)
-        self._unmatched.update(np.unique(kept["at"] // self.metric.grain).tolist())
+        in_time = self._in_time(rows)
+        self.counts.late_reports += len(rows) - len(in_time)
+        self._reports.add(in_time)
+        self._unmatched.update(np.unique(in_time["at"] // self.metric.grain).tolist())
 
     def withdraw(self, units: Keys, at: NDArray[np.int64]) -> None:
         """Take in withdrawals of consent, and erasures, of subjects.

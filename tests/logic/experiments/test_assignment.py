@@ -17,7 +17,8 @@ from scipy.stats import chi2, chi2_contingency
 
 from operators.logic.experiments import hashes, reasons
 from operators.logic.experiments.arms import arms_of
-from operators.logic.experiments.assignment import Assigner, KeptAssignment, Requests
+from operators.logic.experiments.assigned_column import Requests, StickyAssignment
+from operators.logic.experiments.assignment import Assigner
 from operators.logic.experiments.errors import ExperimentError
 from operators.logic.experiments.hashes import WHOLE, UnitHash
 from operators.logic.experiments.layers import bucket_of
@@ -461,16 +462,16 @@ def test_a_bandit_by_subject_keeps_what_was_drawn_first() -> None:
     early = assigner.assign(requests(subjects))
     assert {row[0].not_counted for row in early.assignments} == {reasons.NOT_LOADED}
     assert {row[0].variation_id for row in early.assignments} == {"a"}
-    assert early.to_keep == []
+    assert early.first_assignments == []
     first = bandit_split(["a", "b"], [0.2, 0.8], 0.1)
-    new = assigner.assign(requests(subjects, kept=[{}] * 5000), {"t1": first})
-    assert len(new.to_keep) == 5000
+    new = assigner.assign(requests(subjects, sticky=[{}] * 5000), {"t1": first})
+    assert len(new.first_assignments) == 5000
     assert fits(counted([row[0] for row in new.assignments]), {"a": 0.26, "b": 0.74})
-    kept = [{each.experiment_id: each.kept} for each in new.to_keep]
+    kept = [{each.experiment_id: each.assignment} for each in new.first_assignments]
     moved = bandit_split(["a", "b"], [1.0, 0.0], 0.1)
-    again = assigner.assign(requests(subjects, kept=kept), {"t1": moved})
+    again = assigner.assign(requests(subjects, sticky=kept), {"t1": moved})
     assert again.assignments == new.assignments
-    assert again.to_keep == []
+    assert again.first_assignments == []
     assert {row[0].probability for row in again.assignments} == {0.26, 0.74}
 
 
@@ -478,8 +479,8 @@ def test_a_kept_variation_that_is_pulled_or_gone_is_the_baseline() -> None:
     made = experiment(
         mode="bandit", variations=[Variation(id="a"), Variation(id="b", enabled=False)]
     )
-    kept = [{"t1": KeptAssignment("b", 0.5)}, {"t1": KeptAssignment("z", 0.5)}]
-    got = only(["ann", "bob"], made, kept=kept)
+    kept = [{"t1": StickyAssignment("b", 0.5)}, {"t1": StickyAssignment("z", 0.5)}]
+    got = only(["ann", "bob"], made, sticky=kept)
     assert {(each.variation_id, each.not_counted) for each in got} == {("a", reasons.PULLED)}
 
 
@@ -489,7 +490,7 @@ def test_a_bandit_by_decision_draws_by_the_split_of_its_moment() -> None:
     got = Assigner([made], "home", SECRET).assign(requests(visitors(5000)), {"t1": split})
     drawn = [row[0] for row in got.assignments]
     assert fits(counted(drawn), {"a": 0.1, "b": 0.9})
-    assert got.to_keep == []
+    assert got.first_assignments == []
     with pytest.raises(ExperimentError, match="t1"):
         arms_of(made, Split(("x", "y"), (WHOLE // 2, WHOLE)))
 

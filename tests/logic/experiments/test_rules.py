@@ -19,7 +19,7 @@ from operators.logic.experiments.figures import (
 )
 from operators.logic.experiments.rules import choose_actions
 from operators.logic.experiments.sample_ratio import SampleRatio
-from operators.logic.experiments.triggers import find_triggers, news
+from operators.logic.experiments.triggers import find_triggers, new_findings
 
 OTHER = {"increase": "decrease", "decrease": "increase"}
 
@@ -241,8 +241,10 @@ def test_each_trigger_has_its_condition():
 def test_news_are_what_did_not_hold_before():
     before = find_triggers(figures_of(compared(0.01, 0.1)))
     both = find_triggers(figures_of(compared(0.01, 0.1), sample_ratio=ALARMS[True]))
-    assert [each.kind for each in news(both, {each.key for each in before})] == ["sample_ratio"]
-    assert news(before, {each.key for each in before}) == []
+    assert [each.kind for each in new_findings(both, {each.key for each in before})] == [
+        "sample_ratio"
+    ]
+    assert new_findings(before, {each.key for each in before}) == []
 
 
 def test_after_the_end_a_breached_guardrail_still_forbids_a_winner():
