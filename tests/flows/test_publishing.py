@@ -334,6 +334,39 @@ def test_a_rollback_keeps_what_was_scheduled_before(
         assert (ids, later) == (["a", "b"], ["a"])
 
 
+def test_what_has_run_stays_and_no_rollback_makes_a_draft_of_it(
+    deployed: Settings, publish: Callable[..., str], capsys: Any
+) -> None:
+    draft = {
+        "type": "experiment",
+        "id": "spring-1",
+        "time": TIME,
+        "experiment_id": "spring",
+        "slot_id": "home",
+        "variations": [{"id": "old", "actions": ["a"]}, {"id": "new", "actions": ["b"]}],
+        "baseline": "old",
+    }
+    publish([SLOT, A, B, draft])
+    before = system_clock()
+    running = draft | {"state": "running"}
+    publish([SLOT, A, B, running])
+    heavier = [draft["variations"][0], draft["variations"][1] | {"weight": 2}]
+    capsys.readouterr()
+    refused = [
+        (["publish", [SLOT, A, B, running | {"variations": heavier}]], "variations"),
+        (["publish", [SLOT, A, B, draft]], "state"),
+        (["rollback", before.isoformat()], "state"),
+    ]
+    for (command, what), field in refused:
+        file_or_time = what if isinstance(what, str) else written(what)
+        assert main(["catalog", command, file_or_time]) == 2
+        said = capsys.readouterr().err
+        assert "spring-1" in said
+        assert f"{field}: " in said
+    assert read_by_flow(deployed)[1] == []
+    assert holds(deployed).dividing["home"][0].state == "running"
+
+
 @pytest.mark.parametrize("when", ["2000-01-01T00:00:00Z", "2150-01-01T00:00:00Z"])
 def test_no_rollback_to_a_time_without_a_catalog(
     when: str, deployed: Settings, publish: Callable[..., str], capsys: Any
